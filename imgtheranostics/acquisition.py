@@ -1,0 +1,221 @@
+"""What the scanner did: one frozen record per modality, units in the names, None where the file is silent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, time
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+TimeArray = npt.NDArray[np.datetime64]
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """What body-size corrections need of the patient or animal; nothing that identifies."""
+
+    weight_kg: float | None = None
+    height_m: float | None = None
+    sex: str | None = None
+    species: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Radiopharmaceutical:
+    """The radiopharmaceutical as the file tells it, before any interpretation.
+
+    Attributes
+    ----------
+    nuclide : str or None
+        Such as ``F-18``, from the code sequence or the text.
+    half_life_s, positron_fraction : float or None
+    total_dose : float or None
+        The number in the file, which is Bq by the standard and MBq or uCi by mistake.
+    start_datetime : datetime or None
+        Injection with its date.
+    start_time : time or None
+        Injection time where the file gives no date.
+    """
+
+    nuclide: str | None = None
+    half_life_s: float | None = None
+    positron_fraction: float | None = None
+    total_dose: float | None = None
+    start_datetime: datetime | None = None
+    start_time: time | None = None
+    stop_datetime: datetime | None = None
+    name: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class EmissionAcquisition:
+    """PET, and SPECT stored as PET: clocks, decay and scale as the file tells them.
+
+    Arrays have shape (n_slices, n_frames), in the order of the Volume's k and time axes.
+
+    Attributes
+    ----------
+    units : str or None
+        Units (0054,1001): BQML, CNTS, GML ...; for NIfTI the header word is translated to it.
+    decay_correction : str or None
+        START, ADMIN or NONE (0054,1102).
+    series_datetime : datetime or None
+        SeriesDate and SeriesTime; aware when the file gives the offset from UTC.
+    acquisition_datetime : (n_slices, n_frames) datetime64[us] or None
+        Start of each image's acquisition, local clock of the file; NaT where absent.
+    frame_reference_time_s, frame_duration_s, decay_factor : (n_slices, n_frames) float or None
+        (0054,1300) converted from ms, (0018,1242) converted from ms, (0054,1321); NaN where absent.
+    decay_reference : str or None
+        Set when the file states it outright (PET-BIDS): ``scan_start``, ``injection`` or a number of
+        seconds relative to the first frame's start, see `decay_reference_s`.
+    decay_reference_s : float or None
+        Decay reference relative to the start of the first frame, when the file states it.
+    injection_to_first_frame_s : float or None
+        Start of the first frame minus injection, when the file states it without clocks (PET-BIDS).
+    """
+
+    modality: str = "PT"
+    manufacturer: str | None = None
+    model: str | None = None
+    units: str | None = None
+    suv_type: str | None = None
+    decay_correction: str | None = None
+    corrections: tuple[str, ...] = ()
+    series_type: tuple[str, ...] = ()
+    counts_source: str | None = None
+    series_datetime: datetime | None = None
+    private_scan_datetime: datetime | None = None
+    acquisition_datetime: TimeArray | None = None
+    frame_reference_time_s: FloatArray | None = None
+    frame_duration_s: FloatArray | None = None
+    decay_factor: FloatArray | None = None
+    decay_reference: str | None = None
+    decay_reference_s: float | None = None
+    injection_to_first_frame_s: float | None = None
+    utc_offset_min: float | None = None
+    dose_calibration_factor: float | None = None
+    philips_suv_factor: float | None = None
+    philips_activity_factor: float | None = None
+    radiopharmaceutical: Radiopharmaceutical = field(default=Radiopharmaceutical())
+    subject: Subject = field(default=Subject())
+    n_images: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class MrAcquisition:
+    """Magnetic resonance: what relaxometry, CEST and thermometry need."""
+
+    modality: ClassVar[str] = "MR"
+    manufacturer: str | None = None
+    model: str | None = None
+    field_strength_t: float | None = None
+    imaging_frequency_mhz: float | None = None
+    nucleus: str | None = None
+    repetition_time_s: float | None = None
+    echo_time_s: float | None = None
+    inversion_time_s: float | None = None
+    flip_angle_deg: float | None = None
+    echo_spacing_s: float | None = None
+    sequence: str | None = None
+    scanning_sequence: tuple[str, ...] = ()
+    image_component: str | None = None
+    value_scale: str | None = None
+    temporal_resolution_s: float | None = None
+    acquisition_datetime: datetime | None = None
+    saturation: Mapping[str, Any] = field(default_factory=dict)
+    subject: Subject = field(default=Subject())
+
+
+@dataclass(frozen=True, eq=False)
+class CtAcquisition:
+    """Computed tomography."""
+
+    modality: ClassVar[str] = "CT"
+    manufacturer: str | None = None
+    model: str | None = None
+    tube_voltage_kv: float | None = None
+    tube_current_ma: float | None = None
+    exposure_mas: float | None = None
+    filtration: str | None = None
+    kernel: str | None = None
+    rescale_type: str | None = None
+    contrast_agent: str | None = None
+    reconstruction_diameter_mm: float | None = None
+    padding_voxels: int = 0
+    acquisition_datetime: datetime | None = None
+    subject: Subject = field(default=Subject())
+
+
+@dataclass(frozen=True, eq=False)
+class NuclearAcquisition:
+    """Gamma camera and SPECT stored as NM."""
+
+    modality: ClassVar[str] = "NM"
+    manufacturer: str | None = None
+    model: str | None = None
+    image_type: tuple[str, ...] = ()
+    energy_windows_kev: tuple[tuple[float, float], ...] = ()
+    frame_duration_s: float | None = None
+    n_projections: int | None = None
+    scan_arc_deg: float | None = None
+    series_datetime: datetime | None = None
+    acquisition_datetime: datetime | None = None
+    corrections: tuple[str, ...] = ()
+    utc_offset_min: float | None = None
+    radiopharmaceutical: Radiopharmaceutical = field(default=Radiopharmaceutical())
+    subject: Subject = field(default=Subject())
+
+
+@dataclass(frozen=True, eq=False)
+class UltrasoundAcquisition:
+    """Ultrasound; `regions` are the calibrated regions of the frame (0018,6011)."""
+
+    modality: ClassVar[str] = "US"
+    manufacturer: str | None = None
+    model: str | None = None
+    frame_time_s: float | None = None
+    mechanical_index: float | None = None
+    transducer_frequency_mhz: float | None = None
+    photometric: str | None = None
+    regions: tuple[Mapping[str, Any], ...] = ()
+    subject: Subject = field(default=Subject())
+
+
+@dataclass(frozen=True, eq=False)
+class PhotoacousticAcquisition:
+    """Photoacoustic imaging."""
+
+    modality: ClassVar[str] = "PA"
+    manufacturer: str | None = None
+    model: str | None = None
+    wavelength_nm: tuple[float, ...] = ()
+    speed_of_sound_m_s: float | None = None
+    laser_energy_mj: tuple[float, ...] = ()
+    energy_corrected: bool | None = None
+    image_type: str | None = None
+    subject: Subject = field(default=Subject())
+
+
+@dataclass(frozen=True, eq=False)
+class OtherAcquisition:
+    """Any modality without a record of its own."""
+
+    modality: str = "OT"
+    manufacturer: str | None = None
+    model: str | None = None
+    subject: Subject = field(default=Subject())
+
+
+Acquisition = (
+    EmissionAcquisition
+    | MrAcquisition
+    | CtAcquisition
+    | NuclearAcquisition
+    | UltrasoundAcquisition
+    | PhotoacousticAcquisition
+    | OtherAcquisition
+)

@@ -1,0 +1,1 @@
+"""Generated constant tables with their source and licence."""

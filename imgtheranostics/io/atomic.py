@@ -1,0 +1,101 @@
+"""Writing that leaves either the whole file or nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from imgtheranostics.errors import OutputError
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file through a temporary one in the same folder, fsync and rename.
+
+    Raises
+    ------
+    OutputError
+        If the folder is not writable or the disk is full; an older file then stays as it was.
+    """
+    temporary: str | None = None
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.", suffix=".part")
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(temporary).chmod(0o666 & ~_umask())
+        Path(temporary).replace(path)
+    except OSError as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        raise _refusal(path, error) from error
+
+
+def write_text(path: Path, content: str) -> None:
+    """Write UTF-8 text with Unix line ends, as `write_bytes` does."""
+    write_bytes(path, content.encode("utf-8"))
+
+
+@contextmanager
+def output_folder(folder: Path, *, force: bool = False) -> Iterator[Path]:
+    """A temporary folder beside `folder` that takes its place when the block ends without an error.
+
+    Raises
+    ------
+    OutputError
+        If `folder` is a file, is not empty and `force` is not given, or cannot be written.
+    """
+    folder = Path(os.path.abspath(folder))  # noqa: PTH100 - resolve() would follow a final symlink
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise OutputError("the output path is not a folder", where=str(folder))
+    if folder.exists() and any(folder.iterdir()) and not force:
+        raise OutputError(
+            "the output folder is not empty",
+            where=str(folder),
+            next_step="choose another folder, or give --force to replace what is in it",
+        )
+    temporary: Path | None = None
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name[:40]}.", suffix=".part"))
+        temporary.chmod(0o777 & ~_umask())
+        yield temporary
+        _swap(temporary, folder)
+    except OSError as error:
+        raise _refusal(folder, error) from error
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _swap(new: Path, folder: Path) -> None:
+    if not folder.exists():
+        new.replace(folder)
+        return
+    old = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name[:40]}.", suffix=".old"))
+    folder.replace(old)
+    try:
+        new.replace(folder)
+    except OSError:
+        old.replace(folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _refusal(path: Path, error: OSError) -> OutputError:
+    return OutputError(
+        "the output cannot be written",
+        where=str(path),
+        found=error.strerror or type(error).__name__,
+        next_step="check free space and permissions, or choose another --out",
+    )
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,1 @@
+"""PET and SPECT."""

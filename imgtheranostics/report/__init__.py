@@ -1,0 +1,1 @@
+"""Tables, figures, output folder and the one-file HTML report."""

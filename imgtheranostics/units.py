@@ -1,0 +1,260 @@
+"""The closed tables of units (UCUM) and of quantities with their unit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from imgtheranostics.errors import UnitMismatch
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A unit: UCUM code, dimension, and the factor to the dimension's base unit."""
+
+    code: str
+    dimension: str
+    factor: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """A named quantity: its unit, what it is, and the type that its voxels are stored as.
+
+    `unit` is None where the scanner's own scale is kept (counts, arbitrary signal).
+    """
+
+    name: str
+    unit: str | None
+    description: str
+    dtype: str = "float32"
+    signed_change: bool = False
+
+
+_UNITS = (
+    Unit("1", "number"),
+    Unit("%", "number", 1e-2),
+    Unit("ppm", "number", 1e-6),
+    Unit("[arb'U]", "arbitrary"),
+    Unit("{counts}", "counts"),
+    Unit("{counts}/s", "count rate"),
+    Unit("{stored}", "stored value"),
+    Unit("s", "time"),
+    Unit("ms", "time", 1e-3),
+    Unit("us", "time", 1e-6),
+    Unit("min", "time", 60.0),
+    Unit("h", "time", 3600.0),
+    Unit("d", "time", 86400.0),
+    Unit("1/s", "rate"),
+    Unit("1/min", "rate", 1 / 60.0),
+    Unit("Hz", "frequency"),
+    Unit("kHz", "frequency", 1e3),
+    Unit("MHz", "frequency", 1e6),
+    Unit("Bq", "activity"),
+    Unit("kBq", "activity", 1e3),
+    Unit("MBq", "activity", 1e6),
+    Unit("GBq", "activity", 1e9),
+    Unit("uCi", "activity", 3.7e4),
+    Unit("mCi", "activity", 3.7e7),
+    Unit("Ci", "activity", 3.7e10),
+    Unit("Bq/mL", "activity concentration"),
+    Unit("kBq/mL", "activity concentration", 1e3),
+    Unit("MBq/mL", "activity concentration", 1e6),
+    Unit("Bq/mm3", "activity concentration", 1e3),
+    Unit("nCi/mL", "activity concentration", 37.0),
+    Unit("uCi/mL", "activity concentration", 3.7e4),
+    Unit("Bq/g", "activity per mass"),
+    Unit("kBq/g", "activity per mass", 1e3),
+    Unit("g", "mass"),
+    Unit("kg", "mass", 1e3),
+    Unit("mg", "mass", 1e-3),
+    Unit("ug", "mass", 1e-6),
+    Unit("mL", "volume"),
+    Unit("mm3", "volume", 1e-3),
+    Unit("L", "volume", 1e3),
+    Unit("mm", "length"),
+    Unit("cm", "length", 10.0),
+    Unit("m", "length", 1e3),
+    Unit("um", "length", 1e-3),
+    Unit("nm", "length", 1e-6),
+    Unit("g/mL", "mass density"),
+    Unit("mg/mL", "mass density", 1e-3),
+    Unit("ug/mL", "mass density", 1e-6),
+    Unit("cm2/mL", "area per volume"),
+    Unit("%/g", "fraction per mass"),
+    Unit("%/kg", "fraction per mass", 1e-3),
+    Unit("%/mL", "fraction per volume"),
+    Unit("mmol/L", "substance concentration"),
+    Unit("umol/L", "substance concentration", 1e-3),
+    Unit("nmol/L", "substance concentration", 1e-6),
+    Unit("mol/L", "substance concentration", 1e3),
+    Unit("L/mmol/s", "relaxivity"),
+    Unit("mL/100mL/min", "perfusion"),
+    Unit("Cel", "temperature"),
+    Unit("Gy", "absorbed dose"),
+    Unit("mGy", "absorbed dose", 1e-3),
+    Unit("Gy/s", "absorbed dose rate"),
+    Unit("mGy/(MBq.s)", "dose per time-integrated activity"),
+    Unit("MBq.s", "time-integrated activity"),
+    Unit("deg", "angle"),
+    Unit("rad", "angle", 57.29577951308232),
+    Unit("T", "field"),
+    Unit("uT", "field", 1e-6),
+    Unit("[HU]", "attenuation"),
+    Unit("dB", "level"),
+    Unit("keV", "energy"),
+    Unit("MeV", "energy", 1e3),
+    Unit("kV", "voltage"),
+    Unit("1/cm", "linear attenuation"),
+    Unit("1/mm", "linear attenuation", 10.0),
+    Unit("mJ", "pulse energy"),
+    Unit("kg/m2", "body mass index"),
+    Unit("m2", "area"),
+)
+
+UNITS: dict[str, Unit] = {unit.code: unit for unit in _UNITS}
+"""Every unit that may stand in a Volume, table or sidecar, by its UCUM code."""
+
+_SPELLINGS = {
+    "bqml": "Bq/mL",
+    "bq/ml": "Bq/mL",
+    "bq/cc": "Bq/mL",
+    "bq/cm3": "Bq/mL",
+    "bq.ml-1": "Bq/mL",
+    "kbq/ml": "kBq/mL",
+    "kbq/cc": "kBq/mL",
+    "kbq/cm3": "kBq/mL",
+    "mbq/ml": "MBq/mL",
+    "nci/cc": "nCi/mL",
+    "nci/ml": "nCi/mL",
+    "uci/cc": "uCi/mL",
+    "uci/ml": "uCi/mL",
+    "bq/mm3": "Bq/mm3",
+    "g/ml": "g/mL",
+    "cm2/ml": "cm2/mL",
+    "hu": "[HU]",
+    "[hu]": "[HU]",
+    "[hnsf'u]": "[HU]",
+    "sec": "s",
+    "seconds": "s",
+    "msec": "ms",
+    "percent": "%",
+    "mbq": "MBq",
+    "bq": "Bq",
+    "kbq": "kBq",
+    "gbq": "GBq",
+    "uci": "uCi",
+    "µci": "uCi",
+    "μci": "uCi",
+    "mci": "mCi",
+    "1": "1",
+    "unitless": "1",
+    "arbitrary": "[arb'U]",
+    "arb": "[arb'U]",
+    "counts": "{counts}",
+    "counts/s": "{counts}/s",
+    "cps": "{counts}/s",
+}
+
+_QUANTITIES = (
+    Quantity("signal", None, "scanner signal, arbitrary scale"),
+    Quantity("counts", "{counts}", "detected events"),
+    Quantity("count_rate", "{counts}/s", "detected events per second"),
+    Quantity("stored_value", "{stored}", "stored pixel values that carry no physical scale"),
+    Quantity("labels", "1", "region labels", dtype="int32"),
+    Quantity("flags", "1", "reasons why a voxel was not estimated", dtype="uint16"),
+    Quantity("activity_concentration", "Bq/mL", "activity concentration"),
+    Quantity("suv_bw", "g/mL", "standardised uptake value, body weight"),
+    Quantity("suv_lbm_janmahasatian", "g/mL", "standardised uptake value, lean body mass (Janmahasatian)"),
+    Quantity("suv_lbm_james120", "g/mL", "standardised uptake value, lean body mass (James, 120)"),
+    Quantity("suv_lbm_james128", "g/mL", "standardised uptake value, lean body mass (James, 128)"),
+    Quantity("suv_bsa", "cm2/mL", "standardised uptake value, body surface area"),
+    Quantity("suv_ibw", "g/mL", "standardised uptake value, ideal body weight"),
+    Quantity("id_per_g", "%/g", "injected activity per gram of tissue"),
+    Quantity("id_per_ml", "%/mL", "injected activity per millilitre"),
+    Quantity("id_per_region", "%", "injected activity in the region"),
+    Quantity("suv_peak", "g/mL", "mean SUV in the 1 mL sphere with the highest mean"),
+    Quantity("density", "g/mL", "mass density"),
+    Quantity("t1", "s", "longitudinal relaxation time"),
+    Quantity("t2", "s", "transverse relaxation time"),
+    Quantity("t2star", "s", "effective transverse relaxation time"),
+    Quantity("r1", "1/s", "longitudinal relaxation rate"),
+    Quantity("r2", "1/s", "transverse relaxation rate"),
+    Quantity("r2star", "1/s", "effective transverse relaxation rate"),
+    Quantity("delta_r1", "1/s", "change of longitudinal relaxation rate", signed_change=True),
+    Quantity("delta_r2", "1/s", "change of transverse relaxation rate", signed_change=True),
+    Quantity("delta_r2star", "1/s", "change of effective transverse relaxation rate", signed_change=True),
+    Quantity("relative_b1", "1", "transmit field relative to nominal"),
+    Quantity("phase", "rad", "phase of the complex signal"),
+    Quantity("enhancement", "%", "relative signal change", signed_change=True),
+    Quantity("gd_concentration", "mmol/L", "gadolinium concentration"),
+    Quantity("fe_concentration", "mmol/L", "iron concentration"),
+    Quantity("ktrans", "1/min", "volume transfer constant"),
+    Quantity("ve", "1", "extravascular extracellular volume fraction"),
+    Quantity("vp", "1", "plasma volume fraction"),
+    Quantity("temperature_change", "Cel", "temperature change", signed_change=True),
+    Quantity("cem43", "min", "cumulative equivalent minutes at 43 Cel"),
+    Quantity("z_spectrum", "1", "saturated over unsaturated water signal"),
+    Quantity("mtr_asym", "%", "asymmetric magnetisation transfer ratio", signed_change=True),
+    Quantity("mtr_rex", "%", "inverse-metric exchange contrast", signed_change=True),
+    Quantity("aptw", "%", "amide-proton-transfer weighted contrast", signed_change=True),
+    Quantity("b0_shift", "ppm", "water frequency shift", signed_change=True),
+    Quantity("ph", "1", "acidity"),
+    Quantity("attenuation", "[HU]", "X-ray attenuation"),
+    Quantity("delta_attenuation", "[HU]", "change of X-ray attenuation", signed_change=True),
+    Quantity("concentration", "mg/mL", "mass concentration of the agent"),
+    Quantity("retained_fraction", "%", "share of the injected agent that stays in the target"),
+    Quantity("optoacoustic_signal", "[arb'U]", "reconstructed optoacoustic signal"),
+    Quantity("so2", "%", "blood oxygen saturation"),
+    Quantity("thb", "umol/L", "total haemoglobin"),
+    Quantity("absorbed_dose", "Gy", "absorbed dose"),
+    Quantity("echo_level", "dB", "log-compressed echo level"),
+    Quantity("echo_enhancement", "dB", "echo enhancement against baseline", signed_change=True),
+)
+
+QUANTITIES: dict[str, Quantity] = {quantity.name: quantity for quantity in _QUANTITIES}
+"""Every quantity that a Volume may hold, by name."""
+
+
+def canonical_unit(text: str) -> str:
+    """The UCUM code of a unit as headers spell it; UnitMismatch when it is not in the table."""
+    stripped = text.strip()
+    if stripped in UNITS:
+        return stripped
+    code = _SPELLINGS.get(stripped.lower())
+    if code is None:
+        raise UnitMismatch(
+            f"unit {text!r} is not known",
+            needed="one of " + ", ".join(UNITS),
+            next_step="give the values in one of these units",
+        )
+    return code
+
+
+def conversion_factor(from_unit: str, to_unit: str) -> float:
+    """Factor that turns a value in `from_unit` into `to_unit`; UnitMismatch across dimensions.
+
+    >>> conversion_factor("MBq", "Bq")
+    1000000.0
+    """
+    source, target = UNITS[canonical_unit(from_unit)], UNITS[canonical_unit(to_unit)]
+    if source.dimension != target.dimension:
+        raise UnitMismatch(
+            f"cannot convert {source.code} ({source.dimension}) to {target.code} ({target.dimension})",
+            found=source.code,
+            needed=target.code,
+        )
+    return source.factor / target.factor
+
+
+def check_quantity(quantity: str, unit: str) -> Quantity:
+    """The quantity's record; UnitMismatch when the name is unknown or the unit is not its own."""
+    record = QUANTITIES.get(quantity)
+    if record is None:
+        raise UnitMismatch(f"quantity {quantity!r} is not known", needed="one of " + ", ".join(QUANTITIES))
+    if unit not in UNITS:
+        raise UnitMismatch(f"unit {unit!r} is not in the unit table", needed="a UCUM code of the table")
+    if record.unit is not None and record.unit != unit:
+        raise UnitMismatch(
+            f"{quantity} is given in {unit}", found=unit, needed=record.unit, next_step="convert it first"
+        )
+    return record

@@ -1,0 +1,591 @@
+"""Grid, Axis, Volume and Estimate: the one data model.
+
+Affines map voxel indices to patient RAS+ millimetres. Voxels are float32 after all scanner scaling and
+lie in Fortran order (i fastest, the last axis slowest), as NIfTI files and DICOM frames do.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from imgtheranostics.errors import Caution, CorruptInput, GeometryMismatch, merge_cautions
+from imgtheranostics.units import UNITS, check_quantity
+
+if TYPE_CHECKING:
+    import nibabel
+    import SimpleITK
+    import xarray
+
+Array = npt.NDArray[Any]
+FloatArray = npt.NDArray[np.float64]
+
+AXIS_NAMES = frozenset(
+    {
+        "time",
+        "echo_time",
+        "inversion_time",
+        "repetition_time",
+        "flip_angle",
+        "saturation_offset",
+        "saturation_b1",
+        "wavelength",
+        "energy",
+        "dose",
+        "component",
+    }
+)
+"""The closed set of axis names."""
+
+_RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+class AcquisitionRecord(Protocol):
+    """What every acquisition record says of itself."""
+
+    @property
+    def modality(self) -> str:
+        """DICOM modality code, for example ``PT``."""
+
+
+class Flag(enum.IntFlag):
+    """Why a voxel was not estimated, or why its value deserves care."""
+
+    MASKED_OUT = 1
+    BELOW_NOISE = 2
+    INVALID_INPUT = 4
+    AT_BOUND = 8
+    NOT_CONVERGED = 16
+    OUTSIDE_RANGE = 32
+    ILL_CONDITIONED = 64
+    INITIALISATION_FAILED = 128
+    NEGATIVE_AMPLITUDE = 256
+    AMBIGUOUS_BRANCH = 512
+    INVALID_B1 = 1024
+    SATURATED = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One entry of a Volume's history: what was done, with what, by which version."""
+
+    name: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a Volume came from, kept for provenance and never printed.
+
+    `subject` and `session` are pseudonyms; `identifiers` holds what only ``--keep-identifiers`` may
+    write (PatientID, dates, paths) and stays out of every representation.
+    """
+
+    files: tuple[Path, ...] = ()
+    subject: str = ""
+    session: str = ""
+    identifiers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class GridDifference:
+    """What differs between two grids and by how much; true when nothing does."""
+
+    differences: tuple[str, ...]
+    largest_displacement_mm: float
+    tolerance_mm: float
+
+    def __bool__(self) -> bool:
+        return not self.differences
+
+    def __str__(self) -> str:
+        if not self.differences:
+            return f"same grid within {self.tolerance_mm:g} mm"
+        return "; ".join(self.differences)
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Geometry without voxels.
+
+    Parameters
+    ----------
+    shape : tuple of 3 int
+        Voxels along i, j, k.
+    affine : (4, 4) array_like
+        Voxel index to patient RAS+ position in mm, float64, any rotation or shear, non-singular.
+
+    Raises
+    ------
+    CorruptInput
+        If the shape is empty, or the affine is not finite, singular or not an affine.
+    """
+
+    shape: tuple[int, int, int]
+    affine: FloatArray
+
+    def __post_init__(self) -> None:
+        shape = tuple(int(n) for n in self.shape)
+        if len(shape) != 3 or min(shape) < 1:
+            raise CorruptInput("a grid needs three extents of at least 1", found=str(shape))
+        affine = np.array(self.affine, dtype=np.float64)
+        if affine.shape != (4, 4) or not np.isfinite(affine).all():
+            raise CorruptInput("the affine is not a finite 4 by 4 matrix", found=str(affine.tolist()))
+        if not np.array_equal(affine[3], [0.0, 0.0, 0.0, 1.0]):
+            raise CorruptInput("the affine's last row is not 0 0 0 1", found=str(affine[3].tolist()))
+        lengths = np.linalg.norm(affine[:3, :3], axis=0)
+        scale = float(np.prod(lengths))
+        if not (lengths > 0).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-6 * scale:
+            raise CorruptInput(
+                "the affine is singular: voxels have no volume", found=str(affine[:3, :3].tolist())
+            )
+        affine.setflags(write=False)
+        object.__setattr__(self, "shape", shape)
+        object.__setattr__(self, "affine", affine)
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Distance between neighbouring voxels along i, j and k."""
+        x, y, z = (float(v) for v in np.linalg.norm(self.affine[:3, :3], axis=0))
+        return x, y, z
+
+    @property
+    def voxel_volume_ml(self) -> float:
+        """Volume of one voxel, from the determinant, so that shear is respected."""
+        return abs(float(np.linalg.det(self.affine[:3, :3]))) / 1000.0
+
+    @property
+    def n_voxels(self) -> int:
+        """Number of voxels."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    def world_mm(self, index: npt.ArrayLike) -> FloatArray:
+        """RAS+ positions of voxel indices of shape (..., 3), in mm."""
+        return np.asarray(index, dtype=np.float64) @ self.affine[:3, :3].T + self.affine[:3, 3]
+
+    def index(self, world_mm: npt.ArrayLike) -> FloatArray:
+        """Fractional voxel indices of RAS+ positions of shape (..., 3)."""
+        offset = np.asarray(world_mm, dtype=np.float64) - self.affine[:3, 3]
+        return np.asarray(offset @ np.linalg.inv(self.affine[:3, :3]).T)
+
+    def corners_mm(self) -> FloatArray:
+        """RAS+ centres of the eight corner voxels, (8, 3)."""
+        last = np.array(self.shape) - 1
+        corners = np.array([[a, b, c] for a in (0, 1) for b in (0, 1) for c in (0, 1)]) * last
+        return self.world_mm(corners)
+
+    def default_tolerance_mm(self) -> float:
+        """2 % of the smallest spacing, at least 0.001 mm and at most 0.1 mm."""
+        return float(np.clip(0.02 * min(self.spacing_mm), 1e-3, 0.1))
+
+    def same_as(self, other: Grid, tolerance_mm: float | None = None) -> GridDifference:
+        """Compare two grids and say what differs: shape, spacing, direction, origin, and by how much.
+
+        Parameters
+        ----------
+        other : Grid
+        tolerance_mm : float, optional
+            Largest accepted displacement of any corner voxel; by default 2 % of the smallest spacing.
+
+        Returns
+        -------
+        GridDifference
+            True when the grids are the same.
+        """
+        limit = self.default_tolerance_mm() if tolerance_mm is None else tolerance_mm
+        differences: list[str] = []
+        if self.shape != other.shape:
+            differences.append(f"shape {_by(self.shape)} against {_by(other.shape)}")
+            displacement = float("nan")
+        else:
+            displacement = float(np.linalg.norm(self.corners_mm() - other.corners_mm(), axis=1).max())
+        if self.shape != other.shape or displacement > limit:
+            differences += self._affine_differences(other, limit)
+            if len(differences) == 0:
+                differences.append(f"corner voxels up to {displacement:.3g} mm apart")
+        return GridDifference(tuple(differences), displacement, limit)
+
+    def _affine_differences(self, other: Grid, limit: float) -> list[str]:
+        found: list[str] = []
+        here, there = np.array(self.spacing_mm), np.array(other.spacing_mm)
+        extent = np.array(self.shape)
+        if (np.abs(here - there) * extent > limit).any():
+            found.append(f"spacing {_mm(here)} against {_mm(there)} mm")
+        cosines = np.sum((self.affine[:3, :3] / here) * (other.affine[:3, :3] / there), axis=0)
+        angles = np.degrees(np.arccos(np.clip(cosines, -1.0, 1.0)))
+        if (np.radians(angles) * here * extent > limit).any():
+            found.append(f"direction by {_mm(angles)} degrees along i, j, k")
+        shift = other.affine[:3, 3] - self.affine[:3, 3]
+        if np.linalg.norm(shift) > limit:
+            found.append(f"origin by {np.linalg.norm(shift):.4g} mm ({_mm(shift)})")
+        return found
+
+    def axis_match(self, other: Grid, tolerance_mm: float | None = None) -> AxisMatch | None:
+        """The permutation and flips of `other`'s axes that give this grid exactly, or None.
+
+        Two files of one scan often differ only in the order and sign of their voxel axes; bringing
+        one onto the other then needs no interpolation.
+        """
+        directions = np.linalg.inv(self.affine[:3, :3]) @ other.affine[:3, :3]
+        order = np.argmax(np.abs(directions), axis=1)
+        if sorted(order.tolist()) != [0, 1, 2]:
+            return None
+        flips = tuple(bool(directions[axis, order[axis]] < 0) for axis in range(3))
+        match = AxisMatch((int(order[0]), int(order[1]), int(order[2])), flips)
+        return match if self.same_as(match.apply_to_grid(other), tolerance_mm) else None
+
+
+@dataclass(frozen=True, slots=True)
+class AxisMatch:
+    """A lossless reordering of voxel axes: output axis n is input axis ``order[n]``, flipped or not."""
+
+    order: tuple[int, int, int]
+    flips: tuple[bool, ...]
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether nothing changes."""
+        return self.order == (0, 1, 2) and not any(self.flips)
+
+    def apply_to_grid(self, grid: Grid) -> Grid:
+        """The grid with its axes reordered; every voxel keeps its place in the patient."""
+        affine = grid.affine.copy()
+        shape = [grid.shape[axis] for axis in self.order]
+        affine[:3, :3] = grid.affine[:3, :3][:, list(self.order)]
+        for axis, flip in enumerate(self.flips):
+            if flip:
+                affine[:3, 3] += affine[:3, axis] * (shape[axis] - 1)
+                affine[:3, axis] *= -1.0
+        return Grid((shape[0], shape[1], shape[2]), affine)
+
+    def apply_to_array(self, data: Array) -> Array:
+        """The array with its first three axes reordered (a view)."""
+        moved = data.transpose(*self.order, *range(3, data.ndim))
+        return moved[tuple(slice(None, None, -1) if flip else slice(None) for flip in self.flips)]
+
+
+@dataclass(frozen=True, eq=False)
+class Axis:
+    """A named axis beyond space.
+
+    Parameters
+    ----------
+    name : str
+        One of `AXIS_NAMES`.
+    values : (n,) array_like
+        Coordinate of each sample, float64.
+    unit : str
+        UCUM code.
+    """
+
+    name: str
+    values: FloatArray
+    unit: str
+
+    def __post_init__(self) -> None:
+        if self.name not in AXIS_NAMES:
+            raise ValueError(f"axis name {self.name!r} is not one of {sorted(AXIS_NAMES)}")
+        if self.unit not in UNITS:
+            raise ValueError(f"axis unit {self.unit!r} is not a unit of the table")
+        values = np.array(self.values, dtype=np.float64)
+        if values.ndim != 1 or values.size == 0:
+            raise ValueError(f"axis {self.name} needs a list of at least one value")
+        values.setflags(write=False)
+        object.__setattr__(self, "values", values)
+
+    def __len__(self) -> int:
+        return int(self.values.size)
+
+    def same_as(self, other: Axis) -> bool:
+        """Whether name, unit and every value are equal."""
+        return (
+            self.name == other.name
+            and self.unit == other.unit
+            and np.array_equal(self.values, other.values, equal_nan=True)
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """An image: voxels, where they lie, what they mean, and how they came to be.
+
+    Parameters
+    ----------
+    data : (i, j, k, *axes) array_like
+        Values after all scanner scaling. Stored read-only in Fortran order as the quantity's type
+        (float32 but for labels and flags); an array that already has that form is not copied.
+    affine : (4, 4) array_like
+        Voxel index to RAS+ mm.
+    quantity, unit : str
+        From the tables of `imgtheranostics.units`.
+    axes : sequence of Axis
+        One per dimension beyond the third, in order.
+    acquisition : acquisition record, optional
+        What the scanner did, as far as the file says.
+    history : sequence of Step
+        What was done since the file was read.
+    warnings : sequence of Caution
+        What a reader of the numbers should know.
+    source : Source
+        The files, for provenance.
+    """
+
+    data: Array
+    affine: FloatArray
+    quantity: str
+    unit: str
+    axes: tuple[Axis, ...] = ()
+    acquisition: Any = None
+    history: tuple[Step, ...] = ()
+    warnings: tuple[Caution, ...] = ()
+    source: Source = field(default=Source(), repr=False)
+
+    def __post_init__(self) -> None:
+        record = check_quantity(self.quantity, self.unit)
+        axes = tuple(self.axes)
+        data = np.asarray(self.data)
+        expected = data.shape[:3] + tuple(len(axis) for axis in axes)
+        if data.ndim != 3 + len(axes) or data.shape != expected:
+            lengths = ", ".join(f"{axis.name} {len(axis)}" for axis in axes) or "none"
+            raise GeometryMismatch(
+                "data and axes do not fit",
+                found=f"data {_by(data.shape)}, axes: {lengths}",
+                needed="data (i, j, k) plus one dimension per axis",
+            )
+        grid = Grid((data.shape[0], data.shape[1], data.shape[2]), self.affine)
+        frozen = _frozen(data, np.dtype(record.dtype))
+        for name, value in (
+            ("data", frozen),
+            ("affine", grid.affine),
+            ("axes", axes),
+            ("history", tuple(self.history)),
+            ("warnings", tuple(self.warnings)),
+            ("_grid", grid),
+        ):
+            object.__setattr__(self, name, value)
+
+    @property
+    def grid(self) -> Grid:
+        """The geometry."""
+        return self._grid  # type: ignore[attr-defined,no-any-return]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the data, space first."""
+        return tuple(int(n) for n in self.data.shape)
+
+    @property
+    def planar(self) -> Array:
+        """The voxels as a (n_samples, n_voxels) view without a copy, i fastest within a sample."""
+        return self.data.reshape(self.grid.n_voxels, -1, order="F").T
+
+    def axis(self, name: str) -> Axis | None:
+        """The axis of that name, or None."""
+        return next((axis for axis in self.axes if axis.name == name), None)
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with some fields changed."""
+        return replace(self, **changes)
+
+    def with_step(self, name: str, /, **parameters: Any) -> Self:
+        """A copy whose history records one more step, with this package's version."""
+        return replace(self, history=(*self.history, make_step(name, **parameters)))
+
+    def with_warnings(self, *cautions: Caution) -> Self:
+        """A copy that carries more warnings; one that is there already is not repeated."""
+        return replace(self, warnings=merge_cautions(self.warnings, cautions))
+
+    def derived(self, data: Array, quantity: str, unit: str, step: Step, **changes: Any) -> Self:
+        """A Volume computed from this one: same grid, axes, acquisition and source, one step more."""
+        return replace(
+            self, data=data, quantity=quantity, unit=unit, history=(*self.history, step), **changes
+        )
+
+    def frame(self, index: int) -> Self:
+        """One sample of the last axis."""
+        if not self.axes:
+            raise ValueError("this volume has no axis beyond space")
+        axis = self.axes[-1]
+        return replace(
+            self,
+            data=self.data[..., index],
+            axes=self.axes[:-1],
+            history=(*self.history, make_step("frame", axis=axis.name, value=float(axis.values[index]))),
+        )
+
+    def reordered(self, match: AxisMatch) -> Self:
+        """The same voxels with their spatial axes permuted and flipped; no interpolation."""
+        if match.is_identity:
+            return self
+        grid = match.apply_to_grid(self.grid)
+        step = make_step("reorder_axes", order=list(match.order), flips=list(match.flips))
+        return replace(
+            self,
+            data=match.apply_to_array(self.data),
+            affine=grid.affine,
+            history=(*self.history, step),
+        )
+
+    def __repr__(self) -> str:
+        axes = ", ".join(f"{axis.name} [{axis.unit}] x {len(axis)}" for axis in self.axes)
+        spacing = " x ".join(f"{value:.4g}" for value in self.grid.spacing_mm)
+        return (
+            f"Volume({self.quantity} [{self.unit}], {_by(self.shape)}, {spacing} mm"
+            + (f", {axes}" if axes else "")
+            + (f", {len(self.warnings)} warnings" if self.warnings else "")
+            + ")"
+        )
+
+    def to_nibabel(self) -> nibabel.Nifti1Image:
+        """The volume as an in-memory NIfTI-1 image; units other than mm and s stand in the sidecar."""
+        import nibabel
+
+        image = nibabel.Nifti1Image(np.asarray(self.data), np.array(self.affine))
+        image.header.set_xyzt_units("mm", "sec" if self.axes and self.axes[0].name == "time" else None)
+        return image
+
+    @classmethod
+    def from_nibabel(
+        cls, image: nibabel.Nifti1Image, quantity: str, unit: str, axes: Sequence[Axis] = ()
+    ) -> Self:
+        """A Volume from an in-memory image whose values are already in `unit`."""
+        data = np.asanyarray(image.dataobj)
+        while data.ndim < 3:
+            data = data[..., np.newaxis]
+        return cls(data, np.array(image.affine, dtype=np.float64), quantity, unit, tuple(axes))
+
+    def to_sitk(self) -> SimpleITK.Image:
+        """The volume as a SimpleITK image in LPS mm; samples beyond space become components."""
+        import SimpleITK
+
+        if self.axes:
+            planes = np.ascontiguousarray(self.planar.T).reshape(*self.grid.shape[::-1], -1)
+            image = SimpleITK.GetImageFromArray(planes, isVector=True)
+        else:
+            image = SimpleITK.GetImageFromArray(self.data.T)
+        lps = _RAS_FROM_LPS @ self.affine
+        spacing = np.array(self.grid.spacing_mm)
+        image.SetOrigin([float(v) for v in lps[:3, 3]])
+        image.SetSpacing([float(v) for v in spacing])
+        image.SetDirection([float(v) for v in (lps[:3, :3] / spacing).ravel()])
+        return image
+
+    @classmethod
+    def from_sitk(cls, image: SimpleITK.Image, quantity: str, unit: str, axes: Sequence[Axis] = ()) -> Self:
+        """A Volume from a 3-D SimpleITK image; its components become the samples of `axes`."""
+        import SimpleITK
+
+        if image.GetDimension() != 3:
+            raise GeometryMismatch("a three-dimensional image is needed", found=f"{image.GetDimension()}-D")
+        lps = np.eye(4)
+        lps[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * np.array(image.GetSpacing())
+        lps[:3, 3] = image.GetOrigin()
+        array = SimpleITK.GetArrayFromImage(image)
+        shape = image.GetSize() + tuple(len(axis) for axis in axes)
+        data = array.T if not axes else array.reshape(-1, array.shape[-1]).reshape(shape, order="F")
+        return cls(data, _RAS_FROM_LPS @ lps, quantity, unit, tuple(axes))
+
+    def to_xarray(self) -> xarray.DataArray:
+        """The volume as an xarray.DataArray (needs the optional package xarray)."""
+        import xarray
+
+        dims = ("i", "j", "k", *(axis.name for axis in self.axes))
+        coords = {axis.name: axis.values for axis in self.axes}
+        attributes = {"units": self.unit, "affine": self.affine, "quantity": self.quantity}
+        return xarray.DataArray(self.data, dims=dims, coords=coords, attrs=attributes, name=self.quantity)
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """What every quantification returns: value, standard error and flags on one grid.
+
+    A voxel that could not be estimated is NaN in `value` and has a bit of `Flag` set in `flags`.
+
+    Attributes
+    ----------
+    value, standard_error, flags : Volume
+        One grid and one set of axes; `standard_error` has the unit of `value`.
+    calibration_relative : float
+        Relative standard uncertainty that all voxels share (dose calibrator, relaxivity, HU slope). It
+        is contained in `standard_error` and does not shrink when voxels are averaged.
+    decisions : mapping
+        The rules that were applied, for the report and the provenance record.
+    """
+
+    value: Volume
+    standard_error: Volume
+    flags: Volume
+    calibration_relative: float = 0.0
+    decisions: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for part in (self.standard_error, self.flags):
+            if part.shape != self.value.shape or not self.value.grid.same_as(part.grid):
+                raise GeometryMismatch(
+                    "value, standard error and flags must share one grid",
+                    found=f"{_by(part.shape)} against {_by(self.value.shape)}",
+                )
+        if self.standard_error.unit != self.value.unit:
+            raise GeometryMismatch("the standard error must have the unit of the value")
+        object.__setattr__(self, "decisions", MappingProxyType(dict(self.decisions)))
+
+    @property
+    def grid(self) -> Grid:
+        """The geometry."""
+        return self.value.grid
+
+    @property
+    def quantity(self) -> str:
+        """Name of the quantity."""
+        return self.value.quantity
+
+    @property
+    def unit(self) -> str:
+        """UCUM code of value and standard error."""
+        return self.value.unit
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """The axes beyond space."""
+        return self.value.axes
+
+    @property
+    def warnings(self) -> tuple[Caution, ...]:
+        """The warnings of the three volumes."""
+        return merge_cautions(self.value.warnings, self.standard_error.warnings, self.flags.warnings)
+
+
+def make_step(name: str, /, **parameters: Any) -> Step:
+    """A history entry with the version of this package."""
+    from imgtheranostics._version import VERSION
+
+    return Step(name, MappingProxyType(parameters), VERSION)
+
+
+def _frozen(data: Array, dtype: np.dtype[Any]) -> Array:
+    """`data` as a read-only Fortran-ordered array of `dtype`, without a copy where it already is one."""
+    if data.dtype != dtype and dtype.kind in "iu":
+        cast = data.astype(dtype)
+        if not np.array_equal(cast, data):
+            raise CorruptInput("labels or flags are not whole numbers in range", needed=str(dtype))
+    ordered = np.asfortranarray(data, dtype=dtype)
+    if ordered.base is None and ordered is data and ordered.flags.writeable:
+        ordered = ordered.view()
+    ordered.setflags(write=False)
+    return ordered
+
+
+def _by(shape: Iterable[int]) -> str:
+    return " x ".join(str(int(n)) for n in shape)
+
+
+def _mm(values: Iterable[float]) -> str:
+    return ", ".join(f"{float(v):.4g}" for v in values)
