@@ -42,7 +42,10 @@ def write_text(path: Path, content: str) -> None:
 
 @contextmanager
 def output_folder(folder: Path, *, force: bool = False) -> Iterator[Path]:
-    """A temporary folder beside `folder` that takes its place when the block ends without an error.
+    """A temporary folder whose files reach `folder` when the block ends without an error.
+
+    A folder that is new or empty appears in one rename. With `force`, each file of an earlier result is
+    replaced by a rename of its own and everything else in the folder is left alone.
 
     Raises
     ------
@@ -50,21 +53,21 @@ def output_folder(folder: Path, *, force: bool = False) -> Iterator[Path]:
         If `folder` is a file, is not empty and `force` is not given, or cannot be written.
     """
     folder = Path(os.path.abspath(folder))  # noqa: PTH100 - resolve() would follow a final symlink
-    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
-        raise OutputError("the output path is not a folder", where=str(folder))
-    if folder.exists() and any(folder.iterdir()) and not force:
-        raise OutputError(
-            "the output folder is not empty",
-            where=str(folder),
-            next_step="choose another folder, or give --force to replace what is in it",
-        )
     temporary: Path | None = None
     try:
+        if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+            raise OutputError("the output path is not a folder", where=str(folder))
+        if folder.exists() and any(folder.iterdir()) and not force:
+            raise OutputError(
+                "the output folder is not empty",
+                where=str(folder),
+                next_step="choose another folder, or give --force to replace an earlier result in it",
+            )
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name[:40]}.", suffix=".part"))
         temporary.chmod(0o777 & ~_umask())
         yield temporary
-        _swap(temporary, folder)
+        _publish(temporary, folder)
     except OSError as error:
         raise _refusal(folder, error) from error
     finally:
@@ -72,18 +75,18 @@ def output_folder(folder: Path, *, force: bool = False) -> Iterator[Path]:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _swap(new: Path, folder: Path) -> None:
-    if not folder.exists():
+def _publish(new: Path, folder: Path) -> None:
+    files = sorted(path for path in new.rglob("*") if path.is_file())
+    for path in files:
+        with path.open("rb") as stream:
+            os.fsync(stream.fileno())
+    if not folder.exists() or not any(folder.iterdir()):
         new.replace(folder)
         return
-    old = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name[:40]}.", suffix=".old"))
-    folder.replace(old)
-    try:
-        new.replace(folder)
-    except OSError:
-        old.replace(folder)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
+    for path in files:
+        target = folder / path.relative_to(new)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(target)
 
 
 def _refusal(path: Path, error: OSError) -> OutputError:
