@@ -57,7 +57,7 @@ class Regions:
             raise ValueError("region number 0 is the background")
         if len(set(names.values())) != len(names):
             raise ValueError(f"region names repeat: {sorted(names.values())}")
-        frozen = np.asfortranarray(labels, dtype=np.int32)
+        frozen = np.asfortranarray(labels, dtype=np.int32).view()
         frozen.setflags(write=False)
         object.__setattr__(self, "labels", frozen)
         object.__setattr__(self, "names", MappingProxyType(names))
@@ -66,23 +66,37 @@ class Regions:
     def from_masks(
         cls, masks: Mapping[str, npt.ArrayLike], grid: Grid, *, warnings: Sequence[Caution] = ()
     ) -> Self:
-        """Regions from one mask per name; masks may overlap."""
-        layers: list[LabelArray] = []
-        for number, mask in enumerate(masks.values(), start=1):
-            inside = np.asarray(mask) != 0
-            if inside.shape != grid.shape:
+        """Regions from one mask per name; masks may overlap, and NaN is outside."""
+        voxels: dict[str, IndexArray] = {}
+        for name, mask in masks.items():
+            values = np.asarray(mask)
+            if values.shape != grid.shape:
                 raise GeometryMismatch(
-                    "a mask does not fit the grid", found=str(inside.shape), needed=str(grid.shape)
+                    "a mask does not fit the grid", found=str(values.shape), needed=str(grid.shape)
                 )
+            inside = (values != 0) & (values == values)
+            voxels[name] = np.flatnonzero(inside.ravel(order="F"))
+        return cls.from_voxel_lists(voxels, grid, warnings=warnings)
+
+    @classmethod
+    def from_voxel_lists(
+        cls, voxels: Mapping[str, IndexArray], grid: Grid, *, warnings: Sequence[Caution] = ()
+    ) -> Self:
+        """Regions from flat Fortran-order voxel indices per name: the inverse of `voxel_lists`.
+
+        Each region goes into the first layer in which none of its voxels is taken.
+        """
+        if not voxels:
+            raise NothingUsable("no regions were given")
+        layers: list[LabelArray] = []
+        for number, inside in enumerate(voxels.values(), start=1):
             layer = next((known for known in layers if not known[inside].any()), None)
             if layer is None:
-                layer = np.zeros(grid.shape, np.int32, order="F")
+                layer = np.zeros(grid.n_voxels, np.int32)
                 layers.append(layer)
             layer[inside] = number
-        if not layers:
-            raise NothingUsable("no regions were given")
-        names = dict(enumerate(masks, start=1))
-        return cls(np.stack(layers, axis=-1), names, grid, tuple(warnings))
+        labels = np.stack(layers).T.reshape(*grid.shape, len(layers), order="F")
+        return cls(labels, dict(enumerate(voxels, start=1)), grid, tuple(warnings))
 
     def __len__(self) -> int:
         return len(self.names)
@@ -168,7 +182,7 @@ class Regions:
             for voxels in np.split(inside[order], cuts):
                 place = position.get(int(flat[voxels[0]])) if voxels.size else None
                 if place is not None:
-                    lists[place] = voxels
+                    lists[place] = np.union1d(lists[place], voxels) if lists[place].size else voxels
         return lists
 
 
