@@ -151,7 +151,7 @@ def _slicing(
             where=where or None,
             found=f"one contour spans {spread:.4g} mm across the slices",
             needed=f"at most {FLATNESS_SLICES:g} slices",
-            next_step="give the image on which they were drawn, or export the regions as a mask of this image",
+            next_step="give the image on which they were drawn, or export a mask of this image",
         )
     return _Slicing.of(grid, across), indices
 

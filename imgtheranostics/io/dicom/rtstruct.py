@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 
 from imgtheranostics.errors import Caution, CorruptInput, GeometryMismatch, MissingMetadata, NothingUsable
 from imgtheranostics.io.contours import voxels_in_contours
-from imgtheranostics.io.dicom.objects import element, guarded, numbers, read_object, sequence, whole_number
+from imgtheranostics.io.dicom.parsing import element, guarded, numbers, read_object, sequence, whole_number
 from imgtheranostics.io.region_names import clean_name, unique_names
 from imgtheranostics.regions import Regions
 from imgtheranostics.volume import Grid
