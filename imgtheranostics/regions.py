@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Self
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 LabelArray = npt.NDArray[np.int32]
 BoolArray = npt.NDArray[np.bool_]
 IndexArray = npt.NDArray[np.int64]
+
+_LARGEST_TABLE = 1 << 16
 
 FWHM_PER_SD = 2.3548200450309493
 """Full width at half maximum of a Gaussian over its standard deviation, sqrt(8 ln 2)."""
@@ -53,8 +55,8 @@ class Regions:
                 "labels do not fit the grid", found=str(labels.shape), needed=str(self.grid.shape)
             )
         names = {int(number): str(name) for number, name in self.names.items()}
-        if 0 in names:
-            raise ValueError("region number 0 is the background")
+        if any(number <= 0 for number in names):
+            raise ValueError("region numbers are positive; 0 is the background")
         if len(set(names.values())) != len(names):
             raise ValueError(f"region names repeat: {sorted(names.values())}")
         frozen = np.asfortranarray(labels, dtype=np.int32).view()
@@ -169,21 +171,35 @@ class Regions:
         caution = Caution("regions-resampled", "regions were resampled to the image grid by nearest voxel")
         return type(self)(out, self.names, grid, (*self.warnings, caution), (*self.history, done))
 
+    def _renumbered(self) -> Regions:
+        """The same regions numbered from 1, for labels too large for a table."""
+        numbers = np.array(sorted(self.names), np.int64)
+        place = np.searchsorted(numbers, self.labels).clip(0, numbers.size - 1)
+        labels = np.where(numbers[place] == self.labels, place + 1, 0)
+        names = {int(np.searchsorted(numbers, number)) + 1: name for number, name in self.names.items()}
+        return replace(self, labels=labels.astype(np.int32), names=names)
+
     def voxel_lists(self) -> list[npt.NDArray[np.int64]]:
         """Flat Fortran-order voxel indices of each region, in the order of `names`, ascending."""
-        position = {number: n for n, number in enumerate(self.names)}
-        lists: list[npt.NDArray[np.int64]] = [np.empty(0, np.int64) for _ in self.names]
+        from imgtheranostics.kernels.region_statistics import count_labels, list_voxels
+
+        lists: dict[int, IndexArray] = {}
+        numbers = np.array(sorted(self.names), np.int64)
+        if numbers.size and numbers[-1] > _LARGEST_TABLE:
+            return self._renumbered().voxel_lists()
         for layer in range(self.labels.shape[3]):
             flat = self.labels[..., layer].ravel(order="F")
-            inside = np.flatnonzero(flat)
-            numbers = flat[inside]
-            order = np.argsort(numbers, kind="stable")
-            cuts = np.flatnonzero(np.diff(numbers[order])) + 1
-            for voxels in np.split(inside[order], cuts):
-                place = position.get(int(flat[voxels[0]])) if voxels.size else None
-                if place is not None:
-                    lists[place] = np.union1d(lists[place], voxels) if lists[place].size else voxels
-        return lists
+            counts = np.zeros(int(numbers[-1]) + 1 if numbers.size else 1, np.int64)
+            count_labels(flat, counts)
+            here = numbers[counts[numbers] > 0]
+            starts = np.concatenate([[0], np.cumsum(counts[here])])
+            cursor = np.full(counts.size, -1, np.int64)
+            cursor[here] = starts[:-1]
+            voxels = np.empty(int(starts[-1]), np.int64)
+            list_voxels(flat, cursor, voxels)
+            for number, start, stop in zip(here, starts[:-1], starts[1:], strict=True):
+                lists[int(number)] = voxels[start:stop]
+        return [lists.get(number, np.empty(0, np.int64)) for number in self.names]
 
 
 STATISTICS_COLUMNS = (
@@ -212,6 +228,7 @@ STATISTICS_COLUMNS = (
 
 _PROBABILITIES = np.array([0.05, 0.5, 0.95])
 _FEWEST_PAIRS = 30
+_PAIRS_KEPT = 4096
 
 
 def roi_statistics(
@@ -262,7 +279,8 @@ def roi_statistics(
     fitted = regions.fit_to(value.grid)
     voxels, starts = _concatenated(fitted.voxel_lists())
     table = _region_table(value, voxels, starts, workers)
-    correlation = _neighbour_correlation(value, voxels, starts, table, resolution_mm, workers)
+    correlation, chords = _neighbours(value, voxels, starts, table, resolution_mm, workers)
+    together = np.prod(correlated_voxels(correlation, chords), axis=-1)
     rows: list[dict[str, object]] = []
     details: list[dict[str, object]] = []
     labels = (
@@ -273,7 +291,8 @@ def roi_statistics(
     for sample, (axis, axis_value) in enumerate(_axis_labels(value.axes)):
         for region, name in enumerate(fitted):
             inside = voxels[starts[region] : starts[region + 1]]
-            row, detail = _row(x, sample, inside, table[sample, region], correlation[sample, region])
+            row, detail = _row(x, sample, inside, table[sample, region], float(together[sample, region]))
+            detail["neighbour_correlation"] = [float(v) for v in correlation[sample, region]]
             detail["resolution"] = "estimated" if resolution_mm is None else "given"
             rows.append(
                 {
@@ -293,16 +312,54 @@ def roi_statistics(
     return frame
 
 
-def region_curve(value: Volume, regions: Regions, *, workers: int | None = None) -> npt.NDArray[np.float64]:
-    """Mean of each region in each sample, (n_samples, n_regions): the fast way to a time-activity curve."""
+@dataclass(frozen=True, eq=False)
+class VoxelRuns:
+    """Regions as runs of consecutive voxels, made once and used for every frame and scan on that grid.
+
+    Attributes
+    ----------
+    first, length : (n_runs,) int64
+        First voxel (flat Fortran-order index) and length of each run.
+    starts : (n_regions + 1,) int64
+        Where the runs of each region begin.
+    counts : (n_regions,) int64
+        Voxels of each region.
+    """
+
+    first: IndexArray
+    length: IndexArray
+    starts: IndexArray
+    counts: IndexArray
+
+    @classmethod
+    def of(cls, regions: Regions) -> Self:
+        """The runs of these regions, in the order of their names."""
+        voxels, starts = _concatenated(regions.voxel_lists())
+        begins = np.empty(voxels.size, bool)
+        if voxels.size:
+            begins[0] = True
+            np.not_equal(voxels[1:], voxels[:-1] + 1, out=begins[1:])
+            begins[starts[starts < voxels.size]] = True
+        places = np.flatnonzero(begins)
+        length = np.diff(np.append(places, voxels.size))
+        return cls(voxels[places], length, np.searchsorted(places, starts), np.diff(starts))
+
+
+def region_curve(
+    value: Volume, regions: Regions | VoxelRuns, *, workers: int | None = None
+) -> npt.NDArray[np.float64]:
+    """Mean of each region in each sample, (n_samples, n_regions): the fast way to a time-activity curve.
+
+    Give `VoxelRuns` of regions on the grid of `value` to use them for many images.
+    """
     from imgtheranostics.kernels.region_statistics import region_means
     from imgtheranostics.kernels.threads import thread_limit
 
-    voxels, starts = _concatenated(regions.fit_to(value.grid).voxel_lists())
+    runs = regions if isinstance(regions, VoxelRuns) else VoxelRuns.of(regions.fit_to(value.grid))
     planar = value.planar
-    out = np.empty((planar.shape[0], starts.size - 1))
+    out = np.empty((planar.shape[0], runs.counts.size))
     with thread_limit(workers):
-        region_means(planar, voxels, starts, out)
+        region_means(planar, runs.first, runs.length, runs.starts, runs.counts, out)
     return out
 
 
@@ -324,70 +381,77 @@ def _region_table(
     return out
 
 
-def _neighbour_correlation(
+def _neighbours(
     value: Volume,
     voxels: IndexArray,
     starts: IndexArray,
     table: npt.NDArray[np.float64],
     resolution_mm: float | Sequence[float] | None,
     workers: int | None,
-) -> npt.NDArray[np.float64]:
-    """Correlation of neighbours along i, j and k, (n_samples, n_regions, 3)."""
-    from imgtheranostics.kernels.region_statistics import neighbour_products
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Correlation of neighbours and mean chord of the region in voxels along i, j and k.
+
+    Both (n_samples, n_regions, 3). A region of n voxels with p neighbouring pairs along an axis consists of
+    n - p chords.
+    """
+    from imgtheranostics.kernels.region_statistics import neighbour_pairs, neighbour_products
     from imgtheranostics.kernels.threads import thread_limit
 
-    shape = table.shape[:2]
+    n_regions = starts.size - 1
+    first, second = np.empty((2, n_regions, 3, _PAIRS_KEPT), np.int64)
+    n_pairs = np.empty((n_regions, 3), np.int64)
+    with thread_limit(workers):
+        neighbour_pairs(voxels, starts, np.array(value.grid.shape, np.int64), first, second, n_pairs)
+    count = np.diff(starts)[:, np.newaxis]
+    chords = np.broadcast_to(
+        np.where(count > 0, count / np.maximum(count - n_pairs, 1), 1.0), (*table.shape[:2], 3)
+    )
     if resolution_mm is not None:
         sd_mm = np.broadcast_to(np.asarray(resolution_mm, np.float64), (3,)) / FWHM_PER_SD
-        with np.errstate(divide="ignore", over="ignore"):
-            neighbours = np.exp(-((np.array(value.grid.spacing_mm) / (2.0 * sd_mm)) ** 2))
-        return np.broadcast_to(neighbours, (*shape, 3))
-    products = np.empty((*shape, 3, 2))
+        with np.errstate(divide="ignore"):
+            known = np.exp(-((np.array(value.grid.spacing_mm) / (2.0 * sd_mm)) ** 2))
+        return np.broadcast_to(known, chords.shape), chords
+    products = np.empty((*table.shape[:2], 3, 2))
     with thread_limit(workers):
-        neighbour_products(
-            value.planar, voxels, starts, table[..., 1], np.array(value.grid.shape, np.int64), products
-        )
-    pairs = products[..., 1]
+        neighbour_products(value.planar, first, second, table[..., 1], products)
+    pairs, sums = products[..., 1], products[..., 0]
     variance = (table[..., 2] ** 2)[..., np.newaxis]
     with np.errstate(divide="ignore", invalid="ignore"):
-        own = products[..., 0] / pairs / variance
-        pooled = np.nansum(np.where(pairs > 0, products[..., 0], 0.0), axis=1, keepdims=True) / np.nansum(
-            np.where(pairs > 0, pairs * variance, 0.0), axis=1, keepdims=True
+        own = sums / pairs / variance
+        seen = pairs > 0
+        pooled = np.sum(np.where(seen, sums, 0.0), axis=1, keepdims=True) / np.nansum(
+            np.where(seen, pairs * variance, 0.0), axis=1, keepdims=True
         )
     estimate = np.where(pairs >= _FEWEST_PAIRS, own, np.broadcast_to(pooled, own.shape))
-    return np.asarray(np.clip(np.nan_to_num(estimate, nan=0.0), 0.0, 0.9999))
+    return np.asarray(np.clip(np.nan_to_num(estimate, nan=0.0), 0.0, 0.9999)), chords
 
 
-def correlated_voxels(neighbour: npt.ArrayLike, limit: int = 200) -> npt.NDArray[np.float64]:
-    """Voxels along one axis that count as one: the sum over lags k of neighbour^(k^2).
+def correlated_voxels(
+    neighbour: npt.ArrayLike, chord: npt.ArrayLike = np.inf, limit: int = 200
+) -> npt.NDArray[np.float64]:
+    """Voxels along one axis that count as one in a mean over a chord of that length.
+
+    The sum over lags k of ``(1 - k / chord) neighbour^(k^2)``, the Gaussian correlation weighted by how many
+    pairs of that lag the chord holds.
 
     >>> correlated_voxels([0.0, 0.5]).round(4).tolist()
     [1.0, 2.1289]
     """
-    correlation = np.asarray(neighbour, np.float64)[..., np.newaxis]
-    lags = np.arange(1, limit, dtype=np.float64) ** 2
-    return np.asarray(1.0 + 2.0 * np.sum(correlation**lags, axis=-1))
+    lags = np.arange(1, limit, dtype=np.float64)
+    correlation = np.asarray(neighbour, np.float64)[..., np.newaxis] ** (lags**2)
+    pairs = np.clip(1.0 - lags / np.asarray(chord, np.float64)[..., np.newaxis], 0.0, 1.0)
+    return np.asarray(1.0 + 2.0 * np.sum(pairs * correlation, axis=-1))
 
 
 def _row(
-    x: Volume | Estimate,
-    sample: int,
-    inside: IndexArray,
-    numbers: npt.NDArray[np.float64],
-    neighbour: npt.NDArray[np.float64],
+    x: Volume | Estimate, sample: int, inside: IndexArray, numbers: npt.NDArray[np.float64], together: float
 ) -> tuple[dict[str, object], dict[str, object]]:
+    """One row of the table; `together` is the number of voxels that count as one."""
     value = x.value if isinstance(x, Estimate) else x
     n_valid, mean, sd, smallest, largest, p05, median, p95 = (float(number) for number in numbers)
-    together = float(np.prod(correlated_voxels(neighbour)))
     n_effective = float(np.clip(n_valid / together, 1.0, max(n_valid, 1.0))) if n_valid else 0.0
     calibration = x.calibration_relative * abs(mean) if isinstance(x, Estimate) else 0.0
-    if n_valid > 1:
-        sampling = sd / float(np.sqrt(n_effective))
-    elif n_valid == 1 and isinstance(x, Estimate):
-        total = float(np.nanmax(x.standard_error.planar[sample, inside]))
-        sampling = float(np.sqrt(max(0.0, total**2 - calibration**2)))
-    else:
-        sampling = float("nan")
+    sampling = _sampling_error(x, sample, inside, (n_valid, n_effective, sd, calibration))
     row = {
         "n_voxels": int(inside.size),
         "n_valid": int(n_valid),
@@ -402,13 +466,31 @@ def _row(
         "max": largest,
         "flags": _flag_counts(x.flags.planar[sample, inside]) if isinstance(x, Estimate) else "",
     }
-    detail = {
+    detail: dict[str, object] = {
         "n_effective": n_effective,
-        "neighbour_correlation": [float(v) for v in neighbour],
         "standard_error_sampling": sampling,
         "standard_error_calibration": calibration,
     }
     return row, detail
+
+
+def _sampling_error(
+    x: Volume | Estimate, sample: int, inside: IndexArray, numbers: tuple[float, float, float, float]
+) -> float:
+    """Standard error of the mean from the spread of the voxels.
+
+    The spread of n voxels around their own mean falls short of the variance by the variance of that mean,
+    so ``SE^2 = SD^2 (n - 1) / (n (n_eff - 1))``. A region within one resolution element has no spread to
+    tell; n_eff is then taken as 1.5.
+    """
+    n_valid, n_effective, sd, calibration = numbers
+    if n_valid > 1:
+        independent = max(n_effective, 1.5) - 1.0
+        return sd * float(np.sqrt((n_valid - 1.0) / n_valid / independent))
+    if n_valid == 1 and isinstance(x, Estimate):
+        total = float(np.nanmax(x.standard_error.planar[sample, inside]))
+        return float(np.sqrt(max(0.0, total**2 - calibration**2)))
+    return float("nan")
 
 
 def _flag_counts(flags: npt.NDArray[np.uint16]) -> str:

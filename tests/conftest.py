@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -38,3 +39,8 @@ def public_data():
 def _private_settings(monkeypatch, tmp_path_factory):
     """Keep the pseudonym salt and caches of the user out of the tests."""
     monkeypatch.setenv("IMGTHERANOSTICS_SALT", "test-salt")
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(20221104)

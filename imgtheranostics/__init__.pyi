@@ -1,0 +1,32 @@
+__version__: str
+
+from . import acquisition as acquisition
+from . import io as io
+from . import nuclear as nuclear
+from . import phantom as phantom
+from . import report as report
+from .errors import Caution as Caution
+from .errors import CorruptInput as CorruptInput
+from .errors import GeometryMismatch as GeometryMismatch
+from .errors import IllConditioned as IllConditioned
+from .errors import ImgTheranosticsError as ImgTheranosticsError
+from .errors import ImplausibleValue as ImplausibleValue
+from .errors import MissingMetadata as MissingMetadata
+from .errors import OutputError as OutputError
+from .errors import UnitMismatch as UnitMismatch
+from .errors import UnsupportedInput as UnsupportedInput
+from .fit import Fit as Fit
+from .io.loading import info as info
+from .io.loading import load as load
+from .io.loading import load_all as load_all
+from .io.regions import load_rois as load_rois
+from .io.saving import convert as convert
+from .io.saving import save as save
+from .regions import Regions as Regions
+from .regions import roi_statistics as roi_statistics
+from .validation import validate as validate
+from .volume import Axis as Axis
+from .volume import Estimate as Estimate
+from .volume import Flag as Flag
+from .volume import Grid as Grid
+from .volume import Volume as Volume

@@ -1,0 +1,92 @@
+"""Entry point: ``imgtheranostics VERB ...``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from imgtheranostics._version import VERSION
+from imgtheranostics.cli import files, nuclear, results, system
+from imgtheranostics.cli.terminal import print_error
+from imgtheranostics.errors import ImgTheranosticsError
+
+app = typer.Typer(
+    name="imgtheranostics",
+    help="How much of the nanoparticle is where, how sure, and with what proof.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.command("info")(files.info)
+app.command("convert")(files.convert)
+app.add_typer(nuclear.app, name="nuclear")
+app.command("report")(results.report)
+app.command("validate")(results.validate)
+app.command("demo")(results.demo)
+app.command("warmup")(system.warmup)
+app.command("doctor")(system.doctor)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"imgtheranostics {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code.
+
+    0 ok, 1 internal error, 2 usage, 3 no usable input, 4 corrupt or unsupported input, 5 missing metadata,
+    6 geometry, unit or plausibility, 7 output not writable, 8 some subjects failed, 9 outside tolerance.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    as_json = "--json" in given
+    loud = "-vv" in given or sum(word in ("-v", "--verbose") for word in given) > 1
+    _silence_libraries(loud)
+    try:
+        app(args=given, prog_name="imgtheranostics")
+    except SystemExit as finished:
+        return finished.code if isinstance(finished.code, int) else 0 if finished.code is None else 1
+    except ImgTheranosticsError as error:
+        print_error(error, as_json=as_json, show_traceback=loud)
+        return error.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        return 130
+    except Exception as error:
+        wrapped = ImgTheranosticsError(
+            f"internal error: {type(error).__name__}",
+            next_step="run again with -vv and report what it shows, without the patient's data",
+        )
+        wrapped.__cause__ = error
+        print_error(wrapped, as_json=as_json, show_traceback=loud)
+        return wrapped.exit_code
+    return 0
+
+
+def _silence_libraries(loud: bool) -> None:
+    """Keep libraries from printing header values: their warnings may quote what identifies a person."""
+    import logging
+    import warnings
+
+    if not loud:
+        warnings.simplefilter("ignore")
+        logging.disable(logging.CRITICAL)
+
+
+def run() -> None:
+    """Console script."""
+    sys.exit(main())

@@ -1,0 +1,95 @@
+"""What a person sees: tables on stdout, warnings, progress and errors on stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import textwrap
+import traceback
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from imgtheranostics.errors import Caution, ImgTheranosticsError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_HEADINGS = {"where": "where", "found": "found", "needed": "needed", "next": "what to do"}
+
+
+def print_error(error: ImgTheranosticsError, *, as_json: bool, show_traceback: bool) -> None:
+    """One block on stderr: what, where, found and needed, what to do; and JSON on stdout if asked for."""
+    if show_traceback:
+        traceback.print_exception(error)
+    parts = error.parts()
+    lines = [f"error: {type(error).__name__}: {parts.pop('what')}"]
+    lines += [f"  {_HEADINGS[name] + ':':<12}{text}" for name, text in parts.items()]
+    sys.stderr.write("\n".join(lines) + "\n")
+    if as_json:
+        fault = {"type": type(error).__name__, "exit_code": error.exit_code, **error.parts()}
+        print_json({"error": fault})
+
+
+def print_json(content: Mapping[str, Any]) -> None:
+    """One JSON object on stdout, strict (no NaN)."""
+    sys.stdout.write(json.dumps(content, allow_nan=False, ensure_ascii=False, indent=2) + "\n")
+
+
+def print_cautions(cautions: Iterable[Caution], *, quiet: bool) -> None:
+    """Each warning once, on stderr."""
+    if quiet:
+        return
+    for caution in dict.fromkeys(cautions):
+        text = f"warning: {caution.message} [{caution.code}]"
+        sys.stderr.write(textwrap.fill(text, width=_width(), subsequent_indent="  ") + "\n")
+
+
+def progress(text: str, *, quiet: bool) -> None:
+    """A line about what is being done, on stderr."""
+    if not quiet and sys.stderr.isatty():
+        sys.stderr.write(f"{text}\n")
+
+
+def print_table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]], numeric: set[str]) -> None:
+    """A table for people, with numbers to the right; colour only where the terminal has it."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, justify="right" if heading in numeric else "left", no_wrap=heading in numeric)
+    for row in rows:
+        table.add_row(*row)
+    Console(file=sys.stdout, width=None if sys.stdout.isatty() else 160, highlight=False, markup=False).print(
+        table
+    )
+
+
+def print_quantities(table: pd.DataFrame) -> None:
+    """The headline of a run: region, quantity, mean with its standard error, spread and size."""
+    with_axis = bool((table["axis"] != "").any())
+    headings = ["region", "quantity", *(["axis"] if with_axis else []), "mean", "±SE", "unit"]
+    headings += ["median", "min", "max", "n", "mL"]
+    rows = []
+    for row in table.to_dict("records"):
+        axis = [f"{row['axis']} {row['axis_value']:g}"] if with_axis else []
+        rows.append(
+            [str(row["region"]), str(row["quantity"]), *axis]
+            + [number(row["mean"]), number(row["standard_error"], 2), str(row["unit"])]
+            + [number(row["median"]), number(row["min"]), number(row["max"])]
+            + [f"{row['n_valid']}/{row['n_voxels']}", number(row["volume_ml"])]
+        )
+    print_table("", headings, rows, {"mean", "±SE", "median", "min", "max", "n", "mL"})
+
+
+def number(value: float, digits: int = 4) -> str:
+    """A number for people: a few significant digits, a dash where there is none."""
+    return "–" if value != value else f"{value:.{digits}g}"
+
+
+def _width() -> int:
+    try:
+        return min(110, os.get_terminal_size(sys.stderr.fileno()).columns)
+    except (OSError, ValueError):
+        return 110

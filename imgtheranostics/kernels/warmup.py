@@ -1,0 +1,34 @@
+"""Every kernel once on the smallest input of the type that it is used with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+
+def compile_all() -> Iterator[tuple[str, Callable[[], None]]]:
+    """Name and thunk of each group of kernels."""
+    yield "region statistics", _region_statistics
+
+
+def _region_statistics() -> None:
+    from imgtheranostics.kernels import region_statistics as kernels
+
+    planar = np.zeros((1, 8), np.float32)
+    planar.setflags(write=False)
+    voxels = np.arange(8, dtype=np.int64)
+    starts = np.array([0, 8], np.int64)
+    table = np.empty((1, 1, len(kernels.COLUMNS)))
+    kernels.region_statistics(planar, voxels, starts, np.array([0.05, 0.5, 0.95]), table)
+    runs = np.array([8], np.int64)
+    kernels.region_means(planar, voxels[:1], runs, np.array([0, 1], np.int64), runs, np.empty((1, 1)))
+    first, second = np.empty((2, 1, 3, 4), np.int64)
+    kernels.neighbour_pairs(
+        voxels, starts, np.array([2, 2, 2], np.int64), first, second, np.empty((1, 3), np.int64)
+    )
+    kernels.neighbour_products(planar, first, second, table[..., 1], np.empty((1, 1, 3, 2)))
+    labels = np.ones(8, np.int32)
+    counts = np.zeros(2, np.int64)
+    kernels.count_labels(labels, counts)
+    kernels.list_voxels(labels, np.array([-1, 0], np.int64), voxels.copy())
