@@ -107,7 +107,11 @@ class EmissionAcquisition:
 
 @dataclass(frozen=True, eq=False)
 class MrAcquisition:
-    """Magnetic resonance: what relaxometry, CEST and thermometry need."""
+    """Magnetic resonance: what relaxometry, CEST and thermometry need.
+
+    `repetition_times_s` holds one value per sample of the last axis where they differ (inversion times on
+    some scanners); `repetition_time_s` is then None.
+    """
 
     modality: ClassVar[str] = "MR"
     manufacturer: str | None = None
@@ -127,6 +131,7 @@ class MrAcquisition:
     temporal_resolution_s: float | None = None
     acquisition_datetime: datetime | None = None
     saturation: Mapping[str, Any] = field(default_factory=dict)
+    repetition_times_s: tuple[float, ...] = ()
     subject: Subject = field(default=Subject())
 
 

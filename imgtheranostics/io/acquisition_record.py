@@ -1,0 +1,167 @@
+"""Acquisition records as JSON and back: moments become seconds from the first acquisition, never dates."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from datetime import datetime, time, timedelta, timezone
+from typing import Any
+
+import numpy as np
+
+from imgtheranostics.acquisition import (
+    Acquisition,
+    CtAcquisition,
+    EmissionAcquisition,
+    MrAcquisition,
+    NuclearAcquisition,
+    OtherAcquisition,
+    PhotoacousticAcquisition,
+    Radiopharmaceutical,
+    Subject,
+    UltrasoundAcquisition,
+)
+
+_RECORDS: dict[str, type[Any]] = {
+    record.__name__: record
+    for record in (
+        EmissionAcquisition,
+        MrAcquisition,
+        CtAcquisition,
+        NuclearAcquisition,
+        UltrasoundAcquisition,
+        PhotoacousticAcquisition,
+        OtherAcquisition,
+        Radiopharmaceutical,
+        Subject,
+    )
+}
+
+_BASE = datetime(2000, 1, 1, 12)
+"""A stand-in for the first acquisition; noon, so that earlier clock times fall on the same day."""
+_DAY_S = 86400.0
+
+
+def to_record(acquisition: Acquisition) -> dict[str, Any]:
+    """The record as plain JSON values; moments as ``{"seconds": s}`` from its first acquisition."""
+    return _encode_record(acquisition, _first_moment(acquisition))
+
+
+def from_record(content: Mapping[str, Any]) -> Acquisition:
+    """The record that `to_record` wrote, with its moments on a stand-in date.
+
+    Raises
+    ------
+    ValueError, TypeError, KeyError
+        If the content is not one.
+    """
+    decoded: Acquisition = _decode(content)
+    return decoded
+
+
+def _first_moment(acquisition: Any) -> datetime:
+    moments: list[datetime] = []
+    for one in dataclasses.fields(acquisition):
+        value = getattr(acquisition, one.name)
+        if isinstance(value, np.ndarray) and value.dtype.kind == "M":
+            known = value[~np.isnat(value)]
+            if known.size:
+                moments.append(known.min().astype("datetime64[us]").astype(datetime))
+        elif one.name == "acquisition_datetime" and isinstance(value, datetime):
+            moments.append(value.replace(tzinfo=None))
+    if moments:
+        return min(moments)
+    series = getattr(acquisition, "series_datetime", None)
+    return series.replace(tzinfo=None) if isinstance(series, datetime) else _BASE
+
+
+def _encode_record(record: Any, base: datetime) -> dict[str, Any]:
+    content: dict[str, Any] = {"record": type(record).__name__}
+    for one in dataclasses.fields(record):
+        value = getattr(record, one.name)
+        if value is None or (isinstance(value, (tuple, dict, str)) and not value):
+            continue
+        content[one.name] = _encode(value, base)
+    return content
+
+
+def _encode(value: Any, base: datetime) -> Any:
+    if isinstance(value, np.ndarray):
+        return _encode_array(value, base)
+    if isinstance(value, datetime):
+        seconds = (value.replace(tzinfo=None) - base).total_seconds()
+        return {"seconds": seconds, "zone": "utc offset known" if value.tzinfo else "local"}
+    if isinstance(value, time):
+        seconds = value.hour * 3600 + value.minute * 60 + value.second + value.microsecond * 1e-6
+        start = base.hour * 3600 + base.minute * 60 + base.second + base.microsecond * 1e-6
+        return {"clock_seconds": round((seconds - start) % _DAY_S, 6)}
+    if dataclasses.is_dataclass(value):
+        return _encode_record(value, base)
+    if isinstance(value, Mapping):
+        return {str(key): _encode(entry, base) for key, entry in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_encode(entry, base) for entry in value]
+    return plain(value)
+
+
+def _encode_array(value: np.ndarray[Any, Any], base: datetime) -> dict[str, Any]:
+    """A (slices, frames) array, one row standing for all where every slice says the same."""
+    if value.dtype.kind == "M":
+        seconds = (value - np.datetime64(base, "us")) / np.timedelta64(1, "s")
+        numbers, kind = np.where(np.isnat(value), np.nan, seconds), "moments"
+    else:
+        numbers, kind = value.astype(np.float64), "numbers"
+    rows = numbers
+    if numbers.ndim == 2 and all(np.array_equal(row, numbers[0], equal_nan=True) for row in numbers):
+        rows = numbers[:1]
+    return {kind: plain(rows.tolist()), "shape": list(value.shape)}
+
+
+def _decode(content: Any) -> Any:
+    if isinstance(content, list):
+        return tuple(_decode(entry) for entry in content)
+    if not isinstance(content, Mapping):
+        return content
+    if "record" in content:
+        record = _RECORDS[content["record"]]
+        known = {one.name for one in dataclasses.fields(record) if one.init}
+        return record(**{key: _decode(value) for key, value in content.items() if key in known})
+    if "seconds" in content:
+        zone = timezone.utc if content.get("zone") == "utc offset known" else None  # noqa: UP017
+        return (_BASE + timedelta(seconds=float(content["seconds"]))).replace(tzinfo=zone)
+    if "clock_seconds" in content:
+        return (_BASE + timedelta(seconds=float(content["clock_seconds"]))).time()
+    if "shape" in content:
+        return _decode_array(content)
+    return {key: _decode(value) for key, value in content.items()}
+
+
+def _decode_array(content: Mapping[str, Any]) -> np.ndarray[Any, Any]:
+    kind = "moments" if "moments" in content else "numbers"
+    rows = np.array(content[kind], dtype=np.float64)
+    numbers = np.array(np.broadcast_to(rows, tuple(int(n) for n in content["shape"])))
+    if kind == "numbers":
+        return numbers
+    known = np.isfinite(numbers)
+    micro = np.where(known, np.round(np.where(known, numbers, 0.0) * 1e6), 0).astype("timedelta64[us]")
+    moments = np.datetime64(_BASE, "us") + micro
+    moments[~known] = np.datetime64("NaT")
+    return moments
+
+
+def plain(value: Any) -> Any:
+    """The value in types that JSON knows: arrays as lists, NaN and infinities as None, the rest as text."""
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, Mapping):
+        return {str(key): plain(entry) for key, entry in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [plain(entry) for entry in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    return str(value)
