@@ -88,7 +88,7 @@ def _mapped(path: Path, header: NiftiHeader) -> tuple[Array, tuple[Caution, ...]
 
 def _fill(out: Array, read_into: Reader, header: NiftiHeader, factor: float, path: Path) -> None:
     if factor == 1.0 and header.slope is None and header.dtype.isnative and header.dtype == out.dtype:
-        got = _read_fully(read_into, memoryview(out.view("u1"))  # type: ignore[arg-type])
+        got = _read_fully(read_into, out.view("u1").data)
         if got < header.n_bytes:
             raise _truncated(path, header, got)
         return
@@ -98,7 +98,7 @@ def _fill(out: Array, read_into: Reader, header: NiftiHeader, factor: float, pat
     scale = slope != 1.0 or intercept != 0.0
     for first in range(0, out.size, _BLOCK):
         block = raw[: min(_BLOCK, out.size - first)]
-        got = _read_fully(read_into, memoryview(block.view("u1"))  # type: ignore[arg-type])
+        got = _read_fully(read_into, block.view("u1").data)
         if got < block.nbytes:
             raise _truncated(path, header, first * header.dtype.itemsize + got)
         part = out[first : first + block.size]
