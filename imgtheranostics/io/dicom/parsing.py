@@ -159,3 +159,19 @@ def whole_number(item: Dataset, keyword: str, path: Path, tag: str) -> int | Non
     if found[0] != int(found[0]):
         raise CorruptInput(f"{keyword} {tag} is not a whole number", where=str(path))
     return int(found[0])
+
+
+def sop_class(path: Path) -> str | None:
+    """The SOP class of a DICOM file with preamble, None for anything else."""
+    try:
+        with path.open("rb") as stream:
+            if stream.read(132)[128:] != b"DICM":
+                return None
+        meta = guarded(path, "the DICOM file", lambda: read_file_meta_info(path))
+        found = element(meta, "MediaStorageSOPClassUID", path, "(0002,0002)")
+        if not found:
+            dataset = guarded(path, "the DICOM file", lambda: dcmread(path, specific_tags=["SOPClassUID"]))
+            found = element(dataset, "SOPClassUID", path, "(0008,0016)")
+    except (OSError, CorruptInput):
+        return None
+    return str(found or "unknown")

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 
-from imgtheranostics.errors import Caution, CorruptInput, GeometryMismatch, MissingMetadata, NothingUsable
+from imgtheranostics.errors import Caution, CorruptInput, GeometryMismatch, MissingMetadata
 from imgtheranostics.io.contours import voxels_in_contours
 from imgtheranostics.io.dicom.parsing import element, guarded, numbers, read_object, sequence, whole_number
 from imgtheranostics.io.region_names import clean_name, unique_names
@@ -64,8 +64,8 @@ def load_rtstruct(
     ------
     MissingMetadata
         If no grid is given.
-    CorruptInput, GeometryMismatch, NothingUsable
-        As `read_structures` and `voxels_in_contours`; NothingUsable when no region holds a contour.
+    CorruptInput, GeometryMismatch
+        As `read_structures` and `voxels_in_contours`.
     """
     if grid is None:
         raise MissingMetadata(
@@ -75,8 +75,6 @@ def load_rtstruct(
             next_step="give the image as like=, or name the series on the command line",
         )
     structures = read_structures(path)
-    if not any(structures.contours.values()):
-        raise NothingUsable("the structure set holds no closed contour", where=str(path))
     cautions = list(structures.warnings)
     if frame_of_reference and structures.frames_of_reference - {frame_of_reference}:
         cautions.append(other_frame_of_reference(path, resample))
@@ -136,11 +134,6 @@ def read_structures(path: Path) -> StructureSet:
     names, renamed = unique_names(labels.values(), where=str(path))
     cautions += renamed
     structures = dict(zip(names, found.values(), strict=True))
-    cautions += [
-        Caution("region-empty", f"region {name!r} has no closed contour", str(path))
-        for name, contours in structures.items()
-        if not contours
-    ]
     return StructureSet(structures, frames - {""}, cautions)
 
 

@@ -17,7 +17,6 @@ from imgtheranostics.errors import (
     CorruptInput,
     GeometryMismatch,
     MissingMetadata,
-    NothingUsable,
     UnsupportedInput,
 )
 from imgtheranostics.io.budget import check_budget
@@ -83,7 +82,8 @@ def load_seg(
         The image. Frames that are voxels of it are put in place, in any order of the axes; missing
         frames are background.
     resample : bool
-        Take the nearest pixel where frames are not voxels of the image.
+        Where frames are not voxels of the image, return the regions on the frames' own grid, for the
+        caller to resample.
     fractional_threshold : float
         A pixel of a fractional segment belongs to it from this fraction on.
     frame_of_reference : str
@@ -95,8 +95,6 @@ def load_seg(
         As `read_segmentation`.
     GeometryMismatch
         If frames are not voxels of the image and `resample` is not set.
-    NothingUsable
-        If all segments are empty.
     """
     found = read_segmentation(path, fractional_threshold)
     where = str(path)
@@ -120,12 +118,9 @@ def load_seg(
     placements = _placements(found, own)
     if placements is None:
         raise GeometryMismatch("the frames do not lie on one regular grid", where=where)
-    regions = _regions(found, placements, own, where)
-    if grid is None:
-        return regions
-    if other:
+    if grid is not None and other:
         other_frame_of_reference(path, resample=True)
-    return regions.resampled(grid)
+    return _regions(found, placements, own, where)
 
 
 def read_segmentation(path: Path, fractional_threshold: float = 0.5) -> Segmentation:
@@ -354,17 +349,14 @@ def _regions(found: Segmentation, placements: list[Placement], grid: Grid, where
             voxels, lost = placement.flat(rows[members], columns[members])
             parts[segment].append(voxels)
             total, outside = total + int(members.sum()), outside + lost
-    if total == 0:
-        raise NothingUsable("all segments are empty", where=where)
-    if outside == total:
+    if total and outside == total:
         raise GeometryMismatch("the segmentation lies outside the image", where=where)
     cautions = list(found.warnings)
     if outside:
         text = f"{100 * outside / total:.3g} % of the segmented pixels lie outside the image"
         cautions.append(Caution("segments-outside-image", text, where))
-    voxels_by_name: dict[str, IndexArray] = {}
-    for number, name in found.names.items():
-        voxels_by_name[name] = np.sort(np.concatenate(parts.get(number, [np.empty(0, np.int64)])))
-        if not voxels_by_name[name].size:
-            cautions.append(Caution("region-empty", f"segment {name!r} is empty", where))
-    return Regions.from_voxel_lists(voxels_by_name, grid, warnings=cautions)
+    none: list[IndexArray] = [np.empty(0, np.int64)]
+    inside_of = {
+        name: np.sort(np.concatenate(parts.get(number, none))) for number, name in found.names.items()
+    }
+    return Regions.from_voxel_lists(inside_of, grid, warnings=cautions)
