@@ -198,7 +198,8 @@ class Regions:
             voxels = np.empty(int(starts[-1]), np.int64)
             list_voxels(flat, cursor, voxels)
             for number, start, stop in zip(here, starts[:-1], starts[1:], strict=True):
-                lists[int(number)] = voxels[start:stop]
+                found, earlier = voxels[start:stop], lists.get(int(number))
+                lists[int(number)] = found if earlier is None else np.union1d(earlier, found)
         return [lists.get(number, np.empty(0, np.int64)) for number in self.names]
 
 
