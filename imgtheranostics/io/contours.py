@@ -58,13 +58,24 @@ class _Slicing:
                 points[:, column] = self.grid.shape[axis] - 1 - points[:, column]
         return points
 
-    def flat(self, a: IndexArray, b: IndexArray, number: int) -> IndexArray:
-        """Flat Fortran-order voxel indices of in-plane positions on slice `number`."""
+    def flat(self, plane: npt.NDArray[np.uint8], low: IndexArray, number: int) -> IndexArray:
+        """Flat Fortran-order voxel indices of what is set in a part of slice `number`, ascending.
+
+        The part starts at the in-plane position `low`.
+        """
+        start = low.tolist()
+        for column, (axis, turned) in enumerate(zip(self.along, self.turned, strict=True)):
+            if turned:
+                plane = np.flip(plane, column)
+                start[column] = self.grid.shape[axis] - start[column] - plane.shape[column]
+        axes = list(self.along)
+        if axes[0] > axes[1]:
+            plane, start, axes = plane.T, start[::-1], axes[::-1]
         strides = (1, self.grid.shape[0], self.grid.shape[0] * self.grid.shape[1])
-        total = np.full(a.shape, number * strides[self.across], np.int64)
-        for place, axis, turned in zip((a, b), self.along, self.turned, strict=True):
-            total += (self.grid.shape[axis] - 1 - place if turned else place) * strides[axis]
-        return total
+        slow, fast = np.nonzero(plane.T)
+        fast = (fast + start[0]) * strides[axes[0]]
+        slow = (slow + start[1]) * strides[axes[1]]
+        return np.asarray(fast + slow + number * strides[self.across])
 
 
 @dataclass
@@ -192,7 +203,8 @@ def _voxels(name: str, outlines: _Outlines, slicing: _Slicing, resample: bool, w
             if len(polygons) > 1 and _partly_overlapping(polygons, slicing, number):
                 text = f"contours of region {name!r} cross on one slice; where two of them overlap is outside"
                 outlines.cautions.append(Caution("contours-cross", text, where))
-    return np.sort(np.concatenate(parts)) if parts else np.empty(0, np.int64)
+    voxels = np.concatenate(parts) if parts else np.empty(0, np.int64)
+    return voxels if slicing.across == 2 else np.sort(voxels)
 
 
 def _contours_of_slices(outlines: _Outlines, slicing: _Slicing) -> dict[int, list[int]]:
@@ -245,8 +257,7 @@ def _paint(polygons: list[FloatArray], slicing: _Slicing, number: int) -> IndexA
     fill_even_odd(
         np.ascontiguousarray(points[:, 0] - low[0]), np.ascontiguousarray(points[:, 1] - low[1]), first, plane
     )
-    b, a = np.nonzero(plane.T)
-    return slicing.flat(a + low[0], b + low[1], number)
+    return slicing.flat(plane, low, number)
 
 
 def _partly_overlapping(polygons: list[FloatArray], slicing: _Slicing, number: int) -> bool:
