@@ -9,7 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from imgtheranostics.errors import Caution
-from imgtheranostics.io.meaning import Meaning, extra_axes
+from imgtheranostics.io.bids_cest import interpret_cest, is_cest
+from imgtheranostics.io.bids_mri import interpret_mr, is_mr, read_mr
+from imgtheranostics.io.bids_optical import interpret_ct, interpret_pa, interpret_us
+from imgtheranostics.io.bids_pet import interpret_pet, is_emission
+from imgtheranostics.io.meaning import Meaning, extra_axes, modality_of
 from imgtheranostics.io.nifti_header import NiftiHeader
 from imgtheranostics.io.own_sidecar import interpret_own, is_own
 from imgtheranostics.io.sidecar import Sidecar
@@ -17,13 +21,50 @@ from imgtheranostics.volume import make_step
 
 
 def interpret(sidecar: Sidecar, header: NiftiHeader) -> Meaning:
-    """What the stored numbers mean."""
+    """What the stored numbers mean.
+
+    Raises
+    ------
+    CorruptInput, MissingMetadata, ImplausibleValue, UnitMismatch
+        As the modality's own reading.
+    """
     if is_own(sidecar):
-        return interpret_own(sidecar, header.shape)[0]
+        meaning, has_acquisition = interpret_own(sidecar, header.shape)
+        return meaning if has_acquisition else _with_foreign_acquisition(meaning, sidecar, header)
+    return _by_modality(sidecar, header)
+
+
+def _by_modality(sidecar: Sidecar, header: NiftiHeader) -> Meaning:
+    modality, suffix = modality_of(sidecar)
+    if is_cest(sidecar, suffix):
+        return interpret_cest(sidecar, header)
+    if modality in ("PT", "NM") or (not modality and is_emission(sidecar)):
+        return interpret_pet(sidecar, header, modality or "PT")
+    if modality == "PA":
+        return interpret_pa(sidecar, header)
+    if modality == "CT":
+        return interpret_ct(sidecar, header)
+    if modality == "US":
+        return interpret_us(sidecar, header)
+    if modality == "MR" or (not modality and is_mr(sidecar, suffix)):
+        return interpret_mr(sidecar, header)
     axes, cautions = extra_axes(header, sidecar)
     if header.is_labels:
         return Meaning(quantity="labels", unit="1", axes=axes, cautions=cautions)
     return Meaning(axes=axes, cautions=cautions)
+
+
+def _with_foreign_acquisition(meaning: Meaning, sidecar: Sidecar, header: NiftiHeader) -> Meaning:
+    """Our quantity with the acquisition that BIDS keys tell, where a hand-made sidecar has both."""
+    modality, suffix = modality_of(sidecar)
+    if modality == "MR" or is_mr(sidecar, suffix):
+        acquisition, cautions = read_mr(sidecar, suffix)
+    elif modality in ("PT", "NM") or is_emission(sidecar):
+        foreign = interpret_pet(sidecar, header, modality or "PT")
+        acquisition, cautions = foreign.acquisition, foreign.cautions
+    else:
+        return meaning
+    return replace(meaning, acquisition=acquisition, cautions=(*meaning.cautions, *cautions))
 
 
 def rescale_by_values(data: npt.NDArray[Any], meaning: Meaning) -> tuple[npt.NDArray[Any], Meaning]:

@@ -2,11 +2,138 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
+import numpy as np
+
+from imgtheranostics.acquisition import (
+    CtAcquisition,
+    EmissionAcquisition,
+    MrAcquisition,
+    PhotoacousticAcquisition,
+    Subject,
+)
+from imgtheranostics.io.acquisition_record import plain
 from imgtheranostics.volume import Volume
 
 
 def public_keys(volume: Volume) -> dict[str, Any]:
     """BIDS keys that the acquisition of a Volume can fill."""
-    return {}
+    acquisition = volume.acquisition
+    if isinstance(acquisition, EmissionAcquisition):
+        content = _pet(volume, acquisition)
+    elif isinstance(acquisition, MrAcquisition):
+        content = _mr(volume, acquisition)
+    elif isinstance(acquisition, PhotoacousticAcquisition):
+        content = _pa(volume, acquisition)
+    elif isinstance(acquisition, CtAcquisition):
+        content = {"KVP": acquisition.tube_voltage_kv, "ConvolutionKernel": acquisition.kernel}
+    else:
+        content = {}
+    for key, name in (("Manufacturer", "manufacturer"), ("ManufacturersModelName", "model")):
+        content[key] = getattr(acquisition, name, None)
+    return {key: plain(value) for key, value in content.items() if value is not None}
+
+
+def _pet(volume: Volume, acquisition: EmissionAcquisition) -> dict[str, Any]:
+    """PET-BIDS with time zero at the start of the first frame."""
+    tracer = acquisition.radiopharmaceutical
+    starts, durations = _frames(volume, acquisition)
+    injection = acquisition.injection_to_first_frame_s
+    if injection is None:
+        injection = _elapsed(acquisition, tracer.start_datetime)
+    corrected = acquisition.decay_correction
+    content: dict[str, Any] = {
+        "TracerName": tracer.name,
+        "TracerRadionuclide": tracer.nuclide,
+        "RadionuclideHalfLife": tracer.half_life_s,
+        "InjectedRadioactivity": tracer.total_dose,
+        "InjectedRadioactivityUnits": "Bq" if tracer.total_dose is not None else None,
+        "TimeZero": "00:00:00",
+        "ScanStart": 0.0,
+        "InjectionStart": None if injection is None else -injection,
+        "FrameTimesStart": starts,
+        "FrameDuration": durations,
+        "ImageDecayCorrected": None if corrected is None else corrected != "NONE",
+        "ImageDecayCorrectionTime": acquisition.decay_reference_s,
+        "DecayCorrectionFactor": _per_frame(acquisition.decay_factor),
+        "SUVType": acquisition.suv_type,
+    }
+    return content | _subject(acquisition.subject)
+
+
+def _frames(
+    volume: Volume, acquisition: EmissionAcquisition
+) -> tuple[list[float] | None, list[float] | None]:
+    durations = _per_frame(acquisition.frame_duration_s)
+    axis = volume.axis("time")
+    n_frames = 1 if axis is None else len(axis)
+    if durations is None or len(durations) != n_frames:
+        return None, None
+    if axis is None:
+        return [0.0], durations
+    middles = axis.values
+    return [float(m - d / 2) for m, d in zip(middles, durations, strict=True)], durations
+
+
+def _per_frame(values: np.ndarray[Any, Any] | None) -> list[float] | None:
+    """One value per frame where all slices agree."""
+    if values is None or values.ndim != 2 or not np.isfinite(values).all():
+        return None
+    return values[0].tolist() if (values == values[0]).all() else None
+
+
+def _elapsed(acquisition: EmissionAcquisition, injected: datetime | None) -> float | None:
+    moments = acquisition.acquisition_datetime
+    if injected is None or moments is None or np.isnat(moments).all():
+        return None
+    first = moments[~np.isnat(moments)].min()
+    start = np.datetime64(injected.replace(tzinfo=None), "us")
+    return float((first - start) / np.timedelta64(1, "s"))
+
+
+def _mr(volume: Volume, acquisition: MrAcquisition) -> dict[str, Any]:
+    def values(name: str, single: float | None) -> Any:
+        axis = volume.axis(name)
+        return single if axis is None else axis.values.tolist()
+
+    content: dict[str, Any] = {
+        "MagneticFieldStrength": acquisition.field_strength_t,
+        "ImagingFrequency": acquisition.imaging_frequency_mhz,
+        "EchoTime": values("echo_time", acquisition.echo_time_s),
+        "InversionTime": values("inversion_time", acquisition.inversion_time_s),
+        "FlipAngle": values("flip_angle", acquisition.flip_angle_deg),
+        "RepetitionTimeExcitation": values("repetition_time", acquisition.repetition_time_s),
+        "SequenceName": acquisition.sequence,
+    }
+    offsets = volume.axis("saturation_offset")
+    if offsets is not None:
+        content["SaturationOffsets"] = offsets.values
+        content["SaturationOffsetUnit"] = "ppm"
+        content["M0Index"] = list(acquisition.saturation.get("m0_index", ()))
+    return content
+
+
+def _pa(volume: Volume, acquisition: PhotoacousticAcquisition) -> dict[str, Any]:
+    axis, time = volume.axis("wavelength"), volume.axis("time")
+    return {
+        "Wavelengths": None if axis is None else axis.values,
+        "WavelengthUnits": None if axis is None else "nm",
+        "FrameTimes": None if time is None else time.values,
+        "AxisOrder": [one.name for one in volume.axes],
+        "SpeedOfSound": acquisition.speed_of_sound_m_s,
+        "EnergyCorrected": acquisition.energy_corrected,
+        "ImageType": acquisition.image_type,
+        "LaserEnergies": acquisition.laser_energy_mj or None,
+        "LaserEnergyUnits": "mJ" if acquisition.laser_energy_mj else None,
+    }
+
+
+def _subject(subject: Subject) -> dict[str, Any]:
+    return {
+        "PatientWeight": subject.weight_kg,
+        "PatientSize": subject.height_m,
+        "PatientSex": subject.sex,
+        "Species": subject.species,
+    }

@@ -37,6 +37,7 @@ _REFUSED_TYPES = {
     2304: "RGBA colour",
 }
 _TIME_UNITS = {0: None, 8: "s", 16: "ms", 24: "us", 32: "Hz", 40: "ppm", 48: "rad/s"}
+_UNSCALED: tuple[float | None, float, tuple[Caution, ...]] = (None, 0.0, ())
 _LABEL_INTENT = 1002
 _POINTER = b"version https://git-lfs"
 
@@ -187,7 +188,7 @@ def _checked(fields: Any, kind: str, order: str, is_pair: bool, where: str) -> N
     length_factor, step_unit, unit_cautions = _units(fields, kind)
     affine, affine_cautions = read_affine(fields, shape, kind, length_factor)
     if kind == "Analyze":
-        slope, intercept, scale_cautions = None, 0.0, ()
+        slope, intercept, scale_cautions = _UNSCALED
     else:
         slope, intercept, scale_cautions = _scaling(fields, dtype)
     step = float(fields["pixdim"][4])
@@ -247,7 +248,7 @@ def _dtype(code: int, bits: int, order: str) -> np.dtype[Any]:
         raise UnsupportedInput(
             "the voxel type is not known", where="datatype", found=str(code), needed="a NIfTI datatype code"
         )
-    dtype = np.dtype(_DTYPES[code]).newbyteorder(order)
+    dtype = np.dtype(order + _DTYPES[code])
     if bits != dtype.itemsize * 8:
         raise CorruptInput(
             "bitpix contradicts datatype",

@@ -12,6 +12,7 @@ import numpy as np
 
 from imgtheranostics.acquisition import MrAcquisition
 from imgtheranostics.errors import Caution, CorruptInput, GeometryMismatch, MissingMetadata
+from imgtheranostics.io.bids_mri import check_flip_angles
 from imgtheranostics.io.budget import check_budget
 from imgtheranostics.io.sidecar import Sidecar, entities, image_stem
 from imgtheranostics.volume import Axis, Source, Volume, make_step
@@ -78,6 +79,8 @@ def stack(parts: Sequence[tuple[Volume, Sidecar]], paths: Sequence[Path]) -> Vol
     volumes = [volume for volume, _ in parts]
     _same_kind(volumes, paths)
     values = [_value(volume, sidecar, field, key) for volume, sidecar in parts]
+    if name == "flip_angle":
+        check_flip_angles(values, parts[0][1])
     order = sorted(range(len(values)), key=lambda n: values[n])
     ordered = [values[n] for n in order]
     if len(set(ordered)) < len(ordered):

@@ -61,7 +61,7 @@ def _header(volume: Volume) -> Any:
     import nibabel
 
     needs_more = max(volume.shape) > _LARGEST_NIFTI1_EXTENT or _rounding_mm(volume) > _ROUNDING_MM
-    kind = nibabel.Nifti2Header if needs_more else nibabel.Nifti1Header
+    kind: Any = nibabel.Nifti2Header if needs_more else nibabel.Nifti1Header
     header = kind(endianness="<")
     header.set_data_dtype(volume.data.dtype)
     header.set_data_shape(volume.shape)
