@@ -1,0 +1,79 @@
+"""The child process that decodes compressed pixels: crashes, hangs and memory hunger stay in it.
+
+Requests are JSON lines on standard input, each answered by a JSON line and, where it announces them, the
+decoded frames as raw bytes. Run as ``python -P -m imgtheranostics.io.dicom.decoder BYTES``.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from typing import Any, BinaryIO
+
+
+def main(arguments: list[str]) -> int:
+    """Serve requests until standard input closes."""
+    _limit_memory(int(arguments[0]))
+    _import_decoders()
+    output = sys.stdout.buffer
+    for line in sys.stdin.buffer:
+        try:
+            _answer(json.loads(line), output)
+        except BrokenPipeError:
+            return 0
+        except MemoryError:
+            _reply(output, {"error": "memory limit reached"})
+        except Exception as error:
+            _reply(output, {"error": type(error).__name__})
+    return 0
+
+
+def _limit_memory(n_bytes: int) -> None:
+    try:
+        import resource
+    except ImportError:
+        return
+    resource.setrlimit(resource.RLIMIT_AS, (n_bytes, n_bytes))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _import_decoders() -> None:
+    import numpy  # noqa: F401
+    import pydicom.pixels  # noqa: F401
+
+
+def _answer(request: dict[str, Any], output: BinaryIO) -> None:
+    import numpy as np
+    from pydicom import dcmread
+    from pydicom.pixels import apply_color_lut, iter_pixels
+
+    expected = tuple(request["shape"])
+    sent = 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        palette = None
+        if request["palette"]:
+            palette = dcmread(request["path"], stop_before_pixels=True)
+        for frame in iter_pixels(request["path"], raw=False):
+            if sent >= request["frames"]:
+                break
+            pixels = apply_color_lut(frame, palette) if palette is not None else frame
+            values = np.ascontiguousarray(pixels)
+            if values.shape != expected:
+                _reply(output, {"error": f"decoded shape {values.shape}"})
+                return
+            kind = values.dtype.newbyteorder("<").str
+            _reply(output, {"dtype": kind, "bytes": values.nbytes})
+            output.write(values.astype(kind, copy=False).tobytes())
+            sent += 1
+    _reply(output, {"done": sent})
+
+
+def _reply(output: BinaryIO, message: dict[str, Any]) -> None:
+    output.write(json.dumps(message).encode() + b"\n")
+    output.flush()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,122 @@
+"""Which files of a path are DICOM, by content; nothing in a file ever names another file to open."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from imgtheranostics.errors import NothingUsable
+
+MAXIMUM_FILES = 500_000
+
+PathLike = str | os.PathLike[str]
+
+
+@dataclass(slots=True)
+class Found:
+    """Files of a path by content.
+
+    Attributes
+    ----------
+    dicom, nifti : list of Path
+        In the order of their names.
+    other : int
+        Files that are neither.
+    links : int
+        Symbolic links that were not followed because they lead out of the folder.
+    explicit : bool
+        Every file was named by the user, so one that cannot be read is an error rather than junk.
+    """
+
+    dicom: list[Path] = field(default_factory=list)
+    nifti: list[Path] = field(default_factory=list)
+    unknown: list[Path] = field(default_factory=list)
+    links: int = 0
+    explicit: bool = False
+
+    @property
+    def other(self) -> int:
+        """Number of files that are neither DICOM nor NIfTI."""
+        return len(self.unknown)
+
+
+def find(path: PathLike | Sequence[PathLike]) -> Found:
+    """Sort the files of a file, a folder or a list of them by content.
+
+    Parameters
+    ----------
+    path : path or sequence of paths
+        A folder is searched with everything below it. Links are followed only inside the folder.
+
+    Raises
+    ------
+    NothingUsable
+        If a path does not exist or the folder holds more files than any scan.
+    """
+    several = not isinstance(path, (str, os.PathLike))
+    given = [Path(p) for p in path] if several else [Path(path)]  # type: ignore[union-attr,arg-type]
+    if not given:
+        raise NothingUsable("no path is given", needed="a file, a folder or a list of files")
+    found = Found(explicit=all(p.is_file() for p in given))
+    for entry in given:
+        if not entry.exists():
+            raise NothingUsable("the path does not exist", where=str(entry))
+        files = _walk(entry, found) if entry.is_dir() else [entry]
+        for file in files:
+            _sort_in(file, found)
+    return found
+
+
+def _walk(root: Path, found: Found) -> Iterable[Path]:
+    top = root.resolve()
+    count = 0
+    for folder, folders, names in os.walk(root, followlinks=False):
+        folders.sort()
+        for name in sorted(names):
+            file = Path(folder) / name
+            if file.is_symlink() and not _inside(file, top):
+                found.links += 1
+                continue
+            if not file.is_file():
+                continue
+            count += 1
+            if count > MAXIMUM_FILES:
+                raise NothingUsable(
+                    "the folder holds too many files",
+                    where=str(root),
+                    needed=f"at most {MAXIMUM_FILES}",
+                    next_step="give the folder of one study",
+                )
+            yield file
+
+
+def _inside(link: Path, top: Path) -> bool:
+    try:
+        return link.resolve(strict=True).is_relative_to(top)
+    except (OSError, RuntimeError):
+        return False
+
+
+def _sort_in(file: Path, found: Found) -> None:
+    try:
+        with file.open("rb") as stream:
+            head = stream.read(352)
+    except OSError:
+        found.unknown.append(file)
+        return
+    if head[128:132] == b"DICM":
+        found.dicom.append(file)
+    elif _looks_like_nifti(file, head):
+        found.nifti.append(file)
+    else:
+        found.unknown.append(file)
+
+
+def _looks_like_nifti(file: Path, head: bytes) -> bool:
+    """A name that promises NIfTI, or the signature; the NIfTI reader then judges the content."""
+    name = file.name.lower()
+    if name.endswith((".nii", ".nii.gz")):
+        return True
+    return head[344:348] in (b"n+1\0", b"ni1\0") or head[4:8] == b"n+2\0"

@@ -1,0 +1,199 @@
+"""Which nuclide a radiopharmaceutical item means, from its code or its text."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+_ELEMENTS = (
+    "H C N O F Na P S K Ca Sc Cr Mn Fe Co Cu Zn Ga Ge As Se Br Kr Rb Sr Y Zr Nb Mo Tc Ru Rh Pd Ag In Sn "
+    "Sb Te I Xe Cs La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu Hf Ta W Re Os Ir Pt Au Hg Tl Pb Bi At Rn Fr "
+    "Ra Ac Th Pa U"
+).split()
+_SYMBOL = {symbol.lower(): symbol for symbol in _ELEMENTS}
+_NAMES = {
+    "carbon": "C",
+    "nitrogen": "N",
+    "oxygen": "O",
+    "fluorine": "F",
+    "fluor": "F",
+    "sodium": "Na",
+    "scandium": "Sc",
+    "manganese": "Mn",
+    "iron": "Fe",
+    "cobalt": "Co",
+    "copper": "Cu",
+    "zinc": "Zn",
+    "gallium": "Ga",
+    "germanium": "Ge",
+    "bromine": "Br",
+    "krypton": "Kr",
+    "rubidium": "Rb",
+    "strontium": "Sr",
+    "yttrium": "Y",
+    "zirconium": "Zr",
+    "technetium": "Tc",
+    "indium": "In",
+    "iodine": "I",
+    "xenon": "Xe",
+    "samarium": "Sm",
+    "terbium": "Tb",
+    "holmium": "Ho",
+    "lutetium": "Lu",
+    "rhenium": "Re",
+    "gold": "Au",
+    "thallium": "Tl",
+    "lead": "Pb",
+    "bismuth": "Bi",
+    "astatine": "At",
+    "radium": "Ra",
+    "actinium": "Ac",
+}
+
+CODES = {
+    "24301009": "Au-198",
+    "C-146A9": "Au-198",
+    "17910003": "Br-75",
+    "C-113A1": "Br-75",
+    "79523006": "Br-76",
+    "C-113A2": "Br-76",
+    "86521004": "Br-77",
+    "C-113A3": "Br-77",
+    "40565003": "C-11",
+    "C-105A1": "C-11",
+    "27054007": "Co-57",
+    "C-144A3": "Co-57",
+    "425364008": "Cu-60",
+    "C-127A4": "Cu-60",
+    "71425003": "Cu-61",
+    "C-127A1": "Cu-61",
+    "422934004": "Cu-62",
+    "C-127A5": "Cu-62",
+    "3932008": "Cu-64",
+    "C-127A2": "Cu-64",
+    "53700003": "Cu-67",
+    "C-127A3": "Cu-67",
+    "77004003": "F-18",
+    "C-111A1": "F-18",
+    "69089000": "Fe-52",
+    "C-130A1": "Fe-52",
+    "79477007": "Ga-66",
+    "C-131A1": "Ga-66",
+    "2008008": "Ga-67",
+    "C-131A2": "Ga-67",
+    "35337001": "Ga-68",
+    "C-131A3": "Ga-68",
+    "53315004": "Ge-68",
+    "C-128A2": "Ge-68",
+    "C1943": "Ho-166",
+    "21572004": "I-123",
+    "C-114A4": "I-123",
+    "40937006": "I-124",
+    "C-114A5": "I-124",
+    "68630002": "I-125",
+    "C-114A6": "I-125",
+    "1368003": "I-131",
+    "C-114B1": "I-131",
+    "56609000": "In-111",
+    "C-145A4": "In-111",
+    "447553000": "Lu-177",
+    "C-101ED": "Lu-177",
+    "126601": "Mn-51",
+    "37225000": "Mn-52",
+    "C-149A1": "Mn-52",
+    "21576001": "N-13",
+    "C-107A1": "N-13",
+    "71633006": "Na-22",
+    "C-155A1": "Na-22",
+    "129504001": "O-15",
+    "C-B1038": "O-15",
+    "47588004": "Pb-203",
+    "C-132A8": "Pb-203",
+    "24853006": "Ra-223",
+    "C-136A2": "Ra-223",
+    "79197006": "Rb-82",
+    "C-159A2": "Rb-82",
+    "395865006": "Re-186",
+    "C-11906": "Re-186",
+    "423578007": "Re-188",
+    "C-1018D": "Re-188",
+    "126605": "Sc-43",
+    "126600": "Sc-44",
+    "419804008": "Sm-153",
+    "C-B1134": "Sm-153",
+    "7770004": "Sr-89",
+    "C-158A6": "Sr-89",
+    "126606": "Tb-152",
+    "424079002": "Tc-94m",
+    "C-163AA": "Tc-94m",
+    "72454006": "Tc-99m",
+    "C-163A8": "Tc-99m",
+    "60057003": "Tl-201",
+    "C-138A9": "Tl-201",
+    "80751004": "Xe-133",
+    "C-172A8": "Xe-133",
+    "10738001": "Y-86",
+    "C-162A3": "Y-86",
+    "14691008": "Y-90",
+    "C-162A7": "Y-90",
+    "63360001": "Zr-89",
+    "C-168A4": "Zr-89",
+}
+"""SNOMED CT, SNOMED RT and DICOM codes of the nuclides in context groups 18 and 4020."""
+
+_KNOWN = frozenset(CODES.values()) | {"Ac-225", "At-211", "Bi-213", "Pb-212", "Tb-149", "Tb-161", "K-38"}
+
+_MASS_LAST = re.compile(r"\^?\[?\b([A-Za-z]{1,10})[\s\-^]*\[?(\d{1,3})(m?)\]?")
+_MASS_FIRST = re.compile(r"\[?\^?(\d{1,3})(m?)\]?[\s\-^]*([A-Za-z]{1,10})")
+
+
+def nuclide_of(item: Any) -> str | None:
+    """Nuclide such as ``F-18`` of a radiopharmaceutical item; None when it is not stated legibly.
+
+    The text of the code's meaning is read before its value, which vendors mistype more often; the free
+    text name of the radiopharmaceutical comes last.
+    """
+    texts: list[str] = []
+    values: list[str] = []
+    for keyword in ("RadionuclideCodeSequence", "RadiopharmaceuticalCodeSequence"):
+        codes = item.get(keyword)
+        for code in codes or []:
+            texts.append(str(code.get("CodeMeaning", "") or ""))
+            if keyword == "RadionuclideCodeSequence":
+                values.append(str(code.get("CodeValue", "") or ""))
+    texts.append(str(item.get("Radiopharmaceutical", "") or ""))
+    for text in texts[:1]:
+        found = parse_nuclide(text)
+        if found:
+            return found
+    for value in values:
+        if value in CODES:
+            return CODES[value]
+    return next((found for text in texts if (found := parse_nuclide(text))), None)
+
+
+def parse_nuclide(text: str) -> str | None:
+    """``^18^Fluorine``, ``F-18``, ``18F-FDG``, ``Tc99m``, ``[68Ga]`` to ``F-18`` ...; None otherwise.
+
+    >>> parse_nuclide("^99m^Technetium"), parse_nuclide("FDG -- fluorodeoxyglucose")
+    ('Tc-99m', None)
+    """
+    found = [
+        f"{symbol}-{int(mass)}{isomer}"
+        for word, mass, isomer in _pairs(text)
+        if (symbol := _symbol(word)) is not None
+    ]
+    return next((name for name in found if name in _KNOWN), found[0] if found else None)
+
+
+def _pairs(text: str) -> list[tuple[str, str, str]]:
+    """Every word beside a number that may be its mass, mass first and mass last."""
+    first = [(match[3], match[1], match[2]) for match in _MASS_FIRST.finditer(text)]
+    return first + [(match[1], match[2], match[3]) for match in _MASS_LAST.finditer(text)]
+
+
+def _symbol(word: str) -> str | None:
+    low = word.lower()
+    if low in _NAMES:
+        return _NAMES[low]
+    return _SYMBOL.get(low) if len(low) <= 2 else None

@@ -1,0 +1,70 @@
+"""What the voxels of a series are, per modality: quantity, unit, factor, record."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from imgtheranostics.errors import Caution
+from imgtheranostics.io.dicom.emission import emission_acquisition, emission_quantity
+from imgtheranostics.io.dicom.frames import Frame
+from imgtheranostics.io.dicom.records import (
+    ct_acquisition,
+    ct_quantity,
+    mr_acquisition,
+    mr_quantity,
+    nuclear_acquisition,
+    other_acquisition,
+    photoacoustic_acquisition,
+)
+from imgtheranostics.io.dicom.samples import Arrangement
+from imgtheranostics.io.dicom.scaling import Scaling
+from imgtheranostics.volume import Axis
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """Quantity, unit and record of a series, and the factor after its rescaling."""
+
+    quantity: str
+    unit: str
+    acquisition: Any
+    axes: tuple[Axis, ...]
+    factor: float = 1.0
+    cautions: tuple[Caution, ...] = ()
+
+
+def describe(
+    modality: str, frames: Sequence[Frame], arrangement: Arrangement, scaling: Scaling, where: str
+) -> Description:
+    """Quantity, unit, factor and acquisition record of a series."""
+    factor, cautions = 1.0, []
+    axes = arrangement.axes
+    acquisition: Any
+    if modality == "PT":
+        acquisition = emission_acquisition(frames, arrangement.order)
+        quantity, unit, factor, cautions = emission_quantity(acquisition, where)
+    elif modality == "CT":
+        acquisition = ct_acquisition(frames)
+        quantity, unit, cautions = ct_quantity(frames)
+    elif modality == "MR":
+        acquisition = mr_acquisition(frames, scaling)
+        quantity, unit, factor, cautions = mr_quantity(frames, scaling)
+    elif modality == "NM":
+        acquisition = nuclear_acquisition(frames)
+        quantity, unit = "counts", "{counts}"
+    elif modality == "US":
+        from imgtheranostics.io.dicom.ultrasound import describe_ultrasound
+
+        acquisition, cautions = describe_ultrasound(frames)
+        quantity, unit = "signal", "[arb'U]"
+    elif modality == "PA":
+        acquisition = photoacoustic_acquisition(frames)
+        quantity, unit = "optoacoustic_signal", "[arb'U]"
+    else:
+        acquisition = other_acquisition(frames[0].header)
+        quantity, unit = "signal", "[arb'U]"
+    if scaling.quantity:
+        quantity, unit, factor = scaling.quantity, scaling.unit, 1.0
+    return Description(quantity, unit, acquisition, axes, factor, tuple(cautions))

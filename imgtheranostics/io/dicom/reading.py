@@ -1,0 +1,461 @@
+"""From a series to a Volume: plan without pixels, then read every plane into one array."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from imgtheranostics.acquisition import CtAcquisition
+from imgtheranostics.errors import Caution, CorruptInput, GeometryMismatch, UnsupportedInput
+from imgtheranostics.io.budget import check_budget
+from imgtheranostics.io.dicom.decoding import Decoder
+from imgtheranostics.io.dicom.frames import Frame
+from imgtheranostics.io.dicom.geometry import stack
+from imgtheranostics.io.dicom.grey import to_grey
+from imgtheranostics.io.dicom.header import Header
+from imgtheranostics.io.dicom.pixels import (
+    PixelFormat,
+    is_padded,
+    is_plain,
+    pixel_format,
+    read_native,
+    used_bits,
+)
+from imgtheranostics.io.dicom.quantities import describe
+from imgtheranostics.io.dicom.samples import arrange
+from imgtheranostics.io.dicom.scaling import Scale, Scaling, series_scaling
+from imgtheranostics.io.dicom.series import Series
+from imgtheranostics.io.pseudonym import pseudonym
+from imgtheranostics.volume import Axis, Source, Volume, make_step
+
+Array = npt.NDArray[Any]
+FloatArray = npt.NDArray[np.float64]
+
+_PARALLEL_FROM = 32
+_UNTAGGED_FILL_HU = -1500.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything about a series except its voxels.
+
+    Attributes
+    ----------
+    series : Series
+    affine : (4, 4) ndarray
+    axes : tuple of Axis
+    order : (n_slices, n_samples) ndarray
+        Frame indices.
+    scaling : Scaling
+    quantity, unit : str
+    acquisition : acquisition record
+    cautions : tuple of Caution
+    """
+
+    series: Series
+    affine: FloatArray
+    axes: tuple[Axis, ...]
+    order: npt.NDArray[np.intp]
+    scaling: Scaling
+    quantity: str
+    unit: str
+    acquisition: Any
+    cautions: tuple[Caution, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the Volume."""
+        frame = self.series.frames[0]
+        return (frame.columns, frame.rows, self.order.shape[0], *(len(axis) for axis in self.axes))
+
+
+def plan(series: Series) -> Plan:
+    """Check geometry, axes, scale and metadata of a series, without reading a pixel.
+
+    Raises
+    ------
+    ImgTheranosticsError
+        The typed refusal of whatever does not fit.
+    """
+    if series.failure is not None:
+        raise series.failure
+    frames = series.frames
+    where = common_place(series.files)
+    _check_one_subject(frames, where)
+    _check_frame_of_reference(frames, where)
+    cautions: list[Caution] = []
+    stacked = stack(frames, _thickness(frames, cautions), where)
+    arrangement = arrange(frames, stacked.members, series.modality, where)
+    scaling = series_scaling(frames, series.modality)
+    described = describe(series.modality, frames, arrangement, scaling, where)
+    cautions += _header_cautions(frames)
+    return Plan(
+        series=series,
+        affine=stacked.affine,
+        axes=described.axes,
+        order=arrangement.order,
+        scaling=replace(scaling, factor=described.factor),
+        quantity=described.quantity,
+        unit=described.unit,
+        acquisition=described.acquisition,
+        cautions=(*cautions, *arrangement.cautions, *scaling.cautions, *described.cautions),
+    )
+
+
+def common_place(files: Sequence[Path]) -> str:
+    """The file, or the folder of several, as messages name it."""
+    return str(files[0]) if len(files) == 1 else str(files[0].parent)
+
+
+def _check_one_subject(frames: Sequence[Frame], where: str) -> None:
+    if len({frame.header.text("PatientID") for frame in frames}) > 1:
+        raise UnsupportedInput(
+            "the images of one series name different subjects",
+            where=f"{where}: PatientID (0010,0020)",
+            needed="one subject per series",
+        )
+
+
+def _check_frame_of_reference(frames: Sequence[Frame], where: str) -> None:
+    if len({frame.header.text("FrameOfReferenceUID") for frame in frames}) > 1:
+        raise GeometryMismatch(
+            "mixed frames of reference: the positions of the images do not compare",
+            where=f"{where}: FrameOfReferenceUID (0020,0052)",
+            needed="one frame of reference per series",
+        )
+
+
+def _thickness(frames: Sequence[Frame], cautions: list[Caution]) -> float | None:
+    """Slice thickness, which is the spacing of a single slice and of nothing else."""
+    header = frames[0].header
+    stated = frames[0].details.get("slice_thickness_mm")
+    thickness = stated if isinstance(stated, float) else header.number("SliceThickness")
+    if thickness is not None and thickness > 0:
+        return thickness
+    if len({frame.position for frame in frames}) == 1:
+        cautions.append(
+            Caution(
+                "slice-thickness-unknown",
+                "a single slice without thickness: volumes in mL cannot be computed from it",
+                "SliceThickness (0018,0050)",
+            )
+        )
+    return None
+
+
+def _header_cautions(frames: Sequence[Frame]) -> list[Caution]:
+    cautions = []
+    for header in dict.fromkeys(frame.header for frame in frames):
+        if header.executable_preamble:
+            cautions.append(
+                Caution(
+                    "executable-preamble",
+                    "the preamble of a file carries the signature of a program; it was not copied",
+                    str(header.path),
+                )
+            )
+            break
+    return cautions
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What the reading of pixels finds out on its way."""
+
+    padding: int = 0
+    unmapped: int = 0
+    padded_files: int = 0
+    coloured: bool = False
+    names: list[str] = field(default_factory=list)
+
+
+def read(planned: Plan) -> Volume:
+    """Read the voxels of a planned series.
+
+    Raises
+    ------
+    CorruptInput
+        If pixel bytes contradict the headers.
+    UnsupportedInput
+        If the volume exceeds the memory budget.
+    """
+    frames = planned.series.frames
+    n_slices, n_samples = planned.order.shape
+    rows, columns = frames[0].rows, frames[0].columns
+    headers = list(dict.fromkeys(frame.header for frame in frames))
+    formats = {header: pixel_format(header) for header in headers}
+    _check_frames_exist(frames, formats)
+    check_budget(4 * rows * columns * n_slices * n_samples, where=common_place(planned.series.files))
+    voxels = np.empty((n_samples, n_slices, rows, columns), dtype=np.float32)
+    places = np.empty((len(frames), 2), dtype=np.intp)
+    slices, samples = np.indices(planned.order.shape)
+    places[planned.order.ravel()] = np.stack([samples.ravel(), slices.ravel()], axis=1)
+    by_header: dict[Header, list[int]] = {}
+    for number, frame in enumerate(frames):
+        by_header.setdefault(frame.header, []).append(number)
+    job = _Job(planned, formats, voxels, places)
+    tally = _Tally()
+    for part in job.run(by_header):
+        tally.padding += part.padding
+        tally.unmapped += part.unmapped
+        tally.padded_files += part.padded_files
+        tally.coloured |= part.coloured
+    return _volume(planned, voxels, tally)
+
+
+def _check_frames_exist(frames: Sequence[Frame], formats: dict[Header, PixelFormat]) -> None:
+    for frame in frames:
+        if frame.index >= formats[frame.header].frames:
+            raise CorruptInput(
+                "the header describes more frames than it counts",
+                where=frame.header.where("NumberOfFrames"),
+                found=str(formats[frame.header].frames),
+            )
+
+
+class _Job:
+    """Reads files into their places of one array."""
+
+    def __init__(
+        self,
+        planned: Plan,
+        formats: dict[Header, PixelFormat],
+        voxels: npt.NDArray[np.float32],
+        places: npt.NDArray[np.intp],
+    ) -> None:
+        self.planned = planned
+        self.formats = formats
+        self.voxels = voxels
+        self.places = places
+
+    def run(self, by_header: dict[Header, list[int]]) -> Iterator[_Tally]:
+        """Read every file; those that need a decoder one after the other, the rest in parallel."""
+        plain = {h: n for h, n in by_header.items() if is_plain(h, self.formats[h])}
+        chunks = _chunks(list(plain.items()))
+        if len(plain) >= _PARALLEL_FROM:
+            with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+                yield from pool.map(self._read_plain, chunks)
+        else:
+            yield from map(self._read_plain, chunks)
+        rest = [(h, n) for h, n in by_header.items() if h not in plain]
+        if rest:
+            yield self._read_decoded(rest)
+
+    def _read_plain(self, files: list[tuple[Header, list[int]]]) -> _Tally:
+        tally = _Tally()
+        scratch = np.empty(self.voxels.shape[2:], dtype=np.float64)
+        for header, numbers in files:
+            found = self.formats[header]
+            tally.padded_files += is_padded(header, found)
+            if len(numbers) == found.frames:
+                raw = read_native(header, found)
+                for number in numbers:
+                    self._place(number, raw[self.planned.series.frames[number].index], scratch, tally)
+            else:
+                for number in numbers:
+                    index = self.planned.series.frames[number].index
+                    self._place(number, read_native(header, found, index, 1)[0], scratch, tally)
+        return tally
+
+    def _read_decoded(self, files: list[tuple[Header, list[int]]]) -> _Tally:
+        tally = _Tally()
+        scratch = np.empty(self.voxels.shape[2:], dtype=np.float64)
+        with Decoder() as decoder:
+            for header, numbers in files:
+                found = self.formats[header]
+                check_budget(found.frame_pixels * found.samples * found.frames * 4, where=header.path)
+                decoded = decoder.decode(header, found)
+                for number in numbers:
+                    raw = decoded[self.planned.series.frames[number].index]
+                    if raw.ndim == 3:
+                        raw, coloured = to_grey(raw)
+                        tally.coloured |= coloured
+                    self._place(number, raw, scratch, tally)
+        return tally
+
+    def _place(self, number: int, raw: Array, scratch: FloatArray, tally: _Tally) -> None:
+        frame = self.planned.series.frames[number]
+        if frame.tile is not None:
+            top, left, rows, columns = frame.tile
+            raw = raw[top : top + rows, left : left + columns]
+        sample, place = self.places[number]
+        scale = self.planned.scaling.scales[number]
+        out = self.voxels[sample, place]
+        try:
+            apply_scale(raw, scale, self.planned.scaling.factor, out, scratch)
+        except FloatingPointError:
+            raise CorruptInput(
+                "scaled values exceed the range of float32", where=str(frame.header.path)
+            ) from None
+        tally.padding += _mask_padding(raw, frame.header, self.formats[frame.header], out)
+        if scale.mapped is not None:
+            outside = (raw < scale.mapped[0]) | (raw > scale.mapped[1])
+            tally.unmapped += int(np.count_nonzero(outside))
+            out[outside] = np.nan
+
+
+def _chunks(items: list[tuple[Header, list[int]]]) -> list[list[tuple[Header, list[int]]]]:
+    size = max(1, min(64, -(-len(items) // 4)))
+    return [items[n : n + size] for n in range(0, len(items), size)]
+
+
+def apply_scale(
+    raw: Array, scale: Scale, factor: float, out: npt.NDArray[np.float32], scratch: FloatArray
+) -> None:
+    """``(raw * slope + intercept) * factor`` in float64, stored in float32."""
+    with np.errstate(over="raise"):
+        if scale.slope == 1.0 and scale.intercept == 0.0 and factor == 1.0:
+            out[...] = raw
+            return
+        np.multiply(raw, scale.slope, out=scratch, dtype=np.float64)
+        if scale.intercept != 0.0:
+            scratch += scale.intercept
+        if factor != 1.0:
+            scratch *= factor
+        out[...] = scratch
+
+
+def _mask_padding(raw: Array, header: Header, found: PixelFormat, out: npt.NDArray[np.float32]) -> int:
+    bounds = padding_bounds(header, found)
+    if bounds is None:
+        return 0
+    padded = (raw >= bounds[0]) & (raw <= bounds[1])
+    count = int(np.count_nonzero(padded))
+    if count:
+        out[padded] = np.nan
+    return count
+
+
+def padding_bounds(header: Header, found: PixelFormat) -> tuple[int, int] | None:
+    """Stored values that are padding, read with the sign of PixelRepresentation; None without the tag."""
+    if not header.has("PixelPaddingValue") and "PixelPaddingValue" not in header.elements:
+        return None
+    value = _stored_value(header, "PixelPaddingValue", found)
+    if value is None:
+        return None
+    limit = _stored_value(header, "PixelPaddingRangeLimit", found)
+    other = value if limit is None else limit
+    return min(value, other), max(value, other)
+
+
+def _stored_value(header: Header, keyword: str, found: PixelFormat) -> int | None:
+    element = header.elements.get(keyword)
+    if element is None or len(element[1]) != 2:
+        return None
+    order = "big" if header.big_endian else "little"
+    return int.from_bytes(element[1], order, signed=found.signed)  # type: ignore[arg-type]
+
+
+def _volume(planned: Plan, voxels: npt.NDArray[np.float32], tally: _Tally) -> Volume:
+    n_samples, n_slices, rows, columns = voxels.shape
+    lengths = [len(axis) for axis in planned.axes]
+    data = voxels.reshape(n_samples * n_slices * rows * columns).reshape(
+        (columns, rows, n_slices, *lengths), order="F"
+    )
+    cautions = [*planned.cautions, *_pixel_cautions(planned, data, tally)]
+    acquisition = planned.acquisition
+    if isinstance(acquisition, CtAcquisition):
+        acquisition = replace(acquisition, padding_voxels=tally.padding)
+    steps = [make_step("load_dicom", files=len(planned.series.files), modality=planned.series.modality)]
+    steps.append(make_step("scale", **planned.scaling.parameters()))
+    if tally.padding:
+        steps.append(make_step("padding_to_nan", voxels=tally.padding))
+    return Volume(
+        data=data,
+        affine=planned.affine,
+        quantity=planned.quantity,
+        unit=planned.unit,
+        axes=planned.axes,
+        acquisition=acquisition,
+        history=tuple(steps),
+        warnings=tuple(dict.fromkeys(cautions)),
+        source=_source(planned.series),
+    )
+
+
+def _pixel_cautions(planned: Plan, data: Array, tally: _Tally) -> list[Caution]:
+    cautions = []
+    if tally.padding:
+        cautions.append(
+            Caution(
+                "padding-to-nan",
+                f"{tally.padding} voxels hold the padding value and are not a number here",
+                "PixelPaddingValue (0028,0120)",
+            )
+        )
+    if tally.unmapped:
+        cautions.append(
+            Caution(
+                "outside-real-world-mapping",
+                f"{tally.unmapped} voxels lie outside the range of the real-world value mapping",
+                "RealWorldValueMappingSequence (0040,9096)",
+            )
+        )
+    if tally.padded_files:
+        cautions.append(
+            Caution(
+                "trailing-pixel-bytes",
+                f"{tally.padded_files} files have unused bytes after their last frame",
+                "PixelData (7FE0,0010)",
+            )
+        )
+    if tally.coloured:
+        cautions.append(
+            Caution(
+                "colour-overlay",
+                "colour channels differ: the image holds a colour overlay or map, not grey levels alone",
+                "PhotometricInterpretation (0028,0004)",
+            )
+        )
+    if planned.quantity == "attenuation" and not tally.padding:
+        cautions += _untagged_fill(data)
+    return cautions
+
+
+def _untagged_fill(data: Array) -> list[Caution]:
+    lowest = float(data.min())
+    if not lowest <= _UNTAGGED_FILL_HU:
+        return []
+    share = float(np.count_nonzero(data == lowest)) / data.size
+    if share < 0.005:
+        return []
+    return [
+        Caution(
+            "untagged-padding",
+            f"{100 * share:.1f} % of the voxels are exactly {lowest:g} HU, which no tissue is: fill outside "
+            "the field of view without a padding tag; mask it before averaging",
+            "PixelPaddingValue (0028,0120)",
+        )
+    ]
+
+
+def _source(series: Series) -> Source:
+    header = series.header
+    kept = {
+        keyword: text
+        for keyword in (
+            "PatientID",
+            "PatientName",
+            "PatientBirthDate",
+            "StudyDate",
+            "StudyInstanceUID",
+            "SeriesDate",
+            "SeriesDescription",
+        )
+        if (text := header.text(keyword))
+    }
+    if series.uid:
+        kept["SeriesInstanceUID"] = series.uid
+    return Source(
+        files=tuple(series.files), subject=pseudonym(header.text("PatientID") or ""), identifiers=kept
+    )
+
+
+__all__ = ["Plan", "common_place", "plan", "read", "used_bits"]

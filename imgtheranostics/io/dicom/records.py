@@ -1,0 +1,234 @@
+"""Headers of every modality but PET to its acquisition record and the quantity of its voxels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from imgtheranostics.acquisition import (
+    CtAcquisition,
+    MrAcquisition,
+    NuclearAcquisition,
+    OtherAcquisition,
+    PhotoacousticAcquisition,
+    UltrasoundAcquisition,
+)
+from imgtheranostics.errors import Caution, ImplausibleValue
+from imgtheranostics.io.dicom.clocks import acquisition_us, series_start, to_datetime, utc_offset
+from imgtheranostics.io.dicom.emission import radiopharmaceutical_of, subject_of
+from imgtheranostics.io.dicom.frames import Frame
+from imgtheranostics.io.dicom.header import Header
+from imgtheranostics.io.dicom.scaling import Scaling
+
+_LONGEST_ECHO_S = 5.0
+_SHORTEST_MS = 0.05
+
+
+def ct_acquisition(frames: Sequence[Frame]) -> CtAcquisition:
+    """The CT record."""
+    header = frames[0].header
+    energies = {frame.parameters.get("energy") for frame in frames}
+    return CtAcquisition(
+        manufacturer=header.text("Manufacturer"),
+        model=header.text("ManufacturerModelName"),
+        tube_voltage_kv=energies.pop() if len(energies) == 1 else None,
+        tube_current_ma=header.number("XRayTubeCurrent"),
+        exposure_mas=header.number("Exposure"),
+        filtration=header.text("FilterType"),
+        kernel=header.text("ConvolutionKernel"),
+        rescale_type=ct_rescale_type(frames),
+        contrast_agent=header.text("ContrastBolusAgent"),
+        reconstruction_diameter_mm=header.number("ReconstructionDiameter"),
+        acquisition_datetime=_first_start(frames),
+        subject=subject_of(header),
+    )
+
+
+def ct_rescale_type(frames: Sequence[Frame]) -> str | None:
+    """RescaleType of a series, from the functional groups where they state it."""
+    stated = frames[0].details.get("rescale_type")
+    return str(stated) if stated else frames[0].header.text("RescaleType")
+
+
+def ct_quantity(frames: Sequence[Frame]) -> tuple[str, str, list[Caution]]:
+    """HU where the file says so, or where it is a plain CT image that says nothing."""
+    kind = ct_rescale_type(frames)
+    image_type = frames[0].header.strings("ImageType")
+    if "LOCALIZER" in image_type:
+        return "signal", "[arb'U]", [_not_hu("a localizer is a projection, not attenuation")]
+    if kind is None or kind.upper() == "HU":
+        return "attenuation", "[HU]", []
+    if kind.upper() == "MGML":
+        return "concentration", "mg/mL", []
+    return "signal", "[arb'U]", [_not_hu(f"the rescale type is {kind[:16]}, not HU")]
+
+
+def _not_hu(why: str) -> Caution:
+    return Caution("not-hounsfield", f"values are not Hounsfield units: {why}", "RescaleType (0028,1054)")
+
+
+def mr_acquisition(frames: Sequence[Frame], scaling: Scaling) -> MrAcquisition:
+    """The MR record; a parameter that varies within the series is None here and stands on an axis.
+
+    Raises
+    ------
+    ImplausibleValue
+        If an echo or repetition time cannot be one in ms.
+    """
+    header = frames[0].header
+    _check_times(frames)
+    scale = {
+        "philips_floating_point": "philips_floating_point",
+        "real_world_value_mapping": "real_world",
+        "rescale": "rescaled",
+        "none": "stored",
+    }[scaling.rule]
+    if any(caution.code == "philips-display-values" for caution in scaling.cautions):
+        scale = "philips_display"
+    resolution = header.number("TemporalResolution")
+    component = frames[0].details.get("component")
+    return MrAcquisition(
+        manufacturer=header.text("Manufacturer"),
+        model=header.text("ManufacturerModelName"),
+        field_strength_t=header.number("MagneticFieldStrength"),
+        imaging_frequency_mhz=header.number("ImagingFrequency"),
+        nucleus=header.text("ImagedNucleus"),
+        repetition_time_s=_uniform(frames, "repetition_time"),
+        echo_time_s=_uniform(frames, "echo_time"),
+        inversion_time_s=_uniform(frames, "inversion_time"),
+        flip_angle_deg=_uniform(frames, "flip_angle"),
+        echo_spacing_s=_echo_spacing(frames),
+        sequence=header.text("SequenceName"),
+        scanning_sequence=header.strings("ScanningSequence"),
+        image_component=str(component) if component else None,
+        value_scale=scale,
+        temporal_resolution_s=None if resolution is None else resolution / 1000.0,
+        acquisition_datetime=_first_start(frames),
+        subject=subject_of(header),
+    )
+
+
+def _uniform(frames: Sequence[Frame], name: str) -> float | None:
+    values = {frame.parameters.get(name) for frame in frames}
+    return values.pop() if len(values) == 1 else None
+
+
+def _echo_spacing(frames: Sequence[Frame]) -> float | None:
+    echoes = sorted({f.parameters["echo_time"] for f in frames if "echo_time" in f.parameters})
+    steps = np.diff(echoes)
+    if steps.size and np.allclose(steps, steps[0], rtol=1e-3):
+        return float(steps.mean())
+    return None
+
+
+def _check_times(frames: Sequence[Frame]) -> None:
+    for name, tag in (
+        ("echo_time", "EchoTime (0018,0081)"),
+        ("repetition_time", "RepetitionTime (0018,0080)"),
+    ):
+        for value in {frame.parameters.get(name) for frame in frames}:
+            if value is None or value <= 0:
+                continue
+            too_long = name == "echo_time" and value > _LONGEST_ECHO_S
+            if too_long or value * 1000.0 < _SHORTEST_MS:
+                raise ImplausibleValue(
+                    f"the {name.replace('_', ' ')} cannot be one in milliseconds",
+                    where=f"{frames[0].header.path}: {tag}",
+                    found=f"{value * 1000.0:g}",
+                    needed="milliseconds, as DICOM demands",
+                    next_step="correct the header: the value looks like seconds or microseconds",
+                )
+
+
+def mr_quantity(frames: Sequence[Frame], scaling: Scaling) -> tuple[str, str, float, list[Caution]]:
+    """Signal, or phase in rad where the vendor's scale of it is known; with the factor to get there."""
+    if frames[0].details.get("component") == "phase":
+        maker = (frames[0].header.text("Manufacturer") or "").lower()
+        if maker.startswith("siemens") and scaling.rule == "rescale":
+            return "phase", "rad", float(np.pi / 4096.0), []
+        if maker.startswith("philips") and scaling.rule == "rescale":
+            return "phase", "rad", 1e-3, []
+        caution = Caution("phase-scale-unknown", "phase values are on the scanner's own scale, not rad")
+        return "signal", "[arb'U]", 1.0, [caution]
+    return "signal", "[arb'U]", 1.0, []
+
+
+def ultrasound_acquisition(
+    frames: Sequence[Frame], regions: tuple[dict[str, Any], ...], frame_time_s: float | None
+) -> UltrasoundAcquisition:
+    """The ultrasound record."""
+    header = frames[0].header
+    frequency = header.number("TransducerFrequency")
+    return UltrasoundAcquisition(
+        manufacturer=header.text("Manufacturer"),
+        model=header.text("ManufacturerModelName"),
+        frame_time_s=frame_time_s,
+        mechanical_index=header.number("MechanicalIndex"),
+        transducer_frequency_mhz=None if frequency is None else frequency / 1000.0,
+        photometric=header.text("PhotometricInterpretation"),
+        regions=regions,
+        subject=subject_of(header),
+    )
+
+
+def nuclear_acquisition(frames: Sequence[Frame]) -> NuclearAcquisition:
+    """The gamma-camera record."""
+    header = frames[0].header
+    details = frames[0].details
+    windows = details.get("energy_windows_kev", ())
+    duration = details.get("frame_duration_s")
+    return NuclearAcquisition(
+        manufacturer=header.text("Manufacturer"),
+        model=header.text("ManufacturerModelName"),
+        image_type=header.strings("ImageType"),
+        energy_windows_kev=windows if isinstance(windows, tuple) else (),
+        frame_duration_s=duration if isinstance(duration, float) else None,
+        n_projections=details.get("n_projections"),  # type: ignore[arg-type]
+        scan_arc_deg=details.get("scan_arc_deg"),  # type: ignore[arg-type]
+        series_datetime=series_start(header),
+        acquisition_datetime=_first_start(frames),
+        corrections=header.strings("CorrectedImage"),
+        utc_offset_min=utc_offset(header),
+        radiopharmaceutical=radiopharmaceutical_of(header),
+        subject=subject_of(header),
+    )
+
+
+def photoacoustic_acquisition(frames: Sequence[Frame]) -> PhotoacousticAcquisition:
+    """The photoacoustic record."""
+    header = frames[0].header
+    details = frames[0].details
+    wavelengths = sorted({f.parameters["wavelength"] for f in frames if "wavelength" in f.parameters})
+    energies = {f.parameters.get("wavelength"): f.details.get("laser_energy_mj") for f in frames}
+    per_wavelength = tuple(energies.get(w) for w in wavelengths)
+    speed = details.get("speed_of_sound_m_s")
+    kind = details.get("image_data_type")
+    return PhotoacousticAcquisition(
+        manufacturer=header.text("Manufacturer"),
+        model=header.text("ManufacturerModelName"),
+        wavelength_nm=tuple(wavelengths),
+        speed_of_sound_m_s=speed if isinstance(speed, float) else None,
+        laser_energy_mj=tuple(e for e in per_wavelength if isinstance(e, float))
+        if all(isinstance(e, float) for e in per_wavelength)
+        else (),
+        image_type=str(kind) if kind else None,
+        subject=subject_of(header),
+    )
+
+
+def other_acquisition(header: Header) -> OtherAcquisition:
+    """The record of a modality without one of its own."""
+    return OtherAcquisition(
+        modality=header.text("Modality") or "OT",
+        manufacturer=header.text("Manufacturer"),
+        model=header.text("ManufacturerModelName"),
+        subject=subject_of(header),
+    )
+
+
+def _first_start(frames: Sequence[Frame]) -> Any:
+    known = [frame.acquisition_us for frame in frames if frame.acquisition_us is not None]
+    start = min(known) if known else acquisition_us(frames[0].header)
+    return to_datetime(start)

@@ -1,0 +1,305 @@
+"""From stored values to quantities: one slope and intercept per plane, and the rule that chose them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from imgtheranostics.errors import Caution, CorruptInput, MissingMetadata, UnitMismatch, UnsupportedInput
+from imgtheranostics.io.dicom.frames import Frame
+from imgtheranostics.io.dicom.header import Header
+
+REQUIRED = frozenset({"CT", "PT"})
+"""Modalities whose stored values mean nothing without a slope."""
+
+PHILIPS_MR = "Philips MR Imaging DD 001"
+PHILIPS_PET = "Philips PET Private Group"
+
+_REAL_WORLD_QUANTITIES: dict[str, tuple[str, str, float]] = {
+    "bq/ml": ("activity_concentration", "Bq/mL", 1.0),
+    "kbq/ml": ("activity_concentration", "Bq/mL", 1e3),
+    "mbq/ml": ("activity_concentration", "Bq/mL", 1e6),
+    "[hnsf'u]": ("attenuation", "[HU]", 1.0),
+    "hu": ("attenuation", "[HU]", 1.0),
+    "{counts}": ("counts", "{counts}", 1.0),
+    "{counts}/s": ("count_rate", "{counts}/s", 1.0),
+    "mg/ml": ("concentration", "mg/mL", 1.0),
+    "mg/cm3": ("concentration", "mg/mL", 1.0),
+    "mmol/l": ("gd_concentration", "mmol/L", 1.0),
+    "{suvbw}g/ml": ("suv_bw", "g/mL", 1.0),
+    "g/ml{suvbw}": ("suv_bw", "g/mL", 1.0),
+    "{suvlbm}g/ml": ("suv_lbm_james120", "g/mL", 1.0),
+    "g/ml{suvlbm}": ("suv_lbm_james120", "g/mL", 1.0),
+    "{suvlbm(james128)}g/ml": ("suv_lbm_james128", "g/mL", 1.0),
+    "{suvlbm(janma)}g/ml": ("suv_lbm_janmahasatian", "g/mL", 1.0),
+    "{suvbsa}cm2/ml": ("suv_bsa", "cm2/mL", 1.0),
+    "cm2/ml{suvbsa}": ("suv_bsa", "cm2/mL", 1.0),
+    "{suvibw}g/ml": ("suv_ibw", "g/mL", 1.0),
+    "g/ml{suvibw}": ("suv_ibw", "g/mL", 1.0),
+    "ms": ("", "ms", 1.0),
+}
+_DIMENSIONLESS = frozenset({"1", "", "no units", "{unitless}", "us", "[arb'u]"})
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How one plane scales.
+
+    Attributes
+    ----------
+    slope, intercept : float
+    rule : str
+        ``none``, ``rescale``, ``real_world_value_mapping`` or ``philips_floating_point``.
+    quantity, unit : str
+        Set when the rule itself states what the values are.
+    mapped : tuple of float or None
+        Stored values that the mapping covers; others are NaN.
+    """
+
+    slope: float = 1.0
+    intercept: float = 0.0
+    rule: str = "none"
+    quantity: str = ""
+    unit: str = ""
+    mapped: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scaling:
+    """The scales of all planes of a series, in the order of its frames."""
+
+    scales: list[Scale]
+    rule: str
+    quantity: str
+    unit: str
+    cautions: tuple[Caution, ...] = ()
+    factor: float = 1.0
+
+    def parameters(self) -> dict[str, Any]:
+        """What the history keeps: one pair when all planes agree, else the range and a digest."""
+        slopes = np.array([scale.slope for scale in self.scales]) * self.factor
+        intercepts = np.array([scale.intercept for scale in self.scales]) * self.factor
+        record: dict[str, Any] = {"rule": self.rule, "planes": len(self.scales)}
+        if self.factor != 1.0:
+            record["factor"] = self.factor
+        for name, values in (("slope", slopes), ("intercept", intercepts)):
+            distinct = np.unique(values)
+            if distinct.size == 1:
+                record[name] = float(distinct[0])
+            else:
+                record[name] = _compact(values, int(distinct.size))
+        return record
+
+
+def _compact(values: npt.NDArray[np.float64], distinct: int) -> dict[str, Any]:
+    import hashlib
+
+    digest = hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()
+    return {
+        "minimum": float(values.min()),
+        "maximum": float(values.max()),
+        "distinct": distinct,
+        "sha256": digest,
+    }
+
+
+@dataclass(slots=True)
+class _Notes:
+    cautions: list[Caution] = field(default_factory=list)
+    seen: set[str] = field(default_factory=set)
+
+    def add(self, code: str, message: str, where: str) -> None:
+        if code not in self.seen:
+            self.seen.add(code)
+            self.cautions.append(Caution(code, message, where))
+
+
+def series_scaling(frames: Sequence[Frame], modality: str) -> Scaling:
+    """The scale of every plane, checked to be of one kind.
+
+    Raises
+    ------
+    MissingMetadata
+        If a slope is absent where stored values mean nothing without one.
+    CorruptInput
+        If a slope is not one finite number other than 0.
+    UnitMismatch
+        If planes follow different rules or carry different units.
+    """
+    notes = _Notes()
+    philips = modality == "MR" and (frames[0].header.text("Manufacturer") or "").lower().startswith("philips")
+    memo: dict[tuple[object, ...], Scale] = {}
+    scales: list[Scale] = []
+    for frame in frames:
+        key = _memo_key(frame)
+        scale = memo.get(key) if key is not None else None
+        if scale is None:
+            scale = _plane_scale(frame, modality, philips, notes)
+            if key is not None:
+                memo[key] = scale
+        scales.append(scale)
+    rules = {scale.rule for scale in scales}
+    units = {(scale.quantity, scale.unit) for scale in scales}
+    if len(rules) > 1 or len(units) > 1:
+        raise UnitMismatch(
+            "the images of one series are scaled by different rules",
+            where=str(frames[0].header.path.parent),
+            found=", ".join(sorted(rules)),
+            needed="one rule for all images",
+            next_step="export the series again with the scaling of every image",
+        )
+    first = scales[0]
+    return Scaling(scales, first.rule, first.quantity, first.unit, tuple(notes.cautions))
+
+
+def _memo_key(frame: Frame) -> tuple[object, ...] | None:
+    elements = frame.header.elements
+    return (
+        frame.scale,
+        elements.get("RescaleSlope"),
+        elements.get("RescaleIntercept"),
+        elements.get("RealWorldValueMappingSequence"),
+        frame.details.get("real_world"),
+        frame.details.get("component"),
+        frame.header.private(PHILIPS_MR, 0x2005, 0x0E) if frame.header.layout.private else None,
+    )
+
+
+def _plane_scale(frame: Frame, modality: str, philips: bool, notes: _Notes) -> Scale:
+    header = frame.header
+    mapping = frame.details.get("real_world")
+    if mapping is None and header.elements.get("RealWorldValueMappingSequence", (b"", b""))[1]:
+        mapping = _real_world(header.sequence("RealWorldValueMappingSequence"), header, modality, notes)
+    slope, intercept = _rescale(frame, modality, notes, optional=isinstance(mapping, Scale))
+    if philips and frame.details.get("component") != "phase":
+        precise = _philips_floating_point(header, slope, intercept, notes)
+        if precise is not None:
+            return precise
+    if isinstance(mapping, Scale):
+        return mapping
+    if slope is None:
+        return Scale()
+    return Scale(slope, intercept, "rescale")
+
+
+def _rescale(frame: Frame, modality: str, notes: _Notes, *, optional: bool) -> tuple[float | None, float]:
+    header = frame.header
+    if frame.scale is not None:
+        slope, intercept = frame.scale
+        _check_slope(slope, header, notes)
+        return slope, intercept
+    needed = modality in REQUIRED and not optional
+    if not header.has("RescaleSlope"):
+        if needed:
+            raise MissingMetadata(
+                "the image has no rescale slope; stored values are not quantities",
+                where=header.where("RescaleSlope"),
+                found="empty" if "RescaleSlope" in header.elements else "absent",
+                needed="the slope of every image",
+                next_step="export the series again; a missing slope is not 1",
+            )
+        return None, 0.0
+    slope_value = header.number("RescaleSlope")
+    intercept_value = header.number("RescaleIntercept")
+    if slope_value is None:
+        raise CorruptInput("the rescale slope cannot be read", where=header.where("RescaleSlope"))
+    if intercept_value is None and modality == "CT" and needed:
+        raise MissingMetadata(
+            "the image has no rescale intercept; its HU scale is unknown",
+            where=header.where("RescaleIntercept"),
+        )
+    _check_slope(slope_value, header, notes)
+    return slope_value, intercept_value or 0.0
+
+
+def _check_slope(slope: float, header: Header, notes: _Notes) -> None:
+    if slope == 0 or not math.isfinite(slope):
+        raise CorruptInput(
+            "the rescale slope is not a scale",
+            where=header.where("RescaleSlope"),
+            found=str(slope),
+            needed="a finite number other than 0",
+        )
+    if slope < 0:
+        notes.add("negative-slope", "the rescale slope is negative", header.where("RescaleSlope"))
+
+
+def _philips_floating_point(
+    header: Header, slope: float | None, intercept: float, notes: _Notes
+) -> Scale | None:
+    """The precise value (stored x RS + RI) / (RS x SS), which alone compares between images."""
+    scale_slope = header.private_number(PHILIPS_MR, 0x2005, 0x0E, b"FL")
+    if scale_slope is None:
+        notes.add(
+            "philips-display-values",
+            "the Philips scale slope is absent: values are display values, which do not compare between "
+            "scans, echoes or flip angles",
+            f"{header.path}: (2005,100E)",
+        )
+        return None
+    if scale_slope <= 0:
+        raise CorruptInput("the Philips scale slope is not positive", where=f"{header.path}: (2005,100E)")
+    return Scale(1.0 / scale_slope, intercept / ((slope or 1.0) * scale_slope), "philips_floating_point")
+
+
+def _real_world(items: list[Any], header: Header, modality: str, notes: _Notes) -> Scale | None:
+    """The real-world value mapping that states a unit of the table, else None."""
+    chosen: Scale | None = None
+    unknown: str | None = None
+    where = header.where("RealWorldValueMappingSequence")
+    for item in items:
+        unit = _ucum(item)
+        if unit.lower() in _DIMENSIONLESS and modality not in REQUIRED:
+            quantity, target, factor = "", "", 1.0
+        elif unit.lower() in _REAL_WORLD_QUANTITIES and _REAL_WORLD_QUANTITIES[unit.lower()][0]:
+            quantity, target, factor = _REAL_WORLD_QUANTITIES[unit.lower()]
+        else:
+            unknown = unit
+            continue
+        scale = _mapping(item, quantity, target, factor, where)
+        if chosen is None or (quantity and not chosen.quantity):
+            chosen = scale
+    if chosen is None and unknown is not None:
+        notes.add(
+            "real-world-unit-not-used",
+            "a real-world value mapping is in a unit that the loader does not know; the rescale slope is used",
+            where,
+        )
+    return chosen
+
+
+def read_real_world(items: Sequence[Any], header: Header, modality: str) -> Scale | None:
+    """The mapping of a functional group; None when it states no unit of the table."""
+    return _real_world(list(items), header, modality, _Notes())
+
+
+def _ucum(item: Any) -> str:
+    codes = item.get("MeasurementUnitsCodeSequence")
+    return str(codes[0].get("CodeValue", "") or "") if codes else ""
+
+
+def _mapping(item: Any, quantity: str, unit: str, factor: float, where: str) -> Scale:
+    slope, intercept = item.get("RealWorldValueSlope"), item.get("RealWorldValueIntercept")
+    if slope is None or intercept is None:
+        raise UnsupportedInput(
+            "a real-world value mapping by lookup table is not handled",
+            where=where,
+            needed="slope, intercept",
+        )
+    try:
+        numbers = float(slope) * factor, float(intercept) * factor
+    except (TypeError, ValueError):
+        numbers = math.nan, math.nan
+    if not all(math.isfinite(v) for v in numbers) or numbers[0] == 0:
+        raise CorruptInput("the real-world value mapping is not a scale", where=where)
+    first = item.get("RealWorldValueFirstValueMapped", item.get("DoubleFloatRealWorldValueFirstValueMapped"))
+    last = item.get("RealWorldValueLastValueMapped", item.get("DoubleFloatRealWorldValueLastValueMapped"))
+    mapped = None
+    if isinstance(first, (int, float)) and isinstance(last, (int, float)) and first < last:
+        mapped = (float(first), float(last))
+    return Scale(numbers[0], numbers[1], "real_world_value_mapping", quantity, unit, mapped)

@@ -1,0 +1,146 @@
+"""Files into series: read every header once, group what belongs together, never merge what does not."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from imgtheranostics.errors import ImgTheranosticsError
+from imgtheranostics.io.dicom.frames import Frame
+from imgtheranostics.io.dicom.geometry import orientation_classes
+from imgtheranostics.io.dicom.header import Header, read_header
+from imgtheranostics.io.dicom.sop_classes import image_modality, object_name
+from imgtheranostics.io.dicom.planes import planes_of
+
+_SPACING_RELATIVE = 1e-4
+
+
+@dataclass(slots=True)
+class Series:
+    """Planes that may make one Volume.
+
+    Attributes
+    ----------
+    modality, uid : str
+    frames : list of Frame
+    siblings : int
+        Groups that the same SeriesInstanceUID fell into, this one included.
+    orientations : int
+        Different orientations among those siblings.
+    failure : ImgTheranosticsError or None
+        Why the planes could not even be described.
+    """
+
+    modality: str
+    uid: str
+    frames: list[Frame]
+    files: list[Path]
+    siblings: int = 1
+    orientations: int = 1
+    failure: ImgTheranosticsError | None = None
+
+    @property
+    def header(self) -> Header:
+        """The first file's header."""
+        return self.frames[0].header
+
+
+@dataclass(slots=True)
+class Catalogue:
+    """What a path holds.
+
+    Attributes
+    ----------
+    series : list of Series
+    broken : list
+        Files that could not be read, with the reason.
+    others : Counter
+        Objects that are no image series, by name.
+    """
+
+    series: list[Series] = field(default_factory=list)
+    broken: list[ImgTheranosticsError] = field(default_factory=list)
+    others: Counter[str] = field(default_factory=Counter)
+
+
+def catalogue(paths: Sequence[Path]) -> Catalogue:
+    """Read the headers of DICOM files and group them into series."""
+    found = Catalogue()
+    by_uid: dict[tuple[str, str], list[Header]] = {}
+    for path in paths:
+        try:
+            header = read_header(path)
+            modality = image_modality(header)
+            uid = header.text("SeriesInstanceUID") or ""
+        except ImgTheranosticsError as error:
+            found.broken.append(error)
+            continue
+        if modality is None:
+            found.others[object_name(header)] += 1
+            continue
+        by_uid.setdefault((modality, uid), []).append(header)
+    for (modality, uid), headers in by_uid.items():
+        found.series += _groups(modality, uid, headers)
+    return found
+
+
+def _groups(modality: str, uid: str, headers: list[Header]) -> list[Series]:
+    try:
+        frames = [frame for header in headers for frame in planes_of(header, modality)]
+        keys = _keys(frames)
+    except ImgTheranosticsError as error:
+        frames = [Frame(header) for header in headers]
+        return [Series(modality, uid, frames, [h.path for h in headers], failure=error)]
+    groups: dict[tuple[object, ...], list[Frame]] = {}
+    for frame, key in zip(frames, keys, strict=True):
+        groups.setdefault(key, []).append(frame)
+    orientations = len({key[0] for key in keys})
+    series = []
+    for members in groups.values():
+        files = list(dict.fromkeys(frame.header.path for frame in members))
+        series.append(Series(modality, uid, members, files, len(groups), orientations))
+    return series
+
+
+def _keys(frames: list[Frame]) -> list[tuple[object, ...]]:
+    orientation = orientation_classes(frames)
+    spacing = _spacing_classes(frames)
+    keys: list[tuple[object, ...]] = []
+    for n, frame in enumerate(frames):
+        elements = frame.header.elements
+        keys.append(
+            (
+                int(orientation[n]),
+                spacing[n],
+                frame.tile[2:] if frame.tile else None,
+                elements.get("Rows"),
+                elements.get("Columns"),
+                elements.get("SamplesPerPixel"),
+                elements.get("PhotometricInterpretation"),
+                frame.kind,
+            )
+        )
+    return keys
+
+
+def _spacing_classes(frames: list[Frame]) -> list[int]:
+    classes: list[tuple[float, ...]] = []
+    known: dict[tuple[float, ...] | None, int] = {}
+    labels: list[int] = []
+    for frame in frames:
+        label = known.get(frame.spacing)
+        if label is None:
+            spacing = frame.spacing or (0.0, 0.0)
+            label = next(
+                (k for k, c in enumerate(classes) if np.allclose(c, spacing, rtol=_SPACING_RELATIVE, atol=0)),
+                len(classes),
+            )
+            if label == len(classes):
+                classes.append(spacing)
+            known[frame.spacing] = label
+        labels.append(label)
+    return labels

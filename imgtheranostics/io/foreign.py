@@ -1,0 +1,46 @@
+"""What to say about a file that is neither DICOM nor NIfTI."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from imgtheranostics.errors import CorruptInput, ImgTheranosticsError, UnsupportedInput
+
+_ARCHIVES = (b"PK\x03\x04", b"\x1f\x8b", b"7z\xbc\xaf", b"Rar!")
+
+
+def refuse_file(path: Path) -> ImgTheranosticsError:
+    """The refusal that fits the file's first bytes and name."""
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(264)
+    except OSError as error:
+        return CorruptInput("the file cannot be read", where=str(path), found=error.strerror)
+    if not head:
+        return CorruptInput("empty file", where=str(path))
+    if path.suffix.lower() == ".msot":
+        return UnsupportedInput(
+            "raw detector data are no volume",
+            where=str(path),
+            next_step="read them with imgtheranostics.msot.load_signals",
+        )
+    if head.startswith(_ARCHIVES) or head[257:262] == b"ustar":
+        return UnsupportedInput(
+            "archives are not unpacked", where=str(path), next_step="unpack it and give the folder"
+        )
+    if path.suffix.lower() in (".dcm", ".ima") or _starts_like_dataset(head):
+        return CorruptInput(
+            "not a DICOM file: the signature after the preamble is missing",
+            where=str(path),
+            found="no preamble and file meta information",
+            needed="DICM at byte 128",
+            next_step="export the file again as DICOM Part 10",
+        )
+    return UnsupportedInput(
+        "the file is neither DICOM nor NIfTI", where=str(path), needed="DICOM Part 10, .nii or .nii.gz"
+    )
+
+
+def _starts_like_dataset(head: bytes) -> bool:
+    """Whether the bytes begin with an element of group 8 or 2, as a data set without preamble does."""
+    return len(head) >= 8 and head[1] == 0 and head[0] in (2, 8) and head[3] == 0

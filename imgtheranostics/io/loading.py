@@ -1,0 +1,353 @@
+"""load, load_all and info: what a path holds, as Volumes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from imgtheranostics.errors import (
+    GeometryMismatch,
+    ImgTheranosticsError,
+    NothingUsable,
+    UnsupportedInput,
+)
+from imgtheranostics.io.dicom.discovery import Found, find
+from imgtheranostics.io.dicom.reading import common_place, plan, read
+from imgtheranostics.io.dicom.series import Catalogue, Series, catalogue
+from imgtheranostics.volume import Volume
+
+if TYPE_CHECKING:
+    from imgtheranostics.io.dicom.reading import Plan
+
+PathLike = str | os.PathLike[str]
+
+_UID_TAIL = 8
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesSummary:
+    """One series of a path, as `info` lists it; nothing in it identifies a person.
+
+    Attributes
+    ----------
+    number : int
+        From 1, in the order of the listing; `load` takes it as `series`.
+    kind : str
+        ``dicom`` or ``nifti``; ``other`` for objects that are no image series.
+    modality : str
+    n_images : int
+        Planes.
+    shape : tuple of int
+        Of the Volume; empty where the series cannot be one.
+    spacing_mm : tuple of float
+    axes : dict
+        Axis name -> length.
+    quantity, unit : str
+    files : int
+    problems : tuple of str
+        Why it cannot be loaded, and what to know when it can.
+    uid_tail : str
+        Last characters of the series UID.
+    """
+
+    number: int
+    kind: str
+    modality: str
+    n_images: int
+    shape: tuple[int, ...]
+    spacing_mm: tuple[float, ...]
+    axes: dict[str, int] = field(default_factory=dict)
+    quantity: str = ""
+    unit: str = ""
+    files: int = 0
+    problems: tuple[str, ...] = ()
+    uid_tail: str = ""
+
+
+@dataclass(slots=True)
+class _Entry:
+    """Something that can become a Volume."""
+
+    kind: str
+    uid: str
+    summary: Callable[[int], SeriesSummary]
+    load: Callable[[], Volume]
+    series: Series | None = None
+
+
+def load(path: PathLike | Sequence[PathLike], series: int | str | None = None) -> Volume:
+    """Load one image series as a Volume.
+
+    Parameters
+    ----------
+    path : path or list of paths
+        A file, a folder (searched with its subfolders) or a list of files.
+    series : int or str, optional
+        Which one, where there are several: its number in the listing, its UID, or the end of its UID.
+
+    Returns
+    -------
+    Volume
+
+    Raises
+    ------
+    NothingUsable
+        If there is no image series, or several and `series` does not choose one; the message lists them.
+    ImgTheranosticsError
+        The typed refusal of what cannot be a right number.
+
+    Examples
+    --------
+    >>> import imgtheranostics as it
+    >>> v = it.load("scan/PT")  # doctest: +SKIP
+    """
+    found = find(path)
+    entries, parts = _entries(found)
+    if not entries:
+        raise _nothing(path, found, parts)
+    _raise_broken(parts)
+    chosen = entries if series is None else _matching(entries, series)
+    if len(chosen) == 1:
+        return chosen[0].load()
+    _raise_if_one_series_of_many_orientations(chosen)
+    raise NothingUsable(
+        f"the path holds {len(chosen)} series",
+        where=_place(path),
+        found=_listing(entries),
+        needed="one series",
+        next_step="choose one with series= (--series): its number, or the end of its UID",
+    )
+
+
+def load_all(path: PathLike | Sequence[PathLike]) -> list[Volume]:
+    """Load every image series of a path.
+
+    Parameters
+    ----------
+    path : path or list of paths
+
+    Returns
+    -------
+    list of Volume
+        In the order of `info`.
+
+    Raises
+    ------
+    NothingUsable
+        If there is none.
+    ImgTheranosticsError
+        If any of them cannot be loaded.
+    """
+    found = find(path)
+    entries, parts = _entries(found)
+    if not entries:
+        raise _nothing(path, found, parts)
+    _raise_broken(parts)
+    return [entry.load() for entry in entries]
+
+
+def info(path: PathLike | Sequence[PathLike]) -> list[SeriesSummary]:
+    """What a path holds, without reading voxels; a series that cannot be loaded says why.
+
+    Parameters
+    ----------
+    path : path or list of paths
+
+    Returns
+    -------
+    list of SeriesSummary
+        Image series first, then one entry (kind ``other``) per kind of other object or problem.
+
+    Raises
+    ------
+    NothingUsable
+        If the path does not exist or holds neither DICOM nor NIfTI.
+    """
+    found = find(path)
+    entries, parts = _entries(found)
+    listed = [entry.summary(number) for number, entry in enumerate(entries, start=1)]
+    number = len(listed)
+    for name, count in sorted(parts.others.items()):
+        number += 1
+        listed.append(_other(number, name, count, ()))
+    for error in parts.broken:
+        number += 1
+        listed.append(_other(number, "unreadable file", 1, (_problem(error),)))
+    if not listed:
+        raise _nothing(path, found, parts)
+    return listed
+
+
+def _entries(found: Found) -> tuple[list[_Entry], Catalogue]:
+    parts = catalogue(found.dicom) if found.dicom else Catalogue()
+    ordered = sorted(parts.series, key=_series_order)
+    entries = [_dicom_entry(one) for one in ordered]
+    entries += [_nifti_entry(file) for file in _nifti_series(found.nifti)]
+    return entries, parts
+
+
+def _series_order(one: Series) -> tuple[str, float, str, str]:
+    try:
+        number = one.header.number("SeriesNumber")
+    except ImgTheranosticsError:
+        number = None
+    return one.modality, -1.0 if number is None else number, one.uid, str(one.files[0])
+
+
+def _dicom_entry(one: Series) -> _Entry:
+    return _Entry("dicom", one.uid, lambda number: _dicom_summary(number, one), lambda: read(plan(one)), one)
+
+
+def _dicom_summary(number: int, one: Series) -> SeriesSummary:
+    problems: tuple[str, ...] = ()
+    planned: Plan | None = None
+    try:
+        planned = plan(one)
+        problems = tuple(str(caution) for caution in planned.cautions)
+    except ImgTheranosticsError as error:
+        problems = (_problem(error),)
+    if one.orientations > 1:
+        problems = (*problems, f"inconsistent orientation: one of {one.orientations} within its series")
+    return SeriesSummary(
+        number=number,
+        kind="dicom",
+        modality=one.modality,
+        n_images=len(one.frames),
+        shape=planned.shape if planned else (),
+        spacing_mm=_spacing(planned) if planned else (),
+        axes={axis.name: len(axis) for axis in planned.axes} if planned else {},
+        quantity=planned.quantity if planned else "",
+        unit=planned.unit if planned else "",
+        files=len(one.files),
+        problems=problems,
+        uid_tail=one.uid[-_UID_TAIL:],
+    )
+
+
+def _spacing(planned: Plan) -> tuple[float, ...]:
+    import numpy as np
+
+    return tuple(float(v) for v in np.linalg.norm(planned.affine[:3, :3], axis=0))
+
+
+def _nifti_series(files: Sequence[Path]) -> list[Path]:
+    return list(files)
+
+
+def _nifti_entry(file: Path) -> _Entry:
+    def volume() -> Volume:
+        from imgtheranostics.io.nifti import load_nifti
+
+        loaded = load_nifti([file])
+        if len(loaded) != 1:
+            raise NothingUsable(f"the file holds {len(loaded)} images", where=str(file))
+        return loaded[0]
+
+    return _Entry("nifti", file.name, lambda number: _nifti_summary(number, file, volume), volume)
+
+
+def _nifti_summary(number: int, file: Path, volume: Callable[[], Volume]) -> SeriesSummary:
+    try:
+        loaded = volume()
+    except ImgTheranosticsError as error:
+        return SeriesSummary(number, "nifti", "", 0, (), (), files=1, problems=(_problem(error),))
+    record = loaded.acquisition
+    return SeriesSummary(
+        number=number,
+        kind="nifti",
+        modality=record.modality if record is not None else "",
+        n_images=1,
+        shape=loaded.shape,
+        spacing_mm=loaded.grid.spacing_mm,
+        axes={axis.name: len(axis) for axis in loaded.axes},
+        quantity=loaded.quantity,
+        unit=loaded.unit,
+        files=1,
+        problems=tuple(str(caution) for caution in loaded.warnings),
+    )
+
+
+def _other(number: int, name: str, count: int, problems: tuple[str, ...]) -> SeriesSummary:
+    problems = problems or ("not an image series",)
+    return SeriesSummary(number, "other", name, count, (), (), files=count, problems=problems)
+
+
+def _problem(error: ImgTheranosticsError) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _raise_broken(parts: Catalogue) -> None:
+    """A file that cannot be read may be a slice of the series that is asked for: nothing is dropped."""
+    if parts.broken:
+        raise parts.broken[0]
+
+
+def _matching(entries: list[_Entry], series: int | str) -> list[_Entry]:
+    if isinstance(series, int) or series.isdecimal():
+        number = int(series)
+        if 1 <= number <= len(entries):
+            return [entries[number - 1]]
+    text = str(series)
+    matching = [entry for entry in entries if text and entry.uid.endswith(text)]
+    if not matching:
+        raise NothingUsable(
+            "no series has that number or UID",
+            found=_listing(entries),
+            needed="a number of the listing, a UID, or the end of a UID",
+        )
+    return matching
+
+
+def _raise_if_one_series_of_many_orientations(entries: list[_Entry]) -> None:
+    first = entries[0].series
+    if first is None or first.orientations < 2:
+        return
+    if all(entry.series is not None and entry.series.uid == first.uid for entry in entries):
+        raise GeometryMismatch(
+            "inconsistent orientation: the images of one series are not parallel",
+            where=common_place(first.files),
+            found=_listing(entries),
+            needed="one orientation per volume",
+            next_step="choose one group with series= (--series), or give the files of one orientation",
+        )
+
+
+def _listing(entries: list[_Entry]) -> str:
+    lines = []
+    for number, entry in enumerate(entries, start=1):
+        summary = entry.summary(number)
+        shape = " x ".join(str(n) for n in summary.shape) or f"{summary.n_images} images"
+        tail = f", UID ...{summary.uid_tail}" if summary.uid_tail else ""
+        lines.append(f"{number}: {summary.modality or summary.kind} {shape}{tail}")
+    return "; ".join(lines)
+
+
+def _place(path: PathLike | Sequence[PathLike]) -> str:
+    if isinstance(path, (str, os.PathLike)):
+        return str(path)
+    return f"{len(path)} files"
+
+
+def _nothing(path: PathLike | Sequence[PathLike], found: Found, parts: Catalogue) -> ImgTheranosticsError:
+    if parts.broken:
+        return parts.broken[0]
+    if parts.others:
+        held = ", ".join(f"{count} {name}" for name, count in sorted(parts.others.items()))
+        return UnsupportedInput(
+            "the path holds DICOM objects, but no image series",
+            where=_place(path),
+            found=held,
+            needed="CT, MR, PT, NM, US or PA images",
+        )
+    if found.explicit and found.unknown:
+        from imgtheranostics.io.foreign import refuse_file
+
+        return refuse_file(found.unknown[0])
+    return NothingUsable(
+        "nothing to load: neither DICOM nor NIfTI images",
+        where=_place(path),
+        found=f"{found.other} other files" if found.other else "no files",
+    )
