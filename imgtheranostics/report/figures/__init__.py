@@ -1,0 +1,1 @@
+"""Figures of the report: pictures, points and curves; a new one is registered in `registered`."""

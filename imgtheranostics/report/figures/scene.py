@@ -1,0 +1,334 @@
+"""What the picture figures share: which sample, which slices, which grey and colour scales."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from imgtheranostics.errors import GeometryMismatch
+from imgtheranostics.regions import Regions
+from imgtheranostics.report.figures import planes, theme
+from imgtheranostics.report.figures.planes import Plane, Stage
+from imgtheranostics.report.run import Run
+from imgtheranostics.report.wording import duration, number, unit_words
+from imgtheranostics.units import QUANTITIES
+from imgtheranostics.volume import Estimate, Volume
+
+Array = npt.NDArray[Any]
+Picture = npt.NDArray[np.uint8]
+
+_FEWEST_LONG_SLICES = 12
+_TILES = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """A colour scale: limits, the name of a matplotlib map, and whether values lie beyond the limits."""
+
+    low: float
+    high: float
+    colours: str
+    beyond: str = "neither"
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """One sample of a map, ready to be drawn.
+
+    Attributes
+    ----------
+    data : (i, j, k) ndarray
+        The sample of the map that is shown.
+    sample_index : int
+        Which one it is, in planar order; `sample_words` says it in words.
+    stage : Stage
+    stack : int
+        World axis along which the slices are stacked.
+    tiles : tuple of Plane
+        From high to low along the stack axis.
+    focus_mm : (3,) ndarray
+        Where the long views pass through: the highest value in the regions, or of all.
+    """
+
+    estimate: Estimate
+    data: Array
+    sample_index: int
+    sample_words: str
+    stage: Stage
+    stack: int
+    tiles: tuple[Plane, ...]
+    focus_mm: npt.NDArray[np.float64]
+    regions: Regions | None
+    anatomy: Volume | None
+    anatomy_data: Array | None
+
+    @property
+    def has_long_views(self) -> bool:
+        """Whether the other two planes hold enough slices to be worth a look."""
+        return bool(self.stage.centres(self.stack).size >= _FEWEST_LONG_SLICES)
+
+
+def map_of(run: Run, quantity: str) -> Estimate:
+    """The map of that quantity."""
+    return next(estimate for estimate in run.maps if estimate.quantity == quantity)
+
+
+def scene_of(run: Run, quantity: str) -> Scene:
+    """Choose sample, planes and box for a map."""
+    estimate = map_of(run, quantity)
+    value = estimate.value
+    index = _fullest_sample(value)
+    data = sample_of(value, index)
+    regions = _fitted(run.regions, value)
+    anatomy_data = sample_of(run.anatomy, 0) if run.anatomy is not None else None
+    stage = planes.stage_for(
+        value.grid,
+        _boxes(value, data, regions, run.anatomy, anatomy_data),
+        run.anatomy.grid if run.anatomy is not None else None,
+    )
+    stack = _stack_axis(value)
+    return Scene(
+        estimate,
+        data,
+        index,
+        _sample_words(value, index),
+        stage,
+        stack,
+        _tiles(value, stage, stack, regions, data),
+        _focus(value, data, regions),
+        regions,
+        run.anatomy,
+        anatomy_data,
+    )
+
+
+def sample_of(volume: Volume, index: int) -> Array:
+    """One sample as an (i, j, k) view."""
+    return np.asarray(volume.planar[index].reshape(volume.grid.shape, order="F"))
+
+
+def scale_of(scene: Scene) -> Scale:
+    """Limits from the bulk of the map and from the hottest region, whichever reaches further."""
+    quantity = QUANTITIES[scene.estimate.quantity]
+    values = thinned(scene.data)
+    values = values[np.isfinite(values)]
+    if values.size == 0:
+        return Scale(0.0, 1.0, "gray")
+    in_regions = region_percentile(scene, scene.data)
+    if quantity.signed_change:
+        reach = _round_up(max(float(np.percentile(np.abs(values), 99.0)), abs(in_regions)))
+        clipped = bool(np.abs(values).max() > reach)
+        return Scale(-reach, reach, "RdBu_r", "both" if clipped else "neither")
+    high = (
+        max(float(np.percentile(values, 99.8)), in_regions)
+        if in_regions
+        else float(np.percentile(values, 99.8))
+    )
+    smallest, largest = float(values.min()), float(values.max())
+    low = (
+        0.0
+        if float(np.percentile(values, 1.0)) > -0.1 * max(high, 0.0)
+        else float(np.percentile(values, 0.5))
+    )
+    high = low + _round_up(high - low) if high > low else low + 1.0
+    beyond = {(False, True): "max", (True, False): "min", (True, True): "both"}
+    colours = "gray_r" if scene.anatomy is None else "inferno"
+    # Noise a little below a limit of zero is not worth an arrow on the colour bar.
+    return Scale(
+        low, high, colours, beyond.get((smallest < low - 0.1 * (high - low), largest > high), "neither")
+    )
+
+
+def thinned(data: Array) -> npt.NDArray[np.float64]:
+    """Every n-th voxel as a flat float64 array."""
+    step = planes.thinning(data)
+    return np.asarray(data[::step, ::step, ::step], np.float64).ravel()
+
+
+def coloured(picture: Array, inside: Array, scale: Scale) -> Picture:
+    """RGB of a picture: values by the scale, missing ones slate, off the grid black."""
+    import matplotlib
+
+    values = np.asarray(picture, np.float64)
+    shown = np.clip((np.nan_to_num(values) - scale.low) / (scale.high - scale.low), 0.0, 1.0)
+    rgb = matplotlib.colormaps[scale.colours](shown)[..., :3]
+    painted = np.asarray(np.round(rgb * 255.0), np.uint8)
+    on_white = scale.colours == "gray_r"
+    painted[~np.isfinite(values)] = rgb_bytes(theme.NO_VALUE_ON_WHITE if on_white else theme.NO_VALUE)
+    painted[~inside] = rgb_bytes("#ffffff" if on_white else theme.TILE)
+    return painted
+
+
+def over_anatomy(scene: Scene, plane: Plane, scale: Scale, grey: Scale) -> Picture:
+    """RGB of the map over the anatomy; colour fades out towards zero, and where there is no value."""
+    assert scene.anatomy is not None  # noqa: S101
+    assert scene.anatomy_data is not None  # noqa: S101
+    below, on_anatomy = planes.sample(scene.anatomy_data, scene.anatomy.affine, scene.stage, plane)
+    base = coloured(below, on_anatomy, grey).astype(np.float64)
+    picture, inside = planes.sample(scene.data, scene.estimate.value.affine, scene.stage, plane)
+    colour = coloured(picture, inside, scale).astype(np.float64)
+    signed = scale.low < 0 < scale.high and scale.low == -scale.high
+    height = np.abs(picture) / scale.high if signed else (picture - scale.low) / (scale.high - scale.low)
+    opacity = 0.8 * np.clip(np.nan_to_num(np.asarray(height, np.float64)) / 0.2, 0.0, 1.0)
+    opacity[~inside | ~np.isfinite(picture)] = 0.0
+    blended = base + (colour - base) * opacity[..., np.newaxis]
+    return np.asarray(np.round(blended), np.uint8)
+
+
+def anatomy_scale(data: Array) -> Scale:
+    """Grey scale of the anatomy, between its 2nd and 99.5th percentile."""
+    values = thinned(data)
+    values = values[np.isfinite(values)]
+    if values.size == 0:
+        return Scale(0.0, 1.0, "gray")
+    low, high = (float(v) for v in np.percentile(values, (2.0, 99.5)))
+    return Scale(low, high if high > low else low + 1.0, "gray")
+
+
+def voxel_words(scene: Scene) -> str:
+    """Number and size of the voxels that have a value, for captions."""
+    spacing = " × ".join(number(v, 3) for v in scene.estimate.grid.spacing_mm)
+    count = sum(int(np.count_nonzero(np.isfinite(scene.data[..., k]))) for k in range(scene.data.shape[2]))
+    return f"n = {count:,} voxels of {spacing} mm".replace(",", "\u202f")
+
+
+def rgb_bytes(colour: str) -> tuple[int, int, int]:
+    """A colour such as ``#3d4854`` as three bytes."""
+    red, green, blue = bytes.fromhex(colour[1:])
+    return red, green, blue
+
+
+def _fullest_sample(volume: Volume) -> int:
+    planar = volume.planar
+    if planar.shape[0] == 1:
+        return 0
+    step = max(1, planar.shape[1] * planar.shape[0] // 2_000_000)
+    sums = [float(np.nansum(np.abs(sample[::step]), dtype=np.float64)) for sample in planar]
+    return int(np.argmax(sums))
+
+
+def _sample_words(volume: Volume, index: int) -> str:
+    words = []
+    for axis in volume.axes:
+        index, place = divmod(index, len(axis))
+        value = float(axis.values[place])
+        shown = duration(value) if axis.unit == "s" else f"{number(value)} {unit_words(axis.unit)}".strip()
+        words.append(f"{axis.name.replace('_', ' ')} {shown}")
+    return ", ".join(words)
+
+
+def _fitted(regions: Regions | None, value: Volume) -> Regions | None:
+    """The regions on the map's grid; those on another grid are drawn where they lie."""
+    if regions is None or len(regions) == 0:
+        return None
+    try:
+        return regions.fit_to(value.grid)
+    except GeometryMismatch:
+        return regions
+
+
+def _boxes(
+    value: Volume, data: Array, regions: Regions | None, anatomy: Volume | None, anatomy_data: Array | None
+) -> list[tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]]:
+    boxes = []
+    if anatomy is not None and anatomy_data is not None:
+        grey = anatomy_scale(anatomy_data)
+        boxes.append(planes.box_of(anatomy_data, anatomy.grid, grey.low + 0.1 * (grey.high - grey.low)))
+    else:
+        magnitudes = np.abs(thinned(data))
+        magnitudes = magnitudes[np.isfinite(magnitudes)]
+        if magnitudes.size:
+            threshold = 0.04 * float(np.percentile(magnitudes, 99.8))
+            boxes.append(planes.box_of(data, value.grid, threshold, absolute=True))
+    if regions is not None:
+        boxes.append(planes.box_of(regions.labels.max(axis=-1), regions.grid, 0.5))
+    return [box for box in boxes if box is not None]
+
+
+def _stack_axis(value: Volume) -> int:
+    """World axis of the slices: that of a voxel axis with few slices, else head to foot."""
+    counts = value.grid.shape
+    thin = int(np.argmin(counts))
+    if counts[thin] >= _FEWEST_LONG_SLICES:
+        return planes.AXIAL
+    return int(np.argmax(np.abs(value.affine[:3, thin])))
+
+
+def _tiles(
+    value: Volume, stage: Stage, stack: int, regions: Regions | None, data: Array
+) -> tuple[Plane, ...]:
+    """Slices through the middle of each region, largest first, and evenly spaced ones to fill up."""
+    centres = stage.centres(stack)
+    wanted = min(_TILES, centres.size)
+    chosen: list[float] = []
+
+    def take(position: float) -> None:
+        nearest = float(centres[int(np.argmin(np.abs(centres - position)))])
+        if len(chosen) < wanted and nearest not in chosen:
+            chosen.append(nearest)
+
+    for position in _region_middles(regions, stack):
+        take(position)
+    if regions is None:
+        take(float(_focus(value, data, None)[stack]))
+    for count in range(wanted, 4 * wanted):
+        for share in (np.arange(count) + 0.5) / count:
+            take(float(centres[0] + share * (centres[-1] - centres[0])))
+    for position in centres:
+        take(float(position))
+    return tuple(Plane(stack, position) for position in sorted(chosen, reverse=True))
+
+
+def _region_middles(regions: Regions | None, stack: int) -> list[float]:
+    if regions is None:
+        return []
+    lists = sorted(regions.voxel_lists(), key=lambda voxels: -voxels.size)
+    middles = []
+    for voxels in lists:
+        if voxels.size:
+            index = np.stack(np.unravel_index(voxels, regions.grid.shape, order="F"), axis=-1)
+            world = np.sort(regions.grid.world_mm(index)[:, stack])
+            middles.append(float(world[world.size // 2]))
+    return middles
+
+
+def _focus(value: Volume, data: Array, regions: Regions | None) -> npt.NDArray[np.float64]:
+    """World position of the highest value in the regions, else of all."""
+    flat = data.reshape(-1, order="F")
+    candidates: npt.NDArray[np.int64] | None = None
+    if regions is not None and value.grid.same_as(regions.grid):
+        filled = [voxels for voxels in regions.voxel_lists() if voxels.size]
+        candidates = np.concatenate(filled) if filled else None
+    looked_at = flat if candidates is None else flat[candidates]
+    if not np.isfinite(looked_at).any():
+        return value.grid.world_mm((np.array(value.grid.shape) - 1) / 2.0)
+    place = int(np.nanargmax(looked_at))
+    voxel = place if candidates is None else int(candidates[place])
+    return value.grid.world_mm(np.array(np.unravel_index(voxel, value.grid.shape, order="F")))
+
+
+def region_percentile(scene: Scene, data: Array) -> float:
+    """95th percentile of the region where its magnitude is highest; 0 without regions on this grid."""
+    regions = scene.regions
+    if regions is None or not scene.estimate.grid.same_as(regions.grid):
+        return 0.0
+    flat = data.reshape(-1, order="F")
+    highest = [0.0]
+    for voxels in regions.voxel_lists():
+        values = flat[voxels[:: max(1, voxels.size // 100_000)]]
+        values = values[np.isfinite(values)]
+        if values.size:
+            highest.append(float(np.percentile(values, 95.0)))
+    return max(highest, key=abs)
+
+
+def _round_up(value: float) -> float:
+    """The next number that reads well on a colour bar."""
+    if not value > 0:
+        return 1.0
+    power = 10.0 ** np.floor(np.log10(value))
+    steps = (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
+    return float(next(step for step in steps if step * power >= value * (1 - 1e-9)) * power)

@@ -1,0 +1,160 @@
+"""How sure, voxel by voxel: the standard error on the map's slices, and why voxels have no value."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from imgtheranostics.report.figures import layout, mosaic, planes, scene, theme
+from imgtheranostics.report.figures.scene import Scale, Scene
+from imgtheranostics.report.registry import Drawing
+from imgtheranostics.report.run import Run
+from imgtheranostics.report.wording import flag_words, number, quantity_words, unit_words
+from imgtheranostics.volume import Flag, Volume
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_ROW_IN = 1.75
+_FOOT_IN = 0.5
+_LEGEND_ROW_IN = 0.17
+_FLAG_COLOURS = (
+    "#a8afb6",
+    "#3f86c4",
+    "#e8606d",
+    "#c9a227",
+    "#a45cc0",
+    "#d9772b",
+    "#35a9b5",
+    "#2f9e58",
+    "#8c5a3c",
+    "#6f7fd1",
+    "#b83b5e",
+    "#5b6b7a",
+)
+_CLEAN = "#eceeef"
+
+
+def keys(run: Run) -> tuple[str, ...]:
+    """Quantities whose map has a standard error somewhere, or flags."""
+    return tuple(
+        e.quantity
+        for e in run.maps
+        if np.isfinite(scene.sample_of(e.standard_error, 0)).any() or bool(e.flags.data.any())
+    )
+
+
+def draw(run: Run, quantity: str) -> Drawing:
+    """The standard error of one map above, the flags below when there are any."""
+    chosen = scene.scene_of(run, quantity)
+    counts = flag_counts(chosen.estimate.flags)
+    tiles = chosen.tiles if len(chosen.tiles) <= 6 else chosen.tiles[:6]
+    top = layout.grid_of(chosen, tiles, left_in=0.0, width_in=theme.WIDTH_IN, tallest_in=_ROW_IN)
+    upper = max(p.top_in + p.height_in for p in top) + layout.LABEL_IN
+    legend_in = _LEGEND_ROW_IN * -(-(len(counts) + 1) // 3) if counts else 0.0
+    lower = upper + 0.1 if counts else 0.0
+    figure = theme.new_figure(upper + lower + _FOOT_IN + legend_in)
+    error = scene.sample_of(chosen.estimate.standard_error, chosen.sample_index)
+    flags = scene.sample_of(chosen.estimate.flags, chosen.sample_index)
+    scale = error_scale(error, scene.region_percentile(chosen, error))
+    affine = chosen.estimate.value.affine
+    for item in top:
+        picture, inside = planes.sample(error, affine, chosen.stage, item.plane)
+        mosaic.outline(
+            mosaic.place(figure, item, scene.coloured(picture, inside, scale), chosen), chosen, item
+        )
+    if counts:
+        below = layout.grid_of(
+            chosen, tiles, left_in=0.0, width_in=theme.WIDTH_IN, tallest_in=_ROW_IN, top_in=upper + 0.1
+        )
+        for item in below:
+            picture, inside = planes.sample(flags, affine, chosen.stage, item.plane)
+            mosaic.place(figure, item, _flag_picture(picture, inside), chosen, letters=False)
+        _flag_legend(figure, counts)
+    unit = unit_words(chosen.estimate.unit, quantity)
+    mosaic.colour_bar(figure, scale, f"Standard error [{unit}]" if unit else "Standard error", legend_in)
+    return Drawing(figure, _caption(chosen, counts), _alt(quantity, scale, counts))
+
+
+def error_scale(error: npt.NDArray[Any], in_regions: float = 0.0) -> Scale:
+    """From zero to the 99th percentile of the finite standard errors, or to that of the regions."""
+    values = scene.thinned(error)
+    values = values[np.isfinite(values)]
+    if values.size == 0:
+        return Scale(0.0, 1.0, "cividis")
+    high = max(float(np.percentile(values, 99.0)), in_regions)
+    high = high if high > 0 else float(values.max()) or 1.0
+    return Scale(0.0, high, "cividis", "max" if values.max() > high else "neither")
+
+
+def flag_counts(flags: Volume) -> dict[str, int]:
+    """Voxels, over all samples, that carry each flag; flags that none carries are left out."""
+    histogram = np.zeros(1 << 16, np.int64)
+    for sample in flags.planar:
+        if sample.any():
+            histogram += np.bincount(sample, minlength=histogram.size)
+    codes = np.flatnonzero(histogram)
+    counts = {
+        str(flag.name): int(histogram[codes[(codes & flag.value) != 0]].sum()) for flag in Flag if flag.name
+    }
+    return {name: count for name, count in counts.items() if count}
+
+
+def _flag_picture(picture: npt.NDArray[Any], inside: npt.NDArray[np.bool_]) -> scene.Picture:
+    """RGB by the lowest flag of each voxel."""
+    rgb = np.empty((*picture.shape, 3), np.uint8)
+    rgb[...] = scene.rgb_bytes(_CLEAN)
+    for flag, colour in reversed(list(zip(Flag, _FLAG_COLOURS, strict=False))):
+        rgb[(picture & flag.value) != 0] = scene.rgb_bytes(colour)
+    rgb[~inside] = 255
+    return rgb
+
+
+def _flag_legend(figure: Figure, counts: dict[str, int]) -> None:
+    from matplotlib.patches import Rectangle
+
+    width, height = figure.get_size_inches()
+    colours = {str(flag.name): colour for flag, colour in zip(Flag, _FLAG_COLOURS, strict=False)}
+    entries = [("no flag", _CLEAN)]
+    entries += [
+        (f"{flag_words(name)}: {count:,} voxels".replace(",", "\u202f"), colours[name])
+        for name, count in counts.items()
+    ]
+    rows = -(-len(entries) // 3)
+    for n, (words, colour) in enumerate(entries):
+        x, y = (n % 3) * width / 3, _LEGEND_ROW_IN * (rows - n // 3 - 0.5)
+        figure.add_artist(
+            Rectangle(
+                (x / width, (y - 0.05) / height),
+                0.16 / width,
+                0.1 / height,
+                facecolor=colour,
+                edgecolor=theme.MUTED,
+                linewidth=0.4,
+                transform=figure.transFigure,
+            )
+        )
+        figure.text((x + 0.22) / width, y / height, words, fontsize=7.5, va="center")
+
+
+def _caption(chosen: Scene, counts: dict[str, int]) -> str:
+    parts = [
+        "Standard error of each voxel; the part that all voxels share (calibration) does not shrink when a "
+        "region is averaged",
+        scene.voxel_words(chosen),
+    ]
+    if chosen.sample_words:
+        parts.append(f"shown at {chosen.sample_words}")
+    parts.append("below, why voxels have no value or deserve care" if counts else "no voxel carries a flag")
+    return "; ".join(parts) + "."
+
+
+def _alt(quantity: str, scale: Scale, counts: dict[str, int]) -> str:
+    flagged = ", ".join(f"{flag_words(name)} {count}" for name, count in counts.items()) or "none"
+    return (
+        f"Slices of the standard error of {quantity_words(quantity)}, "
+        f"scale from 0 to {number(scale.high, 3)}. "
+        f"Flagged voxels: {flagged}."
+    )

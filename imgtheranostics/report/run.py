@@ -1,0 +1,169 @@
+"""Run: everything that one command produced, handed over to be written and shown."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from imgtheranostics.errors import Caution, NothingUsable, merge_cautions
+from imgtheranostics.regions import STATISTICS_COLUMNS, Regions
+from imgtheranostics.volume import Estimate, Source, Step, Volume
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One file that was read: its path, its SHA-256 as hexadecimal text, and its size."""
+
+    path: Path
+    sha256: str
+    n_bytes: int
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """What one command did and found.
+
+    Parameters
+    ----------
+    command : str
+        The verb, for example ``nuclear uptake``.
+    estimates : sequence or mapping of Estimate
+        The maps; each quantity once, because files are named after it. May be empty.
+    table : pandas.DataFrame
+        Tidy rows with the columns of `imgtheranostics.regions.STATISTICS_COLUMNS`, in any order;
+        ``attrs["details"]`` holds one mapping per row where there are any.
+    regions : Regions, optional
+        Drawn as contours.
+    anatomy : Volume, optional
+        Drawn in grey under the map, on any grid in the same patient space.
+    parameters : mapping
+        Options as the user gave them.
+    inputs : sequence of Path or Input
+        Files and folders that were read; those of the estimates' sources when left out.
+    decisions : mapping
+        Rules that were applied; those of the estimates when left out.
+    figures : sequence of str
+        Names of figures to draw; all that apply when empty.
+    warnings : sequence of Caution
+        Warnings beyond those that the estimates carry.
+    seed : int, optional
+        Seed of random numbers, when any were drawn.
+    elapsed : float, optional
+        Wall time in s; shown by the caller, never written, so that outputs stay byte-equal.
+    """
+
+    command: str
+    estimates: Sequence[Estimate] | Mapping[str, Estimate]
+    table: pd.DataFrame
+    regions: Regions | None = None
+    anatomy: Volume | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Sequence[Path | Input] = ()
+    decisions: Mapping[str, Any] = field(default_factory=dict)
+    figures: Sequence[str] = ()
+    warnings: Sequence[Caution] = ()
+    seed: int | None = None
+    elapsed: float | None = None
+
+    def __post_init__(self) -> None:
+        given = self.estimates
+        estimates = tuple(given.values() if isinstance(given, Mapping) else given)
+        quantities = [estimate.quantity for estimate in estimates]
+        if len(set(quantities)) != len(quantities):
+            raise ValueError(f"each quantity may be written once, got {quantities}")
+        missing = [name for name in STATISTICS_COLUMNS if name not in self.table.columns]
+        if missing:
+            raise ValueError(f"the table lacks the columns {missing}")
+        carried = merge_cautions(
+            tuple(self.warnings),
+            *(estimate.warnings for estimate in estimates),
+            self.regions.warnings if self.regions is not None else (),
+        )
+        for name, value in (
+            ("estimates", estimates),
+            ("parameters", MappingProxyType(dict(self.parameters))),
+            ("inputs", tuple(self.inputs)),
+            ("decisions", MappingProxyType(dict(self.decisions) or _decisions_of(estimates))),
+            ("figures", tuple(self.figures)),
+            ("warnings", carried),
+        ):
+            object.__setattr__(self, name, value)
+
+    @property
+    def maps(self) -> tuple[Estimate, ...]:
+        """The estimates in the order in which they were given."""
+        return tuple(self.estimates)  # type: ignore[arg-type]
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """Sources of every volume of the run, each once."""
+        volumes = [part for e in self.maps for part in (e.value, e.standard_error, e.flags)]
+        if self.anatomy is not None:
+            volumes.append(self.anatomy)
+        return tuple({id(volume.source): volume.source for volume in volumes}.values())
+
+    @property
+    def history(self) -> dict[str, tuple[Step, ...]]:
+        """Steps that led to each map, by quantity."""
+        steps = {estimate.quantity: estimate.value.history for estimate in self.maps}
+        if self.regions is not None and self.regions.history:
+            steps["regions"] = self.regions.history
+        return steps
+
+    def hashed_inputs(self, *, workers: int | None = None) -> tuple[Input, ...]:
+        """The inputs with their hashes; files of the sources where no inputs were given."""
+        listed = self.inputs or tuple(dict.fromkeys(path for source in self.sources for path in source.files))
+        return hash_inputs(listed, workers=workers)
+
+
+def _decisions_of(estimates: Iterable[Estimate]) -> dict[str, Any]:
+    """The decisions once when all maps share them, else by quantity."""
+    by_quantity = {estimate.quantity: dict(estimate.decisions) for estimate in estimates}
+    different = [d for n, d in enumerate(by_quantity.values()) if d not in list(by_quantity.values())[:n]]
+    if len(different) == 1:
+        return different[0]
+    return {quantity: decisions for quantity, decisions in by_quantity.items() if decisions}
+
+
+def hash_inputs(paths: Iterable[Path | Input], *, workers: int | None = None) -> tuple[Input, ...]:
+    """SHA-256 of files, read as streams in threads; a folder stands for every file in it, sorted.
+
+    Raises
+    ------
+    NothingUsable
+        If a file cannot be read any more.
+    """
+    listed: list[Path | Input] = []
+    for path in paths:
+        if isinstance(path, Path) and path.is_dir():
+            listed += sorted(found for found in path.rglob("*") if found.is_file())
+        else:
+            listed.append(path)
+    threads = workers or min(8, os.cpu_count() or 1)
+    with ThreadPoolExecutor(max_workers=threads) as pool:
+        return tuple(pool.map(_hashed, dict.fromkeys(listed)))
+
+
+def _hashed(path: Path | Input) -> Input:
+    if isinstance(path, Input):
+        return path
+    try:
+        with path.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            return Input(path, digest, stream.tell())
+    except OSError as error:
+        raise NothingUsable(
+            "an input can no longer be read, so its hash cannot be recorded",
+            where=str(path),
+            found=error.strerror or type(error).__name__,
+            next_step="keep the inputs in place until the command has ended",
+        ) from error
