@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import struct
 import warnings
 import zlib
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pydicom import dcmread
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_file_meta_info
@@ -22,6 +24,7 @@ PARSE_FAILURES = (
     InvalidDicomError,
     BytesLengthException,
     EOFError,
+    OSError,
     ValueError,
     TypeError,
     KeyError,
@@ -38,10 +41,16 @@ PARSE_FAILURES = (
 """What pydicom raises on damaged bytes."""
 
 Result = TypeVar("Result")
+_UNDEFINED_LENGTH = 0xFFFFFFFF
+_LOGGER = logging.getLogger("pydicom")
 
 
 def guarded(path: Path, part: str, read: Callable[[], Result]) -> Result:
-    """What `read` returns; what pydicom raises, quoting values, becomes `CorruptInput`."""
+    """What `read` returns; what pydicom raises, quoting values, becomes `CorruptInput`.
+
+    pydicom's warnings and log quote values of any element, so both are silent meanwhile.
+    """
+    silent, _LOGGER.disabled = _LOGGER.disabled, True
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -53,6 +62,8 @@ def guarded(path: Path, part: str, read: Callable[[], Result]) -> Result:
             found=type(error).__name__,
             next_step="export or copy the file again; it may be truncated",
         ) from None
+    finally:
+        _LOGGER.disabled = silent
 
 
 def read_object(path: Path) -> FileDataset:
@@ -70,9 +81,27 @@ def read_object(path: Path) -> FileDataset:
         raise CorruptInput("empty file", where=str(path))
     check_budget(size, where=path, what="the file")
     meta = guarded(path, "the DICOM file", lambda: read_file_meta_info(path))
-    if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+    if element(meta, "TransferSyntaxUID", path, "(0002,0010)") == DeflatedExplicitVRLittleEndian:
         _check_inflated_size(path, whole_number(meta, "FileMetaInformationGroupLength", path, "(0002,0000)"))
-    return guarded(path, "the DICOM file", lambda: dcmread(path))
+    dataset = guarded(path, "the DICOM file", lambda: dcmread(path))
+    _check_complete(dataset, path)
+    return dataset
+
+
+def _check_complete(dataset: Dataset, path: Path) -> None:
+    """Of an element that ends with the file pydicom keeps what there is; a sequence then loses its items."""
+    raw: object
+    for raw in dataset.values():
+        if isinstance(raw, RawDataElement) and raw.length != _UNDEFINED_LENGTH:
+            found = len(raw.value or b"")
+            if found != raw.length:
+                raise CorruptInput(
+                    "the file ends within an element",
+                    where=f"{path}, ({raw.tag.group:04X},{raw.tag.element:04X})",
+                    found=f"{found} bytes",
+                    needed=f"{raw.length} bytes",
+                    next_step="copy the file again; it is truncated",
+                )
 
 
 def _check_inflated_size(path: Path, group_length: int | None) -> None:

@@ -192,7 +192,7 @@ def _contour_data(item: Dataset, path: Path) -> FloatArray:
     part = "ContourData (3006,0050)"
     if _CONTOUR_DATA not in item:
         raise CorruptInput(f"{part} is absent", where=str(path))
-    raw: object = item.get_item(_CONTOUR_DATA)
+    raw: object = guarded(path, part, lambda: item.get_item(_CONTOUR_DATA))
     if not isinstance(raw, RawDataElement) or raw.value is None:
         listed = element(item, "ContourData", path, "(3006,0050)")
         values = guarded(path, part, lambda: np.array([float(value) for value in listed], np.float64))
