@@ -21,7 +21,18 @@ def info(path: options.InputPath, as_json: options.AsJson = False, verbose: opti
     if as_json:
         terminal.print_json({"command": "info", "series": [_as_dict(summary) for summary in summaries]})
         return
-    headings = ["series", "kind", "modality", "images", "shape", "spacing mm", "axes", "quantity", "unit", "id"]
+    headings = [
+        "series",
+        "kind",
+        "modality",
+        "images",
+        "shape",
+        "spacing mm",
+        "axes",
+        "quantity",
+        "unit",
+        "id",
+    ]
     rows = [
         [
             str(summary.number),

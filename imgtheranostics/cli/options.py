@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-InputPath = Annotated[Path, typer.Argument(help="A scan: DICOM folder or file, NIfTI file.", show_default=False)]
+InputPath = Annotated[
+    Path, typer.Argument(help="A scan: DICOM folder or file, NIfTI file.", show_default=False)
+]
 InputPaths = Annotated[
     list[Path], typer.Argument(help="One scan per time point, or one dynamic scan.", show_default=False)
 ]
@@ -24,19 +26,25 @@ ResampleRois = Annotated[
 ]
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="Folder for maps, tables and report.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace an earlier result in --out.")]
-Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Threads; results do not depend on it.")]
+Workers = Annotated[
+    int | None, typer.Option("--workers", min=1, help="Threads; results do not depend on it.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 KeepIdentifiers = Annotated[
     bool, typer.Option("--keep-identifiers", help="Write file names, patient ID and dates into the record.")
 ]
 NoReport = Annotated[bool, typer.Option("--no-report", help="Leave out report.html.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no warnings on stderr.")]
-Verbose = Annotated[int, typer.Option("--verbose", "-v", count=True, help="More detail; -vv shows tracebacks.")]
+Verbose = Annotated[
+    int, typer.Option("--verbose", "-v", count=True, help="More detail; -vv shows tracebacks.")
+]
 Subject = Annotated[str | None, typer.Option("--subject", help="Label for the table instead of a pseudonym.")]
 Session = Annotated[str | None, typer.Option("--session", help="Session label for the table.")]
 Resolution = Annotated[
     float | None,
-    typer.Option("--resolution-mm", min=0.0, help="FWHM of the scanner, for the standard error of region means."),
+    typer.Option(
+        "--resolution-mm", min=0.0, help="FWHM of the scanner, for the standard error of region means."
+    ),
 ]
 Anatomy = Annotated[
     Path | None, typer.Option("--anatomy", help="A scan on the same grid to show the map over.")

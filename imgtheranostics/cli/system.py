@@ -85,7 +85,9 @@ def _checks() -> list[dict[str, object]]:
         {
             "name": "kernel cache",
             "ok": os.access(nearest, os.W_OK),
-            "detail": "writable" if os.access(nearest, os.W_OK) else "not writable; kernels compile each time",
+            "detail": "writable"
+            if os.access(nearest, os.W_OK)
+            else "not writable; kernels compile each time",
         }
     )
     checks.append(

@@ -51,14 +51,18 @@ def progress(text: str, *, quiet: bool) -> None:
         sys.stderr.write(f"{text}\n")
 
 
-def print_table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]], numeric: set[str]) -> None:
+def print_table(
+    title: str, headings: Sequence[str], rows: Iterable[Sequence[str]], numeric: set[str]
+) -> None:
     """A table for people, with numbers to the right; colour only where the terminal has it."""
     from rich.console import Console
     from rich.table import Table
 
     table = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
     for heading in headings:
-        table.add_column(heading, justify="right" if heading in numeric else "left", no_wrap=heading in numeric)
+        table.add_column(
+            heading, justify="right" if heading in numeric else "left", no_wrap=heading in numeric
+        )
     for row in rows:
         table.add_row(*row)
     Console(file=sys.stdout, width=None if sys.stdout.isatty() else 160, highlight=False, markup=False).print(
@@ -75,10 +79,12 @@ def print_quantities(table: pd.DataFrame) -> None:
     for row in table.to_dict("records"):
         axis = [f"{row['axis']} {row['axis_value']:g}"] if with_axis else []
         rows.append(
-            [str(row["region"]), str(row["quantity"]), *axis]
-            + [number(row["mean"]), number(row["standard_error"], 2), str(row["unit"])]
-            + [number(row["median"]), number(row["min"]), number(row["max"])]
-            + [f"{row['n_valid']}/{row['n_voxels']}", number(row["volume_ml"])]
+            [
+                *(str(row["region"]), str(row["quantity"]), *axis),
+                *(number(row["mean"]), number(row["standard_error"], 2), str(row["unit"])),
+                *(number(row["median"]), number(row["min"]), number(row["max"])),
+                *(f"{row['n_valid']}/{row['n_voxels']}", number(row["volume_ml"])),
+            ]
         )
     print_table("", headings, rows, {"mean", "±SE", "median", "min", "max", "n", "mL"})
 

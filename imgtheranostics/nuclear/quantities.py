@@ -1,0 +1,149 @@
+"""Several quantities of one scan in its regions: which are possible, the maps, and one table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from imgtheranostics.errors import (
+    Caution,
+    ImgTheranosticsError,
+    ImplausibleValue,
+    MissingMetadata,
+    UnitMismatch,
+    UnsupportedInput,
+)
+from imgtheranostics.nuclear import analysis
+from imgtheranostics.nuclear.administration import Administration
+from imgtheranostics.nuclear.body import KINDS
+from imgtheranostics.regions import Regions, roi_statistics
+from imgtheranostics.volume import Estimate, Volume
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+DEFAULTS = ("suv_bw", "id_per_g")
+"""What is computed when nothing is asked for, as far as the data allow."""
+
+MAPS = (*(f"suv_{kind}" for kind in KINDS), "id_per_g", "id_per_ml")
+TABLE_ONLY = ("id_per_region",)
+QUANTITIES = (*MAPS, *TABLE_ONLY)
+"""Every quantity that `quantify` computes."""
+
+_CANNOT_BE_HAD = (MissingMetadata, UnitMismatch, UnsupportedInput, ImplausibleValue)
+
+
+@dataclass(frozen=True, eq=False)
+class Quantified:
+    """Maps, one table over all regions and quantities, and what to know about them."""
+
+    estimates: tuple[Estimate, ...]
+    table: pd.DataFrame
+    warnings: tuple[Caution, ...]
+
+
+@dataclass(frozen=True)
+class Request:
+    """How to quantify; the fields are those of `imgtheranostics.nuclear.analysis`."""
+
+    administration: Administration | None = None
+    density_g_ml: float | Volume = 1.0
+    strict: bool = False
+    strict_clock: bool = False
+    confirm_weight: bool = False
+
+    def estimate(self, volume: Volume, quantity: str) -> Estimate:
+        """The map of one quantity."""
+        dose: dict[str, Any] = {"strict": self.strict, "strict_clock": self.strict_clock}
+        if quantity == "id_per_g":
+            return analysis.percent_id_per_gram(
+                volume, self.administration, density_g_ml=self.density_g_ml, **dose
+            )
+        if quantity == "id_per_ml":
+            return analysis.percent_id_per_ml(volume, self.administration, **dose)
+        kind = quantity.removeprefix("suv_")
+        return analysis.suv(volume, kind, self.administration, confirm_weight=self.confirm_weight, **dose)
+
+
+def quantify(
+    volume: Volume,
+    regions: Regions,
+    *,
+    quantities: Sequence[str] | None = None,
+    request: Request | None = None,
+    resolution_mm: float | None = None,
+    subject: str | None = None,
+    session: str | None = None,
+    workers: int | None = None,
+) -> Quantified:
+    """Compute quantities of a scan and their statistics in each region.
+
+    Parameters
+    ----------
+    volume : Volume
+        PET or SPECT.
+    regions : Regions
+    quantities : sequence of str, optional
+        Of `QUANTITIES`. When it is not given, `DEFAULTS` as far as the data allow: a quantity that cannot be
+        had is left out with a caution that says why, and the refusal is raised when none is left.
+    request : Request, optional
+    resolution_mm, subject, session, workers
+        See `imgtheranostics.regions.roi_statistics`.
+
+    Raises
+    ------
+    ImgTheranosticsError
+        If a quantity that was asked for, or each of the defaults, cannot be had.
+    """
+    import pandas as pd
+
+    wanted = tuple(dict.fromkeys(quantities or DEFAULTS))
+    unknown = [name for name in wanted if name not in QUANTITIES]
+    if unknown:
+        raise UnsupportedInput(
+            "a quantity is not known", found=", ".join(unknown), needed="of " + ", ".join(QUANTITIES)
+        )
+    how = request or Request()
+    labels: dict[str, Any] = {"subject": subject, "session": session}
+    maps = [name for name in wanted if name in MAPS]
+    estimates, cautions = _estimates(volume, maps, how, optional=not quantities)
+    tables = [
+        roi_statistics(estimate, regions, resolution_mm=resolution_mm, workers=workers, **labels)
+        for estimate in estimates
+    ]
+    if "id_per_region" in wanted:
+        tables.append(
+            analysis.percent_id_per_region(
+                volume,
+                regions,
+                how.administration,
+                strict=how.strict,
+                strict_clock=how.strict_clock,
+                **labels,
+            )
+        )
+    table = pd.concat(tables, ignore_index=True)
+    table.attrs["details"] = [row for part in tables for row in part.attrs.get("details", [])]
+    return Quantified(estimates, table, cautions)
+
+
+def _estimates(
+    volume: Volume, names: Sequence[str], how: Request, *, optional: bool
+) -> tuple[tuple[Estimate, ...], tuple[Caution, ...]]:
+    estimates: list[Estimate] = []
+    cautions: list[Caution] = []
+    refusals: list[ImgTheranosticsError] = []
+    for name in names:
+        try:
+            estimates.append(how.estimate(volume, name))
+        except _CANNOT_BE_HAD as refusal:
+            if not optional:
+                raise
+            refusals.append(refusal)
+            cautions.append(
+                Caution("quantity-left-out", f"{name} was left out: {refusal.what}", refusal.where or "")
+            )
+    if refusals and not estimates:
+        raise refusals[0]
+    return tuple(estimates), tuple(cautions)
