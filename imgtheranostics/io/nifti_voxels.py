@@ -60,7 +60,11 @@ def read_voxels(
             next_step="write magnitude and phase as two images",
         )
     compressed = is_gzip(path)
-    check_file_holds(header.n_bytes + header.offset, path, inflated=compressed)
+    size = path.stat().st_size
+    if compressed:
+        check_file_holds(header.n_bytes + header.offset, path, inflated=True)
+    elif size < header.offset + header.n_bytes:
+        raise _truncated(path, header, max(0, size - header.offset))
     plain = factor == 1.0 and header.slope is None and header.dtype == wanted and header.dtype.isnative
     if not compressed and plain:
         return _mapped(path, header)
@@ -77,7 +81,7 @@ def read_voxels(
         with path.open("rb") as file:
             file.seek(header.offset)
             _fill(out, file.readinto, header, factor, path)
-        cautions = _tail(path.stat().st_size - header.offset - header.n_bytes)
+        cautions = _tail(size - header.offset - header.n_bytes)
     return out.reshape(header.shape, order="F"), cautions
 
 
