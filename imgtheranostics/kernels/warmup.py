@@ -10,6 +10,7 @@ import numpy as np
 def compile_all() -> Iterator[tuple[str, Callable[[], None]]]:
     """Name and thunk of each group of kernels."""
     yield "region statistics", _region_statistics
+    yield "peak value", _peak
 
 
 def _region_statistics() -> None:
@@ -32,3 +33,13 @@ def _region_statistics() -> None:
     counts = np.zeros(2, np.int64)
     kernels.count_labels(labels, counts)
     kernels.list_voxels(labels, np.array([-1, 0], np.int64), voxels.copy())
+
+
+def _peak() -> None:
+    from imgtheranostics.kernels.peak import neighbourhood_means
+
+    voxels = np.zeros(8, np.float32)
+    voxels.setflags(write=False)
+    shape, centres = np.array([2, 2, 2], np.int64), np.arange(8, dtype=np.int64)
+    offsets, weights = np.zeros((1, 3), np.int64), np.ones(1)
+    neighbourhood_means(voxels, shape, centres, offsets, weights, np.empty(8), np.empty(8))
