@@ -167,7 +167,7 @@ def numbers(item: Dataset, keyword: str, path: Path, tag: str, count: int) -> li
     if isinstance(value, (str, bytes)) or not hasattr(value, "__iter__"):
         value = [value]
     found = guarded(path, f"{keyword} {tag}", lambda: [float(part) for part in value])
-    if len(found) != count or not all(abs(part) < 1e9 for part in found):
+    if len(found) != count or not all(abs(part) < 1e10 for part in found):
         raise CorruptInput(
             f"{keyword} {tag} is not {count} finite numbers", where=str(path), found=f"{len(found)} values"
         )

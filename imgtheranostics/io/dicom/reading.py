@@ -446,6 +446,7 @@ def _source(series: Series) -> Source:
             "PatientBirthDate",
             "StudyDate",
             "StudyInstanceUID",
+            "FrameOfReferenceUID",
             "SeriesDate",
             "SeriesDescription",
         )

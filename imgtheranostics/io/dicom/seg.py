@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,10 @@ from imgtheranostics.errors import (
     UnsupportedInput,
 )
 from imgtheranostics.io.budget import check_budget
+from imgtheranostics.io.dicom.decoding import Decoder
+from imgtheranostics.io.dicom.header import read_header
 from imgtheranostics.io.dicom.parsing import element, guarded, numbers, read_object, sequence, whole_number
+from imgtheranostics.io.dicom.pixels import pixel_format
 from imgtheranostics.io.dicom.rtstruct import other_frame_of_reference
 from imgtheranostics.io.planes import Placement, Plane, grid_of, place
 from imgtheranostics.io.region_names import clean_name, unique_names
@@ -145,7 +148,7 @@ def read_segmentation(path: Path, fractional_threshold: float = 0.5) -> Segmenta
         )
     if "TotalPixelMatrixColumns" in dataset:
         raise UnsupportedInput("tiled segmentations of microscope slides are not handled", where=str(path))
-    names, renamed = _names(dataset, path)
+    names, renamed = _names(dataset, path, lowest=0 if kind == "LABELMAP" else 1)
     shape = _frame_shape(dataset, path, kind)
     groups = sequence(dataset, "PerFrameFunctionalGroupsSequence", path, "(5200,9230)")
     if len(groups) != shape[0]:
@@ -161,7 +164,7 @@ def read_segmentation(path: Path, fractional_threshold: float = 0.5) -> Segmenta
     segments = [0] * len(groups)
     if kind != "LABELMAP":
         segments = [_segment(group, shared, names, path) for group in groups]
-    frames = guarded(path, "PixelData (7FE0,0010)", lambda: pixel_array(dataset, raw=True)).reshape(shape)
+    frames = _pixels(dataset, path).reshape(shape)
     cautions = list(renamed)
     if kind == "FRACTIONAL":
         frames = _above(frames, dataset, fractional_threshold, path)
@@ -180,12 +183,12 @@ def read_segmentation(path: Path, fractional_threshold: float = 0.5) -> Segmenta
     )
 
 
-def _names(dataset: Dataset, path: Path) -> tuple[dict[int, str], tuple[Caution, ...]]:
+def _names(dataset: Dataset, path: Path, lowest: int) -> tuple[dict[int, str], tuple[Caution, ...]]:
     labels: dict[int, str] = {}
     for item in sequence(dataset, "SegmentSequence", path, "(0062,0002)"):
         number = whole_number(item, "SegmentNumber", path, "(0062,0004)")
-        if number is None or number in labels:
-            raise CorruptInput("SegmentNumber (0062,0004) is absent or repeated", where=str(path))
+        if number is None or number in labels or number < lowest:
+            raise CorruptInput("SegmentNumber (0062,0004) is absent, repeated or 0", where=str(path))
         labels[number] = clean_name(element(item, "SegmentLabel", path, "(0062,0005)"), f"segment-{number}")
     if not labels:
         raise CorruptInput("SegmentSequence (0062,0002) is absent or empty", where=str(path))
@@ -220,9 +223,8 @@ def _frame_shape(dataset: Dataset, path: Path, kind: str) -> tuple[int, int, int
     data = element(dataset, "PixelData", path, "(7FE0,0010)")
     if not isinstance(data, bytes):
         raise CorruptInput("PixelData (7FE0,0010) is absent", where=str(path))
-    syntax = guarded(path, "TransferSyntaxUID (0002,0010)", lambda: dataset.file_meta.TransferSyntaxUID)
     expected = (n_pixels * bits + 7) // 8
-    if not syntax.is_encapsulated and len(data) not in (expected, expected + 1):
+    if not _is_compressed(dataset, path) and len(data) not in (expected, expected + 1):
         raise CorruptInput(
             "PixelData (7FE0,0010) does not hold the frames that the header declares",
             where=str(path),
@@ -230,6 +232,27 @@ def _frame_shape(dataset: Dataset, path: Path, kind: str) -> tuple[int, int, int
             needed=f"{expected} bytes",
         )
     return shape
+
+
+def _is_compressed(dataset: Dataset, path: Path) -> bool:
+    return bool(
+        guarded(
+            path,
+            "TransferSyntaxUID (0002,0010)",
+            lambda: dataset.file_meta.TransferSyntaxUID.is_encapsulated,
+        )
+    )
+
+
+def _pixels(dataset: Dataset, path: Path) -> PixelArray:
+    """Stored pixels of all frames; compressed ones are decoded in a child process."""
+    if not _is_compressed(dataset, path):
+        part = "PixelData (7FE0,0010)"
+        return np.asarray(guarded(path, part, lambda: pixel_array(dataset, raw=True)))
+    header = read_header(path)
+    stored = replace(pixel_format(header), photometric="MONOCHROME2")
+    with Decoder() as decoder:
+        return np.stack(decoder.decode(header, stored))
 
 
 def _group(item: Dataset, shared: Dataset, keyword: str, path: Path, tag: str) -> Dataset:
