@@ -252,12 +252,12 @@ def _paint(polygons: list[FloatArray], slicing: _Slicing, number: int) -> IndexA
     high = np.clip(np.ceil(points.max(axis=0)) + 1, 0, extent).astype(np.int64)
     if (high <= low).any():
         return np.empty(0, np.int64)
-    plane = np.zeros((high - low).tolist(), np.uint8, order="F")
+    plane = np.zeros((high - low)[::-1].tolist(), np.uint8)
     first = np.concatenate(([0], np.cumsum([len(polygon) for polygon in polygons]))).astype(np.int64)
     fill_even_odd(
         np.ascontiguousarray(points[:, 0] - low[0]), np.ascontiguousarray(points[:, 1] - low[1]), first, plane
     )
-    return slicing.flat(plane, low, number)
+    return slicing.flat(plane.T, low, number)
 
 
 def _partly_overlapping(polygons: list[FloatArray], slicing: _Slicing, number: int) -> bool:

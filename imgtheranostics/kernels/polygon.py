@@ -27,13 +27,13 @@ def fill_even_odd(
     Parameters
     ----------
     x, y : (n_points,) float64
-        Vertices in voxels, finite; the centre of ``plane[a, b]`` is (a, b). Each polygon closes itself.
+        Vertices in voxels, finite; the centre of ``plane[b, a]`` is (a, b). Each polygon closes itself.
     first : (n_polygons + 1,) int64
         Where each polygon starts, and the end of the last.
-    plane : (n_x, n_y) uint8
+    plane : (n_y, n_x) uint8, C order
         Zero on entry.
     """
-    n_x, n_y = plane.shape
+    n_y, n_x = plane.shape
     for polygon in range(first.size - 1):
         start, stop = first[polygon], first[polygon + 1]
         before = stop - 1
@@ -51,12 +51,12 @@ def fill_even_odd(
             for row in range(low, high):
                 crossing = np.ceil(_snapped(xa + (row - ya) * slope))
                 if crossing < n_x:
-                    plane[int(max(crossing, 0.0)), row] ^= np.uint8(1)
+                    plane[row, int(max(crossing, 0.0))] ^= np.uint8(1)
     for row in range(n_y):
         inside = np.uint8(0)
         for column in range(n_x):
-            inside ^= plane[column, row]
-            plane[column, row] = inside
+            inside ^= plane[row, column]
+            plane[row, column] = inside
 
 
 @njit(cache=True, nogil=True, inline="always")

@@ -11,6 +11,7 @@ def compile_all() -> Iterator[tuple[str, Callable[[], None]]]:
     """Name and thunk of each group of kernels."""
     yield "region statistics", _region_statistics
     yield "peak value", _peak
+    yield "contours", _contours
 
 
 def _region_statistics() -> None:
@@ -43,3 +44,10 @@ def _peak() -> None:
     shape, centres = np.array([2, 2, 2], np.int64), np.arange(8, dtype=np.int64)
     offsets, weights = np.zeros((1, 3), np.int64), np.ones(1)
     neighbourhood_means(voxels, shape, centres, offsets, weights, np.empty(8), np.empty(8))
+
+
+def _contours() -> None:
+    from imgtheranostics.kernels.polygon import fill_even_odd
+
+    x, y = np.array([[0.0, 2.0, 2.0], [0.0, 0.0, 2.0]])
+    fill_even_odd(x, y, np.array([0, 3], np.int64), np.zeros((2, 2), np.uint8))

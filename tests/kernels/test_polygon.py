@@ -17,9 +17,9 @@ SHAPE = (40, 30)
 def filled(*polygons, shape=SHAPE):
     points = np.concatenate([np.asarray(polygon, float) for polygon in polygons])
     first = np.concatenate([[0], np.cumsum([len(polygon) for polygon in polygons])])
-    plane = np.zeros(shape, np.uint8, order="F")
+    plane = np.zeros(shape[::-1], np.uint8)
     fill_even_odd(np.ascontiguousarray(points[:, 0]), np.ascontiguousarray(points[:, 1]), first, plane)
-    return plane.astype(bool)
+    return plane.T.astype(bool)
 
 
 def star(seed, n):
