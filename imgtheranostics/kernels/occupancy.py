@@ -1,0 +1,190 @@
+"""How much of each voxel lies in each shape: exact along one voxel axis, midpoint rule over the other two.
+
+A shape is a list of norms, ``|M_g (p - c)| <= 1`` for every group g of the three rows of M: one group of
+three rows is an ellipsoid, two and one a cylinder, three times one a box. All positions are voxel indices.
+Shapes later in the list override earlier ones.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int32]
+Array = npt.NDArray[Any]
+
+OUTSIDE, STRADDLING, INSIDE = 0, 1, 2
+
+
+@njit(cache=True, nogil=True)
+def _place(rows: Any, groups: Any, margins: Any, x: float, y: float, z: float) -> int:
+    """Whether the voxel centred at (x, y, z) from the shape's centre is outside, straddling or inside."""
+    inside = True
+    for group in range(3):
+        squared = 0.0
+        used = False
+        for row in range(3):
+            if groups[row] == group:
+                used = True
+                u = rows[row, 0] * x + rows[row, 1] * y + rows[row, 2] * z
+                squared += u * u
+        if not used:
+            continue
+        reach = 1.0 + margins[group]
+        if squared > reach * reach:
+            return OUTSIDE
+        core = 1.0 - margins[group]
+        if core < 0.0 or squared > core * core:
+            inside = False
+    return INSIDE if inside else STRADDLING
+
+
+@njit(cache=True, nogil=True)
+def classify(
+    rows: FloatArray,
+    centres: FloatArray,
+    groups: IntArray,
+    margins: FloatArray,
+    boxes: IntArray,
+    owner: IntArray,
+    mixed: npt.NDArray[np.bool_],
+) -> None:
+    """Mark every voxel with the last shape that holds it wholly, and those that a later shape cuts.
+
+    rows : (n_shapes, 3, 3), centres : (n_shapes, 3), groups : (n_shapes, 3) int32
+    margins : (n_shapes, 3), largest change of each norm within a voxel
+    boxes : (n_shapes, 3, 2) int32, first and stop voxel along each axis
+    owner : (i, j, k) int32 and mixed : (i, j, k) bool, both Fortran-ordered and zero on entry;
+    owner becomes the shape's number from 1
+    """
+    for shape in range(rows.shape[0]):
+        box = boxes[shape]
+        for k in range(box[2, 0], box[2, 1]):
+            z = k - centres[shape, 2]
+            for j in range(box[1, 0], box[1, 1]):
+                y = j - centres[shape, 1]
+                for i in range(box[0, 0], box[0, 1]):
+                    x = i - centres[shape, 0]
+                    found = _place(rows[shape], groups[shape], margins[shape], x, y, z)
+                    if found == INSIDE:
+                        owner[i, j, k] = shape + 1
+                        mixed[i, j, k] = False
+                    elif found == STRADDLING:
+                        mixed[i, j, k] = True
+
+
+@njit(cache=True, nogil=True)
+def _interval(rows: Any, groups: Any, x: float, y: float, z: float) -> tuple[float, float]:
+    """Start and end of the part of the line (x, y, z + s), s in 0..1, that lies inside the shape."""
+    low, high = 0.0, 1.0
+    for group in range(3):
+        a, b, c = 0.0, 0.0, -1.0
+        used = False
+        for row in range(3):
+            if groups[row] == group:
+                used = True
+                u = rows[row, 0] * x + rows[row, 1] * y + rows[row, 2] * z
+                a += rows[row, 2] * rows[row, 2]
+                b += rows[row, 2] * u
+                c += u * u
+        if not used:
+            continue
+        if a < 1e-24:
+            if c > 0.0:
+                return 0.0, 0.0
+            continue
+        discriminant = b * b - a * c
+        if discriminant <= 0.0:
+            return 0.0, 0.0
+        root = np.sqrt(discriminant)
+        low = max(low, (-b - root) / a)
+        high = min(high, (-b + root) / a)
+    return low, high
+
+
+@njit(cache=True, nogil=True)
+def _share_line(
+    lows: Any, highs: Any, regions: Any, n: int, base: int, cuts: Any, weight: float, out: Any
+) -> None:
+    """Give each piece of a unit line to the last interval that covers it, else to `base`."""
+    count = 2
+    cuts[0], cuts[1] = 0.0, 1.0
+    for m in range(n):
+        if highs[m] > lows[m]:
+            cuts[count], cuts[count + 1] = lows[m], highs[m]
+            count += 2
+    for m in range(1, count):
+        value = cuts[m]
+        place = m - 1
+        while place >= 0 and cuts[place] > value:
+            cuts[place + 1] = cuts[place]
+            place -= 1
+        cuts[place + 1] = value
+    for m in range(count - 1):
+        length = cuts[m + 1] - cuts[m]
+        if length <= 0.0:
+            continue
+        middle = 0.5 * (cuts[m] + cuts[m + 1])
+        target = base
+        for candidate in range(n - 1, -1, -1):
+            if lows[candidate] <= middle <= highs[candidate]:
+                target = regions[candidate]
+                break
+        out[target] += weight * length
+
+
+@njit(cache=True, nogil=True)
+def fractions(
+    rows: FloatArray,
+    centres: FloatArray,
+    groups: IntArray,
+    margins: FloatArray,
+    regions: IntArray,
+    lines: IntArray,
+    voxels: IntArray,
+    owners: IntArray,
+    out: FloatArray,
+) -> None:
+    """Share of each region in every voxel that a shape cuts.
+
+    regions : (n_shapes,) int32, region number (from 1) of each shape
+    lines : (n_shapes,) int32, lines per voxel edge that the shape needs
+    voxels : (n, 3) int32 indices, owners : (n,) int32 shape number from 1 below the cut, 0 for none
+    out : (n, n_regions + 1) float64, zero on entry; column 0 is outside all regions; each row sums to 1
+    """
+    n_shapes = rows.shape[0]
+    chosen = np.empty(n_shapes, np.int32)
+    chosen_region = np.empty(n_shapes, np.int32)
+    lows = np.empty(n_shapes)
+    highs = np.empty(n_shapes)
+    cuts = np.empty(2 * n_shapes + 2)
+    for v in range(voxels.shape[0]):
+        i, j, k = voxels[v, 0], voxels[v, 1], voxels[v, 2]
+        base = regions[owners[v] - 1] if owners[v] > 0 else 0
+        n, per_edge = 0, 1
+        for shape in range(owners[v], n_shapes):
+            x, y, z = i - centres[shape, 0], j - centres[shape, 1], k - centres[shape, 2]
+            if _place(rows[shape], groups[shape], margins[shape], x, y, z) == STRADDLING:
+                chosen[n] = shape
+                chosen_region[n] = regions[shape]
+                per_edge = max(per_edge, lines[shape])
+                n += 1
+        weight = 1.0 / (per_edge * per_edge)
+        for b in range(per_edge):
+            y = j - 0.5 + (b + 0.5) / per_edge
+            for a in range(per_edge):
+                x = i - 0.5 + (a + 0.5) / per_edge
+                for m in range(n):
+                    shape = chosen[m]
+                    lows[m], highs[m] = _interval(
+                        rows[shape],
+                        groups[shape],
+                        x - centres[shape, 0],
+                        y - centres[shape, 1],
+                        k - 0.5 - centres[shape, 2],
+                    )
+                _share_line(lows, highs, chosen_region, n, base, cuts, weight, out[v])

@@ -1,0 +1,171 @@
+"""What an analysis must find in a phantom, as one row per region and axis value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from imgtheranostics.data.nuclides import nuclide
+from imgtheranostics.errors import UnsupportedInput
+from imgtheranostics.phantom.clocks import frames_of
+from imgtheranostics.phantom.pet import Curve, concentration_bq_ml, sphere_recovery
+from imgtheranostics.phantom.shapes import Sphere
+from imgtheranostics.phantom.spec import ExpectSpec, PhantomSpec
+from imgtheranostics.phantom.templates import region_shapes
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """One number that an analysis must find, or one refusal.
+
+    Attributes
+    ----------
+    claim : str
+        The review's claim that it tests.
+    quantity, method, region : str
+        As in the phantom file; a ratio's region is ``a/b``.
+    places : tuple of (int, int)
+        Volume and frame to measure; several for a spread.
+    axis_value : str
+        Time in h or name of the header variant, as a table prints it.
+    truth : float or None
+        None for a refusal.
+    tolerance : float
+        Absolute, in the quantity's unit; 0 for a refusal.
+    background : float or None
+        For a recovery: the surrounding value; `contrast` is what an unblurred image would show above it.
+    provenance : str
+        review, published, computed or unconfirmed; the weakest of the regions that take part.
+    """
+
+    claim: str
+    quantity: str
+    method: str
+    region: str
+    places: tuple[tuple[int, int], ...]
+    axis_value: str
+    truth: float | None
+    tolerance: float
+    level: int
+    provenance: str
+    background: float | None = None
+    contrast: float | None = None
+
+
+def expectations_of(spec: PhantomSpec, level: int) -> tuple[Expectation, ...]:
+    """Every expectation of a phantom at one level."""
+    rows: list[Expectation] = []
+    for item in spec.expect:
+        if level in item.level:
+            for region in item.roi:
+                rows.extend(_rows(spec, item, region, level))
+    return tuple(rows)
+
+
+def region_truth(spec: PhantomSpec, region: str, quantity: str, volume: int, frame: int = 0) -> float:
+    """What a decay-corrected image of the quantity shows in a region, with a density of 1 g/mL.
+
+    Decay correction assumes constant activity over the frame, so a changing region shows the mean of its
+    curve weighted with the decay.
+    """
+    record = spec.region(region.removesuffix("_core"))
+    activity = spec.administration.activity_bq
+    start = concentration_bq_ml(record.truth, activity_bq=activity, subject=spec.subject)
+    curve = Curve.from_kinetics(record.truth.kinetics, start, spec.axis.truth_at * 3600)
+    image = frames_of(spec, volume)[frame]
+    value = curve.decay_weighted_mean(image, nuclide(spec.agent.label).decay_constant_per_s)
+    if quantity in ("id_per_g", "id_per_ml"):
+        return 100 * value / activity
+    if quantity == "suv_bw":
+        return value * spec.subject.weight_kg * 1000 / activity
+    raise UnsupportedInput("the phantom does not state this quantity", found=quantity)
+
+
+def _rows(spec: PhantomSpec, item: ExpectSpec, region: str, level: int) -> Iterator[Expectation]:
+    provenance = _provenance(spec, item, region)
+    label = f"{region}/{item.over}" if item.over else region
+    common = (item.claim or spec.review_claim, item.quantity, item.method, label)
+    if item.method == "spread":
+        largest = _stated(item.value)
+        places = tuple((volume, frame) for volume, frame, _ in _places(spec, item))
+        printed = f"{len(places)} together"
+        yield Expectation(*common, places, printed, largest, _tolerance(item, largest), level, provenance)
+        return
+    for volume, frame, name in _places(spec, item):
+        truth, background, contrast = _truth(spec, item, region, volume, frame)
+        tolerance = _tolerance(item, truth)
+        place = ((volume, frame),)
+        yield Expectation(*common, place, name, truth, tolerance, level, provenance, background, contrast)
+
+
+def _places(spec: PhantomSpec, item: ExpectSpec) -> Iterator[tuple[int, int, str]]:
+    """Volume, frame and printed axis value of each place that an expectation speaks of."""
+    dynamic = spec.axis.kind == "time" and spec.axis.layout == "dynamic"
+    for position, value in enumerate(spec.axis.values):
+        if "all" in item.at or value in item.at:
+            printed = value if isinstance(value, str) else f"{value:g}"
+            yield (0, position, printed) if dynamic else (position, 0, printed)
+
+
+def _truth(
+    spec: PhantomSpec, item: ExpectSpec, region: str, volume: int, frame: int
+) -> tuple[float | None, float | None, float | None]:
+    if item.method == "refusal":
+        return None, None, None
+    if item.method == "recovery":
+        background = region_truth(spec, str(_around(spec, region)), item.quantity, volume, frame)
+        contrast = region_truth(spec, region, item.quantity, volume, frame) - background
+        return sphere_recovery(_diameter(spec, region), spec.physics.psf_fwhm_mm)[0], background, contrast
+    if item.value != "truth":
+        return _stated(item.value), None, None
+    value = region_truth(spec, region, item.quantity, volume, frame)
+    if item.over:
+        value /= region_truth(spec, item.over, item.quantity, volume, frame)
+    return value, None, None
+
+
+def _stated(value: object) -> float:
+    if not isinstance(value, (int, float)):
+        raise UnsupportedInput("this expectation needs a number", found=repr(value))
+    return float(value)
+
+
+def _tolerance(item: ExpectSpec, truth: float | None) -> float:
+    if item.tol_abs is not None:
+        return item.tol_abs
+    return abs(truth or 0.0) * (item.tol_rel or 0.0)
+
+
+def _diameter(spec: PhantomSpec, region: str) -> float:
+    shapes = region_shapes(spec.template, spec.region(region))
+    if len(shapes) != 1 or not isinstance(shapes[0], Sphere):
+        raise UnsupportedInput("a recovery is known in closed form for one sphere only", found=region)
+    return shapes[0].diameter_mm
+
+
+def _around(spec: PhantomSpec, region: str) -> str:
+    """The region that a sphere lies in: the last one before it that holds its centre and is not a sphere."""
+    shape = region_shapes(spec.template, spec.region(region))[0]
+    centre = shape.norms().centre
+    found = ""
+    for other in spec.regions:
+        if other.name == region:
+            break
+        for candidate in region_shapes(spec.template, other):
+            norms = candidate.norms()
+            u = norms.rows @ (centre - norms.centre)
+            groups = set(norms.groups)
+            squared = [sum(u[n] ** 2 for n in range(3) if norms.groups[n] == g) for g in groups]
+            found = other.name if max(squared) <= 1 else found
+    if not found:
+        raise UnsupportedInput("the sphere lies in no other region", found=region)
+    return found
+
+
+_WEAKEST_FIRST = ("unconfirmed", "computed", "published", "review")
+
+
+def _provenance(spec: PhantomSpec, item: ExpectSpec, region: str) -> str:
+    names = {name.removesuffix("_core") for name in (region, *((item.over,) if item.over else ()))}
+    found = {spec.provenance_of(name).status for name in names}
+    return next(status for status in _WEAKEST_FIRST if status in found)

@@ -1,0 +1,150 @@
+"""A phantom on disk: images, region masks, the specification, and every expectation with its tolerance."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+from imgtheranostics.errors import UnsupportedInput
+from imgtheranostics.io.atomic import output_folder
+from imgtheranostics.io.dicom.pet_header import Labels
+from imgtheranostics.io.dicom.writing import write_dicom
+from imgtheranostics.phantom.making import Phantom
+from imgtheranostics.phantom.truth import Expectation
+from imgtheranostics.volume import Volume
+
+
+def write(
+    phantom: Phantom,
+    folder: Path | str,
+    fmt: Literal["dicom", "nifti", "both"] = "dicom",
+    *,
+    force: bool = False,
+) -> list[Path]:
+    """Write a phantom.
+
+    The folder holds ``dicom/<name>/`` and ``nifti/<name>.nii.gz`` with PET-BIDS sidecars,
+    ``regions.nii.gz`` with names in ``regions.json`` (and ``regions_core.*`` where there are cores),
+    ``truth/<name>_id_per_ml.nii.gz`` and ``truth/truth.json``.
+
+    Parameters
+    ----------
+    phantom : Phantom
+    folder : path
+        New or empty, unless `force`.
+    fmt : {"dicom", "nifti", "both"}
+    force : bool
+        Replace files of an earlier result.
+
+    Returns
+    -------
+    list of Path
+        All files, sorted.
+
+    Raises
+    ------
+    UnsupportedInput
+        If the format is not known.
+    OutputError
+        If the folder is not empty or cannot be written.
+    """
+    if fmt not in ("dicom", "nifti", "both"):
+        raise UnsupportedInput("the format is not known", found=str(fmt), needed="dicom, nifti or both")
+    with output_folder(Path(folder), force=force) as temporary:
+        if fmt in ("dicom", "both"):
+            write_images_as_dicom(phantom, temporary / "dicom")
+        if fmt in ("nifti", "both"):
+            _write_nifti(phantom, temporary / "nifti")
+        _write_regions(phantom, temporary)
+        _write_truth(phantom, temporary / "truth")
+        files = sorted(path.relative_to(temporary) for path in temporary.rglob("*") if path.is_file())
+    return [Path(folder) / file for file in files]
+
+
+def write_images_as_dicom(phantom: Phantom, folder: Path) -> list[Path]:
+    """One DICOM folder per volume; their paths in order."""
+    folder.mkdir(parents=True)
+    return [write_image_as_dicom(phantom, number, folder) for number in range(len(phantom.volumes))]
+
+
+def write_image_as_dicom(phantom: Phantom, number: int, folder: Path) -> Path:
+    """One volume as a DICOM series in a folder of its own under `folder`; its path."""
+    name = phantom.names[number]
+    labels = Labels(
+        patient_name=f"PHANTOM^{phantom.slug.upper()}",
+        patient_id=f"PHANTOM-{phantom.slug}",
+        description=f"{phantom.slug} level {phantom.level} {name}",
+        series_number=number + 1,
+        phantom=True,
+    )
+    write_dicom(phantom.volumes[number], folder / name, labels=labels)
+    return folder / name
+
+
+def truth_record(phantom: Phantom) -> dict[str, Any]:
+    """Everything that ``truth.json`` says."""
+    return {
+        "slug": phantom.slug,
+        "title": phantom.spec.title,
+        "review_claim": phantom.spec.review_claim,
+        "level": phantom.level,
+        "volumes": list(phantom.names),
+        "region_rule": (
+            "voxels that lie wholly inside"
+            if phantom.level < 2
+            else "voxels at least half inside; <name>_core: voxels that keep 97 % of their own signal"
+        ),
+        "region_volumes_ml": phantom.mixture.volumes_ml(),
+        "expectations": [_row(expectation) for expectation in phantom.truth],
+        "specification": phantom.spec.model_dump(mode="json", exclude_none=True),
+    }
+
+
+def _row(expectation: Expectation) -> dict[str, Any]:
+    row = asdict(expectation)
+    row["places"] = [list(place) for place in expectation.places]
+    if expectation.provenance == "unconfirmed":
+        row["source"] = "memory"
+    return {name: value for name, value in row.items() if value is not None}
+
+
+def _write_nifti(phantom: Phantom, folder: Path) -> None:
+    from imgtheranostics.io.saving import save
+
+    folder.mkdir()
+    for name, volume in zip(phantom.names, phantom.volumes, strict=True):
+        save(volume, folder / f"{name}.nii.gz")
+
+
+def _write_regions(phantom: Phantom, folder: Path) -> None:
+    from imgtheranostics.io.saving import save
+
+    regions = phantom.regions
+    for layer in range(regions.labels.shape[3]):
+        labels = regions.labels[..., layer]
+        stem = "regions" if layer == 0 else "regions_core"
+        volume = Volume(labels, regions.grid.affine, "labels", "1")
+        save(volume, folder / f"{stem}.nii.gz")
+        present = {n: name for n, name in regions.names.items() if (labels == n).any()}
+        _name_labels(folder / f"{stem}.json", present)
+
+
+def _name_labels(path: Path, names: dict[int, str]) -> None:
+    from imgtheranostics.io.atomic import write_text
+
+    content = json.loads(path.read_text(encoding="utf-8"))
+    content["Labels"] = {str(number): name for number, name in names.items()}
+    write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def _write_truth(phantom: Phantom, folder: Path) -> None:
+    from imgtheranostics.io.atomic import write_text
+    from imgtheranostics.io.saving import save
+
+    folder.mkdir()
+    for number, name in enumerate(phantom.names):
+        save(phantom.truth_map(number), folder / f"{name}_id_per_ml.nii.gz")
+    text = json.dumps(truth_record(phantom), indent=2, ensure_ascii=False, allow_nan=False)
+    write_text(folder / "truth.json", text + "\n")
