@@ -22,6 +22,7 @@ from imgtheranostics.acquisition import (
     Subject,
     UltrasoundAcquisition,
 )
+from imgtheranostics.io.free_text import harmless_text
 
 _RECORDS: dict[str, type[Any]] = {
     record.__name__: record
@@ -43,9 +44,12 @@ _BASE = datetime(2000, 1, 1, 12)
 _DAY_S = 86400.0
 
 
-def to_record(acquisition: Acquisition) -> dict[str, Any]:
-    """The record as plain JSON values; moments as ``{"seconds": s}`` from its first acquisition."""
-    return _encode_record(acquisition, _first_moment(acquisition))
+def to_record(acquisition: Acquisition, *, keep_texts: bool = False) -> dict[str, Any]:
+    """The record as plain JSON values; moments as ``{"seconds": s}`` from its first acquisition.
+
+    Texts that are no word of a closed vocabulary are left out unless `keep_texts` is given.
+    """
+    return _encode_record(acquisition, _Writing(_first_moment(acquisition), keep_texts))
 
 
 def from_record(content: Mapping[str, Any]) -> Acquisition:
@@ -76,19 +80,32 @@ def _first_moment(acquisition: Any) -> datetime:
     return series.replace(tzinfo=None) if isinstance(series, datetime) else _BASE
 
 
-def _encode_record(record: Any, base: datetime) -> dict[str, Any]:
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Writing:
+    """The moment that seconds count from, and whether free text is written."""
+
+    base: datetime
+    keep_texts: bool
+
+
+def _encode_record(record: Any, how: _Writing) -> dict[str, Any]:
     content: dict[str, Any] = {"record": type(record).__name__}
     for one in dataclasses.fields(record):
         value = getattr(record, one.name)
         if value is None or (isinstance(value, (tuple, dict, str)) and not value):
             continue
-        content[one.name] = _encode(value, base)
+        encoded = _encode(value, how, one.name)
+        if encoded is not None:
+            content[one.name] = encoded
     return content
 
 
-def _encode(value: Any, base: datetime) -> Any:
+def _encode(value: Any, how: _Writing, name: str) -> Any:
+    base = how.base
     if isinstance(value, np.ndarray):
         return _encode_array(value, base)
+    if isinstance(value, str):
+        return value if how.keep_texts else harmless_text(name, value)
     if isinstance(value, datetime):
         seconds = (value.replace(tzinfo=None) - base).total_seconds()
         return {"seconds": seconds, "zone": "utc offset known" if value.tzinfo else "local"}
@@ -97,11 +114,11 @@ def _encode(value: Any, base: datetime) -> Any:
         start = base.hour * 3600 + base.minute * 60 + base.second + base.microsecond * 1e-6
         return {"clock_seconds": round((seconds - start) % _DAY_S, 6)}
     if dataclasses.is_dataclass(value):
-        return _encode_record(value, base)
+        return _encode_record(value, how)
     if isinstance(value, Mapping):
-        return {str(key): _encode(entry, base) for key, entry in value.items()}
+        return {str(key): _encode(entry, how, str(key)) for key, entry in value.items()}
     if isinstance(value, (tuple, list)):
-        return [_encode(entry, base) for entry in value]
+        return [_encode(entry, how, name) for entry in value]
     return plain(value)
 
 

@@ -15,11 +15,21 @@ from imgtheranostics.acquisition import (
     Subject,
 )
 from imgtheranostics.io.acquisition_record import plain
+from imgtheranostics.io.free_text import harmless_text
 from imgtheranostics.volume import Volume
 
+_FIXED = frozenset({"TimeZero", "InjectedRadioactivityUnits", "WavelengthUnits", "LaserEnergyUnits"})
+_TEXT_FIELDS = {
+    "Manufacturer": "manufacturer",
+    "ManufacturersModelName": "model",
+    "TracerName": "name",
+    "SequenceName": "sequence",
+    "ConvolutionKernel": "kernel",
+}
 
-def public_keys(volume: Volume) -> dict[str, Any]:
-    """BIDS keys that the acquisition of a Volume can fill."""
+
+def public_keys(volume: Volume, *, keep_texts: bool = False) -> dict[str, Any]:
+    """BIDS keys that the acquisition of a Volume can fill; free text only with `keep_texts`."""
     acquisition = volume.acquisition
     if isinstance(acquisition, EmissionAcquisition):
         content = _pet(volume, acquisition)
@@ -33,6 +43,10 @@ def public_keys(volume: Volume) -> dict[str, Any]:
         content = {}
     for key, name in (("Manufacturer", "manufacturer"), ("ManufacturersModelName", "model")):
         content[key] = getattr(acquisition, name, None)
+    if not keep_texts:
+        for key, value in content.items():
+            if isinstance(value, str) and key not in _FIXED:
+                content[key] = harmless_text(_TEXT_FIELDS.get(key, key.lower()), value)
     return {key: plain(value) for key, value in content.items() if value is not None}
 
 

@@ -19,8 +19,8 @@ from imgtheranostics.volume import AXIS_NAMES, Axis, Flag, Step, Volume
 SOFTWARE = "imgtheranostics"
 
 
-def describe(volume: Volume) -> dict[str, Any]:
-    """The sidecar's content for a Volume: nothing of a person, no date, no path."""
+def describe(volume: Volume, *, keep_texts: bool = False) -> dict[str, Any]:
+    """The sidecar's content for a Volume: no date, no path, and no free text unless `keep_texts`."""
     content: dict[str, Any] = {
         "Quantity": volume.quantity,
         "Description": QUANTITIES[volume.quantity].description,
@@ -38,7 +38,7 @@ def describe(volume: Volume) -> dict[str, Any]:
     if volume.quantity == "flags":
         content["FlagMeanings"] = {str(flag.value): (flag.name or "").lower() for flag in Flag}
     if volume.acquisition is not None:
-        content["Acquisition"] = to_record(volume.acquisition)
+        content["Acquisition"] = to_record(volume.acquisition, keep_texts=keep_texts)
     if volume.history:
         content["History"] = [
             {"Name": step.name, "Parameters": plain(dict(step.parameters)), "Version": step.version}

@@ -130,7 +130,10 @@ def safe_name(text: str) -> str:
 
 def sidecar_text(volume: Volume, *, keep_identifiers: bool = False) -> str:
     """The JSON sidecar of a Volume."""
-    content: dict[str, Any] = {**public_keys(volume), **describe(volume)}
+    content: dict[str, Any] = {
+        **public_keys(volume, keep_texts=keep_identifiers),
+        **describe(volume, keep_texts=keep_identifiers),
+    }
     if keep_identifiers and volume.source.identifiers:
         content["Identifiers"] = dict(sorted(volume.source.identifiers.items()))
     return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

@@ -31,6 +31,7 @@ from imgtheranostics.acquisition import (
 from imgtheranostics.errors import Caution, NothingUsable, OutputError, UnsupportedInput
 from imgtheranostics.io import saving
 from imgtheranostics.io.acquisition_record import from_record, to_record
+from imgtheranostics.io.free_text import harmless_text
 from imgtheranostics.io.nifti import load_nifti
 from imgtheranostics.io.saving import convert, safe_name, save
 from imgtheranostics.units import QUANTITIES
@@ -376,6 +377,60 @@ def records():
         PhotoacousticAcquisition(wavelength_nm=(700.0, 800.0), energy_corrected=False),
         OtherAcquisition(),
     ]
+
+
+TEXTS = {
+    "manufacturer": CANARY,
+    "model": CANARY,
+}
+
+
+@pytest.mark.parametrize(
+    "acquisition",
+    [
+        EmissionAcquisition(
+            **TEXTS,
+            units=CANARY,
+            corrections=(CANARY,),
+            radiopharmaceutical=Radiopharmaceutical(name=CANARY, nuclide=CANARY),
+            subject=Subject(weight_kg=70.0, sex=CANARY, species=CANARY),
+        ),
+        MrAcquisition(
+            **TEXTS, sequence=CANARY, nucleus=CANARY, saturation={"pulse_shape": CANARY, "b1_rms_ut": 2.0}
+        ),
+        CtAcquisition(**TEXTS, kernel=CANARY, contrast_agent=CANARY, filtration=CANARY),
+        UltrasoundAcquisition(**TEXTS, photometric=CANARY),
+        PhotoacousticAcquisition(**TEXTS, image_type=CANARY),
+        OtherAcquisition(**TEXTS),
+    ],
+    ids=lambda record: type(record).__name__,
+)
+def test_free_text_of_the_acquisition_is_not_written(tmp_path, acquisition):
+    save(volume(acquisition=acquisition), tmp_path / "a.nii.gz")
+    assert CANARY not in (tmp_path / "a.json").read_text()
+    assert load_nifti([tmp_path / "a.nii.gz"])[0].acquisition.modality == acquisition.modality
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "kept"),
+    [
+        ("manufacturer", "SIEMENS", "Siemens"),
+        ("manufacturer", "GE MEDICAL SYSTEMS", "GE"),
+        ("manufacturer", "Sergeant", None),
+        ("units", "BQML", "BQML"),
+        ("nuclide", "Tc-99m", "Tc-99m"),
+        ("nuclide", "68Ga", "68Ga"),
+        ("decay_reference", "scan_start", "scan_start"),
+        ("decay_reference", "-3600.5", "-3600.5"),
+        ("species", "Mus musculus", "Mus musculus"),
+        ("pulse_shape", "gauss", "gauss"),
+        ("image_type", "p0", "p0"),
+        ("units", "Jane Doe", None),
+        ("model", "Biograph 64", None),
+    ],
+)
+def test_only_words_of_the_vocabulary_are_written(field, text, kept):
+    assert harmless_text(field, text) == kept
 
 
 @pytest.mark.parametrize("record", records(), ids=lambda record: type(record).__name__)

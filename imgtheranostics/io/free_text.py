@@ -1,0 +1,104 @@
+"""Which texts of an acquisition may be written: words of closed vocabularies, never what somebody typed.
+
+Manufacturer, model, tracer name, sequence and the like are free text in DICOM and JSON, and people do write
+names into them. Only a known word is written, unless identifiers are asked for.
+"""
+
+from __future__ import annotations
+
+import re
+
+_VENDORS = (
+    "Siemens",
+    "GE",
+    "Philips",
+    "Canon",
+    "Toshiba",
+    "Hitachi",
+    "United Imaging",
+    "Bruker",
+    "Mediso",
+    "MILabs",
+    "iThera",
+    "FUJIFILM VisualSonics",
+    "VisualSonics",
+    "Sofie",
+    "Molecubes",
+    "PerkinElmer",
+    "Agilent",
+    "Varian",
+    "MR Solutions",
+    "Trifoil",
+    "Concorde",
+    "CTI",
+    "imgtheranostics",
+)
+_VENDOR_WORDS = tuple((name, re.compile(rf"\b{re.escape(name)}\b", re.IGNORECASE)) for name in _VENDORS)
+
+_SPECIES = (
+    "human",
+    "homo sapiens",
+    "mouse",
+    "mus musculus",
+    "rat",
+    "rattus norvegicus",
+    "rabbit",
+    "dog",
+    "pig",
+)
+_PULSES = (
+    "block",
+    "gauss",
+    "gaussian",
+    "sinc",
+    "sinc-gauss",
+    "fermi",
+    "hanning",
+    "hamming",
+    "adiabatic",
+    "hyperbolic secant",
+)
+_ORDERS = ("ascending", "descending", "alternating", "random", "interleaved", "sequential")
+_IMAGES = ("p0", "mu_a", "raw-au")
+_VOCABULARIES = {
+    "species": _SPECIES,
+    "pulse_shape": _PULSES,
+    "mt_pulse_shape": _PULSES,
+    "acquisition_order": _ORDERS,
+}
+_DROPPED = frozenset({"model", "name", "contrast_agent", "sequence", "kernel", "filtration"})
+_CODE = re.compile(r"^[A-Z0-9_ /.+^-]{1,16}$")
+_NUCLIDE = re.compile(r"^([A-Z][a-z]?-\d{1,3}m?|\d{1,3}m?[A-Z][a-z]?)$")
+_NUMBER = re.compile(r"^-?\d+(\.\d+)?(e[+-]?\d+)?$")
+_WORDS = frozenset(
+    {
+        "scan_start",
+        "injection",
+        "ppm",
+        "Hz",
+        "real_world",
+        "rescaled",
+        "stored",
+        "philips_floating_point",
+        "philips_display",
+    }
+)
+
+
+def harmless_text(field: str, text: str) -> str | None:
+    """The text if it belongs to the vocabulary of the field, a vendor's plain name, or None.
+
+    >>> harmless_text("manufacturer", "SIEMENS Healthineers, Dr. Who's copy")
+    'Siemens'
+    >>> harmless_text("model", "Biograph") is None
+    True
+    """
+    if field == "manufacturer":
+        return next((name for name, word in _VENDOR_WORDS if word.search(text)), None)
+    if field in _DROPPED:
+        return None
+    if field in _VOCABULARIES:
+        return text if text.strip().lower() in _VOCABULARIES[field] else None
+    if text.lower() in _IMAGES or text in _WORDS or _NUMBER.match(text) or _NUCLIDE.match(text):
+        return text
+    return text if _CODE.match(text) else None
