@@ -27,11 +27,11 @@ _LABELS = {
 _UNITS = {
     "_percent": "%",
     "_bq_ml": "Bq/mL",
+    "_g_ml": "g/mL",
     "_kg": "kg",
     "_mm": "mm",
     "_m": "m",
     "_ml": "mL",
-    "_g_ml": "g/mL",
     "_mbq": "MBq",
 }
 _BQ_STEPS = ((1e9, "GBq"), (1e6, "MBq"), (1e3, "kBq"))
@@ -50,7 +50,7 @@ def decision_list(decisions: Mapping[str, Any]) -> list[Decision]:
     """Decisions in words; those that are kept per quantity carry the quantity in the heading."""
     found: list[Decision] = []
     for key, value in decisions.items():
-        if key in QUANTITIES and isinstance(value, Mapping):
+        if key in QUANTITIES and key not in _TITLES and isinstance(value, Mapping):
             found += [
                 Decision(f"{item.title} ({quantity_words(key)})", item.text, item.facts)
                 for item in decision_list(value)

@@ -37,6 +37,8 @@ def plain(value: Any, text: Callable[[str], str] = str) -> Any:
 
 
 def _scalar(value: Any, text: Callable[[str], str]) -> Any:
+    if type(value).__name__ in {"NAType", "NaTType"}:
+        return None
     if isinstance(value, (datetime, date, time, np.datetime64)):
         return DATE_WITHHELD
     if isinstance(value, enum.Enum):
@@ -49,7 +51,7 @@ def _scalar(value: Any, text: Callable[[str], str]) -> Any:
         return float(value) if math.isfinite(value) else None
     if isinstance(value, Path):
         return text(str(value))
-    return None if type(value).__name__ in {"NAType", "NaTType"} else type(value).__name__
+    return type(value).__name__
 
 
 def as_json(value: Any) -> str:
