@@ -108,7 +108,9 @@ def _encode(value: Any, how: _Writing, name: str) -> Any:
         return value if how.keep_texts else harmless_text(name, value)
     if isinstance(value, datetime):
         seconds = (value.replace(tzinfo=None) - base).total_seconds()
-        return {"seconds": seconds, "zone": "utc offset known" if value.tzinfo else "local"}
+        offset = value.utcoffset()
+        # Seconds are those of the value's own clock, so its zone must go with them.
+        return {"seconds": seconds, "zone": "local" if offset is None else offset.total_seconds() / 60}
     if isinstance(value, time):
         seconds = value.hour * 3600 + value.minute * 60 + value.second + value.microsecond * 1e-6
         start = base.hour * 3600 + base.minute * 60 + base.second + base.microsecond * 1e-6
@@ -145,7 +147,8 @@ def _decode(content: Any) -> Any:
         known = {one.name for one in dataclasses.fields(record) if one.init}
         return record(**{key: _decode(value) for key, value in content.items() if key in known})
     if "seconds" in content:
-        zone = timezone.utc if content.get("zone") == "utc offset known" else None  # noqa: UP017
+        minutes = content.get("zone")
+        zone = timezone(timedelta(minutes=minutes)) if isinstance(minutes, (int, float)) else None
         return (_BASE + timedelta(seconds=float(content["seconds"]))).replace(tzinfo=zone)
     if "clock_seconds" in content:
         return (_BASE + timedelta(seconds=float(content["clock_seconds"]))).time()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import numpy as np
@@ -103,6 +103,8 @@ def _elapsed(acquisition: EmissionAcquisition, injected: datetime | None) -> flo
     if injected is None or moments is None or np.isnat(moments).all():
         return None
     first = moments[~np.isnat(moments)].min()
+    if injected.tzinfo is not None and acquisition.utc_offset_min is not None:
+        injected = injected.astimezone(timezone(timedelta(minutes=acquisition.utc_offset_min)))
     start = np.datetime64(injected.replace(tzinfo=None), "us")
     return float((first - start) / np.timedelta64(1, "s"))
 
