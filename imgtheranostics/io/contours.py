@@ -200,7 +200,7 @@ def _voxels(name: str, outlines: _Outlines, slicing: _Slicing, resample: bool, w
         if 0 <= number < slicing.n_slices:
             polygons = _distinct([outlines.polygons[member] for member in members], name, outlines, where)
             parts.append(_paint(polygons, slicing, number))
-            if len(polygons) > 1 and _partly_overlapping(polygons, slicing, number):
+            if len(polygons) > 1 and _partly_overlapping(polygons, slicing):
                 text = f"contours of region {name!r} cross on one slice; where two of them overlap is outside"
                 outlines.cautions.append(Caution("contours-cross", text, where))
     voxels = np.concatenate(parts) if parts else np.empty(0, np.int64)
@@ -246,28 +246,39 @@ def _distinct(polygons: list[FloatArray], name: str, outlines: _Outlines, where:
 
 
 def _paint(polygons: list[FloatArray], slicing: _Slicing, number: int) -> IndexArray:
-    points = np.concatenate(polygons)
-    extent = np.array([slicing.grid.shape[axis] for axis in slicing.along])
-    low = np.clip(np.floor(points.min(axis=0)), 0, extent).astype(np.int64)
-    high = np.clip(np.ceil(points.max(axis=0)) + 1, 0, extent).astype(np.int64)
+    low, high = _extent(polygons, slicing)
     if (high <= low).any():
         return np.empty(0, np.int64)
+    return slicing.flat(_filled(polygons, low, high), low, number)
+
+
+def _extent(polygons: list[FloatArray], slicing: _Slicing) -> tuple[IndexArray, IndexArray]:
+    """Where the in-plane positions begin and end that polygons reach within the slice."""
+    points = np.concatenate(polygons)
+    shape = np.array([slicing.grid.shape[axis] for axis in slicing.along])
+    low = np.clip(np.floor(points.min(axis=0)), 0, shape).astype(np.int64)
+    high = np.clip(np.ceil(points.max(axis=0)) + 1, 0, shape).astype(np.int64)
+    return low, high
+
+
+def _filled(polygons: list[FloatArray], low: IndexArray, high: IndexArray) -> npt.NDArray[np.uint8]:
+    points = np.concatenate(polygons) - low
     plane = np.zeros((high - low)[::-1].tolist(), np.uint8)
     first = np.concatenate(([0], np.cumsum([len(polygon) for polygon in polygons]))).astype(np.int64)
-    fill_even_odd(
-        np.ascontiguousarray(points[:, 0] - low[0]), np.ascontiguousarray(points[:, 1] - low[1]), first, plane
-    )
-    return slicing.flat(plane.T, low, number)
+    fill_even_odd(np.ascontiguousarray(points[:, 0]), np.ascontiguousarray(points[:, 1]), first, plane)
+    return plane.T
 
 
-def _partly_overlapping(polygons: list[FloatArray], slicing: _Slicing, number: int) -> bool:
-    """Whether a polygon lies neither inside nor outside a larger one on this slice."""
-    painted = sorted((_paint([polygon], slicing, number) for polygon in polygons), key=len, reverse=True)
-    voxels, where = np.unique(np.concatenate(painted), return_inverse=True)
-    depth = np.zeros(voxels.size, np.int64)
-    ends = np.cumsum([part.size for part in painted])
-    for part in np.split(where, ends[:-1]):
-        if part.size and depth[part].min() != depth[part].max():
+def _partly_overlapping(polygons: list[FloatArray], slicing: _Slicing) -> bool:
+    """Whether a polygon lies neither inside nor outside a larger one."""
+    low, high = _extent(polygons, slicing)
+    if (high <= low).any():
+        return False
+    planes = [_filled([polygon], low, high).astype(bool) for polygon in polygons]
+    depth = np.zeros(planes[0].shape, np.int64)
+    for plane in sorted(planes, key=np.count_nonzero, reverse=True):
+        beneath = depth[plane]
+        if beneath.size and beneath.min() != beneath.max():
             return True
-        depth[part] += 1
+        depth += plane
     return False

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from imgtheranostics.errors import Caution, GeometryMismatch, NothingUsable, UnsupportedInput, merge_cautions
 from imgtheranostics.io.nifti import is_nifti
+from imgtheranostics.io.region_layers import layered
 from imgtheranostics.io.region_names import unique_names
 from imgtheranostics.regions import Regions
 from imgtheranostics.volume import Estimate, Grid, Volume, make_step
@@ -67,7 +68,7 @@ def load_rois(
         parts.append(
             _fitted(part, grid if grid is not None else parts[0].grid if parts else None, file, resample)
         )
-    regions = parts[0] if len(parts) == 1 else _merged(parts)
+    regions = parts[0] if len(parts) == 1 else _merged(parts, _described(path))
     sizes = dict(zip(regions.names.values(), (voxels.size for voxels in regions.voxel_lists()), strict=True))
     if not any(sizes.values()):
         raise NothingUsable(
@@ -189,10 +190,10 @@ def _share_outside(regions: Regions, grid: Grid) -> float:
     return outside / total if total else 0.0
 
 
-def _merged(parts: Sequence[Regions]) -> Regions:
+def _merged(parts: Sequence[Regions], where: str) -> Regions:
     """All regions of several files in layers that overlap only between each other."""
     lists = [voxels for part in parts for voxels in part.voxel_lists()]
     names, renamed = unique_names(name for part in parts for name in part)
     cautions = merge_cautions(*(part.warnings for part in parts), renamed)
-    merged = Regions.from_voxel_lists(dict(zip(names, lists, strict=True)), parts[0].grid, warnings=cautions)
+    merged = layered(dict(zip(names, lists, strict=True)), parts[0].grid, where=where, warnings=cautions)
     return replace(merged, history=tuple(step for part in parts for step in part.history))

@@ -15,6 +15,7 @@ from pydicom.dataset import Dataset
 from imgtheranostics.errors import Caution, CorruptInput, GeometryMismatch, MissingMetadata
 from imgtheranostics.io.contours import voxels_in_contours
 from imgtheranostics.io.dicom.parsing import element, guarded, numbers, read_object, sequence, whole_number
+from imgtheranostics.io.region_layers import layered
 from imgtheranostics.io.region_names import clean_name, unique_names
 from imgtheranostics.regions import Regions
 from imgtheranostics.volume import Grid
@@ -79,7 +80,7 @@ def load_rtstruct(
     if frame_of_reference and structures.frames_of_reference - {frame_of_reference}:
         cautions.append(other_frame_of_reference(path, resample))
     voxels, found = voxels_in_contours(structures.contours, grid, resample=resample, where=str(path))
-    return Regions.from_voxel_lists(voxels, grid, warnings=(*cautions, *found))
+    return layered(voxels, grid, where=str(path), warnings=(*cautions, *found))
 
 
 def other_frame_of_reference(path: Path, resample: bool) -> Caution:

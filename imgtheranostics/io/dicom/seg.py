@@ -26,6 +26,7 @@ from imgtheranostics.io.dicom.parsing import element, guarded, numbers, read_obj
 from imgtheranostics.io.dicom.pixels import pixel_format
 from imgtheranostics.io.dicom.rtstruct import other_frame_of_reference
 from imgtheranostics.io.planes import Placement, Plane, grid_of, place
+from imgtheranostics.io.region_layers import layered
 from imgtheranostics.io.region_names import clean_name, unique_names
 from imgtheranostics.regions import Regions
 from imgtheranostics.volume import Grid
@@ -109,7 +110,6 @@ def load_seg(
         return Regions(regions.labels, regions.names, grid, (*cautions, *regions.warnings))
     n_rows, n_columns = found.frames.shape[1:]
     own = grid_of(found.planes, n_rows, n_columns, spacing_mm=found.spacing_mm, where=where)
-    check_budget(own.n_voxels * 4, where=path, what="the grid of the segmentation")
     if grid is not None and not resample:
         raise GeometryMismatch(
             "the segmentation lies on another grid than the image",
@@ -382,4 +382,4 @@ def _regions(found: Segmentation, placements: list[Placement], grid: Grid, where
     inside_of = {
         name: np.sort(np.concatenate(parts.get(number, none))) for number, name in found.names.items()
     }
-    return Regions.from_voxel_lists(inside_of, grid, warnings=cautions)
+    return layered(inside_of, grid, where=where, warnings=cautions)

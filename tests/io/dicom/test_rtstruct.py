@@ -195,6 +195,18 @@ def test_regions_that_overlap_are_both_complete(tmp_path):
     assert found.mask("outer").sum() == 14 * 13
 
 
+def test_layers_of_overlapping_regions_stay_within_the_memory_budget(tmp_path, monkeypatch):
+    regions = {f"ring {n}": [contour([(1, 1), (5 + n, 1), (5 + n, 14), (1, 14)], 2)] for n in range(10)}
+    path = write(structure_set(regions), tmp_path / "rs")
+    one_layer = GRID.n_voxels * 4
+    monkeypatch.setenv("IMGTHERANOSTICS_MEMORY_GB", str(10.5 * one_layer / 2**30))
+    monkeypatch.setattr("imgtheranostics.io.dicom.parsing.check_budget", lambda *_, **__: None)
+    assert load_rtstruct(path, GRID).labels.shape[3] == 10
+    monkeypatch.setenv("IMGTHERANOSTICS_MEMORY_GB", str(9.5 * one_layer / 2**30))
+    with pytest.raises(UnsupportedInput, match="10 layers"):
+        load_rtstruct(path, GRID)
+
+
 def test_empty_regions_are_kept_with_a_caution(tmp_path):
     regions = {"a": [contour(SQUARE, 2)], "none": None, "empty": []}
     found = load_rois(write(structure_set(regions), tmp_path / "rs"), like=GRID)
@@ -214,6 +226,23 @@ def test_repeated_and_blank_names_are_told_apart(tmp_path):
     found = load_rtstruct(write(dataset, tmp_path / "rs"), GRID)
     assert list(found) == ["GTV", "GTV-2", "region-3"]
     assert [caution.code for caution in found.warnings] == ["region-renamed"]
+
+
+@pytest.mark.parametrize(("charset", "name"), [("ISO_IR 192", "Läsion ♯1"), ("ISO_IR 100", "Läsion")])
+def test_names_are_read_in_the_character_set_of_the_file(tmp_path, charset, name):
+    dataset = structure_set({name: [contour(SQUARE, 2)]})
+    dataset.SpecificCharacterSet = charset
+    assert list(load_rtstruct(write(dataset, tmp_path / "rs"), GRID)) == [name]
+
+
+def test_a_folder_gives_its_structure_set_and_leaves_the_images_alone(tmp_path):
+    write(structure_set({"a": [contour(SQUARE, 2)]}), tmp_path / "rs.dcm")
+    image = structure_set({})
+    image.SOPClassUID = "1.2.840.10008.5.1.4.1.1.128"
+    write(image, tmp_path / "pet.dcm")
+    assert list(load_rois(tmp_path, like=GRID)) == ["a"]
+    with pytest.raises(UnsupportedInput, match="another kind"):
+        load_rois(tmp_path / "pet.dcm", like=GRID)
 
 
 def test_contours_without_an_image_are_refused(tmp_path):
