@@ -131,6 +131,7 @@ class MrAcquisition:
     temporal_resolution_s: float | None = None
     acquisition_datetime: datetime | None = None
     saturation: Mapping[str, Any] = field(default_factory=dict)
+    sample_parameters: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     repetition_times_s: tuple[float, ...] = ()
     subject: Subject = field(default=Subject())
 

@@ -16,7 +16,7 @@ from imgtheranostics.errors import (
 )
 from imgtheranostics.io.dicom.discovery import Found, find
 from imgtheranostics.io.dicom.reading import common_place, plan, read
-from imgtheranostics.io.dicom.series import Catalogue, Series, catalogue
+from imgtheranostics.io.dicom.series import Catalogue, Series, catalogue, combine
 from imgtheranostics.volume import Volume
 
 if TYPE_CHECKING:
@@ -78,15 +78,18 @@ class _Entry:
     series: Series | None = None
 
 
-def load(path: PathLike | Sequence[PathLike], series: int | str | None = None) -> Volume:
+def load(
+    path: PathLike | Sequence[PathLike], series: int | str | Sequence[int | str] | None = None
+) -> Volume:
     """Load one image series as a Volume.
 
     Parameters
     ----------
     path : path or list of paths
         A file, a folder (searched with its subfolders) or a list of files.
-    series : int or str, optional
-        Which one, where there are several: its number in the listing, its UID, or the end of its UID.
+    series : int, str or list of them, optional
+        Which one, where there are several: its number in the listing, its UID, or the end of its UID. A
+        list makes one Volume of series that differ in one parameter only, such as one per flip angle.
 
     Returns
     -------
@@ -109,6 +112,8 @@ def load(path: PathLike | Sequence[PathLike], series: int | str | None = None) -
     if not entries:
         raise _nothing(path, found, parts)
     _raise_broken(parts)
+    if series is not None and not isinstance(series, (int, str)):
+        return _combined(entries, series, path)
     chosen = entries if series is None else _matching(entries, series)
     if len(chosen) == 1:
         return chosen[0].load()
@@ -185,7 +190,7 @@ def _entries(found: Found) -> tuple[list[_Entry], Catalogue]:
     parts = catalogue(found.dicom) if found.dicom else Catalogue()
     ordered = sorted(parts.series, key=_series_order)
     entries = [_dicom_entry(one) for one in ordered]
-    entries += [_nifti_entry(file) for file in _nifti_series(found.nifti)]
+    entries += [_nifti_entry(files) for files in _nifti_series(found.nifti)]
     return entries, parts
 
 
@@ -233,39 +238,45 @@ def _spacing(planned: Plan) -> tuple[float, ...]:
     return tuple(float(v) for v in np.linalg.norm(planned.affine[:3, :3], axis=0))
 
 
-def _nifti_series(files: Sequence[Path]) -> list[Path]:
-    return list(files)
+def _nifti_series(files: Sequence[Path]) -> list[list[Path]]:
+    """Files by series; the header stands for a pair of header and image."""
+    if not files:
+        return []
+    from imgtheranostics.io.nifti_series import group_files
+
+    headers = {file.with_suffix("") for file in files if file.suffix.lower() == ".hdr"}
+    return group_files([f for f in files if f.suffix.lower() != ".img" or f.with_suffix("") not in headers])
 
 
-def _nifti_entry(file: Path) -> _Entry:
+def _nifti_entry(files: list[Path]) -> _Entry:
     def volume() -> Volume:
         from imgtheranostics.io.nifti import load_nifti
 
-        loaded = load_nifti([file])
+        loaded = load_nifti(files)
         if len(loaded) != 1:
-            raise NothingUsable(f"the file holds {len(loaded)} images", where=str(file))
+            raise NothingUsable(f"the file holds {len(loaded)} images", where=str(files[0]))
         return loaded[0]
 
-    return _Entry("nifti", file.name, lambda number: _nifti_summary(number, file, volume), volume)
+    return _Entry("nifti", files[0].name, lambda number: _nifti_summary(number, files, volume), volume)
 
 
-def _nifti_summary(number: int, file: Path, volume: Callable[[], Volume]) -> SeriesSummary:
+def _nifti_summary(number: int, files: list[Path], volume: Callable[[], Volume]) -> SeriesSummary:
     try:
         loaded = volume()
     except ImgTheranosticsError as error:
-        return SeriesSummary(number, "nifti", "", 0, (), (), files=1, problems=(_problem(error),))
+        return SeriesSummary(number, "nifti", "", 0, (), (), files=len(files), problems=(_problem(error),))
     record = loaded.acquisition
     return SeriesSummary(
         number=number,
         kind="nifti",
         modality=record.modality if record is not None else "",
-        n_images=1,
+        n_images=len(files),
         shape=loaded.shape,
         spacing_mm=loaded.grid.spacing_mm,
         axes={axis.name: len(axis) for axis in loaded.axes},
         quantity=loaded.quantity,
         unit=loaded.unit,
-        files=1,
+        files=len(files),
         problems=tuple(str(caution) for caution in loaded.warnings),
     )
 
@@ -299,6 +310,17 @@ def _matching(entries: list[_Entry], series: int | str) -> list[_Entry]:
             needed="a number of the listing, a UID, or the end of a UID",
         )
     return matching
+
+
+def _combined(
+    entries: list[_Entry], wanted: Sequence[int | str], path: PathLike | Sequence[PathLike]
+) -> Volume:
+    chosen = list(dict.fromkeys(id(entry) for text in wanted for entry in _matching(entries, text)))
+    several = [entry.series for entry in entries if id(entry) in chosen]
+    dicom = [one for one in several if one is not None]
+    if not several or len(dicom) != len(several):
+        raise UnsupportedInput("only DICOM series can be put together", where=_place(path))
+    return read(plan(combine(dicom, _place(path))))
 
 
 def _raise_if_one_series_of_many_orientations(entries: list[_Entry]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, time, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
 from functools import lru_cache
 
 import numpy as np
@@ -17,7 +17,7 @@ from imgtheranostics.io.dicom.values import (
     utc_offset_minutes,
 )
 
-_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - local clock of the file, as the file has no zone
+_EPOCH = datetime(1970, 1, 1)  # local clock of the file, as the file has no zone
 
 
 def utc_offset(header: Header) -> float | None:
@@ -57,11 +57,16 @@ def series_start(header: Header) -> datetime | None:
     return with_zone(datetime.combine(day, clock), utc_offset(header))
 
 
-def acquisition_us(header: Header) -> int | None:
+def acquisition_us(header: Header, *, strict: bool = False) -> int | None:
     """Start of the image's acquisition in microseconds on the file's local clock, or None.
 
     AcquisitionDateTime when it is there, else AcquisitionDate and AcquisitionTime; a missing
     AcquisitionDate is replaced by the series' or study's date, as some scanners leave it out.
+
+    Raises
+    ------
+    CorruptInput
+        If `strict` and a date or time is malformed; otherwise such a clock counts as absent.
     """
     raw = [
         header.elements.get(keyword, (b"", b""))[1]
@@ -77,6 +82,8 @@ def acquisition_us(header: Header) -> int | None:
     try:
         return _acquisition_us(*raw)
     except ValueError:
+        if not strict:
+            return None
         raise CorruptInput(
             "the acquisition date or time is malformed", where=header.where("AcquisitionTime")
         ) from None
@@ -114,11 +121,6 @@ def microseconds(moment: datetime) -> int:
     return (moment.replace(tzinfo=None) - _EPOCH) // timedelta(microseconds=1)
 
 
-def as_datetime64(values: np.ndarray) -> np.ndarray:
-    """Microseconds as datetime64[us]; NaT where negative infinity stood for absent (see `ABSENT`)."""
-    return values.astype("int64").view("datetime64[us]")
-
-
 ABSENT = int(np.iinfo(np.int64).min)
 """The integer that datetime64 shows as NaT."""
 
@@ -126,8 +128,3 @@ ABSENT = int(np.iinfo(np.int64).min)
 def to_datetime(value_us: int | None) -> datetime | None:
     """A naive datetime of microseconds, or None."""
     return None if value_us is None else _EPOCH + timedelta(microseconds=value_us)
-
-
-def clock_of(moment: time | None) -> time | None:
-    """A time without zone."""
-    return None if moment is None else moment.replace(tzinfo=None)

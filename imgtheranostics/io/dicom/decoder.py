@@ -6,9 +6,11 @@ decoded frames as raw bytes. Run as ``python -P -m imgtheranostics.io.dicom.deco
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 import warnings
+from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 
@@ -45,20 +47,12 @@ def _import_decoders() -> None:
 
 def _answer(request: dict[str, Any], output: BinaryIO) -> None:
     import numpy as np
-    from pydicom import dcmread
-    from pydicom.pixels import apply_color_lut, iter_pixels
 
     expected = tuple(request["shape"])
     sent = 0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        palette = None
-        if request["palette"]:
-            palette = dcmread(request["path"], stop_before_pixels=True)
-        for frame in iter_pixels(request["path"], raw=False):
-            if sent >= request["frames"]:
-                break
-            pixels = apply_color_lut(frame, palette) if palette is not None else frame
+        for pixels in _frames(request["path"], request["frames"], palette=request["palette"]):
             values = np.ascontiguousarray(pixels)
             if values.shape != expected:
                 _reply(output, {"error": f"decoded shape {values.shape}"})
@@ -68,6 +62,19 @@ def _answer(request: dict[str, Any], output: BinaryIO) -> None:
             output.write(values.astype(kind, copy=False).tobytes())
             sent += 1
     _reply(output, {"done": sent})
+
+
+def _frames(path: str, count: int, *, palette: bool) -> Iterator[Any]:
+    """Decoded frames one by one, colour spaces turned into RGB, at most `count`."""
+    from pydicom import dcmread
+    from pydicom.pixels.processing import apply_color_lut
+    from pydicom.pixels.utils import iter_pixels, pixel_array
+
+    lookup = dcmread(path, stop_before_pixels=True) if palette else None
+    # one frame at a time saves memory, but pydicom cannot correct signs in the read-only frames it yields
+    frames = iter([pixel_array(path, raw=False)]) if count == 1 else iter_pixels(path, raw=False)
+    for frame in itertools.islice(frames, count):
+        yield frame if lookup is None else apply_color_lut(frame, lookup)
 
 
 def _reply(output: BinaryIO, message: dict[str, Any]) -> None:

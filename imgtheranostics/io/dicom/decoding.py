@@ -58,7 +58,7 @@ class Decoder:
         megabytes = found.frame_pixels * found.samples * found.frames * found.bits_allocated / 8 / 2**20
         process = self._running(BASE_MEMORY + 16 * found.frame_pixels * found.samples * 4)
         expired = threading.Event()
-        timer = threading.Timer(time_limit_s(megabytes), lambda: (expired.set(), process.kill()))
+        timer = threading.Timer(time_limit_s(megabytes), _expire, (process, expired))
         timer.start()
         try:
             return self._exchange(process, request, shape, found.frames, header.path)
@@ -113,7 +113,8 @@ class Decoder:
         if self._process is None:
             self._limit = limit
             package = Path(imgtheranostics.__file__).parent.parent
-            environment = {**os.environ, "PYTHONPATH": str(package), "OPENBLAS_NUM_THREADS": "1"}
+            path = os.pathsep.join(filter(None, (str(package), os.environ.get("PYTHONPATH"))))
+            environment = {**os.environ, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"}
             self._process = subprocess.Popen(  # noqa: S603 - our own module, no shell
                 [sys.executable, "-P", "-m", "imgtheranostics.io.dicom.decoder", str(limit)],
                 stdin=subprocess.PIPE,
@@ -134,6 +135,11 @@ class Decoder:
             except OSError:
                 continue
         process.wait()
+
+
+def _expire(process: subprocess.Popen[bytes], expired: threading.Event) -> None:
+    expired.set()
+    process.kill()
 
 
 def _pipes(process: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:

@@ -119,4 +119,12 @@ def _looks_like_nifti(file: Path, head: bytes) -> bool:
     name = file.name.lower()
     if name.endswith((".nii", ".nii.gz")):
         return True
-    return head[344:348] in (b"n+1\0", b"ni1\0") or head[4:8] == b"n+2\0"
+    if (
+        not head.startswith(b"\x1f\x8b")
+        and len(head) < 348
+        and not name.endswith((".hdr", ".img", ".img.gz"))
+    ):
+        return False
+    from imgtheranostics.io.nifti import is_nifti
+
+    return is_nifti(file)

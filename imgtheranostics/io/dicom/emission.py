@@ -11,11 +11,11 @@ import numpy.typing as npt
 
 from imgtheranostics.acquisition import EmissionAcquisition, Radiopharmaceutical, Subject
 from imgtheranostics.errors import Caution, CorruptInput, UnitMismatch
-from imgtheranostics.io.dicom.clocks import ABSENT, series_start, utc_offset, with_zone
+from imgtheranostics.io.dicom.clocks import ABSENT, microseconds, series_start, utc_offset, with_zone
 from imgtheranostics.io.dicom.frames import Frame
 from imgtheranostics.io.dicom.header import Header
 from imgtheranostics.io.dicom.nuclides import nuclide_of
-from imgtheranostics.io.dicom.scaling import PHILIPS_PET
+from imgtheranostics.io.dicom.scaling import PHILIPS_PET, Scale
 from imgtheranostics.io.dicom.timing import detail
 from imgtheranostics.io.dicom.values import parse_datetime, parse_text, parse_time
 
@@ -34,14 +34,20 @@ SUV_QUANTITIES = {
 }
 
 
-def subject_of(header: Header) -> Subject:
-    """Weight, height and sex as the file has them; nothing that identifies."""
-    species = header.text("PatientSpeciesDescription")
+def subject_of(header: Header, *, strict: bool = False) -> Subject:
+    """Weight, height and sex as the file has them; nothing that identifies.
+
+    Raises
+    ------
+    CorruptInput
+        If `strict` and weight or height is malformed; otherwise they count as absent.
+    """
+    read = header.number if strict else header.soft_number
     return Subject(
-        weight_kg=header.number("PatientWeight"),
-        height_m=header.number("PatientSize"),
+        weight_kg=read("PatientWeight"),
+        height_m=read("PatientSize"),
         sex=header.text("PatientSex"),
-        species=species,
+        species=header.text("PatientSpeciesDescription"),
     )
 
 
@@ -55,14 +61,15 @@ def emission_acquisition(frames: Sequence[Frame], order: IndexArray) -> Emission
     suv_factor = header.private_number(PHILIPS_PET, 0x7053, 0x00, b"DS", without_creator=True)
     activity_factor = header.private_number(PHILIPS_PET, 0x7053, 0x09, b"DS", without_creator=True)
     scan = _private_datetime(header)
+    correction, corrections, reference_s = _decay_statement(header, frames)
     return EmissionAcquisition(
         modality=header.text("Modality") or "PT",
         manufacturer=header.text("Manufacturer"),
         model=header.text("ManufacturerModelName"),
         units=units_of(frames[0]),
-        suv_type=header.text("SUVType"),
-        decay_correction=header.text("DecayCorrection"),
-        corrections=header.strings("CorrectedImage"),
+        suv_type=header.text("SUVType") or _suv_type(frames[0]),
+        decay_correction=correction,
+        corrections=corrections,
         series_type=header.strings("SeriesType"),
         counts_source=header.text("CountsSource"),
         series_datetime=series_start(header),
@@ -71,20 +78,53 @@ def emission_acquisition(frames: Sequence[Frame], order: IndexArray) -> Emission
         frame_reference_time_s=_per_image(frames, order, "frame_reference_time_s"),
         frame_duration_s=_per_image(frames, order, "frame_duration_s"),
         decay_factor=_per_image(frames, order, "decay_factor"),
+        decay_reference_s=reference_s,
         utc_offset_min=offset,
         dose_calibration_factor=header.number("DoseCalibrationFactor"),
         philips_suv_factor=_positive(suv_factor),
         philips_activity_factor=_positive(activity_factor),
         radiopharmaceutical=radiopharmaceutical_of(header),
-        subject=subject_of(header),
+        subject=subject_of(header, strict=True),
         n_images=len(frames),
     )
 
 
+def _decay_statement(
+    header: Header, frames: Sequence[Frame]
+) -> tuple[str | None, tuple[str, ...], float | None]:
+    """Decay correction, corrections, and the reference where an enhanced object states it outright."""
+    stated = header.text("DecayCorrected")
+    if header.has("DecayCorrection") or stated is None:
+        return header.text("DecayCorrection"), header.strings("CorrectedImage"), None
+    if stated.upper() != "YES":
+        return "NONE", header.strings("CorrectedImage"), None
+    moment = with_zone(header.datetime("DecayCorrectionDateTime"), utc_offset(header))
+    starts = [frame.acquisition_us for frame in frames if frame.acquisition_us is not None]
+    reference_s = None
+    if moment is not None and starts:
+        reference_s = (microseconds(moment) - min(starts)) / 1e6
+    return "START", tuple(dict.fromkeys(("DECY", *header.strings("CorrectedImage")))), reference_s
+
+
 def units_of(frame: Frame) -> str | None:
-    """Units (0054,1001) in capitals."""
+    """Units (0054,1001) in capitals; of an enhanced object, those of its real-world value mapping."""
     text = frame.header.text("Units")
-    return text.upper() if text else None
+    if text:
+        return text.upper()
+    mapping = frame.details.get("real_world")
+    quantity = mapping.quantity if isinstance(mapping, Scale) else ""
+    if quantity == "activity_concentration":
+        return "BQML"
+    if quantity == "suv_bsa":
+        return "CM2ML"
+    return "GML" if quantity.startswith("suv_") else None
+
+
+def _suv_type(frame: Frame) -> str | None:
+    mapping = frame.details.get("real_world")
+    quantity = mapping.quantity if isinstance(mapping, Scale) else ""
+    kinds = {name: kind for kind, name in SUV_QUANTITIES.items() if kind}
+    return kinds.get(quantity)
 
 
 def _positive(value: float | None) -> float | None:

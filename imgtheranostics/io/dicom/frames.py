@@ -105,7 +105,7 @@ def classic_frame(header: Header, modality: str) -> Frame:
         position=vector(header, "ImagePositionPatient", 3),
         orientation=vector(header, "ImageOrientationPatient", 6),
         spacing=vector(header, "PixelSpacing", 2),
-        acquisition_us=acquisition_us(header),
+        acquisition_us=acquisition_us(header, strict=modality == "PT"),
     )
     if modality == "MR":
         _describe_mr(frame)

@@ -174,21 +174,25 @@ def _best_grid(places: FloatArray) -> tuple[FloatArray, float]:
     """
     index = np.arange(places.size, dtype=np.float64)
     weights = np.full(places.size, 1.0 / places.size)
-    best: tuple[FloatArray, float] | None = None
+    best_residual, best_slope = _line(index, places, weights)
+    residual = best_residual
     for _ in range(20):
-        mean_i, mean_p = np.sum(weights * index), np.sum(weights * places)
-        centred = index - mean_i
-        slope = float(np.sum(weights * centred * places) / np.sum(weights * centred * centred))
-        residual = places - mean_p - slope * centred
-        if best is None or np.abs(residual).max() < np.abs(best[0]).max():
-            best = residual, slope
         weighted = weights * np.abs(residual)
         total = float(weighted.sum())
         if total <= 1e-300 or np.count_nonzero(weighted) < 3:
             break
         weights = weighted / total
-    assert best is not None  # noqa: S101 - the loop runs at least once
-    return best
+        residual, slope = _line(index, places, weights)
+        if np.abs(residual).max() < np.abs(best_residual).max():
+            best_residual, best_slope = residual, slope
+    return best_residual, best_slope
+
+
+def _line(index: FloatArray, places: FloatArray, weights: FloatArray) -> tuple[FloatArray, float]:
+    mean_i, mean_p = np.sum(weights * index), np.sum(weights * places)
+    centred = index - mean_i
+    slope = float(np.sum(weights * centred * places) / np.sum(weights * centred * centred))
+    return np.asarray(places - mean_p - slope * centred), slope
 
 
 def _check_straight(

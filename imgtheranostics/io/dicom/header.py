@@ -22,7 +22,15 @@ from imgtheranostics.io.dicom.values import (
     parse_text,
     parse_time,
 )
-from imgtheranostics.io.dicom.walk import UNDEFINED, Layout, NeedMoreBytes, StructureFault, TooDeep, Walker
+from imgtheranostics.io.dicom.walk import (
+    UNDEFINED,
+    Element,
+    Layout,
+    NeedMoreBytes,
+    StructureFault,
+    TooDeep,
+    Walker,
+)
 
 IMPLICIT_LITTLE = "1.2.840.10008.1.2"
 EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
@@ -155,6 +163,13 @@ class Header:
             )
         return values[0]
 
+    def soft_number(self, keyword: str) -> float | None:
+        """As `number`, but None for a malformed value: for what is only shown and never computed with."""
+        try:
+            return self.number(keyword)
+        except CorruptInput:
+            return None
+
     def integer(self, keyword: str) -> int | None:
         """The one whole number of an attribute, or None when it is absent or empty."""
         value = self.number(keyword)
@@ -179,15 +194,18 @@ class Header:
 
     def date(self, keyword: str) -> date | None:
         """A date attribute; CorruptInput when it is malformed, without quoting it."""
-        return self._clock(keyword, parse_date)
+        value: date | None = self._clock(keyword, parse_date)
+        return value
 
     def time(self, keyword: str) -> time | None:
         """A time attribute; CorruptInput when it is malformed, without quoting it."""
-        return self._clock(keyword, parse_time)
+        value: time | None = self._clock(keyword, parse_time)
+        return value
 
     def datetime(self, keyword: str) -> datetime | None:
         """A datetime attribute; CorruptInput when it is malformed, without quoting it."""
-        return self._clock(keyword, parse_datetime)
+        value: datetime | None = self._clock(keyword, parse_datetime)
+        return value
 
     def _clock(self, keyword: str, parse: Any) -> Any:
         element = self.elements.get(keyword)
@@ -294,10 +312,11 @@ def read_header(path: Path) -> Header:
                     needed="DICM at byte 128",
                     next_step="export the file again as DICOM Part 10",
                 )
-            syntax, start = _file_meta(head, path)
+            syntax, start, media_class = _file_meta(head, path)
             executable = head[:2] == b"MZ" or head[:4] == b"\x7fELF"
             if syntax == DEFLATED:
                 inflated, layout = _inflate(stream, start, size, path)
+                layout.elements.setdefault("SOPClassUID", media_class)
                 return Header(path, syntax, layout, inflated=inflated, executable_preamble=executable)
             try:
                 layout = _walk_growing(stream, head, start, size, _walker(syntax, path), path)
@@ -305,6 +324,7 @@ def read_header(path: Path) -> Header:
                 return _by_pydicom(path, syntax, executable)
     except OSError as error:
         raise CorruptInput("the file cannot be read", where=str(path), found=error.strerror) from None
+    layout.elements.setdefault("SOPClassUID", media_class)
     return Header(path, syntax, layout, executable_preamble=executable)
 
 
@@ -354,9 +374,9 @@ def _too_deep(path: Path) -> CorruptInput:
     )
 
 
-def _file_meta(head: bytes, path: Path) -> tuple[str, int]:
-    """Transfer syntax and the offset of the data set."""
-    position, syntax = 132, ""
+def _file_meta(head: bytes, path: Path) -> tuple[str, int, Element]:
+    """Transfer syntax, the offset of the data set, and the SOP class as an element."""
+    position, syntax, media_class = 132, "", (b"UI", b"")
     while position + 8 <= len(head):
         group, element, vr, length = struct.unpack_from("<HH2sH", head, position)
         if group != 2:
@@ -369,6 +389,8 @@ def _file_meta(head: bytes, path: Path) -> tuple[str, int]:
             value_at = position + 12
         if element == 0x0010:
             syntax = parse_text(head[value_at : value_at + length])
+        elif element == 0x0002:
+            media_class = (b"UI", head[value_at : value_at + length])
         position = value_at + length
     if not syntax:
         raise CorruptInput(
@@ -376,7 +398,7 @@ def _file_meta(head: bytes, path: Path) -> tuple[str, int]:
             where=f"{path}: TransferSyntaxUID (0002,0010)",
             next_step="export the file again as DICOM Part 10",
         )
-    return syntax, position
+    return syntax, position, media_class
 
 
 def _inflate(stream: Any, start: int, size: int, path: Path) -> tuple[bytes, Layout]:
@@ -471,7 +493,7 @@ def _by_pydicom(path: Path, syntax: str, executable: bool) -> Header:
             warnings.simplefilter("ignore")
             dataset = pydicom.dcmread(path, defer_size=_FIRST_READ)
             for tag in dataset.keys():  # noqa: SIM118 - iterating a Dataset would convert every element
-                raw = dataset.get_item(tag)
+                raw: Any = dataset.get_item(tag)
                 if not isinstance(raw, RawDataElement):
                     continue
                 if int(tag) == PIXEL_DATA:

@@ -5,12 +5,6 @@ from __future__ import annotations
 import re
 from typing import Any
 
-_ELEMENTS = (
-    "H C N O F Na P S K Ca Sc Cr Mn Fe Co Cu Zn Ga Ge As Se Br Kr Rb Sr Y Zr Nb Mo Tc Ru Rh Pd Ag In Sn "
-    "Sb Te I Xe Cs La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu Hf Ta W Re Os Ir Pt Au Hg Tl Pb Bi At Rn Fr "
-    "Ra Ac Th Pa U"
-).split()
-_SYMBOL = {symbol.lower(): symbol for symbol in _ELEMENTS}
 _NAMES = {
     "carbon": "C",
     "nitrogen": "N",
@@ -142,6 +136,10 @@ CODES = {
 """SNOMED CT, SNOMED RT and DICOM codes of the nuclides in context groups 18 and 4020."""
 
 _KNOWN = frozenset(CODES.values()) | {"Ac-225", "At-211", "Bi-213", "Pb-212", "Tb-149", "Tb-161", "K-38"}
+
+_SYMBOL = {name.split("-")[0].lower(): name.split("-")[0] for name in _KNOWN} | {
+    symbol.lower(): symbol for symbol in _NAMES.values()
+}
 
 _MASS_LAST = re.compile(r"\^?\[?\b([A-Za-z]{1,10})[\s\-^]*\[?(\d{1,3})(m?)\]?")
 _MASS_FIRST = re.compile(r"\[?\^?(\d{1,3})(m?)\]?[\s\-^]*([A-Za-z]{1,10})")

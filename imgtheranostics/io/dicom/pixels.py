@@ -259,7 +259,7 @@ def used_bits(values: Array, found: PixelFormat) -> Array:
     native = values.astype(values.dtype.newbyteorder("="), copy=False)
     if not found.signed and up == down and int(native.max(initial=0)) >> found.bits_stored == 0:
         return native
-    return np.right_shift(np.left_shift(native, up), down)
+    return np.asarray(np.right_shift(np.left_shift(native, up), down))
 
 
 def is_deflated(header: Header) -> bool:

@@ -39,7 +39,8 @@ def describe(
     modality: str, frames: Sequence[Frame], arrangement: Arrangement, scaling: Scaling, where: str
 ) -> Description:
     """Quantity, unit, factor and acquisition record of a series."""
-    factor, cautions = 1.0, []
+    factor = 1.0
+    cautions: list[Caution] = []
     axes = arrangement.axes
     acquisition: Any
     if modality == "PT":
@@ -49,7 +50,7 @@ def describe(
         acquisition = ct_acquisition(frames)
         quantity, unit, cautions = ct_quantity(frames)
     elif modality == "MR":
-        acquisition = mr_acquisition(frames, scaling)
+        acquisition = mr_acquisition(frames, scaling, arrangement)
         quantity, unit, factor, cautions = mr_quantity(frames, scaling)
     elif modality == "NM":
         acquisition = nuclear_acquisition(frames)
@@ -67,4 +68,19 @@ def describe(
         quantity, unit = "signal", "[arb'U]"
     if scaling.quantity:
         quantity, unit, factor = scaling.quantity, scaling.unit, 1.0
+    cautions += _plane_cautions(frames)
     return Description(quantity, unit, acquisition, axes, factor, tuple(cautions))
+
+
+def _plane_cautions(frames: Sequence[Frame]) -> list[Caution]:
+    details = frames[0].details
+    cautions = []
+    if details.get("planar"):
+        cautions.append(
+            Caution("no-patient-geometry", "the image has no place in the patient: it lies at the origin")
+        )
+    if details.get("no_spacing"):
+        cautions.append(
+            Caution("pixel-spacing-unknown", "the pixel spacing is not stated: 1 mm stands in for it")
+        )
+    return cautions

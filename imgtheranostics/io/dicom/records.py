@@ -20,6 +20,7 @@ from imgtheranostics.io.dicom.clocks import acquisition_us, series_start, to_dat
 from imgtheranostics.io.dicom.emission import radiopharmaceutical_of, subject_of
 from imgtheranostics.io.dicom.frames import Frame
 from imgtheranostics.io.dicom.header import Header
+from imgtheranostics.io.dicom.samples import Arrangement
 from imgtheranostics.io.dicom.scaling import Scaling
 
 _LONGEST_ECHO_S = 5.0
@@ -34,13 +35,13 @@ def ct_acquisition(frames: Sequence[Frame]) -> CtAcquisition:
         manufacturer=header.text("Manufacturer"),
         model=header.text("ManufacturerModelName"),
         tube_voltage_kv=energies.pop() if len(energies) == 1 else None,
-        tube_current_ma=header.number("XRayTubeCurrent"),
-        exposure_mas=header.number("Exposure"),
+        tube_current_ma=header.soft_number("XRayTubeCurrent"),
+        exposure_mas=header.soft_number("Exposure"),
         filtration=header.text("FilterType"),
         kernel=header.text("ConvolutionKernel"),
         rescale_type=ct_rescale_type(frames),
         contrast_agent=header.text("ContrastBolusAgent"),
-        reconstruction_diameter_mm=header.number("ReconstructionDiameter"),
+        reconstruction_diameter_mm=header.soft_number("ReconstructionDiameter"),
         acquisition_datetime=_first_start(frames),
         subject=subject_of(header),
     )
@@ -69,7 +70,7 @@ def _not_hu(why: str) -> Caution:
     return Caution("not-hounsfield", f"values are not Hounsfield units: {why}", "RescaleType (0028,1054)")
 
 
-def mr_acquisition(frames: Sequence[Frame], scaling: Scaling) -> MrAcquisition:
+def mr_acquisition(frames: Sequence[Frame], scaling: Scaling, arrangement: Arrangement) -> MrAcquisition:
     """The MR record; a parameter that varies within the series is None here and stands on an axis.
 
     Raises
@@ -92,8 +93,8 @@ def mr_acquisition(frames: Sequence[Frame], scaling: Scaling) -> MrAcquisition:
     return MrAcquisition(
         manufacturer=header.text("Manufacturer"),
         model=header.text("ManufacturerModelName"),
-        field_strength_t=header.number("MagneticFieldStrength"),
-        imaging_frequency_mhz=header.number("ImagingFrequency"),
+        field_strength_t=header.soft_number("MagneticFieldStrength"),
+        imaging_frequency_mhz=header.soft_number("ImagingFrequency"),
         nucleus=header.text("ImagedNucleus"),
         repetition_time_s=_uniform(frames, "repetition_time"),
         echo_time_s=_uniform(frames, "echo_time"),
@@ -106,8 +107,23 @@ def mr_acquisition(frames: Sequence[Frame], scaling: Scaling) -> MrAcquisition:
         value_scale=scale,
         temporal_resolution_s=None if resolution is None else resolution / 1000.0,
         acquisition_datetime=_first_start(frames),
+        sample_parameters=_sample_parameters(frames, arrangement),
         subject=subject_of(header),
     )
+
+
+def _sample_parameters(frames: Sequence[Frame], arrangement: Arrangement) -> dict[str, tuple[float, ...]]:
+    """Parameters that vary from sample to sample without being an axis, such as TR between inversions."""
+    order = arrangement.order
+    on_axes = {axis.name for axis in arrangement.axes}
+    found: dict[str, tuple[float, ...]] = {}
+    for name in ("echo_time", "flip_angle", "inversion_time", "repetition_time"):
+        values = np.array([frame.parameters.get(name, np.nan) for frame in frames])[order]
+        if name in on_axes or np.isnan(values).any() or (values == values.flat[0]).all():
+            continue
+        if (values == values[:1]).all():
+            found[name] = tuple(float(v) for v in values[0])
+    return found
 
 
 def _uniform(frames: Sequence[Frame], name: str) -> float | None:
@@ -160,12 +176,12 @@ def ultrasound_acquisition(
 ) -> UltrasoundAcquisition:
     """The ultrasound record."""
     header = frames[0].header
-    frequency = header.number("TransducerFrequency")
+    frequency = header.soft_number("TransducerFrequency")
     return UltrasoundAcquisition(
         manufacturer=header.text("Manufacturer"),
         model=header.text("ManufacturerModelName"),
         frame_time_s=frame_time_s,
-        mechanical_index=header.number("MechanicalIndex"),
+        mechanical_index=header.soft_number("MechanicalIndex"),
         transducer_frequency_mhz=None if frequency is None else frequency / 1000.0,
         photometric=header.text("PhotometricInterpretation"),
         regions=regions,

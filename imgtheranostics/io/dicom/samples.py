@@ -229,6 +229,11 @@ def _clock_axis(
 ) -> tuple[Axis, IndexArray, tuple[Caution, ...]] | None:
     """Time from the temporal position or the clock; None when neither tells the images apart."""
     n_slices = order.shape[0]
+    stated = np.array([frame.details.get("mid_time_s", np.nan) for frame in frames], dtype=np.float64)
+    if not np.isnan(stated).any():
+        ordered = sort_samples(order, stated)
+        if ordered is not None:
+            return Axis("time", stated[ordered[0]].ravel()[: order.shape[1]], "s"), ordered, ()
     for key in _time_keys(frames, modality, n_slices):
         sorted_order = sort_samples(order, key)
         if sorted_order is not None:
@@ -295,7 +300,7 @@ def _sample_times(
     for source in sources:
         step_ms = source()
         if step_ms:
-            return np.arange(order.shape[1]) * step_ms / 1000.0
+            return np.arange(order.shape[1], dtype=np.float64) * (step_ms / 1000.0)
     raise MissingMetadata(
         "the images follow each other in time, but no clock says when",
         where=f"{where}: AcquisitionTime (0008,0032), TemporalResolution (0020,0110)",

@@ -267,7 +267,7 @@ def _real_world(items: list[Any], header: Header, modality: str, notes: _Notes) 
     if chosen is None and unknown is not None:
         notes.add(
             "real-world-unit-not-used",
-            "a real-world value mapping is in a unit that the loader does not know; the rescale slope is used",
+            "a real-world value mapping is in a unit that is not known here; the rescale slope is used",
             where,
         )
     return chosen

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from imgtheranostics.errors import ImgTheranosticsError
+from imgtheranostics.errors import GeometryMismatch, ImgTheranosticsError
 from imgtheranostics.io.dicom.frames import Frame
 from imgtheranostics.io.dicom.geometry import orientation_classes
 from imgtheranostics.io.dicom.header import Header, read_header
-from imgtheranostics.io.dicom.sop_classes import image_modality, object_name
 from imgtheranostics.io.dicom.planes import planes_of
+from imgtheranostics.io.dicom.sop_classes import image_modality, object_name
 
 _SPACING_RELATIVE = 1e-4
 
@@ -144,3 +144,26 @@ def _spacing_classes(frames: list[Frame]) -> list[int]:
             known[frame.spacing] = label
         labels.append(label)
     return labels
+
+
+def combine(several: Sequence[Series], where: str) -> Series:
+    """Series that the user wants as one Volume: they may differ in what becomes an axis, in nothing else.
+
+    Raises
+    ------
+    GeometryMismatch
+        If they differ in modality, matrix, orientation, spacing, image type or component.
+    """
+    for one in several:
+        if one.failure is not None:
+            raise one.failure
+    frames = [frame for one in several for frame in one.frames]
+    if len({one.modality for one in several}) > 1 or len(set(_keys(frames))) > 1:
+        raise GeometryMismatch(
+            "the series do not go together into one volume",
+            where=where,
+            needed="one modality, matrix, orientation, spacing and image type",
+            next_step="load them one by one",
+        )
+    files = list(dict.fromkeys(path for one in several for path in one.files))
+    return Series(several[0].modality, " ".join(one.uid for one in several), frames, files)

@@ -7,6 +7,7 @@ lengths against the buffer and the depth of nested sequences.
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass, field
 
@@ -26,13 +27,9 @@ UNDEFINED = 0xFFFFFFFF
 _ITEM = 0xFFFEE000
 _ITEM_END = 0xFFFEE00D
 _SEQUENCE_END = 0xFFFEE0DD
-_SHORT_VR = frozenset(
-    [b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FL", b"FD", b"IS", b"LO", b"LT", b"PN"]
-    + [b"SH", b"SL", b"SS", b"ST", b"TM", b"UI", b"UL", b"US"]
-)
-_LONG_VR = frozenset(
-    [b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"]
-)
+_SHORT_VR = frozenset(re.findall(b"..", b"AEASATCSDADSDTFLFDISLOLTPNSHSLSSSTTMUIULUS"))
+_LONG_VR = frozenset(re.findall(b"..", b"OBODOFOLOVOWSQSVUCUNURUTUV"))
+_FRAGMENTED = frozenset([b"OB", b"OW"])
 _SMALLEST_DEEP_SEQUENCE = 8 * DEPTH_CAP
 
 Element = tuple[bytes, bytes]
@@ -113,7 +110,7 @@ class Walker:
             if position + 12 > end:
                 if position + 8 > end:
                     raise NeedMoreBytes(position + 12)
-                group, element, length = self._implicit_head(buffer, position)
+                length = self._implicit_head(buffer, position)[2]
                 if not self.implicit and length:
                     raise NeedMoreBytes(position + 12)
             tag, vr, value_at, length = self._head(buffer, position)
@@ -122,7 +119,7 @@ class Walker:
                 layout.float_pixels = tag != PIXEL_DATA
                 return layout
             if length == UNDEFINED:
-                stop = self._skip_items(buffer, value_at, self.implicit or vr == b"UN", 1)
+                stop = self._skip_undefined(buffer, value_at, vr, self.implicit, 1)
             else:
                 stop = value_at + length
                 if stop > end:
@@ -149,7 +146,15 @@ class Walker:
             return group << 16 | element, vr, position + 12, self._length(buffer, position + 8)[0]
         raise StructureFault(f"value representation {vr!r} at byte {position}")
 
-    def _skip_items(self, buffer: bytes, position: int, implicit: bool, depth: int) -> int:
+    def _skip_undefined(self, buffer: bytes, position: int, vr: bytes, implicit: bool, depth: int) -> int:
+        """Position after a value of undefined length: a sequence, or the fragments of a nested image."""
+        if vr in _FRAGMENTED:
+            return self._skip_items(buffer, position, implicit, depth, opaque=True)
+        return self._skip_items(buffer, position, implicit or vr == b"UN", depth)
+
+    def _skip_items(
+        self, buffer: bytes, position: int, implicit: bool, depth: int, *, opaque: bool = False
+    ) -> int:
         """Position after the delimiter of a sequence of undefined length."""
         if depth > DEPTH_CAP:
             raise TooDeep
@@ -168,7 +173,7 @@ class Walker:
             else:
                 if position + length > len(buffer):
                     raise NeedMoreBytes(position + length)
-                if length >= _SMALLEST_DEEP_SEQUENCE:
+                if length >= _SMALLEST_DEEP_SEQUENCE and not opaque:
                     self._skip_elements(buffer, position, position + length, implicit, depth)
                 position += length
 
@@ -189,7 +194,7 @@ class Walker:
                 return position + 8
             _, vr, value_at, length = reader._head(buffer, position)
             if length == UNDEFINED:
-                position = self._skip_items(buffer, value_at, implicit or vr == b"UN", depth + 1)
+                position = self._skip_undefined(buffer, value_at, vr, implicit, depth + 1)
                 continue
             position = value_at + length
             if position > (len(buffer) if stop is None else stop):

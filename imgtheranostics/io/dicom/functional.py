@@ -1,0 +1,315 @@
+"""Enhanced multi-frame objects: every frame described by shared and per-frame functional groups."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from imgtheranostics.errors import CorruptInput, ImgTheranosticsError, MissingMetadata, UnsupportedInput
+from imgtheranostics.io.dicom.clocks import acquisition_us, microseconds, utc_offset, with_zone
+from imgtheranostics.io.dicom.frames import COMPONENTS, Frame, Vector, check_vector, mr_component
+from imgtheranostics.io.dicom.header import Header
+from imgtheranostics.io.dicom.scaling import read_real_world
+from imgtheranostics.io.dicom.values import parse_datetime
+
+_PIXEL_KEYWORD = "PerFrameFunctionalGroupsSequence"
+
+
+class _Groups:
+    """The functional groups of one frame; a per-frame value overrules a shared one."""
+
+    def __init__(self, shared: Any, own: Any, header: Header) -> None:
+        self.shared = shared
+        self.own = own
+        self.header = header
+
+    def macro(self, *keywords: str) -> Any:
+        """The first item of the first macro that is there, or None."""
+        for keyword in keywords:
+            for source in (self.own, self.shared):
+                items = None if source is None else source.get(keyword)
+                if items:
+                    return items[0]
+        return None
+
+    def items(self, keyword: str) -> list[Any]:
+        """All items of a macro."""
+        for source in (self.own, self.shared):
+            items = None if source is None else source.get(keyword)
+            if items:
+                return list(items)
+        return []
+
+    def numbers(self, macros: Sequence[str], keyword: str) -> Vector:
+        """The numbers of an attribute of a macro; empty when it is absent."""
+        item = self.macro(*macros)
+        if item is None:
+            return ()
+        value = item.get(keyword)
+        if value is None or value == "":
+            return ()
+        try:
+            listed = [value] if isinstance(value, (str, int, float)) else list(value)
+            return tuple(float(v) for v in listed)
+        except (TypeError, ValueError):
+            raise CorruptInput(
+                "an attribute that must hold numbers does not", where=f"{self.header.path}: {keyword}"
+            ) from None
+
+    def number(self, macros: Sequence[str], keyword: str) -> float | None:
+        """The one finite number of an attribute of a macro, or None."""
+        values = self.numbers(macros, keyword)
+        if not values:
+            return None
+        if len(values) > 1 or not math.isfinite(values[0]):
+            raise CorruptInput(
+                "an attribute that must hold one finite number does not",
+                where=f"{self.header.path}: {keyword}",
+            )
+        return values[0]
+
+    def text(self, macros: Sequence[str], keyword: str) -> str | None:
+        """A text of a macro, or None."""
+        item = self.macro(*macros)
+        value = None if item is None else item.get(keyword)
+        return (str(value).strip() or None) if value is not None else None
+
+
+def enhanced_frames(header: Header, modality: str) -> list[Frame]:
+    """All frames of an enhanced or legacy-converted object.
+
+    Raises
+    ------
+    MissingMetadata
+        If a frame has no position, orientation or pixel spacing.
+    CorruptInput
+        If the groups do not fit the number of frames.
+    """
+    try:
+        return _frames(header, modality)
+    except ImgTheranosticsError:
+        raise
+    except RecursionError:
+        raise CorruptInput("sequences are nested too deep", where=str(header.path)) from None
+    except Exception as error:
+        raise CorruptInput(
+            "the functional groups cannot be read", where=str(header.path), found=type(error).__name__
+        ) from None
+
+
+def _frames(header: Header, modality: str) -> list[Frame]:
+    count = header.integer("NumberOfFrames") or 1
+    per_frame = header.sequence(_PIXEL_KEYWORD)
+    shared_items = header.sequence("SharedFunctionalGroupsSequence")
+    if len(per_frame) != count:
+        raise CorruptInput(
+            "the functional groups do not describe every frame",
+            where=f"{header.path}: {_PIXEL_KEYWORD} (5200,9230)",
+            found=f"{len(per_frame)} groups",
+            needed=f"{count}, as NumberOfFrames (0028,0008) says",
+        )
+    shared = shared_items[0] if shared_items else None
+    file_start = acquisition_us(header)
+    dimensions = _dimensions(header)
+    return [
+        _frame(_Groups(shared, own, header), index, modality, file_start, dimensions)
+        for index, own in enumerate(per_frame)
+    ]
+
+
+def _dimensions(header: Header) -> tuple[int, ...]:
+    """Tags that DimensionIndexValues count, in their order."""
+    tags = []
+    for item in header.sequence("DimensionIndexSequence"):
+        pointer = item.get("DimensionIndexPointer")
+        tags.append(int(pointer) if pointer is not None else 0)
+    return tuple(tags)
+
+
+def _frame(
+    groups: _Groups, index: int, modality: str, file_start: int | None, dimensions: tuple[int, ...]
+) -> Frame:
+    header = groups.header
+    frame = Frame(
+        header,
+        index=index,
+        position=_vector(groups, _POSITION, 3),
+        orientation=_vector(groups, _ORIENTATION, 6),
+        spacing=_vector(groups, _SPACING, 2),
+        acquisition_us=_frame_start(groups, file_start),
+        scale=_rescale(groups),
+    )
+    thickness = groups.number(["PixelMeasuresSequence"], "SliceThickness")
+    frame.details["slice_thickness_mm"] = thickness
+    mappings = groups.items("RealWorldValueMappingSequence")
+    if mappings:
+        frame.details["real_world"] = read_real_world(mappings, header, modality)
+    frame.order = _temporal_order(groups, dimensions)
+    describe = {"MR": _describe_mr, "CT": _describe_ct, "PT": _describe_pet, "PA": _describe_pa}[modality]
+    describe(frame, groups)
+    return frame
+
+
+_POSITION = (
+    (("PlanePositionSequence", "UnassignedPerFrameConvertedAttributesSequence"), "ImagePositionPatient"),
+    (("PlanePositionVolumeSequence",), "ImagePositionVolume"),
+)
+_ORIENTATION = (
+    (("PlaneOrientationSequence", "UnassignedSharedConvertedAttributesSequence"), "ImageOrientationPatient"),
+    (("PlaneOrientationVolumeSequence",), "ImageOrientationVolume"),
+)
+_SPACING = ((("PixelMeasuresSequence",), "PixelSpacing"),)
+
+
+def _vector(groups: _Groups, places: Sequence[tuple[Sequence[str], str]], length: int) -> Vector:
+    for macros, keyword in places:
+        values = groups.numbers(macros, keyword)
+        if values:
+            check_vector(values, length, groups.header, keyword)
+            return values
+    raise MissingMetadata(
+        "a frame does not say where it lies",
+        where=f"{groups.header.path}: {places[0][1]} of the functional groups",
+    )
+
+
+def _rescale(groups: _Groups) -> tuple[float, float] | None:
+    slope = groups.number(["PixelValueTransformationSequence"], "RescaleSlope")
+    if slope is None:
+        return None
+    return slope, groups.number(["PixelValueTransformationSequence"], "RescaleIntercept") or 0.0
+
+
+def _frame_start(groups: _Groups, file_start: int | None) -> int | None:
+    moment = _moment(groups, ["FrameContentSequence"], "FrameAcquisitionDateTime")
+    return file_start if moment is None else microseconds(moment)
+
+
+def _moment(groups: _Groups, macros: Sequence[str], keyword: str) -> datetime | None:
+    text = groups.text(macros, keyword)
+    if text is None:
+        return None
+    try:
+        moment = parse_datetime(text)
+    except ValueError:
+        raise CorruptInput("a date or time is malformed", where=f"{groups.header.path}: {keyword}") from None
+    zoned = with_zone(moment, utc_offset(groups.header))
+    return None if zoned is None else zoned.replace(tzinfo=None)
+
+
+_TEMPORAL_POINTERS = frozenset({0x00209128, 0x0020930D, 0x00209153, 0x00189074})
+
+
+def _temporal_order(groups: _Groups, dimensions: tuple[int, ...]) -> Vector:
+    """Place in time: the temporal position, else the dimension index that counts one."""
+    content = ["FrameContentSequence"]
+    position = groups.number(content, "TemporalPositionIndex")
+    offset = groups.number(["TemporalPositionSequence"], "TemporalPositionTimeOffset")
+    counted = groups.numbers(content, "DimensionIndexValues")
+    indexed = [value for tag, value in zip(dimensions, counted, strict=False) if tag in _TEMPORAL_POINTERS]
+    keys = (position, offset, indexed[0] if indexed else None)
+    return tuple(-1.0 if key is None else key for key in keys)
+
+
+def _seconds(value: float | None) -> float | None:
+    return None if value is None else value / 1000.0
+
+
+def _describe_mr(frame: Frame, groups: _Groups) -> None:
+    legacy = ("UnassignedPerFrameConvertedAttributesSequence", "UnassignedSharedConvertedAttributesSequence")
+    inversion = groups.numbers(["MRModifierSequence"], "InversionTimes")
+    values = {
+        "echo_time": _seconds(
+            groups.number(["MREchoSequence"], "EffectiveEchoTime") or groups.number(legacy, "EchoTime")
+        ),
+        "inversion_time": _seconds(
+            inversion[0] if len(inversion) == 1 else groups.number(legacy, "InversionTime")
+        ),
+        "repetition_time": _seconds(
+            groups.number(["MRTimingAndRelatedParametersSequence", *legacy], "RepetitionTime")
+        ),
+        "flip_angle": groups.number(["MRTimingAndRelatedParametersSequence", *legacy], "FlipAngle"),
+    }
+    frame.parameters = {name: value for name, value in values.items() if value is not None}
+    kinds = _frame_type(groups, "MRImageFrameTypeSequence")
+    stated = groups.text(["MRImageFrameTypeSequence"], "ComplexImageComponent")
+    component = COMPONENTS.get(stated or "") or mr_component(kinds, frame.header)
+    frame.details["component"] = component
+    b_value = groups.number(["MRDiffusionSequence"], "DiffusionBValue")
+    frame.kind = (kinds, component, b_value)
+
+
+def _frame_type(groups: _Groups, macro: str) -> tuple[str, ...]:
+    item = groups.macro(macro)
+    value = None if item is None else item.get("FrameType")
+    if value is None:
+        return groups.header.strings("ImageType")
+    return (str(value),) if isinstance(value, str) else tuple(str(v) for v in value)
+
+
+def _describe_ct(frame: Frame, groups: _Groups) -> None:
+    legacy = ("UnassignedPerFrameConvertedAttributesSequence", "UnassignedSharedConvertedAttributesSequence")
+    energy = groups.number(["CTXRayDetailsSequence", *legacy], "KVP")
+    if energy is not None:
+        frame.parameters["energy"] = energy
+    frame.details["rescale_type"] = groups.text(["PixelValueTransformationSequence"], "RescaleType")
+    frame.kind = _frame_type(groups, "CTImageFrameTypeSequence")[2:3]
+
+
+def _describe_pet(frame: Frame, groups: _Groups) -> None:
+    content = ["FrameContentSequence"]
+    legacy = ("UnassignedPerFrameConvertedAttributesSequence", "UnassignedSharedConvertedAttributesSequence")
+    duration = groups.number(content, "FrameAcquisitionDuration") or groups.number(
+        legacy, "ActualFrameDuration"
+    )
+    frame.details.update(
+        {
+            "frame_duration_s": _seconds(duration),
+            "frame_reference_time_s": _seconds(groups.number(legacy, "FrameReferenceTime")),
+            "decay_factor": groups.number(["PETFrameCorrectionFactorsSequence"], "DecayFactor")
+            or groups.number(legacy, "DecayFactor"),
+        }
+    )
+    reference = _moment(groups, content, "FrameReferenceDateTime")
+    if reference is not None:
+        frame.details["frame_reference_us"] = microseconds(reference)
+
+
+def _describe_pa(frame: Frame, groups: _Groups) -> None:
+    excitations = groups.items("PhotoacousticExcitationCharacteristicsSequence")
+    if len(excitations) > 1:
+        raise UnsupportedInput(
+            "a frame combines several wavelengths; it cannot enter unmixing",
+            where=f"{groups.header.path}: PhotoacousticExcitationCharacteristicsSequence (0018,9821)",
+            needed="one wavelength per frame",
+        )
+    wavelength = groups.number(["PhotoacousticExcitationCharacteristicsSequence"], "ExcitationWavelength")
+    if wavelength is None:
+        listed = groups.header.sequence("ExcitationWavelengthSequence")
+        if len(listed) == 1 and listed[0].get("ExcitationWavelength") is not None:
+            wavelength = float(listed[0].ExcitationWavelength)
+    if wavelength is None or not wavelength > 0:
+        raise MissingMetadata(
+            "a photoacoustic frame does not say its wavelength",
+            where=f"{groups.header.path}: ExcitationWavelength (0018,9826)",
+        )
+    frame.parameters["wavelength"] = wavelength
+    energy = groups.number(["PhotoacousticExcitationCharacteristicsSequence"], "ExcitationEnergy")
+    frame.details["laser_energy_mj"] = energy
+    frame.details["speed_of_sound_m_s"] = _speed_of_sound(groups.header)
+    kind = groups.macro("ImageDataTypeSequence")
+    codes = None if kind is None else kind.get("ImageDataTypeCodeSequence")
+    meaning = str(codes[0].get("CodeMeaning", "")) if codes else ""
+    frame.details["image_data_type"] = meaning
+    frame.kind = (meaning,)
+
+
+def _speed_of_sound(header: Header) -> float | None:
+    items = header.sequence("SoundSpeedCorrectionMechanismCodeSequence")
+    values = [item.get("ObjectSoundSpeed") for item in items]
+    known = [float(v) for v in values if v is not None]
+    if not known and header.dataset.get("ObjectSoundSpeed") is not None:
+        known = [float(header.dataset.ObjectSoundSpeed)]
+    return known[0] if known else None
