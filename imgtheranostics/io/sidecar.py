@@ -19,7 +19,8 @@ DATASET_ROOT = "dataset_description.json"
 
 _MAXIMUM_LEVELS = 8
 _ENTITY = re.compile(r"^([a-zA-Z]+)-([a-zA-Z0-9+.]+)$")
-_ABSENT = {"", "n/a", "na", "none", "null", "unknown", "nan"}
+_ABSENT = {"", "n/a", "unknown"}
+_NO_NUMBER = {"na", "none", "null", "nan"}
 
 
 def read_json(path: Path) -> Any:
@@ -169,7 +170,7 @@ class Sidecar:
             if len(value) != 1:
                 raise self._wrong(key, "one number")
             value = value[0]
-        return self._number(key, value)
+        return None if _is_no_number(value) else self._number(key, value)
 
     def positive(self, *keys: str) -> float | None:
         """A number above zero."""
@@ -187,7 +188,10 @@ class Sidecar:
         if isinstance(value, str) and len(value.split()) > 1:
             value = value.strip("[] ").replace(",", " ").split()
         entries = value if isinstance(value, list) else [value]
-        return [None if _is_absent(entry) else self._number(key, entry) for entry in entries]
+        return [
+            None if _is_absent(entry) or _is_no_number(entry) else self._number(key, entry)
+            for entry in entries
+        ]
 
     def all_numbers(self, *keys: str) -> list[float] | None:
         """A list of finite numbers without gaps."""
@@ -221,6 +225,10 @@ class Sidecar:
 
 def _is_absent(value: Any) -> bool:
     return value is None or (isinstance(value, str) and value.strip().lower() in _ABSENT) or value == []
+
+
+def _is_no_number(value: Any) -> bool:
+    return isinstance(value, str) and value.strip().lower() in _NO_NUMBER
 
 
 def image_stem(path: Path) -> str:

@@ -147,6 +147,15 @@ def test_name_that_is_no_bids_has_only_its_own_sidecar(tmp_path):
     assert find_sidecars(tmp_path / "none.nii") == []
 
 
+@pytest.mark.parametrize("value", ["none", "NaN", "null", "NA"])
+def test_words_for_no_number_are_texts_all_the_same(value):
+    """DecayCorrection NONE is a value, a weight of none is not."""
+    sidecar = given(a=value, b=[1, value])
+    assert sidecar.text("a") == value
+    assert sidecar.number("a") is None
+    assert sidecar.numbers("b") == [1.0, None]
+
+
 def given(**values):
     return Sidecar(values)
 
