@@ -72,7 +72,7 @@ def lean_body_mass_janmahasatian(weight_kg: float, height_m: float, sex: str) ->
     Examples
     --------
     >>> round(lean_body_mass_janmahasatian(60.0, 1.65, "F"), 4)
-    39.2869
+    39.2868
     """
     index = weight_kg / height_m**2
     male = 9270.0 * weight_kg / (6680.0 + 216.0 * index)

@@ -32,14 +32,19 @@ class ScanClock:
         Offset of the file's clock from UTC.
     series_s, private_s : float or None
         Series time and GE private scan time.
-    start_s, duration_s, reference_s, factor : (n_slices, n_frames) ndarray or None
-        Start of acquisition, frame duration, FrameReferenceTime and DecayFactor; NaN where absent.
+    acquired_s : (n_slices, n_frames) ndarray or None
+        Start of acquisition as the file gives it; NaN where absent.
+    start_s : (n_slices, n_frames) ndarray or None
+        The same, with the frames of a series that has one acquisition time placed by its time axis.
+    duration_s, reference_s, factor : (n_slices, n_frames) ndarray or None
+        Frame duration, FrameReferenceTime and DecayFactor; NaN where absent.
     """
 
     origin: datetime | None
     offset_min: float | None
     series_s: float | None
     private_s: float | None
+    acquired_s: FloatArray | None
     start_s: FloatArray | None
     duration_s: FloatArray | None
     reference_s: FloatArray | None
@@ -145,8 +150,10 @@ def scan_clock(acquisition: EmissionAcquisition, time_axis: Axis | None = None) 
         raise ImplausibleValue(
             "a frame duration is negative", where="ActualFrameDuration (0018,1242)", needed="zero or more"
         )
+    acquired = None if starts is None or origin is None else _since_array(starts, origin)
     arrays = _common_shape(
-        _starts(starts, origin, time_axis, duration),
+        acquired,
+        _placed(acquired, origin, time_axis, duration),
         duration,
         _finite_array(acquisition.frame_reference_time_s),
         _finite_array(acquisition.decay_factor),
@@ -166,26 +173,26 @@ def _common_shape(*arrays: FloatArray | None) -> list[FloatArray | None]:
     return [None if array is None else np.broadcast_to(array, shape) for array in arrays]
 
 
-def _starts(
-    starts: npt.NDArray[np.datetime64] | None,
-    origin: datetime | None,
-    time_axis: Axis | None,
-    duration: FloatArray | None,
+def _since_array(moments: npt.NDArray[np.datetime64], origin: datetime) -> FloatArray:
+    array = np.atleast_2d(moments)
+    elapsed = (array - np.datetime64(origin, "us")) / np.timedelta64(1, "us") * 1e-6
+    return np.asarray(np.where(np.isnat(array), np.nan, elapsed))
+
+
+def _placed(
+    acquired: FloatArray | None, origin: datetime | None, time_axis: Axis | None, duration: FloatArray | None
 ) -> FloatArray | None:
-    seconds: FloatArray | None = None
-    if starts is not None and origin is not None:
-        array = np.atleast_2d(starts)
-        elapsed = (array - np.datetime64(origin, "us")) / np.timedelta64(1, "us") * 1e-6
-        seconds = np.where(np.isnat(array), np.nan, elapsed)
-        n_frames = max(seconds.shape[1], 1 if time_axis is None else len(time_axis))
-        if n_frames == 1 or np.ptp(seconds[np.isfinite(seconds)]) > SAME_TIME_S:
-            return seconds
+    """Frame starts; where all frames share one acquisition time the time axis tells them apart."""
+    if acquired is not None:
+        n_frames = max(acquired.shape[1], 1 if time_axis is None else len(time_axis))
+        if n_frames == 1 or np.ptp(acquired[np.isfinite(acquired)]) > SAME_TIME_S:
+            return acquired
     offsets = _frame_offsets(time_axis, duration)
-    if offsets is None:
-        return seconds if origin is not None else np.zeros((1, 1))
-    if seconds is None:
-        return offsets if origin is None else None
-    return np.asarray(seconds[:, :1] + offsets)
+    if acquired is not None:
+        return acquired if offsets is None else np.asarray(acquired[:, :1] + offsets)
+    if origin is not None:
+        return None
+    return np.zeros((1, 1)) if offsets is None else offsets
 
 
 def _frame_offsets(time_axis: Axis | None, duration: FloatArray | None) -> FloatArray | None:

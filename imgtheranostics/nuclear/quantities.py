@@ -49,17 +49,24 @@ class Request:
 
     administration: Administration | None = None
     density_g_ml: float | Volume = 1.0
+    decay_correction: str | None = None
     strict: bool = False
     strict_clock: bool = False
     confirm_weight: bool = False
 
+    def dose(self) -> dict[str, Any]:
+        """How to read dose and clock."""
+        return {
+            "decay_correction": self.decay_correction,
+            "strict": self.strict,
+            "strict_clock": self.strict_clock,
+        }
+
     def estimate(self, volume: Volume, quantity: str) -> Estimate:
         """The map of one quantity."""
-        dose: dict[str, Any] = {"strict": self.strict, "strict_clock": self.strict_clock}
+        dose = self.dose()
         if quantity == "id_per_g":
-            return analysis.percent_id_per_gram(
-                volume, self.administration, density_g_ml=self.density_g_ml, **dose
-            )
+            return analysis.percent_id_per_gram(volume, self.administration, self.density_g_ml, **dose)
         if quantity == "id_per_ml":
             return analysis.percent_id_per_ml(volume, self.administration, **dose)
         kind = quantity.removeprefix("suv_")
@@ -113,18 +120,21 @@ def quantify(
         for estimate in estimates
     ]
     if "id_per_region" in wanted:
-        tables.append(
-            analysis.percent_id_per_region(
-                volume,
-                regions,
-                how.administration,
-                strict=how.strict,
-                strict_clock=how.strict_clock,
-                **labels,
-            )
+        per_region = analysis.percent_id_per_region(
+            volume,
+            regions,
+            how.administration,
+            resolution_mm=resolution_mm,
+            workers=workers,
+            **how.dose(),
         )
+        for column, label in labels.items():
+            if label is not None:
+                per_region[column] = label
+        tables.append(per_region)
+    details = [row for part in tables for row in part.attrs.pop("details", [])]
     table = pd.concat(tables, ignore_index=True)
-    table.attrs["details"] = [row for part in tables for row in part.attrs.get("details", [])]
+    table.attrs["details"] = details
     return Quantified(estimates, table, cautions)
 
 

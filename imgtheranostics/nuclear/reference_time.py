@@ -259,11 +259,11 @@ def _back_computed(
     to_mean = None if mid_offset is None else start + mid_offset - reference
     to_start = start - reference
     unset = known & (reference == 0)
-    if unset.any():
+    if unset.any() and frame_start_convention is None:
         several = (known & ~unset).any() and _agree(to_start[known], half_life_s)
-        if several and frame_start_convention is None:
+        if several:
             frame_start_convention = True
-        if not several and (clock.duration_s is None or np.nanmax(clock.duration_s) > 0):
+        elif (clock.duration_s is None or np.nanmax(clock.duration_s) > 0):
             known &= ~unset
     back = to_start if frame_start_convention else to_mean
     if back is None or not known.any():
@@ -292,7 +292,8 @@ def _scan_reference(
     series, first = clock.series_s, clock.first_start_s
     if clock.origin is None:
         return None
-    times = None if clock.start_s is None else clock.start_s[np.isfinite(clock.start_s)]
+    acquired = clock.acquired_s
+    times = None if acquired is None else acquired[np.isfinite(acquired)]
     if series is not None and first is None:
         return "series_time", "the series time; there are no acquisition times", series
     one_time = times is not None and np.ptp(times) <= SAME_TIME_S
@@ -300,7 +301,7 @@ def _scan_reference(
         return "series_time", "the series time: not after the acquisition, which has one time", series
     if clock.private_s is not None:
         return "private_scan_time", "the scan time in the GE private field (0009,100D)", clock.private_s
-    if _varies(clock.start_s) and _varies(clock.reference_s) and agreed is not None:
+    if _varies(clock.acquired_s) and _varies(clock.reference_s) and agreed is not None:
         text = "computed back from acquisition and frame reference times, on which all frames agree"
         return "back_computed", text, agreed
     return _earliest(series, first)
