@@ -1,20 +1,25 @@
-"""The decisions of a run as sentences: which clock, which scale, which decay, and what else was possible."""
+"""The decisions of a run in words: which clock, which scale, which decay, and what else was possible.
+
+A decision is a mapping of plain values. What its own text and the sentences here do not say is listed as
+facts, so that a new kind of decision is shown in full before anybody writes a sentence for it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from imgtheranostics.report.wording import duration, number, quantity_words
+from imgtheranostics.report.wording import activity, duration, number, quantity_words
 from imgtheranostics.units import QUANTITIES
 
 _TITLES = {
     "clock": "Reference time",
-    "scaling": "Scale of the voxels",
     "decay": "Decay correction",
     "half_life": "Half-life",
     "administered_activity": "Administered activity",
+    "scaling": "Scale of the voxels",
     "body_measure": "Body measure",
     "density": "Tissue density",
 }
@@ -25,16 +30,24 @@ _LABELS = {
     "decay_correction": "Decay correction of the file",
 }
 _UNITS = {
-    "_percent": "%",
-    "_bq_ml": "Bq/mL",
-    "_g_ml": "g/mL",
-    "_kg": "kg",
-    "_mm": "mm",
-    "_m": "m",
-    "_ml": "mL",
-    "_mbq": "MBq",
+    "percent": "%",
+    "bq_ml": "Bq/mL",
+    "g_ml": "g/mL",
+    "kg": "kg",
+    "mm": "mm",
+    "m": "m",
+    "ml": "mL",
+    "mbq": "MBq",
+    "bq": "Bq",
+    "s": "s",
 }
-_BQ_STEPS = ((1e9, "GBq"), (1e6, "MBq"), (1e3, "kBq"))
+_UNIT_IN_NAME = re.compile(rf"_({'|'.join(_UNITS)})(?=$|_at_|_per_)")
+_CONVENTIONS = {
+    "START": "the activity refers to the start of the scan",
+    "ADMIN": "the activity refers to the injection, so the dose is not decayed",
+    "NONE": "the file is not decay corrected; each frame was corrected from its own time",
+}
+_SHOWN_AS_SHARE = ("relative_uncertainty",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,47 +60,116 @@ class Decision:
 
 
 def decision_list(decisions: Mapping[str, Any]) -> list[Decision]:
-    """Decisions in words; those that are kept per quantity carry the quantity in the heading."""
+    """Decisions in words, clock first; those kept per quantity or scan carry it in the heading."""
     found: list[Decision] = []
-    for key, value in decisions.items():
-        if key in QUANTITIES and key not in _TITLES and isinstance(value, Mapping):
-            found += [
-                Decision(f"{item.title} ({quantity_words(key)})", item.text, item.facts)
-                for item in decision_list(value)
-            ]
-        else:
+    order = list(_TITLES)
+    for key in sorted(decisions, key=lambda name: order.index(name) if name in order else len(order)):
+        value = decisions[key]
+        groups = _groups(key, value)
+        if groups is None:
             found.append(_decision(key, value))
+            continue
+        for name, group in groups:
+            found += [
+                Decision(f"{item.title} ({name})", item.text, item.facts) for item in decision_list(group)
+            ]
     return found
+
+
+def _groups(key: str, value: Any) -> list[tuple[str, Mapping[str, Any]]] | None:
+    """Decisions that are kept per quantity, scan or item of a list; None for a single decision."""
+    if isinstance(value, (list, tuple)) and value and all(_holds_decisions(item) for item in value):
+        return [(f"{_words(key).lower()} {n}", item) for n, item in enumerate(value, start=1)]
+    if key not in _TITLES and isinstance(value, Mapping) and (key in QUANTITIES or _holds_decisions(value)):
+        return [(quantity_words(key) if key in QUANTITIES else _words(key), value)]
+    return None
+
+
+def _holds_decisions(value: Any) -> bool:
+    return isinstance(value, Mapping) and any(
+        name in _TITLES and isinstance(item, Mapping) for name, item in value.items()
+    )
 
 
 def _decision(key: str, value: Any) -> Decision:
     title = _TITLES.get(key, _words(key))
     if not isinstance(value, Mapping):
         return Decision(title, _sentence(_shown(key, value)))
-    text = " ".join(_sentence(str(value[name])) for name in _TEXT_KEYS if value.get(name))
-    facts: list[tuple[str, str]] = []
-    for name, item in value.items():
-        if name in _TEXT_KEYS:
-            continue
-        if name == "candidates_s" and isinstance(item, Mapping):
-            text = f"{text} {_candidates(item)}".strip()
-        else:
-            facts += _facts(name, item)
-    return Decision(title, text, tuple(facts))
+    rest = {name: item for name, item in value.items() if name not in _TEXT_KEYS}
+    texts = [_sentence(str(value[name])) for name in _TEXT_KEYS if value.get(name)]
+    say = _SAYINGS.get(key)
+    if say is not None:
+        texts.append(_sentence(say(rest)))
+    facts = [fact for name, item in rest.items() for fact in _facts(name, item)]
+    return Decision(title, " ".join(text for text in texts if text), tuple(facts))
 
 
-def _candidates(candidates: Mapping[str, Any]) -> str:
+def _say_clock(rest: dict[str, Any]) -> str:
     """The alternative clocks and how far they are from the chosen one."""
-    apart = []
-    for name, seconds in candidates.items():
-        words = _words(name).lower()
-        if seconds is None:
-            continue
-        if abs(seconds) < 0.5:
-            apart.append(f"{words} agrees")
-        else:
-            apart.append(f"{words} is {duration(abs(seconds))} {'later' if seconds > 0 else 'earlier'}")
-    return f"Of the clocks in the file, {_joined(apart)}." if apart else ""
+    candidates = rest.get("candidates_s")
+    if not isinstance(candidates, Mapping):
+        return ""
+    del rest["candidates_s"]
+    known = {_words(name).lower(): seconds for name, seconds in candidates.items() if seconds is not None}
+    agreeing = [name for name, seconds in known.items() if abs(seconds) < 0.5]
+    apart = [
+        f"{name} lies {duration(abs(seconds))} {'later' if seconds > 0 else 'earlier'}"
+        for name, seconds in known.items()
+        if name not in agreeing
+    ]
+    parts = [f"{_joined(agreeing)} {'agree' if len(agreeing) > 1 else 'agrees'} with it"] if agreeing else []
+    return f"Of the clocks in the file, {_joined(parts + apart)}" if parts or apart else ""
+
+
+def _say_decay(rest: dict[str, Any]) -> str:
+    """What moment the activity refers to, and what was left of the dose then."""
+    text = _CONVENTIONS.get(str(rest.get("convention")), "")
+    delay, left = rest.get("injection_to_reference_s"), rest.get("dose_left_at_reference")
+    if not text or (delay is not None and not isinstance(delay, (int, float))):
+        return ""
+    if delay and isinstance(left, (int, float)):
+        text += f", {duration(delay)} after the injection, when {number(100 * left)} % of the dose was left"
+    return text
+
+
+def _say_half_life(rest: dict[str, Any]) -> str:
+    seconds = rest.get("seconds", rest.get("half_life_s"))
+    if not isinstance(seconds, (int, float)):
+        return ""
+    rest.pop("seconds", None)
+    rest.pop("half_life_s", None)
+    nuclide, source = rest.pop("nuclide", None), rest.pop("source", None)
+    who = f"{nuclide}: " if nuclide else ""
+    return f"{who}{duration(seconds)} ({number(seconds, 7)} s){f', from the {source}' if source else ''}"
+
+
+def _say_dose(rest: dict[str, Any]) -> str:
+    net = rest.get("net_bq_at_injection")
+    if not isinstance(net, (int, float)):
+        return ""
+    del rest["net_bq_at_injection"]
+    text = f"{activity(net)} reached the body at injection"
+    uncertainty = rest.get("relative_uncertainty")
+    if isinstance(uncertainty, (int, float)):
+        del rest["relative_uncertainty"]
+        text += f", with a relative standard uncertainty of {number(100 * uncertainty, 3)} %"
+    return text
+
+
+def _say_measure(rest: dict[str, Any]) -> str:
+    """A value with its unit beside it becomes one fact."""
+    if isinstance(rest.get("value"), (int, float)) and isinstance(rest.get("unit"), str):
+        rest["value"] = f"{number(rest['value'], 5)} {rest.pop('unit')}"
+    return ""
+
+
+_SAYINGS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "clock": _say_clock,
+    "decay": _say_decay,
+    "half_life": _say_half_life,
+    "administered_activity": _say_dose,
+    "body_measure": _say_measure,
+}
 
 
 def _joined(parts: list[str]) -> str:
@@ -97,7 +179,7 @@ def _joined(parts: list[str]) -> str:
 def _facts(name: str, value: Any) -> Iterator[tuple[str, str]]:
     if isinstance(value, Mapping):
         for inner, item in value.items():
-            for label, text in _facts(inner, item):
+            for label, text in _facts(str(inner), item):
                 yield f"{_words(name)}: {label[:1].lower()}{label[1:]}", text
         return
     shown = _shown(name, value)
@@ -106,36 +188,36 @@ def _facts(name: str, value: Any) -> Iterator[tuple[str, str]]:
 
 
 def _shown(name: str, value: Any) -> str:
-    """A value with the unit that its name ends in."""
+    """A value with the unit that its name carries."""
     if value is None or value == "":
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, (list, tuple)):
         return ", ".join(_shown(name, item) for item in value)
+    if isinstance(value, Mapping):
+        return "; ".join(
+            f"{_words(str(key)).lower()} {_shown(str(key), item)}" for key, item in value.items()
+        )
     if not isinstance(value, (int, float)):
         return str(value).replace("_", " ") if name == "rule" else str(value)
-    if name.endswith("_s"):
-        return (
-            duration(float(value)) if abs(value) < 300 else f"{duration(float(value))} ({number(value, 6)} s)"
-        )
-    if name.endswith("_bq"):
-        return _activity(float(value))
-    unit = next((unit for suffix, unit in _UNITS.items() if name.endswith(suffix)), "")
-    return f"{number(float(value), 5)} {unit}".strip()
+    return _number_shown(name, float(value))
 
 
-def _activity(bq: float) -> str:
-    step, unit = next((item for item in _BQ_STEPS if abs(bq) >= item[0]), (1.0, "Bq"))
-    return f"{number(bq / step, 5)} {unit}"
+def _number_shown(name: str, value: float) -> str:
+    found = _UNIT_IN_NAME.search(name)
+    unit = _UNITS[found.group(1)] if found else ""
+    if unit == "s":
+        return duration(value) if abs(value) < 300 else f"{duration(value)} ({number(value, 6)} s)"
+    if unit == "Bq":
+        return activity(value)
+    if name.startswith(_SHOWN_AS_SHARE):
+        return f"{number(100 * value, 3)} %"
+    return f"{number(value, 5)} {unit}".strip()
 
 
 def _words(key: str) -> str:
-    for suffix in ("_s", "_bq", *_UNITS):
-        if key.endswith(suffix) and len(key) > len(suffix) + 2:
-            key = key.removesuffix(suffix)
-            break
-    words = key.replace("_", " ").strip()
+    words = _UNIT_IN_NAME.sub("", key).replace("_", " ").strip() or key
     return words[:1].upper() + words[1:]
 
 

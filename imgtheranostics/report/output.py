@@ -14,14 +14,13 @@ import numpy as np
 from imgtheranostics.errors import Caution, CorruptInput
 from imgtheranostics.report.html import FIGURE_LIST, figure_list, render
 from imgtheranostics.report.plain import as_json, plain
-from imgtheranostics.report.privacy import Scrubber, vendor
+from imgtheranostics.report.privacy import Scrubber
 from imgtheranostics.report.provenance import provenance_object
 from imgtheranostics.report.run import Run
 from imgtheranostics.report.tables import as_tsv, quantities_object
 from imgtheranostics.volume import Estimate, Source, Step, Volume
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
-_FREE_TEXT = frozenset({"model", "name", "sequence", "filtration", "kernel", "contrast_agent", "species"})
 _ERROR_SUFFIX = "_se"
 _FLAGS = "flags"
 
@@ -146,7 +145,7 @@ def without_person(volume: Volume, scrubber: Scrubber) -> Volume:
 
 
 def _scrubbed_record(value: Any, scrubber: Scrubber) -> Any:
-    """An acquisition record without free text, at any depth; its other texts are scrubbed."""
+    """An acquisition record whose texts are scrubbed, at any depth; other values stay as they are."""
     if isinstance(value, str):
         return scrubber.text(value)
     if isinstance(value, tuple):
@@ -155,16 +154,8 @@ def _scrubbed_record(value: Any, scrubber: Scrubber) -> Any:
         return {key: _scrubbed_record(item, scrubber) for key, item in value.items()}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.init}
-        kept = {name: _without_free_text(name, item) for name, item in fields.items()}
-        return type(value)(**{name: _scrubbed_record(item, scrubber) for name, item in kept.items()})
+        return type(value)(**{name: _scrubbed_record(item, scrubber) for name, item in fields.items()})
     return value
-
-
-def _without_free_text(name: str, value: Any) -> Any:
-    """None for what an operator may have typed, and the plain name of the vendor for the manufacturer."""
-    if name == "manufacturer" and isinstance(value, str):
-        return vendor(value)
-    return None if name in _FREE_TEXT else value
 
 
 def _write_report(

@@ -23,35 +23,6 @@ _PATH_START = re.compile(r"^(?:[A-Za-z]:[\\/]|\\\\|/|~[\\/]|~$|\.{1,2}[\\/]|file
 _SPACED_PATH = re.compile(
     r"(?<![\w.%)\]/~])/(?=[^\s/])(?:[^/\n\"'<>|;]+/)+[^\s/\"'<>|;,)]+|\b[A-Za-z]:\\[^\n\"'<>|;,]+"
 )
-_VENDORS = {
-    "siemens": "SIEMENS",
-    "ge": "GE MEDICAL SYSTEMS",
-    "general electric": "GE MEDICAL SYSTEMS",
-    "philips": "Philips",
-    "canon": "Canon",
-    "toshiba": "TOSHIBA",
-    "hitachi": "Hitachi",
-    "united imaging": "United Imaging",
-    "uih": "United Imaging",
-    "cps": "CPS",
-    "cti": "CTI",
-    "bruker": "Bruker",
-    "agilent": "Agilent",
-    "varian": "Varian",
-    "mediso": "Mediso",
-    "milabs": "MILabs",
-    "molecubes": "MOLECUBES",
-    "sofie": "SOFIE",
-    "inviscan": "Inviscan",
-    "trifoil": "TriFoil",
-    "perkinelmer": "PerkinElmer",
-    "ithera": "iThera Medical",
-    "visualsonics": "FUJIFILM VisualSonics",
-    "fujifilm": "FUJIFILM",
-    "esaote": "Esaote",
-    "samsung": "Samsung",
-    "imgtheranostics": "imgtheranostics",
-}
 _DATE = re.compile(
     r"\b(?:19|20)\d{2}([-./])(?:0?[1-9]|1[0-2])\1(?:0?[1-9]|[12]\d|3[01])"
     r"(?:[T ]\d{2}:?\d{2}(?::?\d{2})?[.\d]*Z?)?"
@@ -134,16 +105,6 @@ class Scrubber:
         elif bare in self._folders and _telling(bare):
             return PATH_WITHHELD + tail
         return token
-
-
-def vendor(text: str) -> str | None:
-    """The vendor that a free-text manufacturer field names; None when it is none of the known ones.
-
-    >>> vendor("SIEMENS Healthineers"), vendor("Dr. Doe's own scanner")
-    ('SIEMENS', None)
-    """
-    words = f" {' '.join(re.findall(r'[a-z0-9]+', text.lower()))} "
-    return next((name for key, name in _VENDORS.items() if f" {key} " in words), None)
 
 
 def _telling(name: str) -> bool:

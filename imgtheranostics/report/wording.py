@@ -42,6 +42,7 @@ _SHORT_NAMES = {
     "ktrans": "Kᵗʳᵃⁿˢ",
     "ph": "pH",
 }
+_ACTIVITIES = ((1e9, "GBq"), (1e6, "MBq"), (1e3, "kBq"))
 _SIZES = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 _TIME_STEPS = ((259_200.0, 86_400.0, "d"), (14_400.0, 3600.0, "h"), (300.0, 60.0, "min"), (0.0, 1.0, "s"))
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
@@ -167,6 +168,16 @@ def duration(seconds: float) -> str:
         return NOT_AVAILABLE
     step, symbol = time_scale(abs(seconds))
     return f"{number(seconds / step)} {symbol}"
+
+
+def activity(bq: float) -> str:
+    """An activity in a fitting multiple of the becquerel.
+
+    >>> activity(6.92e6), activity(0.0)
+    ('6.92 MBq', '0 Bq')
+    """
+    step, unit = next((item for item in _ACTIVITIES if abs(bq) >= item[0]), (1.0, "Bq"))
+    return f"{number(bq / step, 5)} {unit}"
 
 
 def shortened(text: str, longest: int = 36) -> str:

@@ -21,37 +21,84 @@ def test_the_clock_names_its_rule_and_how_far_the_others_are():
         }
     )["Reference time"]
     assert clock.text == (
-        "The earlier of the two counts. Of the clocks in the file, series time is 30.5 min later, "
-        "acquisition time agrees and back computed is 12 s earlier."
+        "The earlier of the two counts. Of the clocks in the file, acquisition time agrees with it, "
+        "series time lies 30.5 min later and back computed lies 12 s earlier."
     )
     assert ("Rule", "earliest time") in clock.facts
     assert ("Largest unexplained difference in activity", "2.4 %") in clock.facts
 
 
-def test_plain_numbers_get_the_unit_that_their_name_ends_in():
+def test_numbers_get_the_unit_that_their_name_carries():
     facts = dict(
         by_title(
             {
-                "administered_activity": {
-                    "net_bq": 6.92e6,
+                "dose_history": {
+                    "net_bq_at_injection": 6.92e6,
                     "residual_bq": 1500.0,
                     "delay_s": 3600.0,
+                    "short_s": -12.0,
                     "weight_kg": 0.0213,
-                    "relative_percent": 5.0,
+                    "difference_percent": 5.0,
+                    "relative_uncertainty_of_each_activity": 0.05,
                     "missing": None,
                     "confirmed": True,
                 }
             }
-        )["Administered activity"].facts
+        )["Dose history"].facts
     )
     assert facts == {
-        "Net": "6.92 MBq",
+        "Net at injection": "6.92 MBq",
         "Residual": "1.5 kBq",
         "Delay": "60 min (3600 s)",
+        "Short": "−12 s",
         "Weight": "0.0213 kg",
-        "Relative": "5 %",
+        "Difference": "5 %",
+        "Relative uncertainty of each activity": "5 %",
         "Confirmed": "yes",
     }
+
+
+def test_decay_half_life_dose_and_body_are_sentences():
+    """Two half-lives of 18F leave a quarter."""
+    found = by_title(
+        {
+            "body_measure": {"kind": "bw", "value": 71000.0, "unit": "g", "explanation": "body weight 71 kg"},
+            "administered_activity": {
+                "net_bq_at_injection": 388777472.0,
+                "relative_uncertainty": 0.05,
+                "residual_bq_at_injection": 0.0,
+            },
+            "half_life": {"seconds": 6586.2, "source": "header", "nuclide": "F-18"},
+            "decay": {
+                "convention": "START",
+                "injection_to_reference_s": 13172.4,
+                "dose_left_at_reference": 0.25,
+            },
+        }
+    )
+    assert list(found) == ["Decay correction", "Half-life", "Administered activity", "Body measure"]
+    assert found["Decay correction"].text == (
+        "The activity refers to the start of the scan, 219.5 min after the injection, "
+        "when 25 % of the dose was left."
+    )
+    assert found["Half-life"].text == "F-18: 109.8 min (6586.2 s), from the header."
+    assert found["Half-life"].facts == ()
+    assert found["Administered activity"].text == (
+        "388.78 MBq reached the body at injection, with a relative standard uncertainty of 5 %."
+    )
+    assert found["Administered activity"].facts == (("Residual at injection", "0 Bq"),)
+    assert found["Body measure"].text == "Body weight 71 kg."
+    assert ("Value", "71\u202f000 g") in found["Body measure"].facts
+
+
+def test_decisions_of_several_scans_are_told_apart():
+    scan = {"clock": {"explanation": "one"}, "scaling": {"explanation": "voxels are Bq/mL"}}
+    found = by_title(
+        {"scans": [scan, {"clock": {"explanation": "two"}}], "ct": {"clock": {"explanation": "three"}}}
+    )
+    assert found["Reference time (scans 1)"].text == "One."
+    assert found["Reference time (scans 2)"].text == "Two."
+    assert found["Reference time (Ct)"].text == "Three."
 
 
 def test_decisions_per_quantity_carry_its_name_and_bare_values_are_sentences():

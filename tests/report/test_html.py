@@ -136,7 +136,7 @@ def test_sections_say_what_was_measured_decided_and_meant(page):
         "Figures",
         "Decisions made",
         "Reference time",
-        "series time is 30.5 min later",
+        "series time lies 30.5 min later",
         "1 warning",
         "the clocks of the series differ by 2.4 %",
         "Provenance",

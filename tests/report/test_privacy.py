@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgtheranostics.report.privacy import Scrubber, vendor
+from imgtheranostics.report.privacy import Scrubber
 from imgtheranostics.report.run import Input
 
 FILES = [
@@ -96,18 +96,3 @@ def test_a_long_identifier_never_survives(identifier, before, after):
         scrubber.text(f"{before} {identifier} {after}"),
     ):
         assert identifier.lower() not in text.lower().replace("[withheld]", "\0").replace("[path]", "\0")
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("SIEMENS", "SIEMENS"),
-        ("GE MEDICAL SYSTEMS", "GE MEDICAL SYSTEMS"),
-        ("Philips Medical Systems", "Philips"),
-        ("Bruker BioSpin MRI GmbH", "Bruker"),
-        ("Geoff's garage", None),
-        ("", None),
-    ],
-)
-def test_a_manufacturer_becomes_a_known_vendor_or_nothing(text, expected):
-    assert vendor(text) == expected

@@ -22,6 +22,7 @@ Picture = npt.NDArray[np.uint8]
 
 _FEWEST_LONG_SLICES = 12
 _TILES = 6
+_NEAR = 0.04
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,8 +271,10 @@ def _tiles(
         if len(chosen) < wanted and nearest not in chosen:
             chosen.append(nearest)
 
-    for position in _region_middles(regions, stack):
-        take(position)
+    apart = _NEAR * abs(float(centres[0] - centres[-1]))
+    for low, middle, high in _region_spans(regions, stack):
+        if not any(low <= position <= high and abs(position - middle) < apart for position in chosen):
+            take(middle)
     if regions is None:
         take(float(_focus(value, data, None)[stack]))
     for count in range(wanted, 4 * wanted):
@@ -282,17 +285,18 @@ def _tiles(
     return tuple(Plane(stack, position) for position in sorted(chosen, reverse=True))
 
 
-def _region_middles(regions: Regions | None, stack: int) -> list[float]:
+def _region_spans(regions: Regions | None, stack: int) -> list[tuple[float, float, float]]:
+    """Lowest, middle and highest position of each region along the stack axis, largest region first."""
     if regions is None:
         return []
     lists = sorted(regions.voxel_lists(), key=lambda voxels: -voxels.size)
-    middles = []
+    spans = []
     for voxels in lists:
         if voxels.size:
             index = np.stack(np.unravel_index(voxels, regions.grid.shape, order="F"), axis=-1)
             world = np.sort(regions.grid.world_mm(index)[:, stack])
-            middles.append(float(world[world.size // 2]))
-    return middles
+            spans.append((float(world[0]), float(world[world.size // 2]), float(world[-1])))
+    return spans
 
 
 def _focus(value: Volume, data: Array, regions: Regions | None) -> npt.NDArray[np.float64]:

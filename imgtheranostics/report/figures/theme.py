@@ -20,7 +20,8 @@ RULE = "#d3d7db"
 TILE = "#000000"
 NO_VALUE = "#3d4854"
 NO_VALUE_ON_WHITE = "#bccad6"
-HALO = "#20242a"
+LIGHT_MARK = "#ffffff"
+DARK_MARK = "#20242a"
 WIDTH_IN = 7.6
 
 REGION_COLOURS = (

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from imgtheranostics.report.figures import layout, mosaic, planes, scene, theme
+from imgtheranostics.report.figures import layout, picture, planes, scene, theme
 from imgtheranostics.report.figures.scene import Scale, Scene
 from imgtheranostics.report.registry import Drawing
 from imgtheranostics.report.run import Run
@@ -61,20 +61,19 @@ def draw(run: Run, quantity: str) -> Drawing:
     scale = error_scale(error, scene.region_percentile(chosen, error))
     affine = chosen.estimate.value.affine
     for item in top:
-        picture, inside = planes.sample(error, affine, chosen.stage, item.plane)
-        mosaic.outline(
-            mosaic.place(figure, item, scene.coloured(picture, inside, scale), chosen), chosen, item
-        )
+        values, inside = planes.sample(error, affine, chosen.stage, item.plane)
+        axes, ink = picture.place(figure, item, scene.coloured(values, inside, scale), chosen)
+        picture.outline(axes, chosen, item, ink)
     if counts:
         below = layout.grid_of(
             chosen, tiles, left_in=0.0, width_in=theme.WIDTH_IN, tallest_in=_ROW_IN, top_in=upper + 0.1
         )
         for item in below:
-            picture, inside = planes.sample(flags, affine, chosen.stage, item.plane)
-            mosaic.place(figure, item, _flag_picture(picture, inside), chosen, letters=False)
+            marks, inside = planes.sample(flags, affine, chosen.stage, item.plane)
+            picture.place(figure, item, _flag_picture(marks, inside), chosen, marked=False)
         _flag_legend(figure, counts)
     unit = unit_words(chosen.estimate.unit, quantity)
-    mosaic.colour_bar(figure, scale, f"Standard error [{unit}]" if unit else "Standard error", legend_in)
+    picture.colour_bar(figure, scale, f"Standard error [{unit}]" if unit else "Standard error", legend_in)
     return Drawing(figure, _caption(chosen, counts), _alt(quantity, scale, counts))
 
 
@@ -102,12 +101,12 @@ def flag_counts(flags: Volume) -> dict[str, int]:
     return {name: count for name, count in counts.items() if count}
 
 
-def _flag_picture(picture: npt.NDArray[Any], inside: npt.NDArray[np.bool_]) -> scene.Picture:
+def _flag_picture(marks: npt.NDArray[Any], inside: npt.NDArray[np.bool_]) -> scene.Picture:
     """RGB by the lowest flag of each voxel."""
-    rgb = np.empty((*picture.shape, 3), np.uint8)
+    rgb = np.empty((*marks.shape, 3), np.uint8)
     rgb[...] = scene.rgb_bytes(_CLEAN)
     for flag, colour in reversed(list(zip(Flag, _FLAG_COLOURS, strict=False))):
-        rgb[(picture & flag.value) != 0] = scene.rgb_bytes(colour)
+        rgb[(marks & flag.value) != 0] = scene.rgb_bytes(colour)
     rgb[~inside] = 255
     return rgb
 
