@@ -13,6 +13,7 @@ import numpy.typing as npt
 from imgtheranostics.acquisition import EmissionAcquisition
 from imgtheranostics.errors import (
     Caution,
+    GeometryMismatch,
     ImgTheranosticsError,
     ImplausibleValue,
     MissingMetadata,
@@ -48,6 +49,7 @@ QUANTITIES = ("activity_concentration", "id_per_g", "id_per_ml", *(f"suv_{kind}"
 """Quantities that a curve can be made of."""
 
 _SAME_INJECTION_S = 60.0
+_WHOLE_SPHERE = 0.999
 
 
 def time_activity(
@@ -57,7 +59,7 @@ def time_activity(
     quantity: str | None = None,
     decay_corrected: bool = True,
     administration: Administration | None = None,
-    peak: bool = True,
+    peak: bool | None = None,
     density_g_ml: float | Volume = 1.0,
     decay_correction: str | None = None,
     resolution_mm: float | None = None,
@@ -80,8 +82,9 @@ def time_activity(
         injection is not known). False: the activity that was there, averaged over each frame.
     administration : Administration, optional
         Goes before what the headers say, for every scan.
-    peak : bool
-        Add the highest mean in a sphere of 1 mL (SUVpeak, SULpeak).
+    peak : bool, optional
+        Add the highest mean in a sphere of 1 mL (SUVpeak, SULpeak). By default where voxels are small
+        enough for it, else the column is NaN with the warning ``peak-not-possible``; True refuses then.
     density_g_ml : float or Volume
         For ``id_per_g``.
     decay_correction : {"START", "ADMIN", "NONE"}, optional
@@ -273,7 +276,7 @@ def _table(
     scan: _Scan,
     regions: Regions,
     decay_corrected: bool,
-    peak: bool,
+    peak: bool | None,
     resolution_mm: float | None,
     workers: int | None,
 ) -> pd.DataFrame:
@@ -283,15 +286,27 @@ def _table(
     table["axis_value"] = np.repeat(scan.mid_s, n_regions)
     for detail, value in zip(table.attrs.get("details", []), table["axis_value"], strict=False):
         detail["axis_value"] = float(value)
-    if peak:
-        found = region_peaks(scan.values.value, regions, workers=workers)
-        table["peak"] = found.value.ravel()
-        clipped = (found.inside < 0.999).ravel() & np.isfinite(found.value.ravel())
-        table.loc[clipped, "warnings"] = [
-            ";".join(filter(None, (codes, "peak-sphere-clipped"))) for codes in table.loc[clipped, "warnings"]
-        ]
+    if peak is not False:
+        _add_peak(table, scan.values.value, regions, bool(peak), workers)
     table["decay_corrected"] = decay_corrected
     return table
+
+
+def _add_peak(table: pd.DataFrame, v: Volume, regions: Regions, needed: bool, workers: int | None) -> None:
+    try:
+        found = region_peaks(v, regions, workers=workers)
+    except GeometryMismatch:
+        if needed:
+            raise
+        table["peak"] = np.nan
+        noted, code = np.ones(len(table), bool), "peak-not-possible"
+    else:
+        value = found.value.ravel()
+        table["peak"] = value
+        noted, code = (found.inside.ravel() < _WHOLE_SPHERE) & np.isfinite(value), "peak-sphere-clipped"
+    table.loc[noted, "warnings"] = [
+        ";".join(filter(None, (codes, code))) for codes in table.loc[noted, "warnings"]
+    ]
 
 
 def _one_origin(scans: Sequence[_Scan]) -> str:

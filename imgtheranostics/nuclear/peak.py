@@ -20,6 +20,7 @@ SMALLEST_SHARE = 0.5
 """A sphere counts when at least this share of its volume lies inside the image and is finite."""
 
 _SUBDIVISIONS = 8
+_FINEST_STEP_MM = 0.4
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,8 +44,8 @@ def sphere_weights(
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     """Voxel offsets of a sphere centred on a voxel, and the share of each voxel that it covers.
 
-    Voxels at the edge count by the share of their volume inside (8 x 8 x 8 points), so that the peak
-    does not jump with voxel size.
+    Voxels at the edge count by the share of their volume inside (at least 8 x 8 x 8 points,
+    0.4 mm apart or less), so that the peak does not jump with voxel size.
 
     Parameters
     ----------
@@ -79,7 +80,8 @@ def sphere_weights(
     half_diagonal = 0.5 * float(np.abs(matrix).sum(axis=1) @ np.abs(matrix).sum(axis=1)) ** 0.5
     weights = (distance + half_diagonal <= radius_mm).astype(np.float64)
     edge = (weights == 0.0) & (distance - half_diagonal < radius_mm)
-    steps = (np.arange(_SUBDIVISIONS) + 0.5) / _SUBDIVISIONS - 0.5
+    pieces = max(_SUBDIVISIONS, math.ceil(max(grid.spacing_mm) / _FINEST_STEP_MM))
+    steps = (np.arange(pieces) + 0.5) / pieces - 0.5
     points = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 3) @ matrix.T
     for n in np.flatnonzero(edge):
         position = points + matrix @ offsets[n]

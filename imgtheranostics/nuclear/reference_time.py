@@ -263,7 +263,7 @@ def _back_computed(
         several = (known & ~unset).any() and _agree(to_start[known], half_life_s)
         if several:
             frame_start_convention = True
-        elif (clock.duration_s is None or np.nanmax(clock.duration_s) > 0):
+        elif clock.duration_s is None or np.nanmax(clock.duration_s) > 0:
             known &= ~unset
     back = to_start if frame_start_convention else to_mean
     if back is None or not known.any():
