@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from imgtheranostics.errors import OutputError
+
+_UMASK_LOCK = threading.Lock()
 
 
 @contextmanager
@@ -116,6 +119,8 @@ def _refusal(path: Path, error: OSError) -> OutputError:
 
 
 def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
+    # The mask can only be read by setting it, so two threads must not do that at the same time.
+    with _UMASK_LOCK:
+        mask = os.umask(0)
+        os.umask(mask)
     return mask

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -105,8 +107,13 @@ def read_estimates(folder: Path) -> list[Estimate]:
 def _write_maps(run: Run, folder: Path, scrubber: Scrubber) -> None:
     from imgtheranostics.io.saving import save
 
-    for name, volume in _maps(run):
+    def write(item: tuple[str, Volume]) -> None:
+        name, volume = item
         save(without_person(volume, scrubber), folder / f"{_UNSAFE.sub('_', name)}.nii.gz")
+
+    # Compression leaves the interpreter lock, so maps are written side by side.
+    with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
+        list(pool.map(write, _maps(run)))
 
 
 def _maps(run: Run) -> Iterator[tuple[str, Volume]]:

@@ -7,6 +7,7 @@ import dataclasses
 import gzip
 import hashlib
 import json
+import os
 import resource
 from datetime import datetime
 from pathlib import Path
@@ -338,3 +339,15 @@ def test_errors_do_not_hold_identifiers(tmp_path):
     with pytest.raises(ImgTheranosticsError) as caught:
         write_run(run, tmp_path / "out")
     assert "CANARY" not in str(caught.value).upper().replace(str(tmp_path).upper(), "")
+
+
+def test_files_can_be_read_by_others_as_the_umask_says_though_maps_are_written_side_by_side(tmp_path):
+    before = os.umask(0o027)
+    try:
+        for n in range(5):
+            write_run(small_run(small_estimate()), tmp_path / str(n), html=False)
+        assert os.umask(0o027) == 0o027
+    finally:
+        os.umask(before)
+    modes = {path.stat().st_mode & 0o777 for path in tmp_path.rglob("*") if path.is_file()}
+    assert modes == {0o640}
