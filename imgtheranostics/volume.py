@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, Self
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
-from imgtheranostics.errors import Caution, CorruptInput, GeometryMismatch, merge_cautions
+from imgtheranostics.errors import Caution, CorruptInput, GeometryMismatch, UnsupportedInput, merge_cautions
 from imgtheranostics.units import UNITS, check_quantity
 
 if TYPE_CHECKING:
@@ -79,6 +79,12 @@ class Step:
     name: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
     version: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "parameters", MappingProxyType(dict(self.parameters)))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reduced(self, parameters=dict(self.parameters))
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +156,9 @@ class Grid:
         affine.setflags(write=False)
         object.__setattr__(self, "shape", shape)
         object.__setattr__(self, "affine", affine)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reduced(self)
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
@@ -304,6 +313,9 @@ class Axis:
     def __len__(self) -> int:
         return int(self.values.size)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reduced(self)
+
     def same_as(self, other: Axis) -> bool:
         """Whether name, unit and every value are equal."""
         return (
@@ -371,6 +383,9 @@ class Volume:
             ("_grid", grid),
         ):
             object.__setattr__(self, name, value)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reduced(self)
 
     @property
     def grid(self) -> Grid:
@@ -490,7 +505,8 @@ class Volume:
         lps[:3, 3] = image.GetOrigin()
         array = SimpleITK.GetArrayFromImage(image)
         shape = image.GetSize() + tuple(len(axis) for axis in axes)
-        data = array.T if not axes else array.reshape(-1, array.shape[-1]).reshape(shape, order="F")
+        n_components = image.GetNumberOfComponentsPerPixel()
+        data = array.T if not axes else array.reshape(-1, n_components).reshape(shape, order="F")
         return cls(data, _RAS_FROM_LPS @ lps, quantity, unit, tuple(axes))
 
     def to_xarray(self) -> xarray.DataArray:
@@ -537,6 +553,9 @@ class Estimate:
             raise GeometryMismatch("the standard error must have the unit of the value")
         object.__setattr__(self, "decisions", MappingProxyType(dict(self.decisions)))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reduced(self, decisions=dict(self.decisions))
+
     @property
     def grid(self) -> Grid:
         """The geometry."""
@@ -563,21 +582,34 @@ class Estimate:
         return merge_cautions(self.value.warnings, self.standard_error.warnings, self.flags.warnings)
 
 
+def _reduced(whole: Any, **changes: Any) -> tuple[Any, ...]:
+    """How to pickle a frozen dataclass: built anew, so that checks run and arrays are read-only again."""
+    values = {one.name: getattr(whole, one.name) for one in fields(whole) if one.init}
+    return _rebuilt, (type(whole), values | changes)
+
+
+def _rebuilt(kind: type[Any], values: dict[str, Any]) -> Any:
+    return kind(**values)
+
+
 def make_step(name: str, /, **parameters: Any) -> Step:
     """A history entry with the version of this package."""
     from imgtheranostics._version import VERSION
 
-    return Step(name, MappingProxyType(parameters), VERSION)
+    return Step(name, parameters, VERSION)
 
 
 def _frozen(data: Array, dtype: np.dtype[Any]) -> Array:
     """`data` as a read-only Fortran-ordered array of `dtype`, without a copy where it already is one."""
+    if data.dtype.kind not in "biuf":
+        raise UnsupportedInput("voxels are not real numbers", found=str(data.dtype), needed="real numbers")
     if data.dtype != dtype and dtype.kind in "iu":
-        cast = data.astype(dtype)
+        with np.errstate(invalid="ignore"):
+            cast = data.astype(dtype)
         if not np.array_equal(cast, data):
             raise CorruptInput("labels or flags are not whole numbers in range", needed=str(dtype))
     ordered = np.asfortranarray(data, dtype=dtype)
-    if ordered.base is None and ordered is data and ordered.flags.writeable:
+    if ordered is data and ordered.flags.writeable:
         ordered = ordered.view()
     ordered.setflags(write=False)
     return ordered

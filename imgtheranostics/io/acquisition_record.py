@@ -42,6 +42,21 @@ _RECORDS: dict[str, type[Any]] = {
 _BASE = datetime(2000, 1, 1, 12)
 """A stand-in for the first acquisition; noon, so that earlier clock times fall on the same day."""
 _DAY_S = 86400.0
+_KINDS: dict[str, tuple[type[Any], ...]] = {
+    "float": (float, int),
+    "int": (int,),
+    "bool": (bool,),
+    "str": (str,),
+    "tuple": (tuple,),
+    "Mapping": (dict,),
+    "datetime": (datetime,),
+    "time": (time,),
+    "FloatArray": (np.ndarray,),
+    "TimeArray": (np.ndarray,),
+    "Radiopharmaceutical": (Radiopharmaceutical,),
+    "Subject": (Subject,),
+}
+"""What a value must be, by the first word of a field's annotation."""
 
 
 def to_record(acquisition: Acquisition, *, keep_texts: bool = False) -> dict[str, Any]:
@@ -61,6 +76,8 @@ def from_record(content: Mapping[str, Any]) -> Acquisition:
         If the content is not one.
     """
     decoded: Acquisition = _decode(content)
+    if not dataclasses.is_dataclass(decoded):
+        raise TypeError("not an acquisition record")
     return decoded
 
 
@@ -144,8 +161,8 @@ def _decode(content: Any) -> Any:
         return content
     if "record" in content:
         record = _RECORDS[content["record"]]
-        known = {one.name for one in dataclasses.fields(record) if one.init}
-        return record(**{key: _decode(value) for key, value in content.items() if key in known})
+        known = {one.name: str(one.type) for one in dataclasses.fields(record) if one.init}
+        return record(**{key: _typed(_decode(content[key]), known[key]) for key in content if key in known})
     if "seconds" in content:
         minutes = content.get("zone")
         zone = timezone(timedelta(minutes=minutes)) if isinstance(minutes, (int, float)) else None
@@ -155,6 +172,16 @@ def _decode(content: Any) -> Any:
     if "shape" in content:
         return _decode_array(content)
     return {key: _decode(value) for key, value in content.items()}
+
+
+def _typed(value: Any, annotation: str) -> Any:
+    """The value if it is what the field's annotation says; TypeError if a hand-made file says otherwise."""
+    needed = next((kinds for word, kinds in _KINDS.items() if annotation.startswith(word)), None)
+    if needed is not None and not isinstance(value, needed):
+        raise TypeError(f"{annotation} is needed")
+    if annotation.startswith(("float", "int")) and isinstance(value, bool):
+        raise TypeError(f"{annotation} is needed")
+    return value
 
 
 def _decode_array(content: Mapping[str, Any]) -> np.ndarray[Any, Any]:

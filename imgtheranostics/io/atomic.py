@@ -104,9 +104,22 @@ def _publish(new: Path, folder: Path) -> None:
         new.replace(folder)
         return
     for path in files:
+        _check_place(folder, path.relative_to(new))
+    for path in files:
         target = folder / path.relative_to(new)
         target.parent.mkdir(parents=True, exist_ok=True)
         path.replace(target)
+
+
+def _check_place(folder: Path, relative: Path) -> None:
+    """Refuse before the first rename what would fail later, or would follow a link out of the folder."""
+    for part in reversed(relative.parents):
+        place = folder / part
+        if place != folder and (place.is_symlink() or (place.exists() and not place.is_dir())):
+            raise OutputError("a file or link stands where a folder of the result goes", where=str(place))
+    target = folder / relative
+    if target.is_dir() and not target.is_symlink():
+        raise OutputError("a folder stands where a file of the result goes", where=str(target))
 
 
 def _refusal(path: Path, error: OSError) -> OutputError:

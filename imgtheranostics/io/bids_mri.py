@@ -270,7 +270,11 @@ def _axes(sidecar: Sidecar, header: NiftiHeader) -> tuple[tuple[Axis, ...], tupl
             check_length(values, length, sidecar, key)
             return (Axis(name, np.array(values), unit),), ()
     repetition = _single(sidecar, "RepetitionTime")
-    if header.step is None and repetition is not None and "VolumeTiming" not in sidecar:
+    if (
+        (header.step is None or header.step_unit is None)
+        and repetition is not None
+        and "VolumeTiming" not in sidecar
+    ):
         return (Axis("time", repetition * np.arange(length, dtype=np.float64), "s"),), ()
     return extra_axes(header, sidecar)
 
