@@ -23,6 +23,22 @@ _PATH_START = re.compile(r"^(?:[A-Za-z]:[\\/]|\\\\|/|~[\\/]|~$|\.{1,2}[\\/]|file
 _SPACED_PATH = re.compile(
     r"(?<![\w.%)\]/~])/(?=[^\s/])(?:[^/\n\"'<>|;]+/)+[^\s/\"'<>|;,)]+|\b[A-Za-z]:\\[^\n\"'<>|;,]+"
 )
+_NOBODY = frozenset(
+    {
+        "anon",
+        "anonymous",
+        "anonymised",
+        "anonymized",
+        "patient",
+        "subject",
+        "phantom",
+        "mouse",
+        "rat",
+        "human",
+    }
+    | {"animal", "test", "unknown", "none", "pet", "spect", "liver", "tumour", "tumor", "lesion", "mask"}
+)
+"""Words that stand in name fields and name nobody."""
 _DATE = re.compile(
     r"\b(?:19|20)\d{2}([-./])(?:0?[1-9]|1[0-2])\1(?:0?[1-9]|[12]\d|3[01])"
     r"(?:[T ]\d{2}:?\d{2}(?::?\d{2})?[.\d]*Z?)?"
@@ -36,26 +52,29 @@ class Scrubber:
 
     Parameters
     ----------
-    identifiers : iterable of str
-        Values such as PatientID, PatientName and dates, in any DICOM spelling.
+    identifiers : iterable of (str, str)
+        Keyword and value, such as PatientID, PatientName and dates, in any DICOM spelling. Parts of names
+        count too; descriptions count as a whole.
     inputs : sequence of Input
         Files whose paths and names become ``[input 1]``, ``[input 2]`` ...
     """
 
-    def __init__(self, identifiers: Iterable[str] = (), inputs: Iterable[Input] = ()) -> None:
+    def __init__(self, identifiers: Iterable[tuple[str, str]] = (), inputs: Iterable[Input] = ()) -> None:
         self._names: dict[str, str] = {}
         self._folders: set[str] = set()
         for number, item in enumerate(inputs, start=1):
             self._add_path(item.path, f"[input {number}]")
         awkward = [name for name in self._names if not _TOKEN.fullmatch(name) and len(name) >= _LONG_ENOUGH]
         self._awkward = tuple(sorted(awkward, key=len, reverse=True))
-        self._identifiers = _pattern(identifiers)
+        words, label_words = _telling_words(identifiers)
+        self._identifiers = _pattern(words)
+        self._in_labels = _pattern(label_words)
 
     @classmethod
     def for_run(cls, run: Run, inputs: Iterable[Input]) -> Scrubber:
         """A scrubber that knows what the sources of a run say about the person and the files."""
-        values = [value for source in run.sources for value in source.identifiers.values()]
-        scrubber = cls(values, inputs)
+        known = [item for source in run.sources for item in source.identifiers.items()]
+        scrubber = cls(known, inputs)
         for source in run.sources:
             for path in source.files:
                 scrubber._add_path(path, PATH_WITHHELD)
@@ -73,17 +92,20 @@ class Scrubber:
             if name in text:
                 text = text.replace(name, self._names[name])
         text = _SPACED_PATH.sub(lambda match: self._path(match.group()), text)
-        return self.label(_TOKEN.sub(lambda match: self._token(match.group()), text))
+        text = _TOKEN.sub(lambda match: self._token(match.group()), text)
+        return _without(self._identifiers, text)
 
     def where(self, text: str) -> str:
         """A place or an option: as `text`, and a text that is no more than a folder's name goes too."""
         return PATH_WITHHELD if text.strip("/\\") in self._folders else self.text(text)
 
     def label(self, text: str) -> str:
-        """A name that the user chose, such as a region's: identifiers, dates and UIDs are replaced."""
-        if self._identifiers is not None:
-            text = self._identifiers.sub(WITHHELD, text)
-        return _DATE.sub(DATE_WITHHELD, _UID.sub(UID_WITHHELD, text))
+        """A name that the user chose, such as a region's: identifiers, dates and UIDs are replaced.
+
+        Short ones that are no part of a person's name stay: a patient number ``DRO`` must not cost the
+        region ``DRO_mask`` its name.
+        """
+        return _without(self._in_labels, text)
 
     def _path(self, path: str) -> str:
         bare = path.rstrip(".:!?")
@@ -112,17 +134,37 @@ def _telling(name: str) -> bool:
     return len(name) >= _LONG_ENOUGH and not (name.isalpha() and name[1:].islower())
 
 
-def _pattern(identifiers: Iterable[str]) -> re.Pattern[str] | None:
-    """One expression for all identifiers and the parts of names; short ones match whole words only."""
-    words: set[str] = set()
-    for identifier in identifiers:
-        text = str(identifier).strip()
-        words.update({text, text.replace("^", " ").strip()})
-        words.update(part.strip() for part in re.split(r"[\^=]", text))
-    found = sorted((word for word in words if len(word) >= _SHORTEST_NAME), key=lambda w: (-len(w), w))
-    if not found:
+def _without(identifiers: re.Pattern[str] | None, text: str) -> str:
+    if identifiers is not None:
+        text = identifiers.sub(WITHHELD, text)
+    return _DATE.sub(DATE_WITHHELD, _UID.sub(UID_WITHHELD, text))
+
+
+def _telling_words(identifiers: Iterable[tuple[str, str]]) -> tuple[set[str], set[str]]:
+    """What to take out of texts, and the part of it to take out of names of regions too."""
+    everywhere: set[str] = set()
+    in_labels: set[str] = set()
+    for keyword, value in identifiers:
+        whole = str(value).strip()
+        if "Name" in keyword:
+            parts = {whole, whole.replace("^", " ").strip(), *re.split(r"[\^=\s,]+", whole)}
+            names = {part for part in parts if len(part) >= _SHORTEST_NAME}
+            everywhere |= names
+            in_labels |= names
+            continue
+        shortest = _LONG_ENOUGH if "Description" in keyword else _SHORTEST_NAME
+        everywhere |= {whole} if len(whole) >= shortest else set()
+        in_labels |= {whole} if len(whole) >= _LONG_ENOUGH else set()
+    named = {word for word in everywhere if word.lower() not in _NOBODY}
+    return named, in_labels & named
+
+
+def _pattern(words: set[str]) -> re.Pattern[str] | None:
+    """One expression for all words, the longest first; short ones match whole words only."""
+    if not words:
         return None
-    return re.compile("|".join(_expression(word) for word in found), re.IGNORECASE)
+    ordered = sorted(words, key=lambda word: (-len(word), word))
+    return re.compile("|".join(_expression(word) for word in ordered), re.IGNORECASE)
 
 
 def _expression(word: str) -> str:
