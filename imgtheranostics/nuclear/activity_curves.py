@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from imgtheranostics.acquisition import EmissionAcquisition
 from imgtheranostics.errors import (
     Caution,
     GeometryMismatch,
@@ -18,27 +17,17 @@ from imgtheranostics.errors import (
     ImplausibleValue,
     MissingMetadata,
     NothingUsable,
-    UnitMismatch,
     merge_cautions,
 )
 from imgtheranostics.nuclear.administration import Administration
-from imgtheranostics.nuclear.analysis import percent_id_per_gram, percent_id_per_ml, suv
 from imgtheranostics.nuclear.body import KINDS
 from imgtheranostics.nuclear.clock import SAME_TIME_S
-from imgtheranostics.nuclear.decay import decay_factor
-from imgtheranostics.nuclear.maps import scaled_estimate
+from imgtheranostics.nuclear.curve_values import CurveValues, curve_values
 from imgtheranostics.nuclear.peak import region_peaks
-from imgtheranostics.nuclear.scale import emission_record, image_scale
-from imgtheranostics.nuclear.uptake import (
-    Choices,
-    ScanTiming,
-    per_voxel,
-    scan_timing,
-    time_origin_s,
-    to_injection,
-)
+from imgtheranostics.nuclear.scale import emission_record
+from imgtheranostics.nuclear.uptake import Choices, ScanTiming, scan_timing, time_origin_s
 from imgtheranostics.regions import Regions, roi_statistics
-from imgtheranostics.volume import Estimate, Volume, make_step
+from imgtheranostics.volume import Volume
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -142,8 +131,8 @@ def time_activity(
         "time_origin": origin,
         "decay_corrected": decay_corrected,
         "decay_reference": reference,
-        "decisions": [dict(scans[n].values.decisions) for n in order],
-        "warnings": merge_cautions(_injection_cautions(scans), *(scans[n].values.warnings for n in order)),
+        "decisions": [dict(scans[n].values.template.decisions) for n in order],
+        "warnings": merge_cautions(_injection_cautions(scans), *(scans[n].warnings for n in order)),
         "details": details,
     }
     return frame
@@ -153,10 +142,11 @@ def time_activity(
 class _Scan:
     """One volume as values over time: mid-frame times, what they count from, and when that was."""
 
-    values: Estimate
+    values: CurveValues
     mid_s: FloatArray
     origin: str
     injected: datetime | None
+    warnings: tuple[Caution, ...]
 
 
 def _scan(
@@ -169,89 +159,35 @@ def _scan(
 ) -> _Scan:
     record = emission_record(v)
     wanted = quantity or (v.quantity if v.quantity in QUANTITIES else "activity_concentration")
+    timing: ScanTiming | None = None
+    cautions: tuple[Caution, ...] = ()
+    axis = v.axis("time")
     try:
         timing = scan_timing(v, record, choices)
     except ImgTheranosticsError as error:
-        axis = v.axis("time")
         if not (decay_corrected and v.quantity.startswith("suv_") and axis is not None):
             raise
         text = f"times count from the start of the scan, because the clocks are not usable: {error.what}"
-        values = _uptake(v, wanted, choices, density_g_ml, subject)
-        noted = values.value.with_warnings(Caution("time-since-scan-start", text))
-        return _Scan(replace(values, value=noted), axis.values, "scan start", None)
-    if wanted == "activity_concentration":
-        values = _activity(v, record, timing)
-    else:
-        values = _uptake(v, wanted, choices, density_g_ml, subject)
-    if not decay_corrected:
-        values = _as_it_was(values, timing)
+        cautions = (Caution("time-since-scan-start", text),)
+    values = curve_values(
+        v,
+        record,
+        wanted,
+        timing,
+        choices,
+        decay_corrected=decay_corrected,
+        density_g_ml=density_g_ml,
+        subject=subject,
+    )
+    warnings = merge_cautions(values.template.warnings, cautions)
+    if timing is None:
+        return _Scan(values, np.zeros(1) if axis is None else axis.values, "scan start", None, warnings)
     mid_s = _frame_times(v, timing) - time_origin_s(timing)
     if timing.injection is None:
-        return _Scan(values, mid_s, "scan start", None)
+        return _Scan(values, mid_s, "scan start", None, warnings)
     started = timing.clock.origin
     injected = None if started is None else started + timedelta(seconds=timing.injection.seconds)
-    return _Scan(values, mid_s, "injection", injected)
-
-
-def _uptake(
-    v: Volume, wanted: str, choices: Choices, density_g_ml: float | Volume, subject: dict[str, Any]
-) -> Estimate:
-    common: dict[str, Any] = {
-        "decay_correction": choices.decay_correction,
-        "strict_clock": choices.strict_clock,
-    }
-    if wanted == "id_per_g":
-        return percent_id_per_gram(v, choices.administration, density_g_ml, **common)
-    if wanted == "id_per_ml":
-        return percent_id_per_ml(v, choices.administration, **common)
-    if wanted == "activity_concentration":
-        raise UnitMismatch("an SUV image holds no activity concentration", needed="Bq/mL")
-    return suv(v, wanted.removeprefix("suv_"), choices.administration, **common, **subject)
-
-
-def _activity(v: Volume, record: EmissionAcquisition, timing: ScanTiming) -> Estimate:
-    """Activity concentration corrected to the injection, or to the scan start where that is all."""
-    scale = image_scale(v, record, dose_given=True)
-    if scale.kind != "activity":
-        raise UnitMismatch(
-            "the image holds no activity concentration",
-            found=f"{v.quantity} [{v.unit}]",
-            needed="Bq/mL",
-            next_step=f"ask for quantity='suv_{scale.kind}'",
-        )
-    return scaled_estimate(
-        v,
-        per_voxel(v, to_injection(timing) * scale.factor),
-        "activity_concentration",
-        "Bq/mL",
-        make_step("decay_correct", to="injection" if timing.injection else "scan start"),
-        relative_uncertainty=0.0,
-        decisions={**timing.decisions(), "scaling": scale.decisions()},
-        warnings=timing.warnings,
-    )
-
-
-def _as_it_was(values: Estimate, timing: ScanTiming) -> Estimate:
-    """Values that are corrected to the time origin, decayed to the mean of each frame."""
-    if timing.reference.mid_s is None or (
-        timing.injection is None and values.quantity != "activity_concentration"
-    ):
-        raise MissingMetadata(
-            "when each frame was is not known, so the decay correction cannot be undone",
-            where="AcquisitionTime (0008,0032), ActualFrameDuration (0018,1242), time of injection",
-            needed="start and duration of every frame, and the injection",
-            next_step="ask for decay_corrected=True, or give the administration",
-        )
-    since = np.atleast_2d(timing.reference.mid_s) - time_origin_s(timing)
-    factor = per_voxel(values.value, decay_factor(since, timing.half_life.seconds))
-    step = make_step("undo_decay_correction")
-    value, error = values.value, values.standard_error
-    data = np.asarray(value.data * factor, np.float32, order="F")
-    return replace(
-        values,
-        value=value.replace(data=data, history=(*value.history, step)),
-        standard_error=error.replace(data=np.asarray(error.data * factor, np.float32, order="F")),
-    )
+    return _Scan(values, mid_s, "injection", injected, warnings)
 
 
 def _frame_times(v: Volume, timing: ScanTiming) -> FloatArray:
@@ -280,19 +216,49 @@ def _table(
     resolution_mm: float | None,
     workers: int | None,
 ) -> pd.DataFrame:
-    table = roi_statistics(scan.values, regions, resolution_mm=resolution_mm, workers=workers)
-    n_regions = len(regions)
+    values, n_regions = scan.values, len(regions)
+    table = roi_statistics(values.image, regions, resolution_mm=resolution_mm, workers=workers)
+    factor = np.repeat(values.frame_factor, n_regions)
     table["axis"] = "time"
     table["axis_value"] = np.repeat(scan.mid_s, n_regions)
-    for detail, value in zip(table.attrs.get("details", []), table["axis_value"], strict=False):
-        detail["axis_value"] = float(value)
+    table["quantity"], table["unit"] = values.template.quantity, values.template.unit
+    for column in ("mean", "sd", "median", "p05", "p95", "min", "max"):
+        table[column] *= factor
+    _add_uncertainty(table, factor, values.template.calibration_relative)
+    table["flags"] = [
+        f"INVALID_INPUT:{n}" if n else "" for n in (table["n_voxels"] - table["n_valid"]).astype(int)
+    ]
+    table["warnings"] = ";".join(
+        dict.fromkeys(caution.code for caution in (*scan.warnings, *regions.warnings))
+    )
     if peak is not False:
-        _add_peak(table, scan.values.value, regions, bool(peak), workers)
+        _add_peak(table, values.image, regions, factor, bool(peak), workers)
     table["decay_corrected"] = decay_corrected
     return table
 
 
-def _add_peak(table: pd.DataFrame, v: Volume, regions: Regions, needed: bool, workers: int | None) -> None:
+def _add_uncertainty(table: pd.DataFrame, factor: FloatArray, calibration_relative: float) -> None:
+    """Scale the sampling part and add the calibration part, in the table and in its details."""
+    sampling = table["standard_error"].to_numpy() * factor
+    calibration = calibration_relative * np.abs(table["mean"].to_numpy())
+    if calibration_relative > 0:
+        sampling = np.where((table["n_valid"] == 1) & np.isnan(sampling), 0.0, sampling)
+    table["standard_error"] = np.hypot(sampling, calibration)
+    rows = zip(table.attrs.get("details", []), table["axis_value"], sampling, calibration, strict=False)
+    for detail, value, random, shared in rows:
+        detail["axis_value"] = float(value)
+        detail["standard_error_sampling"] = float(random)
+        detail["standard_error_calibration"] = float(shared)
+
+
+def _add_peak(
+    table: pd.DataFrame,
+    v: Volume,
+    regions: Regions,
+    factor: FloatArray,
+    needed: bool,
+    workers: int | None,
+) -> None:
     try:
         found = region_peaks(v, regions, workers=workers)
     except GeometryMismatch:
@@ -301,7 +267,7 @@ def _add_peak(table: pd.DataFrame, v: Volume, regions: Regions, needed: bool, wo
         table["peak"] = np.nan
         noted, code = np.ones(len(table), bool), "peak-not-possible"
     else:
-        value = found.value.ravel()
+        value = found.value.ravel() * factor
         table["peak"] = value
         noted, code = (found.inside.ravel() < _WHOLE_SPHERE) & np.isfinite(value), "peak-sphere-clipped"
     table.loc[noted, "warnings"] = [

@@ -11,7 +11,7 @@ from imgtheranostics.acquisition import EmissionAcquisition
 from imgtheranostics.errors import Caution, ImplausibleValue, MissingMetadata
 from imgtheranostics.nuclear.clock import ScanClock
 from imgtheranostics.nuclear.decay import decay_factor
-from imgtheranostics.nuclear.dose_unit import check_total_dose
+from imgtheranostics.nuclear.dose_unit import check_given_activity, check_total_dose
 from imgtheranostics.nuclear.half_life import HalfLife
 from imgtheranostics.nuclear.injection import Moment
 
@@ -178,6 +178,7 @@ def net_dose(
     parts: dict[str, Any] = {"relative_uncertainty_of_each_activity": relative}
     if given.activity_bq is not None:
         full, source = float(given.activity_bq), "user"
+        cautions = check_given_activity(full, small_animal=small_animal)
     else:
         dose = check_total_dose(
             acquisition.radiopharmaceutical.total_dose,

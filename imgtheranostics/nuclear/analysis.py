@@ -345,11 +345,11 @@ def convert_suv(
     text = f"{after.explanation} over {before.explanation}"
     changed: dict[str, Any] = {"quantity": f"suv_{kind}", "unit": SUV_UNITS[kind]}
     step = make_step("convert_suv", from_kind=source, to_kind=kind, ratio=ratio)
-    value = v.replace(data=v.data * ratio, history=(*v.history, step), **changed)
+    value = v.replace(data=_times(v, ratio), history=(*v.history, step), **changed)
     error = estimate.standard_error
     return Estimate(
         value.with_warnings(*body.warnings),
-        error.replace(data=error.data * ratio, **changed),
+        error.replace(data=_times(error, ratio), **changed),
         estimate.flags,
         estimate.calibration_relative,
         {
@@ -357,6 +357,12 @@ def convert_suv(
             "body_measure": {"kind": kind, "value": after.value, "unit": after.unit, "explanation": text},
         },
     )
+
+
+def _times(v: Volume, factor: float) -> npt.NDArray[np.float32]:
+    out = np.empty(v.shape, np.float32, order="F")
+    np.multiply(v.data, factor, out=out, dtype=np.float64, casting="same_kind")
+    return out
 
 
 def _percent(

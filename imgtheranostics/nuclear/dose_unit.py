@@ -91,6 +91,15 @@ def check_total_dose(
     )
 
 
+def check_given_activity(activity_bq: float, *, small_animal: bool | None = None) -> tuple[Caution, ...]:
+    """A caution where an activity that a user gave is far from what is usually injected."""
+    low, high = _range(small_animal)
+    if low <= activity_bq <= high:
+        return ()
+    text = f"an injected activity of {activity_bq:.6g} Bq is unusual ({low:g} to {high:g} Bq): check its unit"
+    return (Caution("activity-unusual", text, "Administration.activity_bq"),)
+
+
 def _range(small_animal: bool | None) -> tuple[float, float]:
     """A small field of view may hold a part of a patient, and an unknown one anything."""
     return CLINICAL_BQ if small_animal is False else (MOUSE_BQ[0], CLINICAL_BQ[1])

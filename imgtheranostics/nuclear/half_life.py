@@ -107,7 +107,8 @@ def resolve_half_life(acquisition: EmissionAcquisition, nuclide_given: str | Non
             where=_FIELD,
             found=f"{header_s:g} s",
             needed=f"{record.half_life_s:g} s within {100 * ACCEPTED:g} %",
-            next_step="correct the header; if another nuclide was injected, name it with --nuclide",
+            next_step="name the nuclide (--nuclide) if the header has the wrong one; if its half-life is "
+            "wrong, the scanner corrected decay with it: reconstruct, or correct the header",
         )
     if abs(difference) > SILENT:
         text = (

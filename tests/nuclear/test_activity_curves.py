@@ -18,8 +18,8 @@ from imgtheranostics.errors import (
 )
 from imgtheranostics.nuclear import Administration, percent_id_per_gram, suv, time_activity
 from imgtheranostics.nuclear.decay import average_activity_time
-from imgtheranostics.regions import STATISTICS_COLUMNS, Regions
-from imgtheranostics.volume import Source
+from imgtheranostics.regions import STATISTICS_COLUMNS, Regions, roi_statistics
+from imgtheranostics.volume import Source, Volume
 
 F18_S = 6586.2
 CU64_S = 45720.0
@@ -94,6 +94,33 @@ def test_suv_and_injected_dose_curves_equal_their_maps(dynamic):
         assert (table["unit"] == estimate.unit).all()
         error = curve(table, "organ", "standard_error")
         assert error == pytest.approx(0.05 * inside.mean(axis=0), rel=1e-5)
+
+
+def test_density_map_curve_equals_the_statistics_of_its_map(dynamic):
+    rng = np.random.default_rng(8)
+    density = Volume(rng.uniform(0.05, 1.5, dynamic.shape[:3]), dynamic.affine, "density", "g/mL")
+    rois = boxes(dynamic)
+    table = time_activity(dynamic, rois, quantity="id_per_g", density_g_ml=density, peak=False)
+    expected = roi_statistics(percent_id_per_gram(dynamic, density_g_ml=density), rois)
+    for column in ("n_valid", "mean", "sd", "median", "p05", "p95", "min", "max", "standard_error"):
+        assert table[column].to_numpy() == pytest.approx(expected[column].to_numpy(), rel=2e-6)
+    assert (table["n_valid"] < table["n_voxels"]).any()
+
+
+def test_missing_voxels_and_single_voxels(dynamic):
+    data = dynamic.data.copy()
+    data[2, 2, 0, 1] = np.nan
+    v = dynamic.replace(data=data)
+    one = np.zeros(v.grid.shape, bool)
+    one[6, 6, 2] = True
+    rois = Regions.from_masks({"organ": boxes(v).mask("organ"), "one": one}, v.grid)
+    table = time_activity(v, rois, quantity="suv_bw", peak=False)
+    assert curve(table, "organ", "flags").tolist() == ["", "INVALID_INPUT:1", ""]
+    expected = roi_statistics(suv(v), rois)
+    assert table["standard_error"].to_numpy() == pytest.approx(
+        expected["standard_error"].to_numpy(), rel=1e-5
+    )
+    assert curve(table, "one", "standard_error") == pytest.approx(0.05 * curve(table, "one"))
 
 
 def test_per_millilitre_curve(dynamic):

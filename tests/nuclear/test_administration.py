@@ -152,6 +152,12 @@ def test_dose_whose_unit_is_ambiguous_or_hopeless_is_refused(value, nuclide, sma
     assert caught.value.next_step
 
 
+def test_unusual_activity_of_the_user_is_used_with_a_caution(series):
+    result = suv(series(), "bw", Administration(368080.0, None))
+    assert [caution.code for caution in result.warnings] == ["activity-unusual"]
+    assert dose_of(result)["net_bq_at_injection"] == 368080.0
+
+
 @pytest.mark.parametrize("value", [None, 0.0, -5.0, float("nan")])
 def test_absent_dose_is_refused(value):
     with pytest.raises(MissingMetadata, match="activity is absent"):
