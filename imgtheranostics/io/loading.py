@@ -17,6 +17,7 @@ from imgtheranostics.errors import (
 from imgtheranostics.io.dicom.discovery import Found, find
 from imgtheranostics.io.dicom.reading import common_place, plan, read
 from imgtheranostics.io.dicom.series import Catalogue, Series, catalogue, combine
+from imgtheranostics.io.foreign import refuse_file
 from imgtheranostics.volume import Volume
 
 if TYPE_CHECKING:
@@ -188,6 +189,7 @@ def info(path: PathLike | Sequence[PathLike]) -> list[SeriesSummary]:
 
 def _entries(found: Found) -> tuple[list[_Entry], Catalogue]:
     parts = catalogue(found.dicom) if found.dicom else Catalogue()
+    parts.broken += [refuse_file(file) for file in found.suspicious()]
     ordered = sorted(parts.series, key=_series_order)
     entries = [_dicom_entry(one) for one in ordered]
     entries += [_nifti_entry(files) for files in _nifti_series(found.nifti)]
@@ -364,10 +366,6 @@ def _nothing(path: PathLike | Sequence[PathLike], found: Found, parts: Catalogue
             found=held,
             needed="CT, MR, PT, NM, US or PA images",
         )
-    if found.explicit and found.unknown:
-        from imgtheranostics.io.foreign import refuse_file
-
-        return refuse_file(found.unknown[0])
     return NothingUsable(
         "nothing to load: neither DICOM nor NIfTI images",
         where=_place(path),

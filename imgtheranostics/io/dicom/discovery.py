@@ -11,6 +11,9 @@ from imgtheranostics.errors import NothingUsable
 
 MAXIMUM_FILES = 500_000
 
+_SUFFIXES = frozenset({".dcm", ".ima"})
+_SIGNATURE_END = 132
+
 PathLike = str | os.PathLike[str]
 
 
@@ -40,6 +43,29 @@ class Found:
     def other(self) -> int:
         """Number of files that are neither DICOM nor NIfTI."""
         return len(self.unknown)
+
+    def suspicious(self) -> list[Path]:
+        """Unknown files that may be damaged slices: dropping one silently would shorten a volume.
+
+        Every file that the user named; files called ``.dcm`` or ``.ima``; and files too short for a DICOM
+        signature that are named like the DICOM files beside them.
+        """
+        if self.explicit:
+            return list(self.unknown)
+        named = {(file.parent, file.suffix.lower()) for file in self.dicom}
+        return [
+            file
+            for file in self.unknown
+            if file.suffix.lower() in _SUFFIXES
+            or ((file.parent, file.suffix.lower()) in named and _is_stub(file))
+        ]
+
+
+def _is_stub(file: Path) -> bool:
+    try:
+        return file.stat().st_size < _SIGNATURE_END
+    except OSError:
+        return True
 
 
 def find(path: PathLike | Sequence[PathLike]) -> Found:

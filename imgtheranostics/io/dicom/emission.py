@@ -138,7 +138,8 @@ def _per_image(frames: Sequence[Frame], order: IndexArray, name: str) -> Any:
 
 def _private_datetime(header: Header) -> datetime | None:
     """The scan's date and time of GE (0009,xx0D); None when it is absent or not one."""
-    found = header.private(GE_PET, 0x0009, 0x0D)
+    ge = (header.text("Manufacturer") or "").upper().startswith("GE")
+    found = header.private(GE_PET, 0x0009, 0x0D, without_creator=ge)
     if found is None:
         return None
     try:

@@ -196,6 +196,7 @@ def _describe_pet(frame: Frame) -> None:
         "decay_factor": header.number("DecayFactor"),
         "trigger_time_s": header.number("TriggerTime"),
     }
+    frame.kind = tuple(header.text(keyword) for keyword in ("Units", "DecayCorrection", "SUVType"))
     index = header.number("ImageIndex")
     frame.order = (-1.0 if index is None else index,)
 

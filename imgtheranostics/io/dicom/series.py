@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from imgtheranostics.errors import GeometryMismatch, ImgTheranosticsError
+from imgtheranostics.errors import CorruptInput, GeometryMismatch, ImgTheranosticsError
 from imgtheranostics.io.dicom.frames import Frame
 from imgtheranostics.io.dicom.geometry import orientation_classes
 from imgtheranostics.io.dicom.header import Header, read_header
 from imgtheranostics.io.dicom.planes import planes_of
-from imgtheranostics.io.dicom.sop_classes import image_modality, object_name
+from imgtheranostics.io.dicom.sop_classes import image_modality, is_image_without_pixels, object_name
 
 _SPACING_RELATIVE = 1e-4
 
@@ -80,12 +80,23 @@ def catalogue(paths: Sequence[Path]) -> Catalogue:
             found.broken.append(error)
             continue
         if modality is None:
+            if is_image_without_pixels(header):
+                found.broken.append(_no_pixels(header))
+                continue
             found.others[object_name(header)] += 1
             continue
         by_uid.setdefault((modality, uid), []).append(header)
     for (modality, uid), headers in by_uid.items():
         found.series += _groups(modality, uid, headers)
     return found
+
+
+def _no_pixels(header: Header) -> CorruptInput:
+    return CorruptInput(
+        "an image object has no pixel data",
+        where=f"{header.path}: PixelData (7FE0,0010)",
+        next_step="copy the file again; it may be truncated",
+    )
 
 
 def _groups(modality: str, uid: str, headers: list[Header]) -> list[Series]:

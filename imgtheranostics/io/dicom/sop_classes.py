@@ -47,11 +47,14 @@ def image_modality(header: Header) -> str | None:
     return IMAGE_CLASSES.get(header.text("SOPClassUID") or "")
 
 
+def is_image_without_pixels(header: Header) -> bool:
+    """Whether the object is of an image class but ends before its pixel data."""
+    return header.layout.pixel_offset < 0 and header.text("SOPClassUID") in IMAGE_CLASSES
+
+
 def object_name(header: Header) -> str:
     """What an object that is no image series is, in words."""
     uid = header.text("SOPClassUID") or ""
-    if uid in IMAGE_CLASSES:
-        return "image without pixel data"
     if uid in _OTHER:
         return _OTHER[uid]
     if uid.startswith(_ROOT + "88."):

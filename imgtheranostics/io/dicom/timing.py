@@ -98,8 +98,10 @@ def _starts(
     per_sample = _per_sample(reference, order)
     if np.isnan(per_sample).any():
         return None
-    half_life = frames[0].details.get("half_life_s")
-    offset = _mean_activity_time(durations, half_life if isinstance(half_life, float) else None)
+    from imgtheranostics.io.dicom.emission import radiopharmaceutical_of
+
+    half_life = radiopharmaceutical_of(frames[0].header).half_life_s
+    offset = _mean_activity_time(durations, half_life)
     starts = per_sample - np.nan_to_num(offset)
     return starts - starts[0] if (np.diff(starts) > 0).all() else None
 
