@@ -104,7 +104,7 @@ def rasterise(
     groups = np.array([n.groups for n in norms], np.int32)
     margins = np.array([_margins(rows[n], groups[n]) for n in range(len(norms))])
     boxes = np.array([_box(n, grid.shape) for n in norms])
-    step = max(grid.spacing_mm)
+    step = max(grid.spacing_mm[:2])  # along k the lines are exact
     lines = np.array(
         [_lines(step, shape.smallest_half_mm, rows[n], groups[n]) for n, (_, shape) in enumerate(placed)],
         np.int32,

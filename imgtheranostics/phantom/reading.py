@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from imgtheranostics.errors import (
 from imgtheranostics.phantom.spec import PhantomSpec
 
 LARGEST_FILE_BYTES = 1 << 20
+DEEPEST_NESTING = 32
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$")
 _KINDS: dict[str, type[ImgTheranosticsError]] = {
     "unit": UnitMismatch,
@@ -236,13 +237,7 @@ def _parse(text: str, where: str) -> tuple[object, dict[Path_, int]]:
     lines: dict[Path_, int] = {}
     loader = Loader(text)
     try:
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):
-            if isinstance(event, yaml.AliasEvent):
-                raise CorruptInput(
-                    "the phantom file uses a YAML alias",
-                    where=f"{where}:{event.start_mark.line + 1}" if event.start_mark else where,
-                    next_step="write the value out",
-                )
+        _check_events(yaml.parse(text, Loader=yaml.SafeLoader), where)
         node = loader.get_single_node()
         if node is None:
             raise CorruptInput("the phantom file is empty", where=where)
@@ -255,10 +250,24 @@ def _parse(text: str, where: str) -> tuple[object, dict[Path_, int]]:
             where=f"{where}:{mark.line + 1}" if mark else where,
             found=getattr(error, "problem", None) or type(error).__name__,
         ) from None
-    except RecursionError:
-        raise CorruptInput("the phantom file is nested too deeply", where=where) from None
     finally:
         loader.dispose()
+
+
+def _check_events(events: Iterable[Any], where: str) -> None:
+    """Refuse aliases, which can blow up a small file, and nesting that no specification has."""
+    import yaml
+
+    depth = 0
+    for event in events:
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        line = f"{where}:{event.start_mark.line + 1}" if event.start_mark else where
+        if isinstance(event, yaml.AliasEvent):
+            raise CorruptInput(
+                "the phantom file uses a YAML alias", where=line, next_step="write the value out"
+            )
+        if depth > DEEPEST_NESTING:
+            raise CorruptInput("the phantom file is nested too deeply", where=line)
 
 
 def _note_lines(node: Any, path: Path_, lines: dict[Path_, int], where: str) -> None:

@@ -74,7 +74,7 @@ class PetSeries:
         self.signed = bool(volume.data.min() < 0)
         self.row, self.column, self.positions = _geometry(volume)
         self.spacing = volume.grid.spacing_mm
-        self.dataset = self._shared(units, suv_type, volume)
+        self.dataset = _encoded(self._shared(units, suv_type, volume))
 
     def _shared(self, units: str, suv_type: str, volume: Volume) -> Dataset:
         from pydicom import Dataset
@@ -186,6 +186,20 @@ class PetSeries:
         dataset.ActualFrameDuration = None if duration is None else round(duration * 1000)
         if record.decay_correction != "NONE":
             dataset.DecayFactor = _ds(_item(record.decay_factor, k, frame) or 1.0)
+
+
+def _encoded(dataset: Dataset) -> Dataset:
+    """The same dataset with its elements as bytes, which pydicom writes about twice as fast."""
+    from io import BytesIO
+
+    from pydicom import dcmread
+
+    dataset.SOPInstanceUID = uid("placeholder")
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    buffer = BytesIO()
+    dataset.save_as(buffer, enforce_file_format=True)
+    buffer.seek(0)
+    return dcmread(buffer)
 
 
 def _geometry(volume: Volume) -> tuple[Any, Any, npt.NDArray[np.float64]]:
