@@ -104,7 +104,7 @@ def suv(
             SUV_UNITS[kind],
             step,
             relative_uncertainty=math.hypot(DEFAULT_RELATIVE_UNCERTAINTY, scanner_relative_uncertainty),
-            decisions=_decisions_without_dose(scale, explanation),
+            decisions=_decisions_without_dose(scale, kind, explanation, factor),
             warnings=body.warnings,
             noise_sd=noise_sd,
         )
@@ -425,7 +425,9 @@ def _share_of_suv(
         "the image was an SUV already: the scanner's dose went in, and no residual was subtracted",
         "Units (0054,1001)",
     )
-    decisions = _decisions_without_dose(scale, f"divided by {measure.explanation}")
+    decisions = _decisions_without_dose(
+        scale, scale.kind, f"divided by {measure.explanation}", 1.0 / measure.value
+    )
     return np.full((1,) * v.data.ndim, 1.0 / measure.value), decisions, (*body.warnings, caution)
 
 
@@ -466,7 +468,7 @@ def _refuse_other_dose(administration: Administration | None, scale: Scale) -> N
         )
 
 
-def _decisions_without_dose(scale: Scale, explanation: str) -> dict[str, Any]:
+def _decisions_without_dose(scale: Scale, kind: str, explanation: str, factor: float) -> dict[str, Any]:
     not_used = {"rule": "not used", "explanation": "the image is normalised to the dose already"}
     return {
         "clock": {**not_used, "candidates_s": {}, "spread_percent": 0.0},
@@ -474,7 +476,7 @@ def _decisions_without_dose(scale: Scale, explanation: str) -> dict[str, Any]:
         "decay": dict(not_used),
         "half_life": dict(not_used),
         "administered_activity": dict(not_used),
-        "body_measure": {"kind": scale.kind, "explanation": explanation},
+        "body_measure": {"kind": kind, "explanation": explanation, "factor": factor},
     }
 
 

@@ -63,7 +63,7 @@ def check_total_dose(
             where=_FIELD,
             found="absent" if value is None else f"{value:g}",
             needed="a positive number of Bq",
-            next_step="give it: Administration(activity_bq=..., at=...) or --activity-mbq",
+            next_step="give it: Administration(activity_bq=..., at=...) or --dose",
         )
     low, high = _range(small_animal)
     if low <= value <= high:
@@ -87,7 +87,7 @@ def check_total_dose(
         where=_FIELD,
         found=f"{value:g}" + (f" (perhaps {meant})" if meant else ""),
         needed=f"{low:g} to {high:g} Bq",
-        next_step="give the activity: Administration(activity_bq=..., at=...) or --activity-mbq",
+        next_step="give the activity: Administration(activity_bq=..., at=...) or --dose",
     )
 
 

@@ -115,6 +115,9 @@ def decay_convention(
             next_step="give --decay-correction (decay_correction=) after asking whoever reconstructed it",
         )
     cautions: tuple[Caution, ...] = ()
+    if text != "NONE" and not listed and given is None:
+        unconfirmed = f"no list of corrections confirms that decay was corrected; {text} was believed"
+        cautions = (Caution("decay-correction-unconfirmed", unconfirmed, "CorrectedImage (0028,0051)"),)
     if text == "NONE" and "DECY" in listed:
         cautions = (
             Caution(

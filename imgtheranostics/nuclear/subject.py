@@ -25,9 +25,10 @@ def field_of_view_mm(grid: Grid) -> float:
     return max(n * spacing for n, spacing in zip(grid.shape[:2], grid.spacing_mm[:2], strict=True))
 
 
-def is_small_animal(grid: Grid) -> bool:
-    """Whether the field of view is that of a mouse or rat scanner."""
-    return field_of_view_mm(grid) < SMALL_ANIMAL_FOV_MM
+def is_small_animal(grid: Grid, weight_kg: float | None = None) -> bool:
+    """Whether the field of view is that of a mouse or rat scanner, or the subject that light."""
+    light = weight_kg is not None and 0.0 < weight_kg < _HEAVIEST_MOUSE_SCANNER_KG
+    return light or field_of_view_mm(grid) < SMALL_ANIMAL_FOV_MM
 
 
 @dataclass(frozen=True)

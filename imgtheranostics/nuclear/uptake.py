@@ -217,7 +217,7 @@ def dose_share(v: Volume, record: EmissionAcquisition, choices: Choices) -> Dose
         timing.half_life,
         timing.clock,
         timing.injection,
-        small_animal=is_small_animal(v.grid),
+        small_animal=is_small_animal(v.grid, _weight_kg(record, choices.administration)),
         strict=choices.strict,
     )
     half_life_s, injected_s = timing.half_life.seconds, timing.injection.seconds
@@ -233,6 +233,10 @@ def dose_share(v: Volume, record: EmissionAcquisition, choices: Choices) -> Dose
         merge_cautions(timing.warnings, dose.warnings),
         decisions,
     )
+
+
+def _weight_kg(record: EmissionAcquisition, given: Administration | None) -> float | None:
+    return given.weight_kg if given is not None and given.weight_kg else record.subject.weight_kg
 
 
 def per_voxel(v: Volume, factor: FloatArray) -> FloatArray:

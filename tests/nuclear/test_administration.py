@@ -177,6 +177,13 @@ def test_strict_refuses_to_guess_and_names_the_guess(series):
     assert "MBq" in (caught.value.found or "")
 
 
+def test_mouse_in_a_clinical_scanner_may_have_a_mouse_dose(series):
+    light = suv(series(weight_kg=0.02, total_dose=5e5))
+    assert light.warnings == ()
+    with pytest.raises(ImplausibleValue, match="plausible"):
+        suv(series(total_dose=5e5))
+
+
 def test_micro_curie_of_a_mouse(series):
     mouse = {"spacing": 0.5, "weight_kg": 0.02}
     curie = percent_id_per_gram(series(**mouse, total_dose=200.0))

@@ -172,6 +172,11 @@ def test_suv_series_need_neither_dose_nor_clock(series, scan_at):
     result = suv(v)
     assert (first(result), result.warnings) == (2.0, ())
     assert result.decisions["clock"]["rule"] == "not used"
+    assert result.decisions["body_measure"] == {
+        "kind": "bw",
+        "explanation": "the image is SUV bw already",
+        "factor": 1.0,
+    }
     with pytest.raises(MissingMetadata, match="PatientWeight"):
         suv(v, "ibw")
 

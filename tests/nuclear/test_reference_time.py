@@ -241,6 +241,13 @@ def test_decay_correction_that_the_list_of_corrections_lacks_is_refused(record, 
     assert resolve(acquisition, decay_correction="START").convention == "START"
 
 
+def test_decay_correction_that_no_list_confirms_is_cautioned(record):
+    found = resolve(record(corrections=()))
+    assert found.rule == "series_time"
+    assert [caution.code for caution in found.warnings] == ["decay-correction-unconfirmed"]
+    assert resolve(record(corrections=()), decay_correction="START").warnings == ()
+
+
 def test_none_beside_a_listed_decay_correction_is_cautioned(record):
     found = resolve(record(decay_correction="NONE"))
     assert [caution.code for caution in found.warnings] == ["decay-correction-contradicts"]
