@@ -12,6 +12,7 @@ def compile_all() -> Iterator[tuple[str, Callable[[], None]]]:
     yield "region statistics", _region_statistics
     yield "peak value", _peak
     yield "contours", _contours
+    yield "phantom shapes", _occupancy
 
 
 def _region_statistics() -> None:
@@ -51,3 +52,18 @@ def _contours() -> None:
 
     x, y = np.array([[0.0, 2.0, 2.0], [0.0, 0.0, 2.0]])
     fill_even_odd(x, y, np.array([0, 3], np.int64), np.zeros((2, 2), np.uint8))
+
+
+def _occupancy() -> None:
+    from imgtheranostics.kernels import occupancy
+
+    rows, centres = np.eye(3)[np.newaxis], np.zeros((1, 3))
+    groups, margins = np.zeros((1, 3), np.int32), np.ones((1, 3))
+    boxes = np.array([[[0, 1], [0, 1], [0, 1]]], np.int32)
+    owner, mixed = np.zeros((1, 1, 1), np.int32, order="F"), np.zeros((1, 1, 1), np.bool_, order="F")
+    occupancy.classify(rows, centres, groups, margins, boxes, owner, mixed)
+    one = np.ones(1, np.int32)
+    voxels = np.zeros((1, 3), np.int32)
+    occupancy.fractions(
+        rows, centres, groups, margins, one, one, voxels, np.zeros(1, np.int32), np.zeros((1, 2))
+    )

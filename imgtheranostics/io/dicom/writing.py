@@ -20,6 +20,7 @@ from imgtheranostics.acquisition import EmissionAcquisition
 from imgtheranostics.errors import GeometryMismatch, MissingMetadata, UnsupportedInput
 from imgtheranostics.io.atomic import output_folder
 from imgtheranostics.io.dicom.pet_header import Labels, PetSeries
+from imgtheranostics.io.free_text import harmless_text
 from imgtheranostics.volume import Volume
 
 NEUTRAL_DATE = datetime(2000, 1, 1)
@@ -56,7 +57,8 @@ def write_dicom(
     folder : path
         New or empty, unless `force`.
     labels : Labels, optional
-        By default the subject's pseudonym and nothing else.
+        By default the subject's pseudonym and nothing else. Unless they mark a phantom, free text of the
+        record (model, name of the tracer, ...) is left out.
     slopes : {"per_slice", "uniform"}
         One rescale slope per file, which uses all 16 bits in each, or one for the series.
     keep_dates : bool
@@ -87,8 +89,9 @@ def write_dicom(
     named = labels or Labels(
         patient_name=volume.source.subject or "ANONYMOUS", patient_id=volume.source.subject or "ANONYMOUS"
     )
-    if not (keep_dates or named.phantom):
-        record = _moved(record)
+    if not named.phantom:
+        record = _without_free_text(record)
+        record = record if keep_dates else _moved(record)
     if record.philips_activity_factor is not None and units == "CNTS":
         planes = np.asarray(planes / np.float64(record.philips_activity_factor), dtype=np.float64)
     writer = PetSeries(volume, record, named, units, suv_type, _digest(volume, record, named, slopes))
@@ -162,6 +165,12 @@ def _record(volume: Volume, units: str) -> EmissionAcquisition:
                 where=where,
                 next_step="save it as NIfTI",
             )
+    if record.decay_correction not in (None, "START", "ADMIN", "NONE"):
+        raise UnsupportedInput(
+            "the decay correction is not one that DICOM knows",
+            where="DecayCorrection (0054,1102)",
+            needed="START, ADMIN or NONE",
+        )
     n_frames = len(volume.axes[0]) if volume.axes else 1
     shape = (volume.grid.shape[2], n_frames)
     for field in PER_IMAGE:
@@ -177,6 +186,31 @@ def _record(volume: Volume, units: str) -> EmissionAcquisition:
         record,
         decay_correction=record.decay_correction or "START",
         series_datetime=record.series_datetime or NEUTRAL_DATE,
+    )
+
+
+def _without_free_text(record: EmissionAcquisition) -> EmissionAcquisition:
+    """The record with only words of closed vocabularies, as in sidecars: people type names into the rest."""
+
+    def word(field: str, text: str | None) -> str | None:
+        return harmless_text(field, text) if text else text
+
+    def words(texts: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(text for text in texts if harmless_text("corrections", text))
+
+    pharmaceutical, subject = record.radiopharmaceutical, record.subject
+    return replace(
+        record,
+        manufacturer=word("manufacturer", record.manufacturer),
+        model=word("model", record.model),
+        corrections=words(record.corrections),
+        counts_source=word("counts_source", record.counts_source),
+        radiopharmaceutical=replace(
+            pharmaceutical,
+            nuclide=word("nuclide", pharmaceutical.nuclide),
+            name=word("name", pharmaceutical.name),
+        ),
+        subject=replace(subject, sex=word("sex", subject.sex), species=word("species", subject.species)),
     )
 
 
