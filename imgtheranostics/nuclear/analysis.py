@@ -12,7 +12,7 @@ from imgtheranostics.acquisition import EmissionAcquisition
 from imgtheranostics.errors import Caution, ImplausibleValue, UnitMismatch, merge_cautions
 from imgtheranostics.nuclear.administration import DEFAULT_RELATIVE_UNCERTAINTY, Administration
 from imgtheranostics.nuclear.body import KINDS
-from imgtheranostics.nuclear.maps import density_on_grid, scaled_estimate
+from imgtheranostics.nuclear.maps import density_on_grid, multiplied, scaled_estimate
 from imgtheranostics.nuclear.scale import Scale, emission_record, image_scale
 from imgtheranostics.nuclear.subject import Body, checked_body
 from imgtheranostics.nuclear.uptake import Choices, dose_share, per_voxel
@@ -345,11 +345,11 @@ def convert_suv(
     text = f"{after.explanation} over {before.explanation}"
     changed: dict[str, Any] = {"quantity": f"suv_{kind}", "unit": SUV_UNITS[kind]}
     step = make_step("convert_suv", from_kind=source, to_kind=kind, ratio=ratio)
-    value = v.replace(data=_times(v, ratio), history=(*v.history, step), **changed)
+    value = v.replace(data=multiplied(v.data, ratio), history=(*v.history, step), **changed)
     error = estimate.standard_error
     return Estimate(
         value.with_warnings(*body.warnings),
-        error.replace(data=_times(error, ratio), **changed),
+        error.replace(data=multiplied(error.data, ratio), **changed),
         estimate.flags,
         estimate.calibration_relative,
         {
@@ -357,12 +357,6 @@ def convert_suv(
             "body_measure": {"kind": kind, "value": after.value, "unit": after.unit, "explanation": text},
         },
     )
-
-
-def _times(v: Volume, factor: float) -> npt.NDArray[np.float32]:
-    out = np.empty(v.shape, np.float32, order="F")
-    np.multiply(v.data, factor, out=out, dtype=np.float64, casting="same_kind")
-    return out
 
 
 def _percent(

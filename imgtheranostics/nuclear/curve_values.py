@@ -16,7 +16,7 @@ from imgtheranostics.acquisition import EmissionAcquisition
 from imgtheranostics.errors import MissingMetadata, UnitMismatch
 from imgtheranostics.nuclear.analysis import percent_id_per_gram, percent_id_per_ml, suv
 from imgtheranostics.nuclear.decay import decay_factor
-from imgtheranostics.nuclear.maps import LOWEST_DENSITY_G_ML, density_on_grid, scaled_estimate
+from imgtheranostics.nuclear.maps import LOWEST_DENSITY_G_ML, density_on_grid, multiplied, scaled_estimate
 from imgtheranostics.nuclear.scale import image_scale
 from imgtheranostics.nuclear.uptake import Choices, ScanTiming, per_voxel, time_origin_s, to_injection
 from imgtheranostics.volume import Estimate, Volume, make_step
@@ -90,9 +90,7 @@ def curve_values(
         factor = factor * np.broadcast_to(since, column.shape).reshape(v.shape[2], n_frames)
     if (factor == factor[:1]).all():
         return CurveValues(image, factor[0], template)
-    voxels = np.empty(v.shape, np.float32, order="F")
-    per_slice = factor.reshape((1, 1, *v.shape[2:]))
-    np.multiply(image.data, per_slice, out=voxels, dtype=np.float64, casting="same_kind")
+    voxels = multiplied(image.data, factor.reshape((1, 1, *v.shape[2:])))
     return CurveValues(image.replace(data=voxels), np.ones(n_frames), template)
 
 

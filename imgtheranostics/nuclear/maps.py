@@ -86,6 +86,13 @@ def density_on_grid(density: Volume, v: Volume) -> FloatArray:
     return data.reshape(data.shape + (1,) * len(v.axes))
 
 
+def multiplied(data: npt.NDArray[np.float32], factor: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    """Voxels times factors: product in float64, one pass, stored as float32 in Fortran order."""
+    out = np.empty(data.shape, np.float32, order="F")
+    np.multiply(data, factor, out=out, dtype=np.float64, casting="same_kind")
+    return out
+
+
 def scaled_estimate(
     v: Volume,
     factor: npt.NDArray[np.float64],
@@ -123,8 +130,7 @@ def scaled_estimate(
         ``standard_error`` is sqrt(noise^2 + (relative_uncertainty * value)^2); voxels that are not finite
         are NaN and flagged.
     """
-    value = np.empty(v.shape, np.float32, order="F")
-    np.multiply(v.data, factor, out=value, dtype=np.float64, casting="same_kind")
+    value = multiplied(v.data, factor)
     flags = np.zeros(v.shape, np.uint16, order="F")
     air: npt.NDArray[np.bool_] | None = None
     if density is not None:
@@ -138,8 +144,7 @@ def scaled_estimate(
         if air is not None:
             flags[np.broadcast_to(air, v.shape)] |= Flag.OUTSIDE_RANGE.value
         flags[invalid & (flags == 0)] |= Flag.INVALID_INPUT.value
-    error = np.empty(v.shape, np.float32, order="F")
-    np.multiply(value, relative_uncertainty, out=error, dtype=np.float64, casting="same_kind")
+    error = multiplied(value, relative_uncertainty)
     np.abs(error, out=error)
     if noise_sd is not None:
         noise = _noise(noise_sd, v) * np.abs(factor)

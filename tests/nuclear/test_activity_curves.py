@@ -316,6 +316,15 @@ def test_sidecar_without_clocks(dynamic):
     assert curve(table, "organ") == pytest.approx(1000 * 2 ** (1800 / F18_S), rel=1e-6)
 
 
+def test_bytes_do_not_depend_on_the_thread_count(series):
+    v = series(data=np.random.default_rng(3).uniform(0, 1e4, (24, 24, 12)), spacing=7.0)
+    spot = np.zeros(v.grid.shape, bool)
+    spot[6:18, 6:18, 4:8] = True
+    rois = Regions.from_masks({"spot": spot}, v.grid)
+    one, two = (time_activity(v, rois, quantity="suv_bw", workers=n) for n in (1, 2))
+    assert one.to_csv().encode() == two.to_csv().encode()
+
+
 def test_attributes_hold_no_dates(dynamic):
     table = time_activity(dynamic, boxes(dynamic), quantity="suv_bw")
     text = json.dumps(table.attrs["decisions"]) + str(table.attrs["details"])
