@@ -47,6 +47,7 @@ _CONVENTIONS = {
     "ADMIN": "the activity refers to the injection, so the dose is not decayed",
     "NONE": "the file is not decay corrected; each frame was corrected from its own time",
 }
+_SMALLEST_PERCENT = 0.001
 _SHOWN_AS_SHARE = ("relative_uncertainty",)
 
 
@@ -69,17 +70,31 @@ def decision_list(decisions: Mapping[str, Any]) -> list[Decision]:
         if groups is None:
             found.append(_decision(key, value))
             continue
-        for name, group in groups:
-            found += [
-                Decision(f"{item.title} ({name})", item.text, item.facts) for item in decision_list(group)
-            ]
+        found += _merged([(name, decision_list(group)) for name, group in groups])
     return found
+
+
+def _merged(groups: list[tuple[str, list[Decision]]]) -> list[Decision]:
+    """Decisions of several groups by topic: once where all groups decided alike, else one per group."""
+    by_title: dict[str, list[tuple[str, Decision]]] = {}
+    for name, decisions in groups:
+        for item in decisions:
+            by_title.setdefault(item.title, []).append((name, item))
+    merged: list[Decision] = []
+    for title, items in by_title.items():
+        if len(groups) > 1 and len(items) == len(groups) and len({item for _, item in items}) == 1:
+            merged.append(Decision(f"{title} (all {len(groups)})", items[0][1].text, items[0][1].facts))
+        else:
+            merged += [Decision(f"{title} ({name})", item.text, item.facts) for name, item in items]
+    return merged
 
 
 def _groups(key: str, value: Any) -> list[tuple[str, Mapping[str, Any]]] | None:
     """Decisions that are kept per quantity, scan or item of a list; None for a single decision."""
     if isinstance(value, (list, tuple)) and value and all(_holds_decisions(item) for item in value):
-        return [(f"{_words(key).lower()} {n}", item) for n, item in enumerate(value, start=1)]
+        return [
+            (f"{_words(key).lower().removesuffix('s')} {n}", item) for n, item in enumerate(value, start=1)
+        ]
     if key not in _TITLES and isinstance(value, Mapping) and (key in QUANTITIES or _holds_decisions(value)):
         return [(quantity_words(key) if key in QUANTITIES else _words(key), value)]
     return None
@@ -213,6 +228,8 @@ def _number_shown(name: str, value: float) -> str:
         return activity(value)
     if name.startswith(_SHOWN_AS_SHARE):
         return f"{number(100 * value, 3)} %"
+    if unit == "%" and 0 < abs(value) < _SMALLEST_PERCENT:
+        return f"below {_SMALLEST_PERCENT:g} %"
     return f"{number(value, 5)} {unit}".strip()
 
 

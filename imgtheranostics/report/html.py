@@ -34,6 +34,7 @@ STYLESHEET = "report.css"
 FIGURE_LIST = "figures/figures.json"
 _LARGEST_TABLE = 600
 _LARGEST_LIST = 40
+_LARGEST_HEADLINE = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class Headline:
     unit: str
     unit_code: str
     rows: tuple[Mapping[str, Any], ...]
+    n_rows: int
     axis: str = ""
     note: str = ""
 
@@ -146,11 +148,12 @@ def figure_list(figures: Sequence[Rendered]) -> str:
 def headline_tables(rows: Sequence[Row], details: Sequence[Mapping[str, Any]]) -> list[Headline]:
     """One table per quantity: regions from high to low, or the peak of each curve."""
     tables = []
-    several = len({row["session"] for row in rows}) > 1
+    several_sessions = len({row["session"] for row in rows}) > 1
     for quantity in dict.fromkeys(row["quantity"] for row in rows):
         chosen = [row for row in rows if row["quantity"] == quantity]
         curves = any(row["axis_value"] is not None for row in chosen)
         shown = _peaks(chosen) if curves else chosen
+        several = several_sessions and not curves
         ordered = sorted(shown, key=lambda row: -(row["mean"] if row["mean"] is not None else float("-inf")))
         unit = chosen[0]["unit"]
         tables.append(
@@ -158,7 +161,8 @@ def headline_tables(rows: Sequence[Row], details: Sequence[Mapping[str, Any]]) -
                 heading=quantity_words(quantity),
                 unit=unit_words(unit, quantity),
                 unit_code=unit,
-                rows=tuple(_headline_row(row, several) for row in ordered),
+                rows=tuple(_headline_row(row, several) for row in ordered[:_LARGEST_HEADLINE]),
+                n_rows=len(ordered),
                 axis=next((row["axis"] for row in chosen if row["axis"]), "") if curves else "",
                 note=_calibration_note(rows, details, quantity),
             )
@@ -167,10 +171,10 @@ def headline_tables(rows: Sequence[Row], details: Sequence[Mapping[str, Any]]) -
 
 
 def _peaks(rows: Sequence[Row]) -> list[Row]:
-    """The row with the highest mean of each region, subject and session."""
+    """The row with the highest mean of each region of a subject, over frames and sessions."""
     best: dict[tuple[Any, ...], Row] = {}
     for row in rows:
-        key = (row["subject"], row["session"], row["region"])
+        key = (row["subject"], row["region"])
         known = best.get(key)
         if known is None or (
             row["mean"] is not None and (known["mean"] is None or row["mean"] > known["mean"])
@@ -290,10 +294,15 @@ def _title(rows: Sequence[Row], provenance: Mapping[str, Any]) -> str:
 
 
 def _subjects(rows: Sequence[Row]) -> list[str]:
-    found = dict.fromkeys(
-        " · ".join(part for part in (row["subject"], row["session"]) if part) for row in rows
-    )
-    return [name for name in found if name][:_LARGEST_LIST]
+    """Subjects, each with its session or the number of its sessions."""
+    sessions: dict[str, dict[str, None]] = {}
+    for row in rows:
+        sessions.setdefault(row["subject"], {})[row["session"]] = None
+    shown = []
+    for subject, found in sessions.items():
+        session = next(iter(found)) if len(found) == 1 else f"{len(found)} sessions"
+        shown.append(" · ".join(part for part in (subject, session) if part))
+    return [name for name in shown if name][:_LARGEST_LIST]
 
 
 def _provenance_view(record: Mapping[str, Any]) -> dict[str, Any]:

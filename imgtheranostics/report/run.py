@@ -49,8 +49,9 @@ class Run:
         Options as the user gave them.
     inputs : sequence of Path or Input
         Files and folders that were read; those of the estimates' sources when left out.
-    decisions : mapping
-        Rules that were applied; those of the estimates when left out.
+    decisions : mapping, or sequence of mappings
+        Rules that were applied, or those of each scan, which are kept under ``scans``; those of the
+        estimates when left out.
     figures : sequence of str
         Names of figures to draw; all that apply when empty.
     warnings : sequence of Caution
@@ -68,7 +69,7 @@ class Run:
     anatomy: Volume | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
     inputs: Sequence[Path | Input] = ()
-    decisions: Mapping[str, Any] = field(default_factory=dict)
+    decisions: Mapping[str, Any] | Sequence[Mapping[str, Any]] = field(default_factory=dict)
     figures: Sequence[str] = ()
     warnings: Sequence[Caution] = ()
     seed: int | None = None
@@ -92,7 +93,7 @@ class Run:
             ("estimates", estimates),
             ("parameters", MappingProxyType(dict(self.parameters))),
             ("inputs", tuple(self.inputs)),
-            ("decisions", MappingProxyType(dict(self.decisions) or _decisions_of(estimates))),
+            ("decisions", MappingProxyType(_as_mapping(self.decisions) or _decisions_of(estimates))),
             ("figures", tuple(self.figures)),
             ("warnings", carried),
         ):
@@ -123,6 +124,13 @@ class Run:
         """The inputs with their hashes; files of the sources where no inputs were given."""
         listed = self.inputs or tuple(dict.fromkeys(path for source in self.sources for path in source.files))
         return hash_inputs(listed, workers=workers)
+
+
+def _as_mapping(decisions: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    if isinstance(decisions, Mapping):
+        return dict(decisions)
+    scans = [dict(scan) for scan in decisions]
+    return scans[0] if len(scans) == 1 else {"scans": scans} if scans else {}
 
 
 def _decisions_of(estimates: Iterable[Estimate]) -> dict[str, Any]:

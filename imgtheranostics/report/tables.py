@@ -55,7 +55,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 Row = dict[str, Any]
 
 
-def table_rows(table: pd.DataFrame, label: Callable[[str], str] = str) -> list[Row]:
+def table_rows(table: pd.DataFrame, label: Callable[[str], str] = str, *, extra: bool = False) -> list[Row]:
     """Rows of a table as plain values in the fixed column order; missing numbers are None.
 
     Parameters
@@ -64,9 +64,14 @@ def table_rows(table: pd.DataFrame, label: Callable[[str], str] = str) -> list[R
         With the columns of `STATISTICS_COLUMNS`.
     label : callable
         Applied to every text, to take identifiers out.
+    extra : bool
+        Append the columns that a method added of its own.
     """
-    columns = [_column(name, table[name].tolist(), label) for name in STATISTICS_COLUMNS]
-    return [dict(zip(STATISTICS_COLUMNS, values, strict=True)) for values in zip(*columns, strict=True)]
+    names = [*STATISTICS_COLUMNS]
+    if extra:
+        names += [name for name in map(str, table.columns) if name not in STATISTICS_COLUMNS]
+    columns = [_column(name, table[name].tolist(), label) for name in names]
+    return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
 
 
 def _column(name: str, values: Iterable[Any], label: Callable[[str], str]) -> list[Any]:
@@ -74,6 +79,8 @@ def _column(name: str, values: Iterable[Any], label: Callable[[str], str]) -> li
         return [label(_text(value)) for value in values]
     if name in COUNT_COLUMNS:
         return [None if _absent(value) else int(value) for value in values]
+    if name not in STATISTICS_COLUMNS:
+        return [None if _absent(value) else plain(value, label) for value in values]
     return [plain(np.float64(value)) if not _absent(value) else None for value in values]
 
 
@@ -149,13 +156,17 @@ def _parsed(name: str, cell: str | None, path: Path) -> Any:
 
 
 def quantities_object(table: pd.DataFrame, label: Callable[[str], str] = str) -> dict[str, Any]:
-    """The content of `quantities.json`: columns with unit and meaning, rows, and details per row."""
+    """The content of `quantities.json`: columns with unit and meaning, rows, and details per row.
+
+    Columns that a method adds of its own stand in the rows, here and under ``--json``; `quantities.tsv`
+    has the fixed ones only.
+    """
     return {
         "columns": [
             {"name": name, "unit": unit, "description": description}
             for name, (unit, description) in COLUMN_DESCRIPTIONS.items()
         ],
-        "rows": table_rows(table, label),
+        "rows": table_rows(table, label, extra=True),
         "details": plain(table.attrs.get("details", []), label),
     }
 
@@ -187,7 +198,7 @@ def run_as_json(
         "command": run.command,
         "version": VERSION,
         "output": None if output is None else str(output),
-        "quantities": table_rows(run.table, label),
+        "quantities": table_rows(run.table, label, extra=True),
         "decisions": plain(run.decisions, text),
         "warnings": warnings_list(run, text, where),
         "files": [_relative(path, output) for path in files],

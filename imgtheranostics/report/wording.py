@@ -44,7 +44,7 @@ _SHORT_NAMES = {
 }
 _ACTIVITIES = ((1e9, "GBq"), (1e6, "MBq"), (1e3, "kBq"))
 _SIZES = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
-_TIME_STEPS = ((259_200.0, 86_400.0, "d"), (14_400.0, 3600.0, "h"), (300.0, 60.0, "min"), (0.0, 1.0, "s"))
+_TIME_STEPS = ((259_200.0, 86_400.0, "d"), (7200.0, 3600.0, "h"), (300.0, 60.0, "min"), (-1.0, 1.0, "s"))
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 
 
@@ -155,7 +155,7 @@ def with_unit(quantity: str, unit: str) -> str:
 
 def time_scale(largest_s: float) -> tuple[float, str]:
     """Seconds per step and its symbol for an axis that reaches so far."""
-    return next((step, symbol) for start, step, symbol in _TIME_STEPS if largest_s >= start)
+    return next((step, symbol) for start, step, symbol in _TIME_STEPS if largest_s > start)
 
 
 def duration(seconds: float) -> str:

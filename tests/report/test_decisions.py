@@ -78,7 +78,7 @@ def test_decay_half_life_dose_and_body_are_sentences():
     )
     assert list(found) == ["Decay correction", "Half-life", "Administered activity", "Body measure"]
     assert found["Decay correction"].text == (
-        "The activity refers to the start of the scan, 219.5 min after the injection, "
+        "The activity refers to the start of the scan, 3.659 h after the injection, "
         "when 25 % of the dose was left."
     )
     assert found["Half-life"].text == "F-18: 109.8 min (6586.2 s), from the header."
@@ -96,9 +96,25 @@ def test_decisions_of_several_scans_are_told_apart():
     found = by_title(
         {"scans": [scan, {"clock": {"explanation": "two"}}], "ct": {"clock": {"explanation": "three"}}}
     )
-    assert found["Reference time (scans 1)"].text == "One."
-    assert found["Reference time (scans 2)"].text == "Two."
+    assert found["Reference time (scan 1)"].text == "One."
+    assert found["Reference time (scan 2)"].text == "Two."
     assert found["Reference time (Ct)"].text == "Three."
+
+
+def test_what_all_scans_share_is_said_once():
+    scaling = {"explanation": "voxels are Bq/mL"}
+    found = by_title({"scans": [{"clock": {"explanation": str(n)}, "scaling": scaling} for n in range(3)]})
+    assert list(found) == [
+        "Reference time (scan 1)",
+        "Reference time (scan 2)",
+        "Reference time (scan 3)",
+        "Scale of the voxels (all 3)",
+    ]
+
+
+def test_rounding_residue_is_not_a_percentage():
+    assert by_title({"clock": {"spread_percent": 1.6e-14}})["Reference time"].facts[0][1] == "below 0.001 %"
+    assert by_title({"clock": {"spread_percent": 0.0}})["Reference time"].facts[0][1] == "0 %"
 
 
 def test_decisions_per_quantity_carry_its_name_and_bare_values_are_sentences():

@@ -10,6 +10,7 @@ import re
 from html.parser import HTMLParser
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from imgtheranostics.errors import Caution, CorruptInput, NothingUsable
@@ -223,7 +224,27 @@ def test_curves_are_headed_by_their_peaks(dynamic_run):
     time_s = np.geomspace(60.0, 48 * 3600.0, 9)
     curve = (1 - np.exp(-time_s / 3000.0)) * np.exp(-time_s / 200_000.0)
     minutes = time_s[curve.argmax()] / 60
-    assert {row["at"] for row in table.rows} == {f"{minutes:.1f} min"}
+    assert {row["at"] for row in table.rows} == {f"{minutes / 60:.3f} h"}
+
+
+def test_peaks_are_found_across_the_sessions_of_a_subject(dynamic_run):
+    rows = table_rows(dynamic_run.table)
+    apart = [{**row, "session": f"t{row['axis_value']:.0f}"} for row in rows]
+    (together,) = headline_tables(rows, [])
+    (several,) = headline_tables(apart, [])
+    assert several.rows == together.rows
+
+
+def test_long_tables_are_cut_at_the_top_and_say_so(mouse_run, tmp_path):
+    row = mouse_run.table.iloc[0]
+    table = pd.DataFrame([{**row, "region": f"region {n}", "mean": float(n)} for n in range(40)])
+    write_run(Run("v", (), table), tmp_path / "out")
+    page = Page((tmp_path / "out" / "report.html").read_text(encoding="utf-8"))
+    assert "The 24 highest of 40" in page.text
+    headline = page.text[page.text.index("What was measured") : page.text.index("Figures")]
+    assert "region 16" in headline
+    assert "region 15" not in headline
+    assert "region 15" in page.text[page.text.index("All values") :]
 
 
 def test_a_calibration_part_is_claimed_only_where_all_regions_share_it():

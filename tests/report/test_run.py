@@ -70,6 +70,12 @@ def test_decisions_shared_by_all_maps_stand_once_and_others_by_quantity(mouse_ru
     assert apart.decisions["id_per_ml"] == {"scaling": {"units": "GML"}}
 
 
+def test_decisions_of_several_scans_are_kept_apart(mouse_run):
+    first, second = {"clock": {"rule": "a"}}, {"clock": {"rule": "b"}}
+    assert Run("v", (), mouse_run.table, decisions=[first, second]).decisions == {"scans": [first, second]}
+    assert Run("v", (), mouse_run.table, decisions=[first]).decisions == first
+
+
 def test_a_quantity_may_stand_once_and_the_table_must_be_complete(mouse_run):
     estimate = mouse_run.maps[0]
     with pytest.raises(ValueError, match="once"):

@@ -141,6 +141,17 @@ def test_the_json_twin_has_columns_rows_and_details(mouse_run):
     json.dumps(content, allow_nan=False)
 
 
+def test_columns_of_a_method_stand_in_json_only(mouse_run):
+    table = mouse_run.table.assign(peak=1.25, decay_corrected=True, note=np.nan)
+    for rows in (
+        quantities_object(table)["rows"],
+        run_as_json(dataclasses.replace(mouse_run, table=table))["quantities"],
+    ):
+        assert list(rows[0]) == [*COLUMNS, "peak", "decay_corrected", "note"]
+        assert (rows[0]["peak"], rows[0]["decay_corrected"], rows[0]["note"]) == (1.25, True, None)
+    assert as_tsv(table_rows(table)).splitlines()[0].split("\t") == COLUMNS
+
+
 def test_the_json_object_is_strict_and_complete(mouse_run, tmp_path):
     table = mouse_run.table.copy()
     table.loc[0, "mean"] = np.nan

@@ -95,7 +95,9 @@ def _draw(run: Run, quantity: str, *, logarithmic: bool) -> Drawing:
     figure = theme.new_figure(_HEIGHT_IN)
     width, height = figure.get_size_inches()
     axes = figure.add_axes((0.72 / width, 0.45 / height, 5.25 / width, (_HEIGHT_IN - 0.6) / height))
-    named = list(run.regions) if run.regions is not None else list(curves)
+    # Colours follow the outlines of the map unless there are more regions than colours.
+    outlined = list(run.regions) if run.regions is not None else list(curves)
+    named = outlined if len(outlined) <= len(theme.REGION_COLOURS) else order
     for region in order:
         colour = theme.region_colour(named.index(region) if region in named else order.index(region))
         _curve(axes, curves[region], step, colour)

@@ -163,7 +163,7 @@ def test_the_fullest_frame_is_shown_and_named(dynamic_run):
     time_s = dynamic_run.maps[0].axes[0].values
     curve = (1 - np.exp(-time_s / 3000.0)) * np.exp(-time_s / 200_000.0)
     assert chosen.sample_index == int(curve.argmax())
-    assert chosen.sample_words == f"time {time_s[curve.argmax()] / 60:.1f} min"
+    assert chosen.sample_words == f"time {time_s[curve.argmax()] / 3600:.3f} h"
     assert chosen.sample_words in mosaic.draw(dynamic_run, "id_per_g").caption
 
 
