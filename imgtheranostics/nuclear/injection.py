@@ -14,6 +14,8 @@ LONGEST_UNDATED_HALF_LIFE_S = 12 * 3600.0
 """Above it a time of day without a date may be off by whole days, with plausible results."""
 
 MANY_HALF_LIVES = 10.0
+NOTHING_LEFT_HALF_LIVES = 60.0
+"""After so many not one atom of the largest plausible dose is left."""
 
 _TIME = "RadiopharmaceuticalStartTime (0018,1072)"
 _DATETIME = "RadiopharmaceuticalStartDateTime (0018,1078)"
@@ -167,6 +169,14 @@ def _checked(moment: Moment, clock: ScanClock, scan_s: float | None, half_life_s
             where=where,
             found=f"{-elapsed:.6g} s after the time that the activity refers to",
             needed="an injection before the scan, or during a dynamic one",
+            next_step="correct date and time of injection, or give them with --injected-at",
+        )
+    if elapsed > NOTHING_LEFT_HALF_LIVES * half_life_s:
+        raise ImplausibleValue(
+            "nothing would be left of the dose: the injection lies too far before the scan",
+            where=where,
+            found=f"{elapsed / half_life_s:.4g} half-lives",
+            needed=f"fewer than {NOTHING_LEFT_HALF_LIVES:g}",
             next_step="correct date and time of injection, or give them with --injected-at",
         )
     cautions = moment.warnings

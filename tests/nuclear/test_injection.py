@@ -123,6 +123,14 @@ def test_time_after_the_scan_without_date_is_cautioned_twice(series):
     assert result.decisions["decay"]["injection_to_reference_s"] == 23 * 3600.0
 
 
+def test_injection_so_early_that_nothing_is_left_is_refused(series, scan_at):
+    # 23 h are 12.6 half-lives of 18F (above), 677 of 15O; a wrong year is thousands
+    with pytest.raises(ImplausibleValue, match="nothing would be left"):
+        suv(series(start_datetime=scan_at - timedelta(days=365)))
+    with pytest.raises(ImplausibleValue, match="nothing would be left"):
+        suv(series(nuclide="O-15", half_life_s=122.24, start_datetime=None, start_time=time(12)))
+
+
 def test_injection_during_a_dynamic_scan_is_accepted(series, scan_at, moments):
     frames = np.full((8, 8, 2, 3), 1000.0)
     dynamic = series(
