@@ -15,7 +15,7 @@ from imgtheranostics.io.gzip_stream import GzipStream, is_gzip
 from imgtheranostics.io.meaning import Meaning
 from imgtheranostics.io.nifti_header import NiftiHeader, looks_like_header, parse_header
 from imgtheranostics.io.nifti_series import group_files, stack
-from imgtheranostics.io.nifti_voxels import not_finite_cautions, read_voxels
+from imgtheranostics.io.nifti_voxels import check_size, not_finite_cautions, read_voxels
 from imgtheranostics.io.pseudonym import pseudonym
 from imgtheranostics.io.sidecar import IMAGE_SUFFIXES, Sidecar, entities, image_stem, read_sidecar
 from imgtheranostics.units import QUANTITIES
@@ -123,6 +123,7 @@ def _load_one(path: Path, quantity: str | None) -> tuple[Volume, Sidecar]:
     file = read_header(path)
     sidecar = read_sidecar(path)
     header = file.header
+    check_size(file.voxel_path, header)
     meaning = _overruled(quantity) if quantity else interpret(sidecar, header)
     record = QUANTITIES[meaning.quantity]
     if record.dtype != "float32":
@@ -148,7 +149,9 @@ def _load_one(path: Path, quantity: str | None) -> tuple[Volume, Sidecar]:
         source=_source(file, sidecar),
     )
     cautions = (*meaning.cautions, *_name_cautions(file), *header_cautions, *tail)
-    return volume.with_warnings(*cautions, *not_finite_cautions(volume.data)), sidecar
+    if header.dtype.kind == "f":
+        cautions = (*cautions, *not_finite_cautions(data))
+    return volume.with_warnings(*cautions), sidecar
 
 
 def _overruled(quantity: str) -> Meaning:

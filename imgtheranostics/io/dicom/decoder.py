@@ -36,7 +36,9 @@ def _limit_memory(n_bytes: int) -> None:
         import resource
     except ImportError:
         return
-    resource.setrlimit(resource.RLIMIT_AS, (n_bytes, n_bytes))
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    limit = n_bytes if hard == resource.RLIM_INFINITY else min(n_bytes, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 

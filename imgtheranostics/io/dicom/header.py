@@ -272,13 +272,16 @@ class Header:
         """The items of a top-level sequence; empty when it is absent."""
         try:
             value = self.dataset.get(keyword)
-            return list(value) if value is not None else []
+            items = list(value) if value is not None else []
         except RecursionError:
             raise _too_deep(self.path) from None
         except Exception as error:
             raise CorruptInput(
                 "a sequence cannot be read", where=self.where(keyword), found=type(error).__name__
             ) from None
+        if not all(hasattr(item, "get") for item in items):
+            raise CorruptInput("an attribute that must be a sequence is not", where=self.where(keyword))
+        return items
 
 
 def has_preamble(path: Path) -> bool:
@@ -426,10 +429,26 @@ def _inflate(stream: Any, start: int, size: int, path: Path) -> tuple[bytes, Lay
             where=str(path),
             next_step="check where the file comes from: it may be built to exhaust memory",
         )
+    _check_end(stream, inflater, path)
     complete = bytes(inflated)
     if layout is None:
         layout = _walk_growing(io.BytesIO(), complete, 0, len(complete), _EXPLICIT, path)
     return complete, layout
+
+
+def _check_end(stream: Any, inflater: Any, path: Path) -> None:
+    """Inflate to the end: without a checksum, only a proper end shows that nothing is damaged."""
+    rest = 0
+    try:
+        while not inflater.eof and rest < _SUSPICIOUS_SIZE:
+            piece = inflater.unconsumed_tail or stream.read(_INFLATION_STEP)
+            if not piece:
+                raise CorruptInput(
+                    "the deflated data set is truncated", where=str(path), next_step="copy the file again"
+                )
+            rest += len(inflater.decompress(piece, _INFLATION_STEP))
+    except zlib.error as error:
+        raise CorruptInput("the deflated data set is damaged", where=str(path), found=str(error)) from None
 
 
 def _try_walk(inflated: bytearray, path: Path) -> Layout | None:

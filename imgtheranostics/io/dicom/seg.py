@@ -272,7 +272,7 @@ def _plane(group: Dataset, shared: Dataset, path: Path) -> Plane:
     cosines = _needed(orientation, "ImageOrientationPatient", path, "(0020,0037)", 6).reshape(2, 3)
     spacing = _needed(measures, "PixelSpacing", path, "(0028,0030)", 2)
     lengths = np.linalg.norm(cosines, axis=1)
-    if np.abs(lengths - 1).max() > 1e-3 or abs(cosines[0] @ cosines[1]) > 1e-3 or spacing.min() <= 0:
+    if np.abs(lengths - 1).max() > 1e-3 or abs(cosines[0] @ cosines[1]) > 1e-3 or spacing.min() < 1e-6:
         raise CorruptInput(
             "ImageOrientationPatient (0020,0037) or PixelSpacing (0028,0030) describes no plane of pixels",
             where=str(path),
