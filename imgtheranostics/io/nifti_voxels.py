@@ -228,5 +228,5 @@ def _sample_has_not_finite(data: Array) -> bool:
     flat = data.reshape(-1, order="F")
     runs = flat[: flat.size // _SAMPLE_STRIDE * _SAMPLE_STRIDE].reshape(-1, _SAMPLE_STRIDE)
     with np.errstate(over="ignore", invalid="ignore"):
-        total = float(runs[:, :_SAMPLE_LENGTH].sum(dtype=np.float64))
+        total = float(runs[:, :_SAMPLE_LENGTH].sum())
     return not math.isfinite(total)

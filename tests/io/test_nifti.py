@@ -176,6 +176,24 @@ def test_uncompressed_float_image_is_a_read_only_map_of_the_file(tmp_path):
         volume.data[0, 0, 0] = 1
 
 
+@pytest.mark.parametrize(("name", "size"), [("a.nii", 264), ("a.nii.gz", 264), ("a.nii", 128)])
+def test_background_of_nan_is_counted_in_large_and_small_images(tmp_path, name, size):
+    data = np.zeros((size, 256, 256), dtype=np.float32, order="F")
+    data[:, :4, 5] = np.nan
+    image = nibabel.Nifti1Image(data, np.eye(4))
+    nibabel.save(image, tmp_path / name)
+    message = next(
+        one for one in load_nifti([tmp_path / name])[0].warnings if one.code == "not-finite-voxels"
+    )
+    assert f"{4 * size} NaN of {data.size} values" in message.message
+
+
+@pytest.mark.parametrize("value", [1e30, -1e30, 3e38])
+def test_values_whose_square_overflows_are_finite_all_the_same(tmp_path, value):
+    path = save(np.full((5, 5, 5), value, dtype=np.float32), np.eye(4), tmp_path / "a.nii")
+    assert load_nifti([path])[0].warnings == ()
+
+
 @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
 def test_scaled_image_peaks_at_its_output_and_a_small_block(tmp_path, name):
     data = np.random.default_rng(0).integers(0, 1000, (128, 128, 64)).astype(np.int16)
