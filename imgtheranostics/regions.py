@@ -117,6 +117,10 @@ class Regions:
         """The region as a boolean (i, j, k) array."""
         return np.asarray((self.labels == self.number(name)).any(axis=-1))
 
+    def subset(self, names: Sequence[str]) -> Self:
+        """Only these regions, in this order; KeyError when one does not exist."""
+        return replace(self, names={self.number(name): name for name in names})
+
     def reordered(self, match: AxisMatch) -> Self:
         """The same regions with the spatial axes permuted and flipped; no interpolation."""
         if match.is_identity:

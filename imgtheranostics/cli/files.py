@@ -39,7 +39,7 @@ def info(path: options.InputPath, as_json: options.AsJson = False, verbose: opti
             summary.kind,
             summary.modality,
             str(summary.n_images),
-            " x ".join(str(n) for n in summary.shape),
+            " x ".join(map(str, summary.shape)),
             " x ".join(f"{v:.4g}" for v in summary.spacing_mm),
             ", ".join(f"{name} {length}" for name, length in summary.axes.items()),
             summary.quantity,

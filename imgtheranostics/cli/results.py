@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from imgtheranostics.cli import options, terminal
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 OUTSIDE_TOLERANCE = 9
-DEMO_SLUG = "upsn-86y-mouse-pet"
-DEMO_HOURS = 24.0
 
 
 def report(
@@ -46,39 +47,60 @@ def validate(
     verbose: options.Verbose = 0,
 ) -> None:
     """Make phantoms, load them, quantify them, and compare with the truth; exit code 9 outside tolerance."""
-    import pandas as pd
-
     from imgtheranostics import validation
 
-    tables = [validation.validate(slugs or None, level=number, seeds=seeds) for number in (level or [0])]
-    table = pd.concat(tables, ignore_index=True)
+    table = validation.validate(slugs or None, level=level or [0], seeds=seeds)
     if out is not None:
         _write_validation(table, out, force=force)
     if as_json:
-        rows = [
-            {key: None if value != value else value for key, value in row.items()}
-            for row in table.astype(object).to_dict("records")
-        ]
-        terminal.print_json({"command": "validate", "rows": rows})
+        terminal.print_json({"command": "validate", "passed": table.attrs["passed"], "rows": _plain(table)})
     else:
-        numeric = {"truth", "measured", "error", "tolerance", "axis_value"}
-        shown = [
-            [terminal.number(v) if isinstance(v, float) else str(v) for v in row]
-            for row in table.itertuples(index=False)
-        ]
-        terminal.print_table("", list(table.columns), shown, numeric)
-        counts = table["verdict"].value_counts()
-        typer.echo(", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
-    if (table["verdict"] == "failed").any():
+        _print_validation(table)
+    if not table.attrs["passed"]:
         raise typer.Exit(OUTSIDE_TOLERANCE)
 
 
-def _write_validation(table: object, out: Path, *, force: bool) -> None:
-    import pandas as pd
+def _plain(table: pd.DataFrame) -> list[dict[str, object]]:
+    return [
+        {str(key): None if value != value else value for key, value in row.items()}
+        for row in table.astype(object).to_dict("records")
+    ]
 
+
+def _print_validation(table: pd.DataFrame) -> None:
+    headings = (
+        "phantom",
+        "level",
+        "quantity",
+        "region",
+        "at",
+        "truth",
+        "measured",
+        "error",
+        "tolerance",
+        "verdict",
+    )
+    columns = ("slug", "level", "quantity", "region", "axis_value", "truth", "measured", "error", "tolerance")
+    rows = []
+    for row in table.to_dict("records"):
+        cells = [terminal.number(row[c]) if isinstance(row[c], float) else str(row[c]) for c in columns]
+        method = "" if row["method"] in ("mean", "") else f" ({row['method']})"
+        cells[2] += method
+        verdict = str(row["verdict"]) + (" *" if "memory" in str(row["provenance"]) else "")
+        rows.append([*cells, verdict])
+    terminal.print_table("", headings, rows, {"at", "truth", "measured", "error", "tolerance"})
+    for slug, note in dict.fromkeys(zip(table["slug"], table["note"], strict=True)):
+        if note:
+            typer.echo(f"{slug}: {note}")
+    if table["provenance"].astype(str).str.contains("memory").any():
+        typer.echo("* the truth of this row is a placeholder (source: memory), not a published value")
+    counts = table["verdict"].value_counts()
+    typer.echo(", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
+
+
+def _write_validation(table: pd.DataFrame, out: Path, *, force: bool) -> None:
     from imgtheranostics.io.atomic import output_folder, write_text
 
-    assert isinstance(table, pd.DataFrame)  # noqa: S101
     with output_folder(out, force=force) as folder:
         text = table.to_csv(sep="\t", index=False, na_rep="n/a", lineterminator="\n")
         write_text(folder / "validation.tsv", text)

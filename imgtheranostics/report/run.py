@@ -28,6 +28,26 @@ class Input:
     n_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class KnownValue:
+    """A value known beforehand, to hold a measured one against.
+
+    Attributes
+    ----------
+    region, quantity : str
+        As in the table.
+    label : str
+        What it is, such as ``truth``.
+    value : float
+        In the unit of the quantity.
+    """
+
+    region: str
+    quantity: str
+    label: str
+    value: float
+
+
 @dataclass(frozen=True, eq=False)
 class Run:
     """What one command did and found.
@@ -52,6 +72,10 @@ class Run:
     decisions : mapping, or sequence of mappings
         Rules that were applied, or those of each scan, which are kept under ``scans``; those of the
         estimates when left out.
+    known : sequence of KnownValue
+        What the values should be, where that is known; drawn beside them.
+    known_note : str
+        One or two sentences under that figure.
     figures : sequence of str
         Names of figures to draw; all that apply when empty.
     warnings : sequence of Caution
@@ -70,6 +94,8 @@ class Run:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     inputs: Sequence[Path | Input] = ()
     decisions: Mapping[str, Any] | Sequence[Mapping[str, Any]] = field(default_factory=dict)
+    known: Sequence[KnownValue] = ()
+    known_note: str = ""
     figures: Sequence[str] = ()
     warnings: Sequence[Caution] = ()
     seed: int | None = None
@@ -94,6 +120,7 @@ class Run:
             ("parameters", MappingProxyType(dict(self.parameters))),
             ("inputs", tuple(self.inputs)),
             ("decisions", MappingProxyType(_as_mapping(self.decisions) or _decisions_of(estimates))),
+            ("known", tuple(self.known)),
             ("figures", tuple(self.figures)),
             ("warnings", carried),
         ):
