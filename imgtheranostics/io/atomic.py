@@ -7,6 +7,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -14,6 +15,8 @@ from typing import BinaryIO
 from imgtheranostics.errors import OutputError
 
 _UMASK_LOCK = threading.Lock()
+_PART = ".part"
+_SYNC_THREADS = 16
 
 
 @contextmanager
@@ -27,12 +30,13 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     """
     temporary: Path | None = None
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.", suffix=".part")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.", suffix=_PART)
         temporary = Path(name)
         with os.fdopen(handle, "wb") as stream:
             yield stream
             stream.flush()
-            os.fsync(stream.fileno())
+            if not _inside_output_folder(path):
+                os.fsync(stream.fileno())
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
         temporary = None
@@ -65,7 +69,8 @@ def output_folder(folder: Path, *, force: bool = False) -> Iterator[Path]:
     """A temporary folder whose files reach `folder` when the block ends without an error.
 
     A folder that is new or empty appears in one rename. With `force`, each file of an earlier result is
-    replaced by a rename of its own and everything else in the folder is left alone.
+    replaced by a rename of its own and everything else in the folder is left alone. Inside another such
+    folder nothing is forced to disk yet: the outer one does that.
 
     Raises
     ------
@@ -84,7 +89,7 @@ def output_folder(folder: Path, *, force: bool = False) -> Iterator[Path]:
                 next_step="choose another folder, or give --force to replace an earlier result in it",
             )
         folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name[:40]}.", suffix=".part"))
+        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name[:40]}.", suffix=_PART))
         temporary.chmod(0o777 & ~_umask())
         yield temporary
         _publish(temporary, folder)
@@ -97,9 +102,9 @@ def output_folder(folder: Path, *, force: bool = False) -> Iterator[Path]:
 
 def _publish(new: Path, folder: Path) -> None:
     files = sorted(path for path in new.rglob("*") if path.is_file())
-    for path in files:
-        with path.open("rb") as stream:
-            os.fsync(stream.fileno())
+    if not _inside_output_folder(folder):
+        with ThreadPoolExecutor(_SYNC_THREADS) as pool:
+            list(pool.map(_sync, files))
     if not folder.exists() or not any(folder.iterdir()):
         new.replace(folder)
         return
@@ -109,6 +114,16 @@ def _publish(new: Path, folder: Path) -> None:
         target = folder / path.relative_to(new)
         target.parent.mkdir(parents=True, exist_ok=True)
         path.replace(target)
+
+
+def _inside_output_folder(path: Path) -> bool:
+    """Whether an outer `output_folder` will force everything to disk at its end."""
+    return any(parent.suffix == _PART and parent.name.startswith(".") for parent in path.parents)
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())
 
 
 def _check_place(folder: Path, relative: Path) -> None:
