@@ -70,7 +70,7 @@ def _pet(volume: Volume, acquisition: EmissionAcquisition) -> dict[str, Any]:
         "FrameTimesStart": starts,
         "FrameDuration": durations,
         "ImageDecayCorrected": None if corrected is None else corrected != "NONE",
-        "ImageDecayCorrectionTime": acquisition.decay_reference_s,
+        "ImageDecayCorrectionTime": _reference(acquisition, injection),
         "DecayCorrectionFactor": _per_frame(acquisition.decay_factor),
         "SUVType": acquisition.suv_type,
     }
@@ -107,6 +107,25 @@ def _elapsed(acquisition: EmissionAcquisition, injected: datetime | None) -> flo
         injected = injected.astimezone(timezone(timedelta(minutes=acquisition.utc_offset_min)))
     start = np.datetime64(injected.replace(tzinfo=None), "us")
     return float((first - start) / np.timedelta64(1, "s"))
+
+
+def _reference(acquisition: EmissionAcquisition, injection: float | None) -> float | None:
+    """Decay reference from the first frame, where the record leaves no choice between clocks."""
+    if acquisition.decay_reference_s is not None:
+        return acquisition.decay_reference_s
+    if acquisition.decay_correction == "ADMIN":
+        return None if injection is None else -injection
+    series, moments = acquisition.series_datetime, acquisition.acquisition_datetime
+    if (
+        acquisition.decay_correction != "START"
+        or series is None
+        or moments is None
+        or np.isnat(moments).any()
+    ):
+        return None
+    first = moments.min()
+    relative = float((np.datetime64(series.replace(tzinfo=None), "us") - first) / np.timedelta64(1, "s"))
+    return relative if relative <= 0 and (moments == first).all() else None
 
 
 def _mr(volume: Volume, acquisition: MrAcquisition) -> dict[str, Any]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 
 import numpy as np
 
-from imgtheranostics.acquisition import EmissionAcquisition, NuclearAcquisition, Radiopharmaceutical
+from imgtheranostics.acquisition import EmissionAcquisition, NuclearAcquisition, Radiopharmaceutical, Subject
 from imgtheranostics.errors import Caution, ImplausibleValue, UnitMismatch
 from imgtheranostics.io.meaning import ARBITRARY, Meaning, convert_units, extra_axes, subject_of
 from imgtheranostics.io.nifti_header import NiftiHeader
+from imgtheranostics.io.participants import participant
 from imgtheranostics.io.pet_clocks import (
     SPREAD_REFUSED,
     SPREAD_WARNED,
@@ -138,6 +140,7 @@ def interpret_pet(sidecar: Sidecar, header: NiftiHeader, modality: str = "PT") -
         axes, axis_cautions = extra_axes(header, sidecar)
     else:
         axes, axis_cautions = _time_axes(frames, n_frames), ()
+    subject, subject_cautions = _subject(sidecar)
     tracer = Radiopharmaceutical(
         nuclide=_nuclide(sidecar),
         half_life_s=half_life,
@@ -149,15 +152,35 @@ def interpret_pet(sidecar: Sidecar, header: NiftiHeader, modality: str = "PT") -
         "manufacturer": sidecar.text("Manufacturer"),
         "model": sidecar.text("ManufacturersModelName"),
         "radiopharmaceutical": tracer,
-        "subject": subject_of(sidecar),
+        "subject": subject,
     }
     acquisition: EmissionAcquisition | NuclearAcquisition
     if modality == "NM" and frames is None:
         acquisition = NuclearAcquisition(**shared)  # type: ignore[arg-type]
     else:
         acquisition = _acquisition(sidecar, header, frames, clocks, quantity, modality, shared)
-    cautions = (*unit_cautions, *dose_cautions, *half_life_cautions, *clocks.cautions, *axis_cautions)
+    cautions = (
+        *subject_cautions,
+        *unit_cautions,
+        *dose_cautions,
+        *half_life_cautions,
+        *clocks.cautions,
+        *axis_cautions,
+    )
     return Meaning(quantity, unit, factor, axes, acquisition, history, cautions)
+
+
+def _subject(sidecar: Sidecar) -> tuple[Subject, tuple[Caution, ...]]:
+    """Body measures of the sidecar, and where it has none those of the dataset's table of participants."""
+    own = subject_of(sidecar)
+    listed, cautions = participant(sidecar.image)
+    if listed is None:
+        return own, ()
+    values = {
+        one.name: getattr(listed, one.name) if getattr(own, one.name) is None else getattr(own, one.name)
+        for one in fields(Subject)
+    }
+    return Subject(**values), cautions
 
 
 def _has_frames(sidecar: Sidecar) -> bool:

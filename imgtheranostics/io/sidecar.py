@@ -270,6 +270,12 @@ def find_sidecars(image: Path) -> list[Path]:
     return [*found, exact] if exact.is_file() else found
 
 
+def dataset_root(folder: Path) -> Path | None:
+    """The folder above (or this one) that holds ``dataset_description.json``; None outside a dataset."""
+    levels = _levels(folder)
+    return levels[-1] if (levels[-1] / DATASET_ROOT).is_file() else None
+
+
 def _levels(folder: Path) -> list[Path]:
     """The folder and those above it up to the dataset's root; only the folder where there is no root."""
     levels = [folder]

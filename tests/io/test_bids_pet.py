@@ -535,3 +535,12 @@ def test_inherited_sidecar_of_the_dataset(tmp_path):
     assert volume.source.subject.startswith("sub-")
     assert volume.source.subject != "sub-01"
     assert volume.source.identifiers["subject"] == "01"
+
+
+def test_weight_comes_from_the_table_of_participants(tmp_path):
+    (tmp_path / "dataset_description.json").write_text(json.dumps({"Name": "x", "BIDSVersion": "1.8.0"}))
+    (tmp_path / "participants.tsv").write_text("participant_id\tweight\tsex\nsub-01\t63\tF\n")
+    (tmp_path / "participants.json").write_text(json.dumps({"weight": {"Units": "kg"}}))
+    subject = load(tmp_path, without(STATIC, "PatientWeight")).acquisition.subject
+    assert (subject.weight_kg, subject.sex) == (63.0, "F")
+    assert load(tmp_path, STATIC).acquisition.subject.weight_kg == 70.0
