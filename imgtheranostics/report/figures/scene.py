@@ -23,6 +23,7 @@ Picture = npt.NDArray[np.uint8]
 _FEWEST_LONG_SLICES = 12
 _TILES = 6
 _NEAR = 0.04
+_ENOUGH = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +246,8 @@ def _boxes(
             threshold = 0.04 * float(np.percentile(magnitudes, 99.8))
             boxes.append(planes.box_of(data, value.grid, threshold, absolute=True))
     if regions is not None:
-        boxes.append(planes.box_of(regions.labels.max(axis=-1), regions.grid, 0.5))
+        layers = [regions.labels[..., n] for n in range(regions.labels.shape[-1])]
+        boxes += [planes.box_of(layer, regions.grid, 0.5) for layer in layers]
     return [box for box in boxes if box is not None]
 
 
@@ -293,7 +295,8 @@ def _region_spans(regions: Regions | None, stack: int) -> list[tuple[float, floa
     spans = []
     for voxels in lists:
         if voxels.size:
-            index = np.stack(np.unravel_index(voxels, regions.grid.shape, order="F"), axis=-1)
+            some = voxels[:: max(1, voxels.size // _ENOUGH)]
+            index = np.stack(np.unravel_index(some, regions.grid.shape, order="F"), axis=-1)
             world = np.sort(regions.grid.world_mm(index)[:, stack])
             spans.append((float(world[0]), float(world[world.size // 2]), float(world[-1])))
     return spans
@@ -322,7 +325,7 @@ def region_percentile(scene: Scene, data: Array) -> float:
     flat = data.reshape(-1, order="F")
     highest = [0.0]
     for voxels in regions.voxel_lists():
-        values = flat[voxels[:: max(1, voxels.size // 100_000)]]
+        values = flat[voxels[:: max(1, voxels.size // _ENOUGH)]]
         values = values[np.isfinite(values)]
         if values.size:
             highest.append(float(np.percentile(values, 95.0)))
