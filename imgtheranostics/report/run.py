@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from imgtheranostics.errors import Caution, NothingUsable, merge_cautions
 from imgtheranostics.regions import STATISTICS_COLUMNS, Regions
+from imgtheranostics.report.plain import plain
 from imgtheranostics.volume import Estimate, Source, Step, Volume
 
 if TYPE_CHECKING:
@@ -161,12 +162,20 @@ def _as_mapping(decisions: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> d
 
 
 def _decisions_of(estimates: Iterable[Estimate]) -> dict[str, Any]:
-    """The decisions once when all maps share them, else by quantity."""
+    """What all maps share stands once; what one map decided for itself stands under its quantity."""
     by_quantity = {estimate.quantity: dict(estimate.decisions) for estimate in estimates}
-    different = [d for n, d in enumerate(by_quantity.values()) if d not in list(by_quantity.values())[:n]]
-    if len(different) == 1:
-        return different[0]
-    return {quantity: decisions for quantity, decisions in by_quantity.items() if decisions}
+    kept = list(by_quantity.values())
+    first = kept[0] if kept else {}
+    shared = {
+        topic: value
+        for topic, value in first.items()
+        if all(topic in other and plain(other[topic]) == plain(value) for other in kept[1:])
+    }
+    own = {
+        quantity: {topic: value for topic, value in decisions.items() if topic not in shared}
+        for quantity, decisions in by_quantity.items()
+    }
+    return {**shared, **{quantity: decisions for quantity, decisions in own.items() if decisions}}
 
 
 def hash_inputs(paths: Iterable[Path | Input], *, workers: int | None = None) -> tuple[Input, ...]:

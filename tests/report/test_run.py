@@ -68,6 +68,11 @@ def test_decisions_shared_by_all_maps_stand_once_and_others_by_quantity(mouse_ru
     apart = Run("v", (estimate, differing), mouse_run.table)
     assert set(apart.decisions) == {"id_per_g", "id_per_ml"}
     assert apart.decisions["id_per_ml"] == {"scaling": {"units": "GML"}}
+    denser = dataclasses.replace(other, decisions={**estimate.decisions, "density": {"rule": "1 g/mL"}})
+    partly = Run("v", (estimate, denser), mouse_run.table)
+    assert partly.decisions["clock"] == estimate.decisions["clock"]
+    assert partly.decisions["id_per_ml"] == {"density": {"rule": "1 g/mL"}}
+    assert "id_per_g" not in partly.decisions
 
 
 def test_decisions_of_several_scans_are_kept_apart(mouse_run):

@@ -33,7 +33,7 @@ def draw(run: Run, quantity: str) -> Drawing:
     rows = {row["region"]: row for row in static_rows(table_rows(run.table)) if row["quantity"] == quantity}
     regions = [name for name in dict.fromkeys(value.region for value in known) if name in rows]
     labels = list(dict.fromkeys(value.label for value in known))
-    figure = theme.new_figure(1.0 + _ROW_IN * len(regions))
+    figure = theme.new_figure(0.62 + _ROW_IN * len(regions))
     width, height = figure.get_size_inches()
     axes = figure.add_axes((1.55 / width, 0.45 / height, 4.1 / width, _ROW_IN * len(regions) / height))
     for place, region in enumerate(reversed(regions)):
