@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta, timezone
 from typing import Any
 
 import numpy as np
@@ -12,12 +12,15 @@ from imgtheranostics.acquisition import (
     EmissionAcquisition,
     MrAcquisition,
     PhotoacousticAcquisition,
+    Radiopharmaceutical,
     Subject,
 )
 from imgtheranostics.io.acquisition_record import plain
 from imgtheranostics.io.free_text import harmless_text
 from imgtheranostics.volume import Volume
 
+_DAY_S = 86400.0
+_AMBIGUOUS_HALF_LIFE_S = 12 * 3600.0
 _FIXED = frozenset({"TimeZero", "InjectedRadioactivityUnits", "WavelengthUnits", "LaserEnergyUnits"})
 _TEXT_FIELDS = {
     "Manufacturer": "manufacturer",
@@ -56,7 +59,7 @@ def _pet(volume: Volume, acquisition: EmissionAcquisition) -> dict[str, Any]:
     starts, durations = _frames(volume, acquisition)
     injection = acquisition.injection_to_first_frame_s
     if injection is None:
-        injection = _elapsed(acquisition, tracer.start_datetime)
+        injection = _elapsed(acquisition)
     corrected = acquisition.decay_correction
     content: dict[str, Any] = {
         "TracerName": tracer.name,
@@ -98,15 +101,29 @@ def _per_frame(values: np.ndarray[Any, Any] | None) -> list[float] | None:
     return values[0].tolist() if (values == values[0]).all() else None
 
 
-def _elapsed(acquisition: EmissionAcquisition, injected: datetime | None) -> float | None:
+def _elapsed(acquisition: EmissionAcquisition) -> float | None:
+    """Start of the first frame minus injection; by time of day only where that leaves no doubt of the day."""
+    tracer = acquisition.radiopharmaceutical
+    injected = tracer.start_datetime
     moments = acquisition.acquisition_datetime
-    if injected is None or moments is None or np.isnat(moments).all():
+    if moments is None or np.isnat(moments).all():
         return None
     first = moments[~np.isnat(moments)].min()
+    if injected is None:
+        return _elapsed_by_clock(first, tracer)
     if injected.tzinfo is not None and acquisition.utc_offset_min is not None:
         injected = injected.astimezone(timezone(timedelta(minutes=acquisition.utc_offset_min)))
     start = np.datetime64(injected.replace(tzinfo=None), "us")
     return float((first - start) / np.timedelta64(1, "s"))
+
+
+def _elapsed_by_clock(first: np.datetime64, tracer: Radiopharmaceutical) -> float | None:
+    clock = tracer.start_time
+    if clock is None or tracer.half_life_s is None or tracer.half_life_s > _AMBIGUOUS_HALF_LIFE_S:
+        return None
+    of_day = clock.hour * 3600 + clock.minute * 60 + clock.second + clock.microsecond * 1e-6
+    midnight = first.astype("datetime64[D]")
+    return (float((first - midnight) / np.timedelta64(1, "s")) - of_day) % _DAY_S
 
 
 def _reference(acquisition: EmissionAcquisition, injection: float | None) -> float | None:

@@ -46,6 +46,14 @@ _DICOM_WORDS: Mapping[str, tuple[str, str]] = {
     "PROPCPS": ("signal", ARBITRARY),
     "CM2ML": ("suv_bsa", "cm2/mL"),
 }
+_BY_UNIT = {
+    "{counts}": "counts",
+    "{counts}/s": "count_rate",
+    "[arb'U]": "signal",
+    "cm2/mL": "suv_bsa",
+    "%/g": "id_per_g",
+    "%/mL": "id_per_ml",
+}
 _SUV_BY_TYPE = {
     "BW": "suv_bw",
     "LBM": "suv_lbm_james120",
@@ -259,6 +267,9 @@ def _quantity(sidecar: Sidecar) -> tuple[str, str, float, tuple[Step, ...], tupl
     if word in ("ARBITRARY", "ARB", "A.U.", "AU", "UNITLESS"):
         return "signal", ARBITRARY, 1.0, (), (Caution("unit-arbitrary", "the unit is arbitrary", "Units"),)
     try:
+        own = _BY_UNIT.get(canonical_unit(text))
+        if own is not None:
+            return own, canonical_unit(text), 1.0, (), ()
         factor, history = convert_units(text, "Bq/mL", "Units")
     except UnitMismatch as error:
         error.where = sidecar.where("Units")

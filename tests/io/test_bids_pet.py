@@ -146,6 +146,9 @@ def test_activity_units_become_bq_per_ml_and_are_recorded(tmp_path, unit, scale)
         ("GML", "suv_bw", "GML"),
         ("g/ml", "suv_bw", "GML"),
         ("CM2ML", "suv_bsa", "CM2ML"),
+        ("{counts}", "counts", "CNTS"),
+        ("{counts}/s", "count_rate", "CPS"),
+        ("cm2/mL", "suv_bsa", "CM2ML"),
     ],
 )
 def test_dicom_words_keep_their_meaning(tmp_path, unit, quantity, dicom):
@@ -544,3 +547,27 @@ def test_weight_comes_from_the_table_of_participants(tmp_path):
     subject = load(tmp_path, without(STATIC, "PatientWeight")).acquisition.subject
     assert (subject.weight_kg, subject.sex) == (63.0, "F")
     assert load(tmp_path, STATIC).acquisition.subject.weight_kg == 70.0
+
+
+def foreign_keys_only(path):
+    """The sidecar as a reader sees it that knows PET-BIDS and nothing of ours."""
+    content = json.loads(path.read_text())
+    ours = ("Quantity", "Axes", "Acquisition", "History", "SoftwareName", "Warnings")
+    path.write_text(json.dumps(without(content, *ours)))
+
+
+@pytest.mark.parametrize(
+    "name", ["DRO_0_0", "DRO_1_0", "DRO_2_0", "DRO_3_1", "DRO_3_3", "DRO_4_1", "DRO_5_0"]
+)
+def test_public_phantom_gives_its_suv_through_the_written_pet_bids(tmp_path, public_data, name):
+    """Min 0.20, median 1.00, max 4.00 to two decimals, by the data README."""
+    from imgtheranostics.io.loading import load as load_any
+    from imgtheranostics.nuclear import suv
+
+    folder = public_data("pet/ibsi_suv") / name
+    written = save(load_any(folder / "PT"), tmp_path / "sub-01_pet.nii.gz")
+    foreign_keys_only(written[1])
+    mask = nibabel.load(next((folder / "mask").glob("*.nii.gz"))).get_fdata() > 0
+    values = suv(load_nifti([written[0]])[0]).value.data[mask]
+    found = [values.min(), np.median(values), values.max()]
+    np.testing.assert_allclose(found, [0.2, 1.0, 4.0], atol=0.005)
