@@ -91,6 +91,6 @@ def _as_dict(summary: SeriesSummary) -> dict[str, object]:
         "quantity": summary.quantity,
         "unit": summary.unit,
         "uid_tail": summary.uid_tail,
-        "files": [str(file) for file in summary.files],
+        "files": summary.files,
         "problems": list(summary.problems),
     }

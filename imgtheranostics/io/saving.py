@@ -21,7 +21,9 @@ NIFTI_SUFFIXES = (".nii.gz", ".nii")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
-def save(x: Volume | Estimate, path: Path | str, *, force: bool = False) -> list[Path]:
+def save(
+    x: Volume | Estimate, path: Path | str, *, force: bool = False, keep_identifiers: bool = False
+) -> list[Path]:
     """Write a Volume or an Estimate.
 
     Parameters
@@ -32,6 +34,8 @@ def save(x: Volume | Estimate, path: Path | str, *, force: bool = False) -> list
         Ending in ``.nii.gz`` or ``.nii``: NIfTI with a JSON sidecar. Anything else: a folder for DICOM.
     force : bool
         Replace files that exist.
+    keep_identifiers : bool
+        Write what identifies the subject: into the sidecar, or as dates into DICOM.
 
     Returns
     -------
@@ -45,9 +49,9 @@ def save(x: Volume | Estimate, path: Path | str, *, force: bool = False) -> list
     """
     target = Path(path)
     if _nifti_suffix(target):
-        return _save_nifti(x, target, force=force)
+        return _save_nifti(x, target, force=force, keep_identifiers=keep_identifiers)
     volume = x.value if isinstance(x, Estimate) else x
-    return _save_dicom(volume, target, force=force)
+    return _save_dicom(volume, target, force=force, keep_dates=keep_identifiers)
 
 
 def convert(
@@ -114,7 +118,7 @@ def convert(
         for volume, name in zip(volumes, names, strict=True):
             if fmt == "dicom":
                 place = folder / name if len(volumes) > 1 else folder
-                written += _write_dicom(volume, place)
+                written += _write_dicom(volume, place, keep_dates=keep_identifiers)
             else:
                 written += _save_nifti(
                     volume, folder / f"{name}.nii.gz", force=True, keep_identifiers=keep_identifiers
@@ -160,17 +164,19 @@ def _parts(estimate: Estimate) -> list[tuple[str, Volume]]:
     return [("", estimate.value), ("_se", estimate.standard_error), ("_flags", estimate.flags)]
 
 
-def _save_dicom(volume: Volume, folder: Path, *, force: bool) -> list[Path]:
+def _save_dicom(volume: Volume, folder: Path, *, force: bool, keep_dates: bool) -> list[Path]:
     with output_folder(folder, force=force) as temporary:
-        files = [file.relative_to(temporary) for file in _write_dicom(volume, temporary)]
+        files = [
+            file.relative_to(temporary) for file in _write_dicom(volume, temporary, keep_dates=keep_dates)
+        ]
     return [folder / file for file in files]
 
 
-def _write_dicom(volume: Volume, folder: Path) -> list[Path]:
+def _write_dicom(volume: Volume, folder: Path, *, keep_dates: bool) -> list[Path]:
     from imgtheranostics.io.dicom.writing import write_dicom
 
     folder.mkdir(parents=True, exist_ok=True)
-    write_dicom(volume, folder)
+    write_dicom(volume, folder, keep_dates=keep_dates)
     return sorted(file for file in folder.rglob("*") if file.is_file())
 
 

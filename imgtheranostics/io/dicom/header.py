@@ -39,6 +39,7 @@ EXPLICIT_BIG = "1.2.840.10008.1.2.2"
 _ENCAPSULATED_ROOTS = ("1.2.840.10008.1.2.4.", "1.2.840.10008.1.2.5")
 
 _FIRST_READ = 32 * 1024
+_FEW_ITEMS = 64
 _INFLATED_HEADER = 16 * 2**20
 _INFLATION_STEP = 2**20
 _SUSPICIOUS_RATIO = 200
@@ -273,6 +274,8 @@ class Header:
         try:
             value = self.dataset.get(keyword)
             items = list(value) if value is not None else []
+            if len(items) <= _FEW_ITEMS:
+                _convert(items)
         except RecursionError:
             raise _too_deep(self.path) from None
         except Exception as error:
@@ -282,6 +285,15 @@ class Header:
         if not all(hasattr(item, "get") for item in items):
             raise CorruptInput("an attribute that must be a sequence is not", where=self.where(keyword))
         return items
+
+
+def _convert(items: list[Any]) -> None:
+    """Make pydicom convert every value now, where what it raises is expected."""
+    for item in items:
+        if hasattr(item, "walk"):
+            for element in item:
+                if element.VR == "SQ":
+                    _convert(list(element.value))
 
 
 def has_preamble(path: Path) -> bool:
