@@ -15,6 +15,8 @@ LABEL_IN = 0.16
 _TALLEST_IN = 4.4
 _TALLEST_FILLING = 5.4
 _LONG_SHARE = 0.52
+_SMALLEST_TILE_IN = 1.0
+_TALLEST_ROW_IN = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,16 +32,28 @@ class Placed:
 
 
 def mosaic(scene: Scene) -> tuple[list[Placed], float]:
-    """Long views on the left where they are worth it, slices in a grid beside them; and the height needed."""
+    """Long views where they are worth it, slices in a grid beside or below them; and the height needed."""
     if not scene.has_long_views:
         placed = grid_of(scene, scene.tiles, left_in=0.0, width_in=theme.WIDTH_IN, tallest_in=_TALLEST_IN)
         return placed, _bottom(placed)
-    long_views = _long_views(scene)
-    left = max(p.left_in + p.width_in for p in long_views) + 3 * GAP_IN
-    tallest = _bottom(long_views)
-    beside = grid_of(scene, scene.tiles, left_in=left, width_in=theme.WIDTH_IN - left, tallest_in=tallest)
-    placed = _filling(long_views + beside)
-    return placed, _bottom(placed)
+    views = _long_views(scene, theme.WIDTH_IN * _LONG_SHARE, _TALLEST_IN - LABEL_IN)
+    left = max(p.left_in + p.width_in for p in views) + 3 * GAP_IN
+    beside = grid_of(
+        scene, scene.tiles, left_in=left, width_in=theme.WIDTH_IN - left, tallest_in=_bottom(views)
+    )
+    if min(p.width_in for p in beside) >= _SMALLEST_TILE_IN:
+        placed = _filling(views + beside)
+        return placed, _bottom(placed)
+    views = _long_views(scene, theme.WIDTH_IN, _TALLEST_ROW_IN)
+    below = grid_of(
+        scene,
+        scene.tiles,
+        left_in=0.0,
+        width_in=theme.WIDTH_IN,
+        tallest_in=_TALLEST_IN,
+        top_in=_bottom(views) + GAP_IN,
+    )
+    return views + below, _bottom(below)
 
 
 def _filling(placed: list[Placed]) -> list[Placed]:
@@ -93,14 +107,12 @@ def grid_of(
     ]
 
 
-def _long_views(scene: Scene) -> list[Placed]:
+def _long_views(scene: Scene, width_in: float, tallest_in: float) -> list[Placed]:
+    """The two planes that hold the stack axis, side by side at one scale."""
     views = [normal for normal in (CORONAL, SAGITTAL, AXIAL) if normal != scene.stack]
     sizes = [tuple(scene.stage.size_mm(a) for a in Plane(normal, 0.0).in_plane) for normal in views]
-    share = theme.WIDTH_IN * _LONG_SHARE - (len(views) - 1) * GAP_IN
-    scale = min(
-        share / sum(width for width, _ in sizes),
-        (_TALLEST_IN - LABEL_IN) / max(height for _, height in sizes),
-    )
+    free = width_in - (len(views) - 1) * GAP_IN
+    scale = min(free / sum(width for width, _ in sizes), tallest_in / max(height for _, height in sizes))
     placed, left = [], 0.0
     for normal, (width, height) in zip(views, sizes, strict=True):
         plane = Plane(normal, float(scene.focus_mm[normal]))

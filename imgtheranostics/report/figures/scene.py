@@ -23,6 +23,7 @@ Picture = npt.NDArray[np.uint8]
 _FEWEST_LONG_SLICES = 12
 _TILES = 6
 _NEAR = 0.04
+_FLATTEST = 0.3
 _ENOUGH = 100_000
 
 
@@ -70,7 +71,9 @@ class Scene:
     @property
     def has_long_views(self) -> bool:
         """Whether the other two planes hold enough slices to be worth a look."""
-        return bool(self.stage.centres(self.stack).size >= _FEWEST_LONG_SLICES)
+        across = max(self.stage.size_mm(axis) for axis in range(3) if axis != self.stack)
+        enough = self.stage.centres(self.stack).size >= _FEWEST_LONG_SLICES
+        return bool(enough and self.stage.size_mm(self.stack) >= _FLATTEST * across)
 
 
 def map_of(run: Run, quantity: str) -> Estimate:
@@ -119,7 +122,7 @@ def scale_of(scene: Scene) -> Scale:
     values = values[np.isfinite(values)]
     if values.size == 0:
         return Scale(0.0, 1.0, "gray")
-    in_regions = region_percentile(scene, scene.data)
+    in_regions = region_reach(scene, scene.data)
     if quantity.signed_change:
         reach = _round_up(max(float(np.percentile(np.abs(values), 99.0)), abs(in_regions)))
         clipped = bool(np.abs(values).max() > reach)
@@ -317,8 +320,12 @@ def _focus(value: Volume, data: Array, regions: Regions | None) -> npt.NDArray[n
     return value.grid.world_mm(np.array(np.unravel_index(voxel, value.grid.shape, order="F")))
 
 
-def region_percentile(scene: Scene, data: Array) -> float:
-    """95th percentile of the region where its magnitude is highest; 0 without regions on this grid."""
+def region_reach(scene: Scene, data: Array) -> float:
+    """How far a colour scale must reach to show the regions; 0 without regions on this grid.
+
+    The 95th percentile of a region or half of its largest value, so that neither a hot spot in a large
+    region nor the noise of a single voxel rules the scale.
+    """
     regions = scene.regions
     if regions is None or not scene.estimate.grid.same_as(regions.grid):
         return 0.0
@@ -328,7 +335,8 @@ def region_percentile(scene: Scene, data: Array) -> float:
         values = flat[voxels[:: max(1, voxels.size // _ENOUGH)]]
         values = values[np.isfinite(values)]
         if values.size:
-            highest.append(float(np.percentile(values, 95.0)))
+            extreme = float(values[np.argmax(np.abs(values))])
+            highest += [float(np.percentile(values, 95.0)), 0.5 * extreme]
     return max(highest, key=abs)
 
 

@@ -58,7 +58,7 @@ def draw(run: Run, quantity: str) -> Drawing:
     figure = theme.new_figure(upper + lower + _FOOT_IN + legend_in)
     error = scene.sample_of(chosen.estimate.standard_error, chosen.sample_index)
     flags = scene.sample_of(chosen.estimate.flags, chosen.sample_index)
-    scale = error_scale(error, scene.region_percentile(chosen, error))
+    scale = error_scale(error, scene.region_reach(chosen, error))
     affine = chosen.estimate.value.affine
     for item in top:
         values, inside = planes.sample(error, affine, chosen.stage, item.plane)

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from imgtheranostics.regions import Regions, roi_statistics
-from imgtheranostics.report.figures import curves, mosaic, points, scene, theme, uncertainty
+from imgtheranostics.report.figures import curves, layout, mosaic, points, scene, theme, uncertainty
 from imgtheranostics.report.registry import FigureMaker, makers, register, render_figures
 from imgtheranostics.report.run import Run
 from imgtheranostics.report.tables import table_rows
@@ -159,6 +159,33 @@ def test_few_slices_are_tiled_along_their_own_axis():
     assert not chosen.has_long_views
 
 
+@pytest.mark.parametrize(
+    "shape", [(30, 30, 90), (60, 50, 30), (80, 80, 14), (90, 20, 60), (9, 70, 70), (40, 40, 40)]
+)
+def test_pictures_of_a_mosaic_never_overlap_and_stay_on_the_page(shape):
+    chosen = scene.scene_of(run_of(estimate_of(np.ones(shape))), "id_per_g")
+    placed, height = layout.mosaic(chosen)
+    for n, item in enumerate(placed):
+        assert item.left_in >= 0
+        assert item.left_in + item.width_in <= theme.WIDTH_IN + 1e-9
+        assert item.top_in + item.height_in + layout.LABEL_IN <= height + 1e-9
+        # A slice is large enough to look at, and to carry its label.
+        assert item.tile is None or item.width_in >= 0.6
+        for other in placed[n + 1 :]:
+            apart_x = max(item.left_in, other.left_in) - min(
+                item.left_in + item.width_in, other.left_in + other.width_in
+            )
+            apart_y = max(item.top_in, other.top_in) - min(
+                item.top_in + item.height_in + layout.LABEL_IN,
+                other.top_in + other.height_in + layout.LABEL_IN,
+            )
+            assert max(apart_x, apart_y) > 0
+        across, up = item.plane.in_plane
+        ratio = chosen.stage.size_mm(across) / chosen.stage.size_mm(up)
+        assert item.width_in / item.height_in == pytest.approx(ratio)
+    assert height < 8.0
+
+
 def test_the_fullest_frame_is_shown_and_named(dynamic_run):
     chosen = scene.scene_of(dynamic_run, "id_per_g")
     time_s = dynamic_run.maps[0].axes[0].values
@@ -194,6 +221,14 @@ def test_a_small_hot_region_is_not_cut_by_the_scale():
     mask = data > 1
     scale = scene.scale_of(scene.scene_of(run_of(estimate_of(data), {"spot": mask}), "id_per_g"))
     assert scale.high >= 50.0
+
+
+def test_a_hot_spot_in_a_large_region_is_told_from_its_surroundings():
+    data = np.full((30, 30, 30), 1.0)
+    data[3:5, 3:5, 3:5] = 4.0
+    scale = scene.scale_of(scene.scene_of(run_of(estimate_of(data)), "id_per_g"))
+    assert 2.0 <= scale.high <= 4.0
+    assert scale.beyond == "max"
 
 
 @pytest.mark.parametrize(
