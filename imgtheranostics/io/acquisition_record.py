@@ -42,6 +42,8 @@ _RECORDS: dict[str, type[Any]] = {
 _BASE = datetime(2000, 1, 1, 12)
 """A stand-in for the first acquisition; noon, so that earlier clock times fall on the same day."""
 _DAY_S = 86400.0
+_LONGEST_S = 1e10
+_MAXIMUM_SLICES = 100_000
 _KINDS: dict[str, tuple[type[Any], ...]] = {
     "float": (float, int),
     "int": (int,),
@@ -187,7 +189,12 @@ def _typed(value: Any, annotation: str) -> Any:
 def _decode_array(content: Mapping[str, Any]) -> np.ndarray[Any, Any]:
     kind = "moments" if "moments" in content else "numbers"
     rows = np.array(content[kind], dtype=np.float64)
-    numbers = np.array(np.broadcast_to(rows, tuple(int(n) for n in content["shape"])))
+    shape = tuple(int(n) for n in content["shape"])
+    if len(shape) != 2 or rows.ndim != 2 or not 0 < shape[0] <= _MAXIMUM_SLICES or rows.shape[1] != shape[1]:
+        raise ValueError("an array has one row per slice and one column per frame")
+    if kind == "moments" and (np.abs(rows[np.isfinite(rows)]) > _LONGEST_S).any():
+        raise ValueError("a moment is out of range")
+    numbers = np.array(np.broadcast_to(rows, shape))
     if kind == "numbers":
         return numbers
     known = np.isfinite(numbers)

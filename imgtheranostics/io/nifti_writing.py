@@ -16,6 +16,7 @@ _COMPRESSION = 3
 _GZIP_WINDOW = 31
 _LARGEST_NIFTI1_EXTENT = 32767
 _ROUNDING_MM = 1e-4
+_LARGEST_STEP_S = 1e9
 _SCANNER = 1
 _LABEL_INTENT = 1002
 
@@ -86,9 +87,10 @@ def _describe_fourth_axis(header: Any, volume: Volume) -> None:
             header["pixdim"][4] = 0.0
     else:
         header.set_xyzt_units("mm", "sec")
-        steps = np.diff(first.values)
-        even = steps.size > 0 and np.allclose(steps, steps[0], rtol=1e-6) and steps[0] > 0
-        header["pixdim"][4] = steps[0] if even else 0.0
+        with np.errstate(over="ignore", invalid="ignore"):
+            steps = np.diff(first.values)
+            even = steps.size > 0 and bool((np.abs(steps - steps[0]) <= 1e-6 * steps[0]).all())
+        header["pixdim"][4] = steps[0] if even and 0 < steps[0] < _LARGEST_STEP_S else 0.0
     if volume.axis("wavelength") is not None:
         header["intent_name"] = b"MSOT"
 

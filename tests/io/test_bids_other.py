@@ -282,6 +282,10 @@ def test_image_without_a_sidecar_is_a_signal(tmp_path):
 OWN = {"Quantity": "suv_bw", "Units": "g/mL"}
 
 
+def record(**fields):
+    return {"SoftwareName": "imgtheranostics", "Acquisition": {"record": "EmissionAcquisition", **fields}}
+
+
 def test_hand_made_sidecar_with_our_keys_is_enough(tmp_path):
     volume = load(tmp_path, "scan", OWN)
     assert (volume.quantity, volume.unit) == ("suv_bw", "g/mL")
@@ -325,6 +329,12 @@ def test_our_quantity_with_the_keys_of_a_modality_keeps_both(tmp_path):
             CorruptInput,
         ),
         ({"SoftwareName": "imgtheranostics", "Acquisition": [1]}, CorruptInput),
+        (record(frame_duration_s={"numbers": [[1]], "shape": [100000, 1000000, 1000]}), CorruptInput),
+        (record(frame_duration_s={"numbers": [[1]], "shape": [1000000000, 1]}), CorruptInput),
+        (record(frame_duration_s={"numbers": [[1, 2]], "shape": [3, 3]}), CorruptInput),
+        (record(acquisition_datetime={"moments": [[1e300]], "shape": [1, 1]}), CorruptInput),
+        (record(series_datetime={"seconds": 1e30}), CorruptInput),
+        (record(series_datetime={"seconds": 1, "zone": 1e9}), CorruptInput),
         (
             {
                 "SoftwareName": "imgtheranostics",

@@ -168,6 +168,14 @@ def test_nibabel_reads_values_geometry_and_codes(tmp_path):
     assert int(image.header["sform_code"]) == 1
 
 
+@pytest.mark.parametrize("times", [[0, 1e308, -1e308], [0, 1, 5], [3, 2, 1], [np.nan, 1, 2], [0, 0, 0]])
+def test_uneven_or_impossible_times_stand_only_in_the_sidecar(tmp_path, times):
+    before = volume(shape=(4, 5, 6, 3), axes=(Axis("time", times, "s"),))
+    save(before, tmp_path / "a.nii")
+    assert nibabel.load(tmp_path / "a.nii").header["pixdim"][4] == 0
+    assert load_nifti([tmp_path / "a.nii"])[0].axes[0].same_as(before.axes[0])
+
+
 @pytest.mark.parametrize(("shear", "code"), [(0.0, 1), (0.2, 0)])
 def test_qform_is_set_where_a_rotation_can_say_it(tmp_path, shear, code):
     affine = np.diag([2.0, 3, 4, 1])
