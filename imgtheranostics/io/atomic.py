@@ -6,9 +6,9 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -28,23 +28,48 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     OutputError
         If the folder is not writable or the disk is full; an older file then stays as it was.
     """
-    temporary: Path | None = None
+    with replacing_all([path]) as streams:
+        yield streams[0]
+
+
+@contextmanager
+def replacing_all(paths: Sequence[Path]) -> Iterator[list[BinaryIO]]:
+    """Streams to temporary files beside `paths`; all are on the disk before the first takes its place.
+
+    Files that belong together, such as an image and the sidecar that says what its numbers mean, are never
+    left as one new and one old half by a full disk.
+
+    Raises
+    ------
+    OutputError
+        If a folder is not writable or the disk is full; the older files then stay as they were.
+    """
+    temporary: list[Path] = []
+    where = paths[0]
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.", suffix=_PART)
-        temporary = Path(name)
-        with os.fdopen(handle, "wb") as stream:
-            yield stream
-            stream.flush()
-            if not _inside_output_folder(path):
-                os.fsync(stream.fileno())
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-        temporary = None
+        with ExitStack() as stack:
+            streams: list[BinaryIO] = []
+            for path in paths:
+                where = path
+                handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.", suffix=_PART)
+                temporary.append(Path(name))
+                streams.append(stack.enter_context(os.fdopen(handle, "wb")))
+            where = paths[0]
+            yield streams
+            for where, stream in zip(paths, streams, strict=True):
+                stream.flush()
+                if not _inside_output_folder(where):
+                    os.fsync(stream.fileno())
+        mode = 0o666 & ~_umask()
+        for new in temporary:
+            new.chmod(mode)
+        for where, new in zip(paths, temporary, strict=True):
+            new.replace(where)
     except OSError as error:
-        raise _refusal(path, error) from error
+        raise _refusal(where, error) from error
     finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+        for new in temporary:
+            new.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, content: bytes) -> None:

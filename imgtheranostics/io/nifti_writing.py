@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import zlib
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from imgtheranostics.io.atomic import replacing
 from imgtheranostics.volume import Volume
 
 _BLOCK = 1 << 20
@@ -21,25 +19,19 @@ _SCANNER = 1
 _LABEL_INTENT = 1002
 
 
-def write_nifti(volume: Volume, path: Path) -> None:
-    """Write the image; compressed, without name and time stamp, when the path ends in ``.gz``.
+def write_nifti(volume: Volume, stream: BinaryIO, *, compressed: bool) -> None:
+    """Write the image; compressed without name and time stamp.
 
     NIfTI-1, or NIfTI-2 where extents or the precision of the affine need it.
-
-    Raises
-    ------
-    OutputError
-        If it cannot be written; an older file then stays as it was.
     """
     header = _header(volume)
     start = header.tobytes() + b"\x00\x00\x00\x00"
-    with replacing(path) as stream:
-        if path.name.lower().endswith(".gz"):
-            _write_compressed(stream, start, volume)
-        else:
-            stream.write(start)
-            for block in _blocks(volume):
-                stream.write(block)
+    if compressed:
+        _write_compressed(stream, start, volume)
+        return
+    stream.write(start)
+    for block in _blocks(volume):
+        stream.write(block)
 
 
 def _write_compressed(stream: BinaryIO, start: bytes, volume: Volume) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from imgtheranostics.errors import NothingUsable, OutputError, UnsupportedInput
-from imgtheranostics.io.atomic import output_folder, write_text
+from imgtheranostics.io.atomic import output_folder, replacing_all
 from imgtheranostics.io.bids_keys import public_keys
 from imgtheranostics.io.nifti_writing import write_nifti
 from imgtheranostics.io.own_sidecar import describe
@@ -154,9 +154,11 @@ def _save_nifti(
     for target in (*images, *sidecars):
         _check_target(target, force=force)
     texts = [sidecar_text(volume, keep_identifiers=keep_identifiers) for _, volume in parts]
-    for (_, volume), image, sidecar, text in zip(parts, images, sidecars, texts, strict=True):
-        write_nifti(volume, image)
-        write_text(sidecar, text)
+    with replacing_all([*images, *sidecars]) as streams:
+        for (_, volume), stream in zip(parts, streams, strict=False):
+            write_nifti(volume, stream, compressed=suffix.endswith(".gz"))
+        for text, stream in zip(texts, streams[len(images) :], strict=True):
+            stream.write(text.encode("utf-8"))
     return [file for pair in zip(images, sidecars, strict=True) for file in pair]
 
 

@@ -281,6 +281,24 @@ def test_failure_while_writing_leaves_the_old_result(tmp_path, monkeypatch):
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == old
 
 
+def test_image_and_sidecar_are_replaced_together_or_not_at_all(tmp_path, monkeypatch):
+    """A new image beside an old sidecar would have the wrong unit."""
+    save(volume(), tmp_path / "a.nii.gz")
+    old = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    calls = []
+
+    def fail_at_the_second(handle):
+        calls.append(handle)
+        if len(calls) > 1:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail_at_the_second)
+    with pytest.raises(OutputError):
+        save(volume("suv_bw", "g/mL"), tmp_path / "a.nii.gz", force=True)
+    assert len(calls) == 2
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == old
+
+
 def test_writing_takes_little_memory_beyond_the_volume(tmp_path):
     script = (
         "import sys, numpy as np, nibabel\n"
@@ -543,8 +561,8 @@ def test_unknown_format_is_refused(tmp_path, loaded):
 def test_failed_conversion_leaves_nothing(tmp_path, loaded, monkeypatch):
     calls = []
 
-    def fail(made, path):
-        calls.append(path)
+    def fail(made, stream, *, compressed):
+        calls.append(compressed)
         if len(calls) > 1:
             raise OSError(28, "No space left on device")
 
