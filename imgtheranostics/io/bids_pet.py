@@ -139,15 +139,10 @@ def interpret_pet(sidecar: Sidecar, header: NiftiHeader, modality: str = "PT") -
     n_frames = header.shape[3] if len(header.shape) > 3 else 1
     dose, dose_cautions = _dose(sidecar)
     half_life, half_life_cautions = _half_life(sidecar)
-    frames = (
-        read_frames(sidecar, n_frames) if modality != "NM" or n_frames == 1 or _has_frames(sidecar) else None
-    )
+    frames = read_frames(sidecar, n_frames)
     clocks = read_clocks(sidecar, frames, half_life) if frames else Clocks(None, None, None, None, ())
     quantity, unit, factor, history, unit_cautions = _quantity(sidecar)
-    if frames is None or len(header.shape) > 4:
-        axes, axis_cautions = extra_axes(header, sidecar)
-    else:
-        axes, axis_cautions = _time_axes(frames, n_frames), ()
+    axes, axis_cautions = _axes(sidecar, header, frames, modality)
     subject, subject_cautions = _subject(sidecar)
     tracer = Radiopharmaceutical(
         nuclide=_nuclide(sidecar),
@@ -191,12 +186,25 @@ def _subject(sidecar: Sidecar) -> tuple[Subject, tuple[Caution, ...]]:
     return Subject(**values), cautions
 
 
-def _has_frames(sidecar: Sidecar) -> bool:
-    return sidecar.first("FrameTimesStart", "FrameDuration") is not None
+def _axes(
+    sidecar: Sidecar, header: NiftiHeader, frames: Frames | None, modality: str
+) -> tuple[tuple[Axis, ...], tuple[Caution, ...]]:
+    """Mid-frame times from the start of the first frame; the header's step is never taken for PET frames.
 
-
-def _time_axes(frames: Frames, n_frames: int) -> tuple[Axis, ...]:
-    return (Axis("time", np.array(frames.middles_s), "s"),) if n_frames > 1 else ()
+    Converters write the length of the first frame there, which is not that of the others.
+    """
+    if len(header.shape) == 3:
+        return (), ()
+    if len(header.shape) > 4 or (frames is None and modality == "NM"):
+        return extra_axes(header, sidecar)
+    if frames is not None:
+        return (Axis("time", np.array(frames.middles_s), "s"),), ()
+    caution = Caution(
+        "frame-times-missing",
+        "the sidecar states neither FrameTimesStart nor FrameDuration: frames are numbered",
+        "FrameTimesStart, FrameDuration",
+    )
+    return (Axis("component", np.arange(header.shape[3], dtype=np.float64), "1"),), (caution,)
 
 
 def _acquisition(
@@ -209,7 +217,7 @@ def _acquisition(
     shared: Mapping[str, object],
 ) -> EmissionAcquisition:
     n_slices = header.shape[2]
-    n_frames = len(frames.starts_s) if frames else 1
+    n_frames = header.shape[3] if len(header.shape) > 3 else 1
 
     def per_image(values: Sequence[float] | None) -> np.ndarray[tuple[int, int], np.dtype[np.float64]] | None:
         if values is None or len(values) != n_frames or all(math.isnan(value) for value in values):

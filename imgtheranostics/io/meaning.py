@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from imgtheranostics.acquisition import OtherAcquisition, Subject
-from imgtheranostics.errors import Caution, CorruptInput, ImplausibleValue
+from imgtheranostics.errors import Caution, CorruptInput, ImplausibleValue, MissingMetadata
 from imgtheranostics.io.nifti_header import NiftiHeader
 from imgtheranostics.io.sidecar import Sidecar, entities, image_stem
 from imgtheranostics.units import canonical_unit, conversion_factor
@@ -97,7 +97,7 @@ def extra_axes(header: NiftiHeader, sidecar: Sidecar) -> tuple[tuple[Axis, ...],
         axes.append(axis)
     if len(axes) == 2 and axes[0].name == axes[1].name:
         if header.shape[3] != 1:
-            raise CorruptInput(
+            raise MissingMetadata(
                 "neither of the two axes beyond space is described",
                 where=str(sidecar.image),
                 found=" x ".join(str(n) for n in header.shape),

@@ -68,8 +68,8 @@ def clock_seconds(text: str) -> float | None:
     return hours * 3600.0 + minutes * 60.0 + seconds
 
 
-def read_frames(sidecar: Sidecar, n_frames: int) -> Frames:
-    """Frame times that fit the image.
+def read_frames(sidecar: Sidecar, n_frames: int) -> Frames | None:
+    """Frame times that fit the image; None for a dynamic image whose sidecar has none.
 
     Raises
     ------
@@ -86,6 +86,8 @@ def read_frames(sidecar: Sidecar, n_frames: int) -> Frames:
         check_length(durations, n_frames, sidecar, "FrameDuration")
         _check_durations(durations, starts, sidecar)
     if starts is None:
+        if durations is None and n_frames > 1:
+            return None
         starts = _starts_from(durations, n_frames, sidecar)
     if any(later <= earlier for earlier, later in pairwise(starts)):
         raise CorruptInput(
@@ -133,14 +135,7 @@ def _check_durations(durations: Sequence[float], starts: Sequence[float] | None,
 def _starts_from(durations: Sequence[float] | None, n_frames: int, sidecar: Sidecar) -> list[float]:
     if n_frames == 1:
         return [0.0 if (start := sidecar_seconds(sidecar, "ScanStart")) is None else start]
-    if durations is None:
-        raise CorruptInput(
-            "the frames of a dynamic image have no times",
-            where=sidecar.where("FrameTimesStart"),
-            found=f"{n_frames} volumes",
-            needed="FrameTimesStart and FrameDuration in s",
-        )
-    return [float(value) for value in np.concatenate([[0.0], np.cumsum(durations)[:-1]])]
+    return [float(value) for value in np.concatenate([[0.0], np.cumsum(durations or [])[:-1]])]
 
 
 def sidecar_seconds(sidecar: Sidecar, key: str) -> float | None:

@@ -401,9 +401,13 @@ def test_frames_without_length_or_order_are_refused(tmp_path, change):
         load(tmp_path, DYNAMIC | change, 4)
 
 
-def test_dynamic_image_without_times_is_refused(tmp_path):
-    with pytest.raises(CorruptInput, match="times"):
-        load(tmp_path, without(DYNAMIC, "FrameTimesStart", "FrameDuration"), 4)
+def test_dynamic_image_without_times_has_numbered_frames_and_never_the_step_of_the_header(tmp_path):
+    """Nibabel writes pixdim[4] = 1 s; a converter writes the first frame's length there."""
+    volume = load(tmp_path, without(DYNAMIC, "FrameTimesStart", "FrameDuration"), 4)
+    assert volume.axes[0].name == "component"
+    assert codes(volume) == ["frame-times-missing"]
+    assert volume.acquisition.injection_to_first_frame_s is None
+    assert volume.acquisition.n_images == 20
 
 
 def test_decay_factor_that_is_not_positive_is_refused(tmp_path):

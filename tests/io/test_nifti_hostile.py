@@ -14,7 +14,13 @@ import nibabel
 import numpy as np
 import pytest
 
-from imgtheranostics.errors import CorruptInput, ImgTheranosticsError, NothingUsable, UnsupportedInput
+from imgtheranostics.errors import (
+    CorruptInput,
+    ImgTheranosticsError,
+    MissingMetadata,
+    NothingUsable,
+    UnsupportedInput,
+)
 from imgtheranostics.io.nifti import is_nifti, load_nifti
 
 AFFINE = np.array([[-2.0, 0, 0, 10], [0, 3.0, 0, -20], [0, 0, 4.0, 5], [0, 0, 0, 1]])
@@ -136,6 +142,21 @@ def test_impossible_extent_is_named(tmp_path, axis, value):
 @pytest.mark.parametrize("rank", [0, 8, -1])
 def test_impossible_rank_is_refused(tmp_path, rank):
     assert "dim[0]" in str(refused(tmp_path, stored(image(), [(DIM, "<h", rank)]), CorruptInput))
+
+
+def test_two_axes_that_nobody_describes_are_missing_metadata(tmp_path):
+    path = write(tmp_path, stored(image(shape=(2, 2, 2, 3, 3), pixdim=[1, 2, 3, 4, 0, 0, 0, 0])))
+    with pytest.raises(MissingMetadata, match="Axes"):
+        load_nifti([path])
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_bad_spacing_beside_a_good_sform_with_either_qform_code(tmp_path, code):
+    patches = [(PIXDIM + 4 * n, "<f", 0.0) for n in (1, 2, 3)] + [(QFORM_CODE, "<h", code)]
+    volume = load_bytes(tmp_path, stored(image(), patches))
+    assert volume.grid.voxel_volume_ml == pytest.approx(0.024)
+    assert "spacing-conflict" in codes(volume)
+    assert ("qform-unusable" in codes(volume)) == bool(code)
 
 
 def test_more_than_five_dimensions_are_refused(tmp_path):
