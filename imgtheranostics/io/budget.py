@@ -4,23 +4,42 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import NoReturn
 
 from imgtheranostics.errors import CorruptInput, UnsupportedInput
+
+BUDGET_VARIABLE = "IMGTHERANOSTICS_MEMORY_GB"
+"""Environment variable that sets the memory which one load may take, in GiB."""
 
 MAXIMUM_INFLATION = 1032
 """Largest ratio that the deflate format can reach; a stream that claims more is forged."""
 
 
 def memory_budget_bytes() -> int:
-    """Bytes that one load may take: ``IMGTHERANOSTICS_MEMORY_GB``, else half of the machine's memory."""
-    given = os.environ.get("IMGTHERANOSTICS_MEMORY_GB")
+    """Bytes that one load may take: `BUDGET_VARIABLE`, else half of the machine's memory.
+
+    Raises
+    ------
+    UnsupportedInput
+        If the variable is no positive number.
+    """
+    given = os.environ.get(BUDGET_VARIABLE)
     if given:
-        return int(float(given) * 2**30)
+        try:
+            return int(float(given) * 2**30) if float(given) > 0 else _refuse_variable()
+        except (ValueError, OverflowError):
+            _refuse_variable()
     try:
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         total = 8 * 2**30
     return total // 2
+
+
+def _refuse_variable() -> NoReturn:
+    raise UnsupportedInput(
+        "the memory budget is no positive number", where=BUDGET_VARIABLE, needed="GiB, such as 8"
+    )
 
 
 def check_budget(n_bytes: int, *, where: Path | str, what: str = "the image") -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imgtheranostics.errors import Caution, CorruptInput, ImplausibleValue, UnsupportedInput
-from imgtheranostics.io.budget import check_budget, check_file_holds
+from imgtheranostics.io.budget import BUDGET_VARIABLE, check_budget, check_file_holds
 from imgtheranostics.io.gzip_stream import GzipStream, is_gzip
 from imgtheranostics.io.nifti_header import NiftiHeader
 
@@ -23,6 +24,8 @@ _SAMPLED_ABOVE_BYTES = 64 * 2**20
 _SAMPLE_STRIDE = 1024
 _SAMPLE_LENGTH = 64
 _MAXIMUM_TAIL = 2 * 2**30
+_BOMB_BYTES = 2**30
+_BOMB_RATIO = 250
 
 
 def read_voxels(
@@ -38,7 +41,7 @@ def read_voxels(
     factor : float
         Applied together with the header's scaling, for the conversion to another unit.
     dtype : dtype
-        float32, or an integer type for labels and flags, which are then not scaled.
+        float32, or an integer type for labels and flags, which must come out as whole numbers.
 
     Returns
     -------
@@ -95,12 +98,29 @@ def check_size(path: Path, header: NiftiHeader) -> None:
             needed="real voxels",
             next_step="write magnitude and phase as two images",
         )
+    size = path.stat().st_size
     if is_gzip(path):
         check_file_holds(header.n_bytes + header.offset, path, inflated=True)
-        return
-    size = path.stat().st_size
-    if size < header.offset + header.n_bytes:
+        _refuse_bomb(path, header, size)
+    elif size < header.offset + header.n_bytes:
         raise _truncated(path, header, max(0, size - header.offset))
+
+
+def _refuse_bomb(path: Path, header: NiftiHeader, size: int) -> None:
+    """Refuse a small file that would inflate to gigabytes, which images do not do unless they are empty."""
+    if (
+        os.environ.get(BUDGET_VARIABLE)
+        or header.n_bytes <= _BOMB_BYTES
+        or header.n_bytes <= _BOMB_RATIO * size
+    ):
+        return
+    raise UnsupportedInput(
+        "a small file would inflate to gigabytes",
+        where=str(path),
+        found=f"{header.n_bytes / 2**30:.3g} GiB from {size} bytes, {header.n_bytes / size:.0f} to 1",
+        needed=f"at most {_BOMB_RATIO} to 1 beyond {_BOMB_BYTES / 2**30:g} GiB",
+        next_step=f"if the image really is that empty, set {BUDGET_VARIABLE} to the memory that it may take",
+    )
 
 
 def _mapped(path: Path, header: NiftiHeader) -> tuple[Array, tuple[Caution, ...]]:

@@ -18,7 +18,7 @@ import pytest
 
 from imgtheranostics.io.nifti import load_nifti
 
-SHAPE = (200, 200, 100, 12)
+SHAPE = (200, 200, 100, 6)
 
 PEAK = """
 import json, sys
@@ -38,7 +38,7 @@ print(json.dumps([(after - before) * 1024, image.size * 4]))
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
-    """One 192 MB image as float32, as scaled int16, and the latter compressed; and a tiny one to warm up."""
+    """One 96 MB image as float32, as scaled int16, and the latter compressed; and a tiny one to warm up."""
     folder = tmp_path_factory.mktemp("nifti")
     rng = np.random.default_rng(0)
     counts = rng.poisson(20.0, SHAPE).astype(np.int16)

@@ -198,6 +198,27 @@ def test_image_beyond_the_budget_is_refused_before_allocation(tmp_path, monkeypa
         load_nifti([path])
 
 
+def test_small_file_that_would_inflate_to_gigabytes_is_refused(tmp_path, monkeypatch):
+    """1290^3 bytes are 2 GiB; 3 MB are enough for them by deflate's own limit of 1032 to 1."""
+    content = stored(image(np.uint8), [(DIM + 2 * axis, "<h", 1290) for axis in (1, 2, 3)])
+    path = write(tmp_path, gzip.compress(content) + bytes(3_000_000), "bomb.nii.gz")
+    start = time.perf_counter()
+    with pytest.raises(UnsupportedInput, match="inflate"):
+        load_nifti([path])
+    assert time.perf_counter() - start < 2.0
+    monkeypatch.setenv("IMGTHERANOSTICS_MEMORY_GB", "100")
+    with pytest.raises(CorruptInput, match="ends before"):
+        load_nifti([path])
+
+
+@pytest.mark.parametrize("value", ["lots", "-1", "nan", "1e999"])
+def test_memory_budget_that_is_no_number_is_refused(tmp_path, monkeypatch, value):
+    monkeypatch.setenv("IMGTHERANOSTICS_MEMORY_GB", value)
+    path = write(tmp_path, gzip.compress(stored(image())), "image.nii.gz")
+    with pytest.raises(UnsupportedInput, match="budget"):
+        load_nifti([path])
+
+
 def test_compressed_image_that_could_not_inflate_so_far_is_refused(tmp_path):
     """Deflate reaches a ratio of 1032 at most, so a small file cannot hold a large image."""
     content = stored(image(), [(DIM + 2 * axis, "<h", 600) for axis in (1, 2, 3)])
