@@ -19,6 +19,8 @@ from imgtheranostics.io.own_sidecar import interpret_own, is_own
 from imgtheranostics.io.sidecar import Sidecar
 from imgtheranostics.volume import make_step
 
+_EMISSION_QUANTITIES = ("activity_concentration", "suv_", "id_per_", "count", "signal")
+
 
 def interpret(sidecar: Sidecar, header: NiftiHeader) -> Meaning:
     """What the stored numbers mean.
@@ -59,7 +61,9 @@ def _with_foreign_acquisition(meaning: Meaning, sidecar: Sidecar, header: NiftiH
     modality, suffix = modality_of(sidecar)
     if modality == "MR" or is_mr(sidecar, suffix):
         acquisition, cautions = read_mr(sidecar, suffix)
-    elif modality in ("PT", "NM") or is_emission(sidecar):
+    elif meaning.quantity.startswith(_EMISSION_QUANTITIES) and (
+        modality in ("PT", "NM") or is_emission(sidecar)
+    ):
         foreign = interpret_pet(sidecar, header, modality or "PT")
         acquisition, cautions = foreign.acquisition, foreign.cautions
     else:

@@ -307,6 +307,15 @@ def test_our_quantity_with_the_keys_of_a_modality_keeps_both(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("quantity", "unit"), [("flags", "1"), ("labels", "1"), ("t1", "s"), ("suv_bw", "g/mL")]
+)
+def test_our_quantity_wins_over_the_modality_it_was_made_from(tmp_path, quantity, unit):
+    volume = load(tmp_path, "sub-01_pet", {"Quantity": quantity, "Units": unit, "Modality": "PT"})
+    assert (volume.quantity, volume.unit) == (quantity, unit)
+    assert (volume.acquisition.modality == "PT") == (quantity == "suv_bw")
+
+
+@pytest.mark.parametrize(
     ("change", "kind"),
     [
         ({"Units": None}, CorruptInput),
