@@ -6,6 +6,8 @@ import hashlib
 import hmac
 import os
 import secrets
+import tempfile
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -30,10 +32,20 @@ def _salt(given: str | None) -> bytes:
     path = home / "imgtheranostics" / "salt"
     try:
         if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(secrets.token_hex(16).encode())
+            _make_salt(path)
         return path.read_bytes()
     except OSError:
         return secrets.token_bytes(16)
+
+
+def _make_salt(path: Path) -> None:
+    """Write the salt whole; of several processes that start at once, the first one's stays."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(secrets.token_hex(16).encode())
+        with suppress(FileExistsError):
+            os.link(name, path)
+    finally:
+        Path(name).unlink(missing_ok=True)
