@@ -15,13 +15,14 @@ from imgtheranostics.errors import (
     UnsupportedInput,
 )
 from imgtheranostics.io.dicom.discovery import Found, find
-from imgtheranostics.io.dicom.reading import common_place, plan, read
+from imgtheranostics.io.dicom.planning import common_place, plan
+from imgtheranostics.io.dicom.reading import read
 from imgtheranostics.io.dicom.series import Catalogue, Series, catalogue, combine
 from imgtheranostics.io.foreign import refuse_file
 from imgtheranostics.volume import Volume
 
 if TYPE_CHECKING:
-    from imgtheranostics.io.dicom.reading import Plan
+    from imgtheranostics.io.dicom.planning import Plan
 
 PathLike = str | os.PathLike[str]
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from imgtheranostics.errors import CorruptInput, ImgTheranosticsError, MissingMetadata, UnsupportedInput
+from imgtheranostics.errors import CorruptInput, MissingMetadata, UnsupportedInput
 from imgtheranostics.io.dicom.clocks import acquisition_us, microseconds, utc_offset, with_zone
 from imgtheranostics.io.dicom.frames import COMPONENTS, Frame, Vector, check_vector, mr_component
 from imgtheranostics.io.dicom.header import Header
@@ -87,19 +87,6 @@ def enhanced_frames(header: Header, modality: str) -> list[Frame]:
     CorruptInput
         If the groups do not fit the number of frames.
     """
-    try:
-        return _frames(header, modality)
-    except ImgTheranosticsError:
-        raise
-    except RecursionError:
-        raise CorruptInput("sequences are nested too deep", where=str(header.path)) from None
-    except Exception as error:
-        raise CorruptInput(
-            "the functional groups cannot be read", where=str(header.path), found=type(error).__name__
-        ) from None
-
-
-def _frames(header: Header, modality: str) -> list[Frame]:
     count = header.integer("NumberOfFrames") or 1
     per_frame = header.sequence(_PIXEL_KEYWORD)
     shared_items = header.sequence("SharedFunctionalGroupsSequence")

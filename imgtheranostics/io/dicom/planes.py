@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from imgtheranostics.errors import MissingMetadata
+from imgtheranostics.errors import CorruptInput, ImgTheranosticsError, MissingMetadata
 from imgtheranostics.io.dicom.frames import Frame, classic_frame, is_enhanced
-from imgtheranostics.io.dicom.header import Header
+from imgtheranostics.io.dicom.header import Header, too_deep
 
 
 def planes_of(header: Header, modality: str) -> list[Frame]:
@@ -17,6 +17,21 @@ def planes_of(header: Header, modality: str) -> list[Frame]:
     UnsupportedInput
         If the object describes no volume.
     """
+    try:
+        return _planes_of(header, modality)
+    except ImgTheranosticsError:
+        raise
+    except RecursionError:
+        raise too_deep(header.path) from None
+    except Exception as error:  # what pydicom raises on damaged nested values has no common type
+        raise CorruptInput(
+            "the description of the frames cannot be read",
+            where=str(header.path),
+            found=type(error).__name__,
+        ) from None
+
+
+def _planes_of(header: Header, modality: str) -> list[Frame]:
     if is_enhanced(header):
         from imgtheranostics.io.dicom.functional import enhanced_frames
 

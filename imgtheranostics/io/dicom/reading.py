@@ -1,4 +1,4 @@
-"""From a series to a Volume: plan without pixels, then read every plane into one array."""
+"""The voxels of a planned series: every plane scaled into its place of one array."""
 
 from __future__ import annotations
 
@@ -6,18 +6,16 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from imgtheranostics.acquisition import CtAcquisition
-from imgtheranostics.errors import Caution, CorruptInput, GeometryMismatch, UnsupportedInput
+from imgtheranostics.errors import Caution, CorruptInput
 from imgtheranostics.io.budget import check_budget
 from imgtheranostics.io.dicom.decoding import Decoder
 from imgtheranostics.io.dicom.frames import Frame
-from imgtheranostics.io.dicom.geometry import stack
 from imgtheranostics.io.dicom.grey import to_grey
 from imgtheranostics.io.dicom.header import Header
 from imgtheranostics.io.dicom.pixels import (
@@ -26,143 +24,18 @@ from imgtheranostics.io.dicom.pixels import (
     is_plain,
     pixel_format,
     read_native,
-    used_bits,
 )
-from imgtheranostics.io.dicom.quantities import describe
-from imgtheranostics.io.dicom.samples import arrange
-from imgtheranostics.io.dicom.scaling import Scale, Scaling, series_scaling
+from imgtheranostics.io.dicom.planning import Plan, common_place
+from imgtheranostics.io.dicom.scaling import Scale
 from imgtheranostics.io.dicom.series import Series
 from imgtheranostics.io.pseudonym import pseudonym
-from imgtheranostics.volume import Axis, Source, Volume, make_step
+from imgtheranostics.volume import Source, Volume, make_step
 
 Array = npt.NDArray[Any]
 FloatArray = npt.NDArray[np.float64]
 
 _PARALLEL_FROM = 32
 _UNTAGGED_FILL_HU = -1500.0
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Everything about a series except its voxels.
-
-    Attributes
-    ----------
-    series : Series
-    affine : (4, 4) ndarray
-    axes : tuple of Axis
-    order : (n_slices, n_samples) ndarray
-        Frame indices.
-    scaling : Scaling
-    quantity, unit : str
-    acquisition : acquisition record
-    cautions : tuple of Caution
-    """
-
-    series: Series
-    affine: FloatArray
-    axes: tuple[Axis, ...]
-    order: npt.NDArray[np.intp]
-    scaling: Scaling
-    quantity: str
-    unit: str
-    acquisition: Any
-    cautions: tuple[Caution, ...] = ()
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the Volume."""
-        frame = self.series.frames[0]
-        return (frame.columns, frame.rows, self.order.shape[0], *(len(axis) for axis in self.axes))
-
-
-def plan(series: Series) -> Plan:
-    """Check geometry, axes, scale and metadata of a series, without reading a pixel.
-
-    Raises
-    ------
-    ImgTheranosticsError
-        The typed refusal of whatever does not fit.
-    """
-    if series.failure is not None:
-        raise series.failure
-    frames = series.frames
-    where = common_place(series.files)
-    _check_one_subject(frames, where)
-    _check_frame_of_reference(frames, where)
-    cautions: list[Caution] = []
-    stacked = stack(frames, _thickness(frames, cautions), where)
-    arrangement = arrange(frames, stacked.members, series.modality, where)
-    scaling = series_scaling(frames, series.modality)
-    described = describe(series.modality, frames, arrangement, scaling, where)
-    cautions += _header_cautions(frames)
-    return Plan(
-        series=series,
-        affine=stacked.affine,
-        axes=described.axes,
-        order=arrangement.order,
-        scaling=replace(scaling, factor=described.factor),
-        quantity=described.quantity,
-        unit=described.unit,
-        acquisition=described.acquisition,
-        cautions=(*cautions, *arrangement.cautions, *scaling.cautions, *described.cautions),
-    )
-
-
-def common_place(files: Sequence[Path]) -> str:
-    """The file, or the folder of several, as messages name it."""
-    return str(files[0]) if len(files) == 1 else str(files[0].parent)
-
-
-def _check_one_subject(frames: Sequence[Frame], where: str) -> None:
-    if len({frame.header.text("PatientID") for frame in frames}) > 1:
-        raise UnsupportedInput(
-            "the images of one series name different subjects",
-            where=f"{where}: PatientID (0010,0020)",
-            needed="one subject per series",
-        )
-
-
-def _check_frame_of_reference(frames: Sequence[Frame], where: str) -> None:
-    if len({frame.header.text("FrameOfReferenceUID") for frame in frames}) > 1:
-        raise GeometryMismatch(
-            "mixed frames of reference: the positions of the images do not compare",
-            where=f"{where}: FrameOfReferenceUID (0020,0052)",
-            needed="one frame of reference per series",
-        )
-
-
-def _thickness(frames: Sequence[Frame], cautions: list[Caution]) -> float | None:
-    """Slice thickness, which is the spacing of a single slice and of nothing else."""
-    header = frames[0].header
-    stated = frames[0].details.get("slice_thickness_mm")
-    thickness = stated if isinstance(stated, float) else header.number("SliceThickness")
-    if thickness is not None and thickness > 0:
-        return thickness
-    if len({frame.position for frame in frames}) == 1:
-        cautions.append(
-            Caution(
-                "slice-thickness-unknown",
-                "a single slice without thickness: volumes in mL cannot be computed from it",
-                "SliceThickness (0018,0050)",
-            )
-        )
-    return None
-
-
-def _header_cautions(frames: Sequence[Frame]) -> list[Caution]:
-    cautions = []
-    for header in dict.fromkeys(frame.header for frame in frames):
-        if header.executable_preamble:
-            cautions.append(
-                Caution(
-                    "executable-preamble",
-                    "the preamble of a file carries the signature of a program; it was not copied",
-                    str(header.path),
-                )
-            )
-            break
-    return cautions
 
 
 @dataclass(slots=True)
@@ -254,14 +127,13 @@ class _Job:
         for header, numbers in files:
             found = self.formats[header]
             tally.padded_files += is_padded(header, found)
-            if len(numbers) == found.frames:
-                raw = read_native(header, found)
-                for number in numbers:
-                    self._place(number, raw[self.planned.series.frames[number].index], scratch, tally)
-            else:
-                for number in numbers:
-                    index = self.planned.series.frames[number].index
-                    self._place(number, read_native(header, found, index, 1)[0], scratch, tally)
+            by_index: dict[int, list[int]] = {}
+            for number in numbers:
+                by_index.setdefault(self.planned.series.frames[number].index, []).append(number)
+            for index, members in by_index.items():
+                raw = read_native(header, found, index, 1)[0]
+                for number in members:
+                    self._place(number, raw, scratch, tally)
         return tally
 
     def _read_decoded(self, files: list[tuple[Header, list[int]]]) -> _Tally:
@@ -457,6 +329,3 @@ def _source(series: Series) -> Source:
     return Source(
         files=tuple(series.files), subject=pseudonym(header.text("PatientID") or ""), identifiers=kept
     )
-
-
-__all__ = ["Plan", "common_place", "plan", "read", "used_bits"]

@@ -21,7 +21,7 @@ from imgtheranostics.errors import (
 )
 from imgtheranostics.io.budget import check_budget
 from imgtheranostics.io.dicom.decoding import Decoder
-from imgtheranostics.io.dicom.header import read_header
+from imgtheranostics.io.dicom.header_reading import read_header
 from imgtheranostics.io.dicom.parsing import element, guarded, numbers, read_object, sequence, whole_number
 from imgtheranostics.io.dicom.pixels import pixel_format
 from imgtheranostics.io.dicom.rtstruct import other_frame_of_reference

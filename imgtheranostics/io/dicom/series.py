@@ -12,7 +12,8 @@ import numpy as np
 from imgtheranostics.errors import CorruptInput, GeometryMismatch, ImgTheranosticsError
 from imgtheranostics.io.dicom.frames import Frame
 from imgtheranostics.io.dicom.geometry import orientation_classes
-from imgtheranostics.io.dicom.header import Header, read_header
+from imgtheranostics.io.dicom.header import Header
+from imgtheranostics.io.dicom.header_reading import read_header
 from imgtheranostics.io.dicom.planes import planes_of
 from imgtheranostics.io.dicom.sop_classes import image_modality, is_image_without_pixels, object_name
 

@@ -13,7 +13,7 @@ import imgtheranostics as it
 from imgtheranostics.errors import CorruptInput
 from imgtheranostics.io.dicom import decoding
 from imgtheranostics.io.dicom.decoding import Decoder, time_limit_s
-from imgtheranostics.io.dicom.header import read_header
+from imgtheranostics.io.dicom.header_reading import read_header
 from imgtheranostics.io.dicom.pixels import pixel_format
 
 

@@ -18,7 +18,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 from imgtheranostics.errors import CorruptInput, ImgTheranosticsError
-from imgtheranostics.io.dicom.header import read_header
+from imgtheranostics.io.dicom.header_reading import read_header
 from imgtheranostics.io.dicom.tags import TAGS, label
 from imgtheranostics.io.dicom.walk import NeedMoreBytes, StructureFault, TooDeep, Walker
 
