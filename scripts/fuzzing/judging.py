@@ -142,10 +142,10 @@ def _differing_keywords(old: Any, new: Any) -> set[str]:
 
     found: set[str] = set()
     for tag in {*old.keys(), *new.keys()}:
-        if tag in old and tag in new and old.get_item(tag) == new.get_item(tag):
-            continue
         name = keyword_for_tag(tag) or ("private" if tag.is_private else f"{tag}")
         try:
+            if tag in old and tag in new and old.get_item(tag) == new.get_item(tag):
+                continue
             found.update(_differing(old.get(tag), new.get(tag), name))
         except Exception:  # pydicom cannot make sense of the value: then it was edited
             found.add(name)
