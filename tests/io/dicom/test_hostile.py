@@ -215,9 +215,9 @@ try:
     it.load(sys.argv[1])
 except ImgTheranosticsError as error:
     print(type(error).__name__, time.perf_counter() - start)
-# VmHWM starts anew with this program; ru_maxrss still holds the peak of the process that forked it.
-peak = [line for line in pathlib.Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
-print(peak[0].split()[1])
+# VmHWM starts anew with this program; ru_maxrss still holds the peak of what forked it.
+status = pathlib.Path("/proc/self/status").read_text()
+print(status.split("VmHWM:")[1].split()[0])
 """
 
 
