@@ -110,6 +110,7 @@ import re, sys
 from pathlib import Path
 import imgtheranostics as it
 import imgtheranostics.io.loading
+import pydicom
 
 def kib(name):
     return int(re.search(name + r":\\s+(\\d+)", Path("/proc/self/status").read_text())[1])

@@ -32,6 +32,8 @@ _LONG_VR = frozenset(re.findall(b"..", b"OBODOFOLOVOWSQSVUCUNURUTUV"))
 _FRAGMENTED = frozenset([b"OB", b"OW"])
 _SMALLEST_DEEP_SEQUENCE = 8 * DEPTH_CAP
 
+_MOST_SEEN = 20_000
+
 Element = tuple[bytes, bytes]
 
 
@@ -92,6 +94,8 @@ class Walker:
         self._explicit_head = struct.Struct(order + "HH2sH").unpack_from
         self._implicit_head = struct.Struct(order + "HHI").unpack_from
         self._length = struct.Struct(order + "I").unpack_from
+        # most values of a series are the same in all its files: each is kept once
+        self._seen: dict[Element, Element] = {}
 
     def walk(self, buffer: bytes, start: int) -> Layout:
         """Walk the top level up to the pixel data or the end of the buffer.
@@ -105,6 +109,9 @@ class Walker:
         """
         layout = Layout()
         elements, private, wanted = layout.elements, layout.private, WANTED
+        seen = self._seen
+        if len(seen) > _MOST_SEEN:
+            seen.clear()
         position, end = start, len(buffer)
         while position < end:
             if position + 12 > end:
@@ -129,7 +136,8 @@ class Walker:
             keyword = wanted.get(tag)
             if keyword is not None:
                 known = TAGS[keyword].vr if self.implicit or vr == b"UN" else vr
-                elements[keyword] = (known, bytes(buffer[value_at:stop]))
+                found = (known, bytes(buffer[value_at:stop]))
+                elements[keyword] = seen.setdefault(found, found)
             elif tag & 0x10000 and _is_wanted_private(tag):
                 private[tag] = (vr, bytes(buffer[value_at:stop]))
             position = stop
