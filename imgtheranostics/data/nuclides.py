@@ -19,12 +19,14 @@ _ELEMENT_NAMES = {
     "O": "oxygen",
     "F": "fluorine",
     "Na": "sodium",
+    "K": "potassium",
     "Sc": "scandium",
     "Cr": "chromium",
     "Mn": "manganese",
     "Fe": "iron",
     "Co": "cobalt",
     "Cu": "copper",
+    "Zn": "zinc",
     "Ga": "gallium",
     "Ge": "germanium",
     "As": "arsenic",
@@ -66,7 +68,10 @@ _ELEMENT_NAMES = {
 _SYMBOLS = {
     **{name: symbol for symbol, name in _ELEMENT_NAMES.items()},
     **{symbol.lower(): symbol for symbol in _ELEMENT_NAMES},
+    "fluor": "F",
 }
+_MASS_LAST = re.compile(r"\^?\[?\b([A-Za-z]{1,10})[\s\-_^]*\[?(\d{1,3})(m?)\]?")
+_MASS_FIRST = re.compile(r"\[?\^?(\d{1,3})(m?)\]?[\s\-_^]*([A-Za-z]{1,10})")
 _SPELLING = re.compile(r"(?P<before>[a-z]*?)(?P<mass>\d{1,3})(?P<after>[a-z]*)")
 
 
@@ -152,6 +157,24 @@ def nuclide_name(text: str) -> str:
         needed="element and mass number, such as F-18, 18F or ^18^Fluorine",
         next_step="name the nuclide in that form",
     )
+
+
+def nuclide_in(text: str) -> str | None:
+    """The nuclide that a free text mentions, such as ``F-18``; None when it mentions none legibly.
+
+    Every word beside a number that may be its mass is tried, and one of the table goes first.
+
+    >>> nuclide_in("18F-FDG"), nuclide_in("^99m^Technetium"), nuclide_in("FDG -- fluorodeoxyglucose")
+    ('F-18', 'Tc-99m', None)
+    """
+    pairs = [(match[3], match[1], match[2]) for match in _MASS_FIRST.finditer(text)]
+    pairs += [(match[1], match[2], match[3]) for match in _MASS_LAST.finditer(text)]
+    found = [
+        f"{_SYMBOLS[word.lower()]}-{int(mass)}{isomer}"
+        for word, mass, isomer in pairs
+        if word.lower() in _SYMBOLS
+    ]
+    return next((name for name in found if name in nuclides()), found[0] if found else None)
 
 
 def nuclide(name: str) -> Nuclide:

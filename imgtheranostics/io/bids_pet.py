@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 
 import numpy as np
 
 from imgtheranostics.acquisition import EmissionAcquisition, NuclearAcquisition, Radiopharmaceutical, Subject
+from imgtheranostics.data.nuclides import nuclide_in
+from imgtheranostics.data.suv_types import QUANTITY_OF_SUV_TYPE
 from imgtheranostics.errors import Caution, ImplausibleValue, UnitMismatch
 from imgtheranostics.io.meaning import ARBITRARY, Meaning, convert_units, extra_axes, subject_of
 from imgtheranostics.io.nifti_header import NiftiHeader
@@ -54,14 +55,6 @@ _BY_UNIT = {
     "%/g": "id_per_g",
     "%/mL": "id_per_ml",
 }
-_SUV_BY_TYPE = {
-    "BW": "suv_bw",
-    "LBM": "suv_lbm_james120",
-    "LBMJAMES128": "suv_lbm_james128",
-    "LBMJANMA": "suv_lbm_janmahasatian",
-    "LBM_JANMA": "suv_lbm_janmahasatian",
-    "IBW": "suv_ibw",
-}
 _SUV_WORDS = {"GML", "G/ML", "SUV", "SUVBW", "SUV_BW"}
 _DICOM_UNIT = {
     "activity_concentration": "BQML",
@@ -69,56 +62,6 @@ _DICOM_UNIT = {
     "count_rate": "CPS",
     "suv_bsa": "CM2ML",
 }
-_SYMBOL = re.compile(r"(?:^|[^A-Za-z])([A-Z][a-z]?)[-_ ^\[\]]*(\d{1,3})(m?)(?![0-9])")
-_MASS_FIRST = re.compile(r"(?:^|\D)(\d{1,3})(m?)[-_ ^\[\]]*([A-Z][a-z]?[a-z]*)")
-_ELEMENTS = {
-    "Actinium": "Ac",
-    "Arsenic": "As",
-    "Astatine": "At",
-    "Bismuth": "Bi",
-    "Bromine": "Br",
-    "Carbon": "C",
-    "Copper": "Cu",
-    "Fluorine": "F",
-    "Fluor": "F",
-    "Gallium": "Ga",
-    "Germanium": "Ge",
-    "Gold": "Au",
-    "Holmium": "Ho",
-    "Indium": "In",
-    "Iodine": "I",
-    "Lead": "Pb",
-    "Lutetium": "Lu",
-    "Manganese": "Mn",
-    "Nitrogen": "N",
-    "Oxygen": "O",
-    "Rhenium": "Re",
-    "Rubidium": "Rb",
-    "Samarium": "Sm",
-    "Scandium": "Sc",
-    "Technetium": "Tc",
-    "Terbium": "Tb",
-    "Thallium": "Tl",
-    "Yttrium": "Y",
-    "Zirconium": "Zr",
-}
-
-
-def nuclide_name(text: str) -> str | None:
-    """A nuclide as ``F-18`` or ``Tc-99m`` from the many ways of writing it.
-
-    >>> nuclide_name("18F"), nuclide_name("[64Cu]"), nuclide_name("^99m^Technetium")
-    ('F-18', 'Cu-64', 'Tc-99m')
-    """
-    for name in sorted(_ELEMENTS, key=len, reverse=True):
-        text = re.sub(name, _ELEMENTS[name], text, flags=re.IGNORECASE)
-    match = _SYMBOL.search(text)
-    if match:
-        return f"{match[1]}-{match[2]}{match[3]}"
-    match = _MASS_FIRST.search(text.replace("^", ""))
-    if match and len(match[3]) <= 2:
-        return f"{match[3]}-{match[1]}{match[2]}"
-    return None
 
 
 def is_emission(sidecar: Sidecar) -> bool:
@@ -292,10 +235,12 @@ def _suv(sidecar: Sidecar) -> tuple[str, str, float, tuple[Step, ...], tuple[Cau
             "suv-type-assumed", "SUVType is absent: body weight assumed, as DICOM does", "SUVType"
         )
         return "suv_bw", "g/mL", 1.0, (), (caution,)
-    quantity = _SUV_BY_TYPE.get(stated.upper())
+    quantity = QUANTITY_OF_SUV_TYPE.get(stated.upper())
     if quantity is None:
         raise UnitMismatch(
-            "the kind of SUV is not known", where=sidecar.where("SUVType"), needed=", ".join(_SUV_BY_TYPE)
+            "the kind of SUV is not known",
+            where=sidecar.where("SUVType"),
+            needed=", ".join(QUANTITY_OF_SUV_TYPE),
         )
     return quantity, "g/mL", 1.0, (), ()
 
@@ -303,7 +248,7 @@ def _suv(sidecar: Sidecar) -> tuple[str, str, float, tuple[Step, ...], tuple[Cau
 def _nuclide(sidecar: Sidecar) -> str | None:
     for key in ("TracerRadionuclide", "Radionuclide", "Isotope", "IsotopeName", "RadionuclideCode"):
         text = sidecar.text(key)
-        name = nuclide_name(text) if text else None
+        name = nuclide_in(text) if text else None
         if name:
             return name
     return None

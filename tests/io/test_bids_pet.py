@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from imgtheranostics.acquisition import EmissionAcquisition, NuclearAcquisition
+from imgtheranostics.data.nuclides import nuclide_in
 from imgtheranostics.errors import CorruptInput, ImplausibleValue, UnitMismatch
-from imgtheranostics.io.bids_pet import nuclide_name
 from imgtheranostics.io.nifti import load_nifti
 from imgtheranostics.io.pet_clocks import clock_seconds, mean_activity_time
 from imgtheranostics.io.saving import save
@@ -452,7 +452,7 @@ def test_published_frame_of_a_scanner_with_scan_start_two_seconds_after_series(t
     ],
 )
 def test_nuclide_spellings(text, name):
-    assert nuclide_name(text) == name
+    assert nuclide_in(text) == name
 
 
 @pytest.mark.parametrize(

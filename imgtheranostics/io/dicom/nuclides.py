@@ -2,47 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
-_NAMES = {
-    "carbon": "C",
-    "nitrogen": "N",
-    "oxygen": "O",
-    "fluorine": "F",
-    "fluor": "F",
-    "sodium": "Na",
-    "scandium": "Sc",
-    "manganese": "Mn",
-    "iron": "Fe",
-    "cobalt": "Co",
-    "copper": "Cu",
-    "zinc": "Zn",
-    "gallium": "Ga",
-    "germanium": "Ge",
-    "bromine": "Br",
-    "krypton": "Kr",
-    "rubidium": "Rb",
-    "strontium": "Sr",
-    "yttrium": "Y",
-    "zirconium": "Zr",
-    "technetium": "Tc",
-    "indium": "In",
-    "iodine": "I",
-    "xenon": "Xe",
-    "samarium": "Sm",
-    "terbium": "Tb",
-    "holmium": "Ho",
-    "lutetium": "Lu",
-    "rhenium": "Re",
-    "gold": "Au",
-    "thallium": "Tl",
-    "lead": "Pb",
-    "bismuth": "Bi",
-    "astatine": "At",
-    "radium": "Ra",
-    "actinium": "Ac",
-}
+from imgtheranostics.data.nuclides import nuclide_in
 
 CODES = {
     "24301009": "Au-198",
@@ -135,15 +97,6 @@ CODES = {
 }
 """SNOMED CT, SNOMED RT and DICOM codes of the nuclides in context groups 18 and 4020."""
 
-_KNOWN = frozenset(CODES.values()) | {"Ac-225", "At-211", "Bi-213", "Pb-212", "Tb-149", "Tb-161", "K-38"}
-
-_SYMBOL = {name.split("-")[0].lower(): name.split("-")[0] for name in _KNOWN} | {
-    symbol.lower(): symbol for symbol in _NAMES.values()
-}
-
-_MASS_LAST = re.compile(r"\^?\[?\b([A-Za-z]{1,10})[\s\-^]*\[?(\d{1,3})(m?)\]?")
-_MASS_FIRST = re.compile(r"\[?\^?(\d{1,3})(m?)\]?[\s\-^]*([A-Za-z]{1,10})")
-
 
 def nuclide_of(item: Any) -> str | None:
     """Nuclide such as ``F-18`` of a radiopharmaceutical item; None when it is not stated legibly.
@@ -161,37 +114,10 @@ def nuclide_of(item: Any) -> str | None:
                 values.append(str(code.get("CodeValue", "") or ""))
     texts.append(str(item.get("Radiopharmaceutical", "") or ""))
     for text in texts[:1]:
-        found = parse_nuclide(text)
+        found = nuclide_in(text)
         if found:
             return found
     for value in values:
         if value in CODES:
             return CODES[value]
-    return next((found for text in texts if (found := parse_nuclide(text))), None)
-
-
-def parse_nuclide(text: str) -> str | None:
-    """``^18^Fluorine``, ``F-18``, ``18F-FDG``, ``Tc99m``, ``[68Ga]`` to ``F-18`` ...; None otherwise.
-
-    >>> parse_nuclide("^99m^Technetium"), parse_nuclide("FDG -- fluorodeoxyglucose")
-    ('Tc-99m', None)
-    """
-    found = [
-        f"{symbol}-{int(mass)}{isomer}"
-        for word, mass, isomer in _pairs(text)
-        if (symbol := _symbol(word)) is not None
-    ]
-    return next((name for name in found if name in _KNOWN), found[0] if found else None)
-
-
-def _pairs(text: str) -> list[tuple[str, str, str]]:
-    """Every word beside a number that may be its mass, mass first and mass last."""
-    first = [(match[3], match[1], match[2]) for match in _MASS_FIRST.finditer(text)]
-    return first + [(match[1], match[2], match[3]) for match in _MASS_LAST.finditer(text)]
-
-
-def _symbol(word: str) -> str | None:
-    low = word.lower()
-    if low in _NAMES:
-        return _NAMES[low]
-    return _SYMBOL.get(low) if len(low) <= 2 else None
+    return next((found for text in texts if (found := nuclide_in(text))), None)

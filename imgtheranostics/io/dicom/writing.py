@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imgtheranostics.acquisition import EmissionAcquisition
+from imgtheranostics.data.suv_types import SUV_TYPE_OF_QUANTITY
 from imgtheranostics.errors import GeometryMismatch, MissingMetadata, UnsupportedInput
 from imgtheranostics.io.atomic import output_folder
 from imgtheranostics.io.dicom.pet_header import Labels, PetSeries
@@ -26,14 +27,6 @@ from imgtheranostics.volume import Volume
 NEUTRAL_DATE = datetime(2000, 1, 1)
 PER_IMAGE = ("acquisition_datetime", "frame_reference_time_s", "frame_duration_s", "decay_factor")
 """Fields of the record with one value per slice and frame."""
-SUV_TYPES = {
-    "suv_bw": "BW",
-    "suv_lbm_james120": "LBM",
-    "suv_lbm_james128": "LBMJAMES128",
-    "suv_lbm_janmahasatian": "LBMJANMA",
-    "suv_ibw": "IBW",
-    "suv_bsa": "BSA",
-}
 _PLAIN_UNITS = {"activity_concentration": "BQML", "counts": "CNTS", "count_rate": "CPS"}
 
 Planes = npt.NDArray[np.float32]
@@ -110,14 +103,14 @@ def write_dicom(
 
 def _units(volume: Volume) -> tuple[str, str]:
     """Units (0054,1001) and SUVType (0054,1006) of the quantity."""
-    if volume.quantity in SUV_TYPES:
-        return ("CM2ML" if volume.quantity == "suv_bsa" else "GML"), SUV_TYPES[volume.quantity]
+    if volume.quantity in SUV_TYPE_OF_QUANTITY:
+        return ("CM2ML" if volume.quantity == "suv_bsa" else "GML"), SUV_TYPE_OF_QUANTITY[volume.quantity]
     units = _PLAIN_UNITS.get(volume.quantity)
     if units is None:
         raise UnsupportedInput(
             f"a DICOM PET image cannot hold {volume.quantity}",
             found=f"{volume.quantity} [{volume.unit}]",
-            needed=", ".join((*_PLAIN_UNITS, *SUV_TYPES)),
+            needed=", ".join((*_PLAIN_UNITS, *SUV_TYPE_OF_QUANTITY)),
             next_step="save it as NIfTI: give a name that ends in .nii.gz",
         )
     record = volume.acquisition

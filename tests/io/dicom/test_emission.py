@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
 import imgtheranostics as it
+from imgtheranostics.data.nuclides import nuclide_in
 from imgtheranostics.errors import CorruptInput, NothingUsable, UnitMismatch, UnsupportedInput
-from imgtheranostics.io.dicom.nuclides import nuclide_of, parse_nuclide
+from imgtheranostics.io.dicom.nuclides import nuclide_of
 from imgtheranostics.io.dicom.values import parse_datetime, parse_decimal, parse_time, utc_offset_minutes
 
 
@@ -318,7 +319,7 @@ def test_images_of_two_subjects_are_not_one_series(tmp_path, make_series):
     ],
 )
 def test_nuclide_from_text(text, nuclide):
-    assert parse_nuclide(text) == nuclide
+    assert nuclide_in(text) == nuclide
 
 
 @pytest.mark.parametrize(
@@ -343,4 +344,4 @@ def test_nuclide_codes_are_those_of_the_standard():
     }
     for code, nuclide in CODES.items():
         modern = mapping["SRT"].get(code, code)
-        assert parse_nuclide(meanings[modern]) == nuclide
+        assert nuclide_in(meanings[modern]) == nuclide
