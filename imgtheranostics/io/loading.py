@@ -370,5 +370,6 @@ def _nothing(path: PathLike | Sequence[PathLike], found: Found, parts: Catalogue
     return NothingUsable(
         "nothing to load: neither DICOM nor NIfTI images",
         where=_place(path),
-        found=f"{found.other} other files" if found.other else "no files",
+        found=f"{found.other} other files"
+        + (f", {found.links} links that lead out of the folder and were not followed" if found.links else ""),
     )

@@ -10,28 +10,20 @@ import numpy as np
 import numpy.typing as npt
 
 from imgtheranostics.acquisition import EmissionAcquisition, Radiopharmaceutical, Subject
+from imgtheranostics.data.suv_types import QUANTITY_OF_SUV_TYPE, SUV_TYPE_OF_QUANTITY
 from imgtheranostics.errors import Caution, CorruptInput, UnitMismatch
 from imgtheranostics.io.dicom.clocks import ABSENT, microseconds, series_start, utc_offset, with_zone
 from imgtheranostics.io.dicom.frames import Frame
 from imgtheranostics.io.dicom.header import Header
+from imgtheranostics.io.dicom.nested import items_of
 from imgtheranostics.io.dicom.nuclides import nuclide_of
 from imgtheranostics.io.dicom.scaling import PHILIPS_PET, Scale
 from imgtheranostics.io.dicom.timing import detail
-from imgtheranostics.io.dicom.values import parse_datetime, parse_text, parse_time
+from imgtheranostics.io.dicom.values import parse_datetime, parse_decimal, parse_text, parse_time
 
 IndexArray = npt.NDArray[np.intp]
 
 GE_PET = "GEMS_PETD_01"
-
-SUV_QUANTITIES = {
-    "": "suv_bw",
-    "BW": "suv_bw",
-    "LBM": "suv_lbm_james120",
-    "LBMJAMES128": "suv_lbm_james128",
-    "LBMJANMA": "suv_lbm_janmahasatian",
-    "IBW": "suv_ibw",
-    "BSA": "suv_bsa",
-}
 
 
 def subject_of(header: Header, *, strict: bool = False) -> Subject:
@@ -123,8 +115,7 @@ def units_of(frame: Frame) -> str | None:
 def _suv_type(frame: Frame) -> str | None:
     mapping = frame.details.get("real_world")
     quantity = mapping.quantity if isinstance(mapping, Scale) else ""
-    kinds = {name: kind for kind, name in SUV_QUANTITIES.items() if kind}
-    return kinds.get(quantity)
+    return SUV_TYPE_OF_QUANTITY.get(quantity)
 
 
 def _positive(value: float | None) -> float | None:
@@ -158,7 +149,7 @@ def radiopharmaceutical_of(header: Header) -> Radiopharmaceutical:
     """
     if not header.elements.get("RadiopharmaceuticalInformationSequence", (b"", b""))[1]:
         return Radiopharmaceutical()
-    items = header.sequence("RadiopharmaceuticalInformationSequence")
+    items = items_of(header, "RadiopharmaceuticalInformationSequence")
     if not items:
         return Radiopharmaceutical()
     item, offset = items[0], utc_offset(header)
@@ -196,8 +187,8 @@ def _item_number(item: Any, keyword: str, header: Header) -> float | None:
     if value is None or value == "":
         return None
     try:
-        number = float(value)
-    except (TypeError, ValueError):
+        number = parse_decimal(str(value).strip())
+    except ValueError:
         number = float("nan")
     if not np.isfinite(number):
         raise CorruptInput(
@@ -231,13 +222,13 @@ def emission_quantity(acquisition: EmissionAcquisition, where: str) -> tuple[str
         return "activity_concentration", "Bq/mL", 1.0, []
     if units in ("GML", "CM2ML"):
         kind = (acquisition.suv_type or "").upper() or ("BSA" if units == "CM2ML" else "")
-        quantity = SUV_QUANTITIES.get(kind)
+        quantity = QUANTITY_OF_SUV_TYPE.get(kind or "BW")
         if quantity is None or (quantity == "suv_bsa") != (units == "CM2ML"):
             raise UnitMismatch(
                 "the type of SUV is not known or does not go with its unit",
                 where=f"{where}: SUVType (0054,1006)",
                 found=f"{kind} in {units}",
-                needed=", ".join(sorted(k for k in SUV_QUANTITIES if k)),
+                needed=", ".join(sorted(QUANTITY_OF_SUV_TYPE)),
             )
         return quantity, "cm2/mL" if units == "CM2ML" else "g/mL", 1.0, []
     if units == "CNTS" and acquisition.philips_activity_factor is not None:

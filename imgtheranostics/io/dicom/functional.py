@@ -285,6 +285,7 @@ def _describe_pa(frame: Frame, groups: _Groups) -> None:
     frame.parameters["wavelength"] = wavelength
     energy = groups.number(["PhotoacousticExcitationCharacteristicsSequence"], "ExcitationEnergy")
     frame.details["laser_energy_mj"] = energy
+    frame.details["volume_frame"] = groups.macro("PlanePositionSequence") is None
     frame.details["speed_of_sound_m_s"] = _speed_of_sound(groups.header)
     kind = groups.macro("ImageDataTypeSequence")
     codes = None if kind is None else kind.get("ImageDataTypeCodeSequence")

@@ -15,7 +15,6 @@ from imgtheranostics.io.dicom.header import Header
 CSA_CREATOR = "SIEMENS CSA HEADER"
 MR_CREATOR = "SIEMENS MR HEADER"
 
-_NAME_BYTES = 64
 _TAG_HEAD = struct.Struct("<64si4siii")
 _ITEM_HEAD = struct.Struct("<4i")
 _MOST_TAGS = 1024

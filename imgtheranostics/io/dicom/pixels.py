@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imgtheranostics.errors import CorruptInput, UnsupportedInput
-from imgtheranostics.io.dicom.header import DEFLATED, Header
+from imgtheranostics.io.dicom.header import Header
 from imgtheranostics.io.dicom.tags import label
 from imgtheranostics.io.dicom.walk import UNDEFINED, Element
 
@@ -260,8 +260,3 @@ def used_bits(values: Array, found: PixelFormat) -> Array:
     if not found.signed and up == down and int(native.max(initial=0)) >> found.bits_stored == 0:
         return native
     return np.asarray(np.right_shift(np.left_shift(native, up), down))
-
-
-def is_deflated(header: Header) -> bool:
-    """Whether the pixels are held in memory already."""
-    return header.syntax == DEFLATED

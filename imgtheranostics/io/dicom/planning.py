@@ -75,7 +75,7 @@ def plan(series: Series) -> Plan:
     arrangement = arrange(frames, stacked.members, series.modality, where)
     scaling = series_scaling(frames, series.modality)
     described = describe(series.modality, frames, arrangement, scaling, where)
-    cautions += _header_cautions(frames)
+    cautions += _header_cautions(frames, series.modality)
     return Plan(
         series=series,
         affine=stacked.affine,
@@ -130,16 +130,25 @@ def _thickness(frames: Sequence[Frame], cautions: list[Caution]) -> float | None
     return None
 
 
-def _header_cautions(frames: Sequence[Frame]) -> list[Caution]:
+def _header_cautions(frames: Sequence[Frame], modality: str) -> list[Caution]:
     cautions = []
-    for header in dict.fromkeys(frame.header for frame in frames):
-        if header.executable_preamble:
-            cautions.append(
-                Caution(
-                    "executable-preamble",
-                    "the preamble of a file carries the signature of a program; it was not copied",
-                    str(header.path),
-                )
+    headers = list(dict.fromkeys(frame.header for frame in frames))
+    executable = next((header for header in headers if header.executable_preamble), None)
+    if executable is not None:
+        cautions.append(
+            Caution(
+                "executable-preamble",
+                "the preamble of a file carries the signature of a program; it was not copied",
+                str(executable.path),
             )
-            break
+        )
+    stated = {(header.text("BurnedInAnnotation") or "").upper() for header in headers}
+    if "YES" in stated or (modality == "US" and "NO" not in stated):
+        cautions.append(
+            Caution(
+                "burned-in-text",
+                "the pixels may show names or dates; pictures of them are not free of identifiers",
+                "BurnedInAnnotation (0028,0301)",
+            )
+        )
     return cautions

@@ -79,6 +79,12 @@ def _plane_cautions(frames: Sequence[Frame]) -> list[Caution]:
         cautions.append(
             Caution("no-patient-geometry", "the image has no place in the patient: it lies at the origin")
         )
+    if details.get("volume_frame"):
+        cautions.append(
+            Caution(
+                "no-patient-geometry", "positions are those of the transducer's volume, not of the patient"
+            )
+        )
     if details.get("no_spacing"):
         cautions.append(
             Caution("pixel-spacing-unknown", "the pixel spacing is not stated: 1 mm stands in for it")

@@ -41,7 +41,6 @@ _REAL_WORLD_QUANTITIES: dict[str, tuple[str, str, float]] = {
     "cm2/ml{suvbsa}": ("suv_bsa", "cm2/mL", 1.0),
     "{suvibw}g/ml": ("suv_ibw", "g/mL", 1.0),
     "g/ml{suvibw}": ("suv_ibw", "g/mL", 1.0),
-    "ms": ("", "ms", 1.0),
 }
 _DIMENSIONLESS = frozenset({"1", "", "no units", "{unitless}", "us", "[arb'u]"})
 
@@ -256,7 +255,7 @@ def _real_world(items: list[Any], header: Header, modality: str, notes: _Notes) 
         unit = _ucum(item)
         if unit.lower() in _DIMENSIONLESS and modality not in REQUIRED:
             quantity, target, factor = "", "", 1.0
-        elif unit.lower() in _REAL_WORLD_QUANTITIES and _REAL_WORLD_QUANTITIES[unit.lower()][0]:
+        elif unit.lower() in _REAL_WORLD_QUANTITIES:
             quantity, target, factor = _REAL_WORLD_QUANTITIES[unit.lower()]
         else:
             unknown = unit

@@ -13,7 +13,6 @@ class Tag(NamedTuple):
 
 
 TAGS: dict[str, Tag] = {
-    "SpecificCharacterSet": Tag(0x00080005, b"CS"),
     "ImageType": Tag(0x00080008, b"CS"),
     "SOPClassUID": Tag(0x00080016, b"UI"),
     "SOPInstanceUID": Tag(0x00080018, b"UI"),
@@ -55,12 +54,10 @@ TAGS: dict[str, Tag] = {
     "FrameTime": Tag(0x00181063, b"DS"),
     "FrameTimeVector": Tag(0x00181065, b"DS"),
     "ReconstructionDiameter": Tag(0x00181100, b"DS"),
-    "GantryDetectorTilt": Tag(0x00181120, b"DS"),
     "ScanArc": Tag(0x00181143, b"DS"),
     "XRayTubeCurrent": Tag(0x00181151, b"IS"),
     "Exposure": Tag(0x00181152, b"IS"),
     "FilterType": Tag(0x00181160, b"SH"),
-    "ImagerPixelSpacing": Tag(0x00181164, b"DS"),
     "ConvolutionKernel": Tag(0x00181210, b"SH"),
     "ActualFrameDuration": Tag(0x00181242, b"IS"),
     "FlipAngle": Tag(0x00181314, b"DS"),
@@ -78,11 +75,9 @@ TAGS: dict[str, Tag] = {
     "ImageOrientationPatient": Tag(0x00200037, b"DS"),
     "FrameOfReferenceUID": Tag(0x00200052, b"UI"),
     "TemporalPositionIdentifier": Tag(0x00200100, b"IS"),
-    "NumberOfTemporalPositions": Tag(0x00200105, b"IS"),
     "TemporalResolution": Tag(0x00200110, b"DS"),
     "SamplesPerPixel": Tag(0x00280002, b"US"),
     "PhotometricInterpretation": Tag(0x00280004, b"CS"),
-    "PlanarConfiguration": Tag(0x00280006, b"US"),
     "NumberOfFrames": Tag(0x00280008, b"IS"),
     "Rows": Tag(0x00280010, b"US"),
     "Columns": Tag(0x00280011, b"US"),

@@ -351,7 +351,7 @@ def test_links_out_of_the_folder_are_not_followed(tmp_path, make_series):
     for path in paths:
         (inside / path.name).symlink_to(path)
     (inside / "folder").symlink_to(outside, target_is_directory=True)
-    with pytest.raises(NothingUsable):
+    with pytest.raises(NothingUsable, match="4 links that lead out"):
         it.load(inside)
 
 

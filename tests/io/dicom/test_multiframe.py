@@ -379,6 +379,18 @@ def test_colour_cine_becomes_luminance(tmp_path, make_series):
     assert "colour-overlay" in [w.code for w in volume.warnings]
 
 
+@pytest.mark.parametrize(("stated", "warned"), [("YES", True), ("NO", False), (None, True)])
+def test_burned_in_text_is_warned_of(tmp_path, make_series, stated, warned):
+    """Input rules, section 6: YES, or absent in ultrasound."""
+
+    def edit(ds):
+        if stated is not None:
+            ds.BurnedInAnnotation = stated
+
+    volume = it.load(cine(make_series, tmp_path / "x.dcm", make_series.stored(3, dtype="uint8"), edit))
+    assert ("burned-in-text" in [w.code for w in volume.warnings]) == warned
+
+
 def test_compressed_colour_cine_of_the_wheel(pydicom_file):
     """30 frames, 33.333 ms, 0.05105 cm; frame means near 9.48, 9.33, 9.27 (ultrasound reference)."""
     volume = it.load(pydicom_file("examples_ybr_color.dcm"))
@@ -435,6 +447,7 @@ def test_photoacoustic_wavelengths_in_one_file_become_a_sorted_axis(tmp_path, ma
     assert volume.acquisition.wavelength_nm == (757.0, 1064.0)
     assert volume.acquisition.speed_of_sound_m_s == 1520.0
     assert volume.acquisition.image_type == "Initial pressure"
+    assert [w.code for w in volume.warnings] == ["no-patient-geometry"]
 
 
 def test_photoacoustic_files_of_one_wavelength_each_go_together(tmp_path, make_series):
