@@ -165,7 +165,7 @@ def _check_format(found: PixelFormat, representation: int | None) -> None:
         )
     if not 0 < found.bits_stored <= found.bits_allocated:
         raise _FormatFault("BitsStored", str(found.bits_stored), f"1 to {found.bits_allocated}")
-    if not found.bits_stored - 1 <= found.high_bit < found.bits_allocated:
+    if found.high_bit != found.bits_stored - 1:
         raise _FormatFault("HighBit", str(found.high_bit), f"{found.bits_stored - 1}")
     colour = found.photometric.startswith(("RGB", "YBR"))
     if colour != (found.samples == 3):
@@ -251,12 +251,11 @@ def read_native(header: Header, found: PixelFormat, first: int = 0, count: int |
 
 
 def used_bits(values: Array, found: PixelFormat) -> Array:
-    """Values without the bits above HighBit and below BitsStored, the sign extended."""
-    if found.bits_stored == found.bits_allocated:
+    """Values without the bits above BitsStored, which may hold overlays; the sign is extended."""
+    spare = found.bits_allocated - found.bits_stored
+    if spare == 0:
         return values
-    up = found.bits_allocated - 1 - found.high_bit
-    down = found.bits_allocated - found.bits_stored
     native = values.astype(values.dtype.newbyteorder("="), copy=False)
-    if not found.signed and up == down and int(native.max(initial=0)) >> found.bits_stored == 0:
+    if not found.signed and int(native.max(initial=0)) >> found.bits_stored == 0:
         return native
-    return np.asarray(np.right_shift(np.left_shift(native, up), down))
+    return np.asarray(np.right_shift(np.left_shift(native, spare), spare))

@@ -48,6 +48,7 @@ def us(number: int, value: int) -> bytes:
         (us(0x100, 16), us(0x100, 1), UnsupportedInput, "0028,0100"),
         (us(0x101, 16), us(0x101, 17), CorruptInput, "0028,0101"),
         (us(0x102, 15), us(0x102, 16), CorruptInput, "0028,0102"),
+        (us(0x102, 15), us(0x102, 11), CorruptInput, "0028,0102"),
         (us(0x103, 1), us(0x103, 2), CorruptInput, "0028,0103"),
         (us(0x2, 1), us(0x2, 3), CorruptInput, "0028,0002"),
         (us(0x2, 1), us(0x2, 0), CorruptInput, "0028,0002"),
