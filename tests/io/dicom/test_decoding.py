@@ -92,3 +92,32 @@ def test_size_is_that_of_the_header_not_of_the_codestream(compressed):
 def test_time_limit_grows_with_the_image(monkeypatch):
     monkeypatch.delenv("IMGTHERANOSTICS_DECODE_SECONDS", raising=False)
     assert time_limit_s(100) > time_limit_s(1) >= decoding.START_SECONDS
+
+
+LOADABLE = {
+    "693_J2KI.dcm": (512, 512, 1),
+    "CT_small.dcm": (128, 128, 1),
+    "ExplVR_BigEnd.dcm": (80, 60, 1),
+    "J2K_pixelrep_mismatch.dcm": (512, 512, 1),
+    "MR_small_bigendian.dcm": (64, 64, 1),
+    "MR_small_expb.dcm": (64, 64, 1),
+    "MR_small_implicit.dcm": (64, 64, 1),
+    "examples_jpeg2k.dcm": (640, 480, 1),
+    "examples_overlay.dcm": (484, 300, 1),
+    "examples_palette.dcm": (800, 350, 1),
+    "examples_rgb_color.dcm": (320, 240, 1),
+}
+
+
+@pytest.mark.parametrize("name", LOADABLE)
+def test_images_of_the_wheel_load_with_their_values(pydicom_file, name):
+    """Grey images against pydicom's own pixels and rescale; colour ones by their shape."""
+    volume = it.load(pydicom_file(name))
+    assert volume.shape == LOADABLE[name]
+    ds = pydicom.dcmread(pydicom_file(name))
+    if ds.PhotometricInterpretation != "MONOCHROME2":
+        return
+    slope, intercept = float(ds.get("RescaleSlope", 1)), float(ds.get("RescaleIntercept", 0))
+    expected = (ds.pixel_array * slope + intercept).T.astype(np.float32)
+    found = volume.data[:, :, 0]
+    assert np.array_equal(found[~np.isnan(found)], expected[~np.isnan(found)])
