@@ -38,7 +38,7 @@ def test_default_without_weight_leaves_suv_out_and_says_why(series, record):
 
 def test_ready_suv_images_need_no_dose_and_a_weight_for_injected_dose_per_gram(series, record):
     """SUV = %ID/g x W[g] / 100 (pet.md 3.2): SUV 2.4 at 70 kg is 0.0034286 %ID/g."""
-    data = np.full((8, 8, 4), 2.4)
+    data = np.full((64, 64, 4), 2.4)
     known = series(record(units="GML", total_dose=None), data, quantity="suv_bw", unit="g/mL")
     table = quantify(known, everywhere(known)).table.set_index("quantity")
     assert table["mean"]["suv_bw"] == pytest.approx(2.4)
