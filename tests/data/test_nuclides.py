@@ -112,9 +112,7 @@ def test_generator_reproduces_the_shipped_table(tmp_path, request):
     pytest.importorskip("icrp107_database")
     script = request.config.rootpath / "scripts" / "generate_nuclides.py"
     out = tmp_path / "nuclides.json"
-    subprocess.run(
-        [sys.executable, script, "--out", out], check=True, capture_output=True
-    )
+    subprocess.run([sys.executable, script, "--out", out], check=True, capture_output=True)
     shipped = (files("imgtheranostics.data") / "nuclides.json").read_text()
     assert json.loads(out.read_text())["nuclides"] == json.loads(shipped)["nuclides"]
 
