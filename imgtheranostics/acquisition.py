@@ -45,9 +45,9 @@ class Radiopharmaceutical:
     half_life_s: float | None = None
     positron_fraction: float | None = None
     total_dose: float | None = None
-    start_datetime: datetime | None = None
-    start_time: time | None = None
-    stop_datetime: datetime | None = None
+    start_datetime: datetime | None = field(default=None, repr=False)
+    start_time: time | None = field(default=None, repr=False)
+    stop_datetime: datetime | None = field(default=None, repr=False)
     name: str | None = None
 
 
@@ -87,9 +87,9 @@ class EmissionAcquisition:
     corrections: tuple[str, ...] = ()
     series_type: tuple[str, ...] = ()
     counts_source: str | None = None
-    series_datetime: datetime | None = None
-    private_scan_datetime: datetime | None = None
-    acquisition_datetime: TimeArray | None = None
+    series_datetime: datetime | None = field(default=None, repr=False)
+    private_scan_datetime: datetime | None = field(default=None, repr=False)
+    acquisition_datetime: TimeArray | None = field(default=None, repr=False)
     frame_reference_time_s: FloatArray | None = None
     frame_duration_s: FloatArray | None = None
     decay_factor: FloatArray | None = None
@@ -129,7 +129,7 @@ class MrAcquisition:
     image_component: str | None = None
     value_scale: str | None = None
     temporal_resolution_s: float | None = None
-    acquisition_datetime: datetime | None = None
+    acquisition_datetime: datetime | None = field(default=None, repr=False)
     saturation: Mapping[str, Any] = field(default_factory=dict)
     sample_parameters: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     repetition_times_s: tuple[float, ...] = ()
@@ -152,7 +152,7 @@ class CtAcquisition:
     contrast_agent: str | None = None
     reconstruction_diameter_mm: float | None = None
     padding_voxels: int = 0
-    acquisition_datetime: datetime | None = None
+    acquisition_datetime: datetime | None = field(default=None, repr=False)
     subject: Subject = field(default=Subject())
 
 
@@ -168,8 +168,8 @@ class NuclearAcquisition:
     frame_duration_s: float | None = None
     n_projections: int | None = None
     scan_arc_deg: float | None = None
-    series_datetime: datetime | None = None
-    acquisition_datetime: datetime | None = None
+    series_datetime: datetime | None = field(default=None, repr=False)
+    acquisition_datetime: datetime | None = field(default=None, repr=False)
     corrections: tuple[str, ...] = ()
     utc_offset_min: float | None = None
     radiopharmaceutical: Radiopharmaceutical = field(default=Radiopharmaceutical())

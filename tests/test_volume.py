@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import pickle
+from datetime import datetime
 
 import nibabel
 import numpy as np
@@ -14,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from imgtheranostics.acquisition import CtAcquisition, EmissionAcquisition, MrAcquisition, Radiopharmaceutical
 from imgtheranostics.errors import Caution, CorruptInput, GeometryMismatch, UnitMismatch, UnsupportedInput
 from imgtheranostics.volume import Axis, AxisMatch, Estimate, Grid, Source, Volume, make_step
 
@@ -478,3 +480,21 @@ def test_volume_can_be_sent_to_another_process():
     assert not again.data.flags.writeable
     assert again.history[0].parameters["x"] == 1
     assert again.grid.same_as(volume.grid)
+
+
+def test_acquisition_records_do_not_show_dates():
+    """A date identifies; a record that lands in a log or a notebook must not tell it."""
+    moment = datetime(1999, 8, 7, 6, 5)
+    record = EmissionAcquisition(
+        series_datetime=moment,
+        private_scan_datetime=moment,
+        acquisition_datetime=np.array([[moment]], "datetime64[us]"),
+        radiopharmaceutical=Radiopharmaceutical(start_datetime=moment, start_time=moment.time()),
+    )
+    for other in (
+        record,
+        CtAcquisition(acquisition_datetime=moment),
+        MrAcquisition(acquisition_datetime=moment),
+    ):
+        assert "1999" not in repr(other)
+        assert "6, 5" not in repr(other)
