@@ -6,6 +6,7 @@ the whole series.
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,9 +28,8 @@ ATTRIBUTES = {
 }
 """Tag number -> keyword and value representation of what is kept."""
 
-_LONG_FORMS = frozenset(
-    (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
-)
+_SHORT_FORMS = frozenset(re.findall(b"..", b"AEASATCSDADSDTFLFDISLOLTPNSHSLSSSTTMUIULUS"))
+_LONG_FORMS = frozenset(re.findall(b"..", b"OBODOFOLOVOWSQSVUCUNURUTUV"))
 _UNDEFINED = 0xFFFFFFFF
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _DEEPEST = 4
@@ -142,10 +142,10 @@ class _Reader:
         if self.implicit or group == 0xFFFE:
             return tag, b"", position + 8, length
         vr = self.buffer[position + 4 : position + 6]
-        if not vr.isalpha() or not vr.isupper():
-            raise _Unusual
         if vr in _LONG_FORMS:
             return tag, vr, position + 12, struct.unpack_from("<I", self.buffer, position + 8)[0]
+        if vr not in _SHORT_FORMS:
+            raise _Unusual
         return tag, vr, position + 8, struct.unpack_from("<H", self.buffer, position + 6)[0]
 
     def text(self, position: int, length: int) -> str:
