@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from imgtheranostics.errors import (
     CorruptInput,
@@ -17,18 +15,13 @@ from imgtheranostics.errors import (
     UnitMismatch,
 )
 from imgtheranostics.phantom.spec import PhantomSpec
+from imgtheranostics.yaml_lines import Document, KeyPath, Lines, read
 
-LARGEST_FILE_BYTES = 1 << 20
-DEEPEST_NESTING = 32
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$")
 _KINDS: dict[str, type[ImgTheranosticsError]] = {
     "unit": UnitMismatch,
     "greater_than_equal": ImplausibleValue,
     "greater_than": ImplausibleValue,
 }
-
-Path_ = tuple[str | int, ...]
-Lines = Mapping[Path_, int]
 
 
 def library() -> Path:
@@ -66,16 +59,8 @@ def load_spec(slug_or_path: str | Path) -> PhantomSpec:
                 found="known: " + ", ".join(available()),
                 next_step="choose one of these, or give a .yaml file",
             )
-    if not path.is_file():
-        raise NothingUsable("the phantom file does not exist", where=str(path))
-    if path.stat().st_size > LARGEST_FILE_BYTES:
-        raise CorruptInput("the phantom file is larger than 1 MiB", where=str(path))
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise CorruptInput("the phantom file is not UTF-8 text", where=str(path)) from error
-    content, lines = _parse(text, str(path))
-    return parse_spec(content, where=str(path), lines=lines)
+    document = read(path, subject="phantom file")
+    return parse_spec(document.content, where=document.where, lines=document.lines)
 
 
 def parse_spec(
@@ -94,26 +79,15 @@ def parse_spec(
     """
     from pydantic import ValidationError
 
-    known = lines or {}
+    document = Document(content, where, lines or {})
     try:
         spec = PhantomSpec.model_validate(content)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        path = _existing(first["loc"], content)
-        kind = _KINDS.get(first["type"], CorruptInput)
-        needed = first["msg"]
-        if first["type"] == "extra_forbidden":
-            needed = "a key of the specification"
-        raise kind(
-            "the phantom specification is not valid",
-            where=_place(where, path, known),
-            found=f"{_dotted(path or first['loc'])}: {_short(first.get('input'))}",
-            needed=needed,
-        ) from None
+        raise document.refusal(error, "the phantom specification is not valid", kinds=_KINDS) from None
     for problem in _contradictions(spec):
         raise problem.kind(
             problem.what,
-            where=_place(where, problem.path, known),
+            where=document.place(problem.path),
             found=problem.found,
             needed=problem.needed or None,
         )
@@ -123,7 +97,7 @@ def parse_spec(
 @dataclass(frozen=True, slots=True)
 class _Problem:
     kind: type[ImgTheranosticsError]
-    path: Path_
+    path: KeyPath
     what: str
     found: str
     needed: str = ""
@@ -223,102 +197,5 @@ def _provenance_problems(spec: PhantomSpec) -> Iterator[_Problem]:
             yield _Problem(CorruptInput, ("provenance", key), "provenance of something not in the file", key)
 
 
-def _parse(text: str, where: str) -> tuple[object, dict[Path_, int]]:
-    import yaml
-
-    class Loader(yaml.SafeLoader):
-        """The safe loader with the floats of YAML 1.2, so that 7.4e6 is a number."""
-
-    Loader.yaml_implicit_resolvers = {
-        first: [item for item in items if item[0] != "tag:yaml.org,2002:float"]
-        for first, items in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-    Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
-    lines: dict[Path_, int] = {}
-    loader = Loader(text)
-    try:
-        _check_events(yaml.parse(text, Loader=yaml.SafeLoader), where)
-        node = loader.get_single_node()
-        if node is None:
-            raise CorruptInput("the phantom file is empty", where=where)
-        _note_lines(node, (), lines, where)
-        return loader.construct_document(node), lines
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        raise CorruptInput(
-            "the phantom file is not valid YAML",
-            where=f"{where}:{mark.line + 1}" if mark else where,
-            found=getattr(error, "problem", None) or type(error).__name__,
-        ) from None
-    finally:
-        loader.dispose()
-
-
-def _check_events(events: Iterable[Any], where: str) -> None:
-    """Refuse aliases, which can blow up a small file, and nesting that no specification has."""
-    import yaml
-
-    depth = 0
-    for event in events:
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        line = f"{where}:{event.start_mark.line + 1}" if event.start_mark else where
-        if isinstance(event, yaml.AliasEvent):
-            raise CorruptInput(
-                "the phantom file uses a YAML alias", where=line, next_step="write the value out"
-            )
-        if depth > DEEPEST_NESTING:
-            raise CorruptInput("the phantom file is nested too deeply", where=line)
-
-
-def _note_lines(node: Any, path: Path_, lines: dict[Path_, int], where: str) -> None:
-    import yaml
-
-    lines.setdefault(path, node.start_mark.line + 1)
-    if isinstance(node, yaml.SequenceNode):
-        for n, item in enumerate(node.value):
-            _note_lines(item, (*path, n), lines, where)
-    elif isinstance(node, yaml.MappingNode):
-        seen: dict[str, int] = {}
-        for key, value in node.value:
-            line = key.start_mark.line + 1
-            if key.value in seen:
-                raise CorruptInput(
-                    "a key stands twice in the phantom file",
-                    where=f"{where}:{line}",
-                    found=f"{_dotted((*path, key.value))}, first on line {seen[key.value]}",
-                )
-            seen[key.value] = line
-            lines[(*path, key.value)] = line
-            _note_lines(value, (*path, key.value), lines, where)
-
-
-def _existing(loc: tuple[str | int, ...], content: object) -> Path_:
-    """The part of a pydantic location that exists in the data; union tags are skipped."""
-    path: list[str | int] = []
-    here = content
-    for part in loc:
-        if (isinstance(here, Mapping) and part in here) or (
-            isinstance(here, (list, tuple)) and isinstance(part, int) and part < len(here)
-        ):
-            here = here[part]  # type: ignore[index,unused-ignore]
-            path.append(part)
-    return tuple(path)
-
-
-def _place(where: str, path: Path_, lines: Lines) -> str:
-    while path and path not in lines:
-        path = path[:-1]
-    return f"{where}:{lines[path]}" if path in lines else where
-
-
 def _listed(values: Sequence[float]) -> str:
     return ", ".join(f"{float(value):.4g}" for value in values)
-
-
-def _dotted(path: Path_) -> str:
-    return ".".join(str(part) for part in path)
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
