@@ -7,11 +7,10 @@ import math
 import numpy as np
 import pytest
 
-from imgtheranostics import validation
 from imgtheranostics.errors import NothingUsable
 from imgtheranostics.phantom import load_spec
 from imgtheranostics.phantom.reading import library
-from imgtheranostics.validation import COLUMNS, FAIL, NOT_IMPLEMENTED, PASS, validate
+from imgtheranostics.validation import COLUMNS, FAIL, NOT_IMPLEMENTED, PASS, comparing, validate
 
 CONTRACT = ["slug", "claim", "quantity", "region", "axis_value", "truth", "measured", "error", "tolerance"]
 
@@ -150,14 +149,14 @@ def test_several_seeds_give_limits_of_agreement(coarse_mouse):
 
 
 def test_one_bad_seed_is_enough_to_fail(coarse_mouse, monkeypatch):
-    original = validation._value
+    original = comparing.measure
     calls = []
 
     def sometimes_off(session, expectation):
         calls.append(expectation)
         return original(session, expectation) * (2.0 if len(calls) == 1 else 1.0)
 
-    monkeypatch.setattr(validation, "_value", sometimes_off)
+    monkeypatch.setattr(comparing, "measure", sometimes_off)
     table = validate(coarse_mouse, level=1, seeds=2)
     assert list(table["verdict"]).count(FAIL) == 1
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imgtheranostics.errors import ImgTheranosticsError, NothingUsable
-from imgtheranostics.phantom.making import Phantom, make
+from imgtheranostics.phantom.making import make
 from imgtheranostics.phantom.reading import available, load_spec
 from imgtheranostics.phantom.spec import PhantomSpec
 from imgtheranostics.phantom.truth import Expectation
-from imgtheranostics.volume import Estimate, Volume
+from imgtheranostics.validation.methods import MethodMissing, measure, unit_of
+from imgtheranostics.validation.session import Session
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,13 +43,6 @@ COLUMNS = (
 """Columns of the table; the first ten are the contract."""
 
 PASS, FAIL, NOT_IMPLEMENTED = "pass", "fail", "not implemented"
-_UNITS = {"id_per_g": "%/g", "id_per_ml": "%/mL", "suv_bw": "g/mL", "activity_concentration": "Bq/mL"}
-
-Means = dict[tuple[str, int], float]
-
-
-class MethodMissing(Exception):
-    """The public API has no such method yet."""
 
 
 @dataclass(slots=True)
@@ -126,68 +120,16 @@ def _validate_phantom(spec: PhantomSpec, level: int, seeds: range) -> Iterable[d
         if not outcomes:
             outcomes = [_Outcome(spec.slug, expectation) for expectation in phantom.truth]
         with tempfile.TemporaryDirectory(prefix="imgtheranostics-validate-") as folder:
-            session = _Session(phantom, Path(folder))
+            session = Session(phantom, Path(folder))
             for outcome in outcomes:
                 _measure(session, outcome)
     yield from (_row(outcome) for outcome in outcomes)
 
 
-class _Session:
-    """One phantom on disk, with what was measured in it so far."""
-
-    def __init__(self, phantom: Phantom, folder: Path) -> None:
-        self.phantom = phantom
-        self.folder = folder
-        self._means: dict[tuple[int, str], Means | ImgTheranosticsError] = {}
-
-    def mean(self, place: tuple[int, int], quantity: str, region: str) -> float:
-        """Mean of a quantity in a region of one volume's frame, through files and the public API."""
-        volume, frame = place
-        key = (volume, quantity)
-        if key not in self._means:
-            try:
-                self._means[key] = self._measure(volume, quantity)
-            except ImgTheranosticsError as error:
-                self._means[key] = error
-        found = self._means[key]
-        if isinstance(found, ImgTheranosticsError):
-            raise found
-        return found.get((region, frame), math.nan)
-
-    def _measure(self, volume: int, quantity: str) -> Means:
-        from imgtheranostics.io.loading import load
-        from imgtheranostics.phantom.writer import write_image_as_dicom
-        from imgtheranostics.regions import roi_statistics
-
-        place = self.folder / self.phantom.names[volume]
-        if not place.is_dir():
-            write_image_as_dicom(self.phantom, volume, self.folder)
-        image = _quantify(load(place), quantity)
-        table = roi_statistics(image, self.phantom.regions)
-        order = dict.fromkeys(table["region"], 0)
-        means: Means = {}
-        for region, mean in zip(table["region"], table["mean"], strict=True):
-            means[region, order[region]] = float(mean)
-            order[region] += 1
-        return means
-
-
-def _quantify(volume: Volume, quantity: str) -> Volume | Estimate:
-    from imgtheranostics import nuclear
-
-    if quantity == "activity_concentration":
-        return volume
-    name = {"id_per_g": "percent_id_per_gram", "id_per_ml": "percent_id_per_ml", "suv_bw": "suv"}[quantity]
-    method: Callable[[Volume], Estimate] | None = getattr(nuclear, name, None)
-    if method is None:
-        raise MethodMissing(f"imgtheranostics.nuclear.{name}")
-    return method(volume)
-
-
-def _measure(session: _Session, outcome: _Outcome) -> None:
+def _measure(session: Session, outcome: _Outcome) -> None:
     """Add one seed's result to the outcome."""
     try:
-        value = _value(session, outcome.expectation)
+        value = measure(session, outcome.expectation)
     except MethodMissing as error:
         outcome.missing = True
         outcome.notes.append(f"there is no {error} yet")
@@ -198,23 +140,6 @@ def _measure(session: _Session, outcome: _Outcome) -> None:
         outcome.notes.append(f"refused: {type(error).__name__}: {error.what}")
         return
     outcome.measured.append(value)
-
-
-def _value(session: _Session, expectation: Expectation) -> float:
-    if expectation.method == "partial_volume_corrected":
-        raise MethodMissing("partial-volume correction")
-    region, _, over = expectation.region.partition("/")
-    quantity = expectation.quantity
-    means = [session.mean(place, quantity, region) for place in expectation.places]
-    if expectation.method == "ratio":
-        return means[0] / session.mean(expectation.places[0], quantity, over)
-    if expectation.method == "recovery":
-        if expectation.background is None or not expectation.contrast:
-            return math.nan
-        return (means[0] - expectation.background) / expectation.contrast
-    if expectation.method == "spread":
-        return (max(means) - min(means)) / (sum(means) / len(means))
-    return means[0]
 
 
 def _row(outcome: _Outcome) -> dict[str, object]:
@@ -238,14 +163,13 @@ def _row(outcome: _Outcome) -> dict[str, object]:
 
 def _named(slug: str, expectation: Expectation) -> dict[str, object]:
     source = " (source: memory)" if expectation.provenance == "unconfirmed" else ""
-    plain = expectation.method in ("ratio", "recovery", "spread")
     return {
         "slug": slug,
         "claim": expectation.claim,
         "quantity": expectation.quantity,
         "region": expectation.region,
         "axis_value": expectation.axis_value,
-        "unit": "1" if plain else _UNITS[expectation.quantity],
+        "unit": unit_of(expectation),
         "method": expectation.method,
         "level": expectation.level,
         "provenance": expectation.provenance + source,

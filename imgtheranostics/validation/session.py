@@ -1,0 +1,115 @@
+"""One phantom on disk, read back and quantified as a user would, with what was measured in it so far."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from imgtheranostics.errors import ImgTheranosticsError
+from imgtheranostics.validation.methods import MethodMissing
+from imgtheranostics.volume import Estimate, Volume
+
+if TYPE_CHECKING:
+    from imgtheranostics.phantom.making import Phantom
+
+Means = dict[tuple[str, int], float]
+FileFormat = Literal["dicom", "nifti"]
+
+
+class Session:
+    """One phantom on disk, with what was measured in it so far.
+
+    Attributes
+    ----------
+    phantom : Phantom
+    folder : Path
+        Where the images are written, each when it is first asked for.
+    file_format : {"dicom", "nifti"}
+    """
+
+    def __init__(self, phantom: Phantom, folder: Path, file_format: FileFormat = "dicom") -> None:
+        self.phantom = phantom
+        self.folder = folder
+        self.file_format = file_format
+        self._loaded: tuple[int, Volume] | None = None
+        self._means: dict[tuple[int, str], Means | ImgTheranosticsError] = {}
+
+    def image(self, volume: int) -> Volume:
+        """One of the phantom's images, written to a file and read by the public loader."""
+        from imgtheranostics.io.loading import load
+
+        if self._loaded is None or self._loaded[0] != volume:
+            self._loaded = (volume, load(self._file(volume)))
+        return self._loaded[1]
+
+    def quantified(self, volume: int, quantity: str) -> Volume | Estimate:
+        """A quantity's map of one image, by the public API."""
+        return quantify(self.image(volume), quantity)
+
+    def mean(self, place: tuple[int, int], quantity: str, region: str) -> float:
+        """Mean of a quantity in a region of one volume's frame; NaN where the region is absent."""
+        volume, frame = place
+        key = (volume, quantity)
+        if key not in self._means:
+            try:
+                self._means[key] = self._measure(volume, quantity)
+            except ImgTheranosticsError as error:
+                self._means[key] = error
+        found = self._means[key]
+        if isinstance(found, ImgTheranosticsError):
+            raise found
+        return found.get((region, frame), math.nan)
+
+    def _measure(self, volume: int, quantity: str) -> Means:
+        from imgtheranostics.regions import roi_statistics
+
+        table = roi_statistics(self.quantified(volume, quantity), self.phantom.regions)
+        order = dict.fromkeys(table["region"], 0)
+        means: Means = {}
+        for region, mean in zip(table["region"], table["mean"], strict=True):
+            means[region, order[region]] = float(mean)
+            order[region] += 1
+        return means
+
+    def _file(self, volume: int) -> Path:
+        from imgtheranostics.io.saving import save
+        from imgtheranostics.phantom.writer import write_image_as_dicom
+
+        name = self.phantom.names[volume]
+        if self.file_format == "dicom":
+            place = self.folder / name
+            return place if place.is_dir() else write_image_as_dicom(self.phantom, volume, self.folder)
+        place = self.folder / f"{name}.nii.gz"
+        if not place.is_file():
+            save(self.phantom.volumes[volume], place)
+        return place
+
+
+Quantifier = Callable[[Volume], "Volume | Estimate"]
+
+_NUCLEAR = {"id_per_g": "percent_id_per_gram", "id_per_ml": "percent_id_per_ml", "suv_bw": "suv"}
+
+
+def quantify(volume: Volume, quantity: str) -> Volume | Estimate:
+    """The map of a quantity, as the public API makes it from a loaded image.
+
+    Raises
+    ------
+    MethodMissing
+        If the package has no method for it yet.
+    ImgTheranosticsError
+        If the method refuses the image.
+    """
+    from imgtheranostics import nuclear
+
+    if quantity == volume.quantity:
+        return volume
+    name = _NUCLEAR.get(quantity)
+    if name is None:
+        raise MethodMissing(f"method for {quantity}")
+    method: Quantifier | None = getattr(nuclear, name, None)
+    if method is None:
+        raise MethodMissing(f"imgtheranostics.nuclear.{name}")
+    return method(volume)
