@@ -90,9 +90,7 @@ def _silence_libraries(loud: bool) -> None:
 def run() -> None:
     """Console script."""
     import gc
-    import os
 
     # importing makes a million objects that stay; looking for rubbish among them costs a fifth of a second
     gc.set_threshold(100_000, 20, 20)
-    os.environ["IMGTHERANOSTICS_OWN_PROCESS"] = "1"
     sys.exit(main())

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from imgtheranostics.errors import Caution, CorruptInput, ImgTheranosticsError, UnsupportedInput
-from imgtheranostics.io.lean_nibabel import nibabel_for_headers
 from imgtheranostics.io.nifti_geometry import FloatArray, read_affine, unit_of_length
 
 HEADER_SIZES = {348: "NIfTI-1", 540: "NIfTI-2"}
@@ -122,7 +121,7 @@ def parse_header(start: bytes, where: str, *, separate_file: bool) -> NiftiHeade
     CorruptInput, UnsupportedInput
         By the rules of the input reference, naming the field.
     """
-    nibabel = nibabel_for_headers()
+    import nibabel
 
     if not start:
         raise CorruptInput("empty file", where=where)

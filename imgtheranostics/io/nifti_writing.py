@@ -7,7 +7,6 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from imgtheranostics.io.lean_nibabel import nibabel_for_headers
 from imgtheranostics.volume import Volume
 
 _BLOCK = 1 << 20
@@ -52,7 +51,7 @@ def _blocks(volume: Volume) -> Any:
 
 
 def _header(volume: Volume) -> Any:
-    nibabel = nibabel_for_headers()
+    import nibabel
 
     needs_more = max(volume.shape) > _LARGEST_NIFTI1_EXTENT or _rounding_mm(volume) > _ROUNDING_MM
     kind: Any = nibabel.Nifti2Header if needs_more else nibabel.Nifti1Header
