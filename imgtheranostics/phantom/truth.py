@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from imgtheranostics.data.nuclides import nuclide
 from imgtheranostics.errors import UnsupportedInput
-from imgtheranostics.phantom.clocks import frames_of
-from imgtheranostics.phantom.pet import Curve, concentration_bq_ml, sphere_recovery
+from imgtheranostics.phantom.pet import sphere_recovery
+from imgtheranostics.phantom.physics import physics_for
 from imgtheranostics.phantom.shapes import Sphere
 from imgtheranostics.phantom.spec import ExpectSpec, PhantomSpec
 from imgtheranostics.phantom.templates import region_shapes
@@ -63,22 +62,8 @@ def expectations_of(spec: PhantomSpec, level: int) -> tuple[Expectation, ...]:
 
 
 def region_truth(spec: PhantomSpec, region: str, quantity: str, volume: int, frame: int = 0) -> float:
-    """What a decay-corrected image of the quantity shows in a region, with a density of 1 g/mL.
-
-    Decay correction assumes constant activity over the frame, so a changing region shows the mean of its
-    curve weighted with the decay.
-    """
-    record = spec.region(region.removesuffix("_core"))
-    activity = spec.administration.activity_bq
-    start = concentration_bq_ml(record.truth, activity_bq=activity, subject=spec.subject)
-    curve = Curve.from_kinetics(record.truth.kinetics, start, spec.axis.truth_at * 3600)
-    image = frames_of(spec, volume)[frame]
-    value = curve.decay_weighted_mean(image, nuclide(spec.agent.label).decay_constant_per_s)
-    if quantity in ("id_per_g", "id_per_ml"):
-        return 100 * value / activity
-    if quantity == "suv_bw":
-        return value * spec.subject.weight_kg * 1000 / activity
-    raise UnsupportedInput("the phantom does not state this quantity", found=quantity)
+    """What a perfect analysis of this modality finds in a region."""
+    return physics_for(spec.modality).region_truth(spec, region, quantity, volume, frame)
 
 
 def _rows(spec: PhantomSpec, item: ExpectSpec, region: str, level: int) -> Iterator[Expectation]:

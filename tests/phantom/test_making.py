@@ -15,7 +15,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import imgtheranostics as it
 from imgtheranostics.errors import ImplausibleValue, NothingUsable, UnsupportedInput
 from imgtheranostics.phantom import available, load_spec, make
-from imgtheranostics.phantom.making import curves_of
+from imgtheranostics.phantom.emission import curves_of
 from imgtheranostics.phantom.reading import parse_spec
 from imgtheranostics.phantom.templates import region_shapes, template
 

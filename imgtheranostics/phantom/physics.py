@@ -1,0 +1,149 @@
+"""The interface between the engine and the physics of a modality, and the registry of those that exist."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Protocol, overload
+
+import numpy as np
+
+from imgtheranostics.errors import UnsupportedInput
+from imgtheranostics.volume import Volume
+
+if TYPE_CHECKING:
+    from imgtheranostics.phantom.mixture import Mixture
+    from imgtheranostics.phantom.spec import PhantomSpec
+
+_HOMES: dict[str, tuple[str, str]] = {
+    "PET": ("imgtheranostics.phantom.emission", "Pet"),
+}
+"""Module and class of each modality's physics; a new modality adds a line."""
+
+
+class PhysicsMissing(UnsupportedInput):
+    """The specification is valid, but nothing here can make images of its modality yet."""
+
+
+class Physics(Protocol):
+    """What the engine asks of a modality.
+
+    An implementation has no state of its own: everything comes from the specification, the shapes on the
+    grid and the seeds, so that a volume can be made again at any time and is the same.
+    """
+
+    modality: str
+
+    def levels(self, spec: PhantomSpec) -> tuple[int, ...]:
+        """Levels of physics that this phantom offers."""
+
+    def names(self, spec: PhantomSpec) -> tuple[str, ...]:
+        """Name of each volume of this modality, fit for a file name."""
+
+    def check(self, spec: PhantomSpec, mixture: Mixture) -> None:
+        """Refuse what cannot be, such as more activity in the regions than was injected."""
+
+    def volumes(
+        self, spec: PhantomSpec, mixture: Mixture, level: int, seeds: Sequence[np.random.SeedSequence]
+    ) -> Sequence[Volume]:
+        """The images as a loader returns them, one per name, with a full acquisition record.
+
+        A `LazyVolumes` makes each when it is asked for, which keeps a long series out of memory.
+        """
+
+    def region_truth(
+        self, spec: PhantomSpec, region: str, quantity: str, volume: int, frame: int = 0
+    ) -> float:
+        """What a perfect analysis finds in a region; `region` may end in ``_core``."""
+
+    def truth_map(self, spec: PhantomSpec, mixture: Mixture, volume: int) -> Volume:
+        """The ideal image of the quantity that matters, without any scanner."""
+
+    def resolution_mm(self, spec: PhantomSpec) -> float:
+        """FWHM of the point spread at level 2, for the core regions; 0 for none."""
+
+
+def physics_for(modality: str) -> Physics:
+    """The physics of a modality.
+
+    Raises
+    ------
+    PhysicsMissing
+        If there is none yet; validation reports such a phantom as not implemented.
+    """
+    from importlib import import_module
+
+    if modality not in _HOMES:
+        raise PhysicsMissing(
+            f"the physics of {modality} is not implemented yet",
+            needed="one of " + ", ".join(implemented()),
+            next_step="'phantom show' prints geometry, truth and expectations of such a phantom",
+        )
+    module, name = _HOMES[modality]
+    found: Physics = getattr(import_module(module), name)()
+    return found
+
+
+def implemented() -> tuple[str, ...]:
+    """Modalities whose physics exists."""
+    return tuple(_HOMES)
+
+
+class Seeds(Sequence[np.random.SeedSequence]):
+    """One seed per volume, made anew each time it is asked for.
+
+    A SeedSequence counts the children that it gave; a volume that is made twice must get the same ones.
+    """
+
+    def __init__(self, entropy: Sequence[int], n: int, *, shared: bool = False) -> None:
+        self._entropy = list(entropy)
+        self._n = n
+        self._shared = shared
+
+    def __len__(self) -> int:
+        return self._n
+
+    @overload
+    def __getitem__(self, number: int) -> np.random.SeedSequence: ...
+    @overload
+    def __getitem__(self, number: slice) -> tuple[np.random.SeedSequence, ...]: ...
+    def __getitem__(self, number: int | slice) -> np.random.SeedSequence | tuple[np.random.SeedSequence, ...]:
+        if isinstance(number, slice):
+            return tuple(self[n] for n in range(*number.indices(self._n)))
+        place = range(self._n)[number]
+        return np.random.SeedSequence(self._entropy, spawn_key=() if self._shared else (place,))
+
+
+class LazyVolumes(Sequence[Volume]):
+    """Volumes that are made when they are asked for; only the one asked for last is kept.
+
+    Parameters
+    ----------
+    n : int
+    build : callable
+        Makes volume ``n``; the same every time.
+    """
+
+    def __init__(self, n: int, build: Callable[[int], Volume]) -> None:
+        self._n = n
+        self._build = build
+        self._last: tuple[int, Volume] | None = None
+
+    def __len__(self) -> int:
+        return self._n
+
+    @overload
+    def __getitem__(self, number: int) -> Volume: ...
+    @overload
+    def __getitem__(self, number: slice) -> tuple[Volume, ...]: ...
+    def __getitem__(self, number: int | slice) -> Volume | tuple[Volume, ...]:
+        if isinstance(number, slice):
+            return tuple(self[n] for n in range(*number.indices(self._n)))
+        place = range(self._n)[number]
+        if self._last is None or self._last[0] != place:
+            self._last = None  # the old one goes before the new one is made
+            self._last = (place, self._build(place))
+        return self._last[1]
+
+    def release(self) -> None:
+        """Forget the volume that was made last."""
+        self._last = None
