@@ -34,7 +34,8 @@ class Radiopharmaceutical:
         Such as ``F-18``, from the code sequence or the text.
     half_life_s, positron_fraction : float or None
     total_dose : float or None
-        The number in the file, which is Bq by the standard and MBq or uCi by mistake.
+        The number in the file, which is Bq by the standard and MBq or uCi by mistake. In NM it is MBq by
+        the standard, and loaders multiply it.
     start_datetime : datetime or None
         Injection with its date.
     start_time : time or None
@@ -158,7 +159,15 @@ class CtAcquisition:
 
 @dataclass(frozen=True, eq=False)
 class NuclearAcquisition:
-    """Gamma camera and SPECT stored as NM."""
+    """Gamma camera and SPECT stored as NM.
+
+    Attributes
+    ----------
+    frame_duration_s : float or None
+        Time of one view of a rotation, or of one planar frame; see `acquisition_duration_s`.
+    decay_correction : str or None
+        START, ADMIN or NONE; the NM object has no such element, so only extended files state it.
+    """
 
     modality: ClassVar[str] = "NM"
     manufacturer: str | None = None
@@ -171,9 +180,17 @@ class NuclearAcquisition:
     series_datetime: datetime | None = field(default=None, repr=False)
     acquisition_datetime: datetime | None = field(default=None, repr=False)
     corrections: tuple[str, ...] = ()
+    decay_correction: str | None = None
     utc_offset_min: float | None = None
     radiopharmaceutical: Radiopharmaceutical = field(default=Radiopharmaceutical())
     subject: Subject = field(default=Subject())
+
+    @property
+    def acquisition_duration_s(self) -> float | None:
+        """Time that each detector counted: all views of a rotation, or the one frame."""
+        if self.frame_duration_s is None:
+            return None
+        return self.frame_duration_s * (self.n_projections or 1)
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,7 +26,7 @@ from pydicom.dataset import Dataset
 
 import imgtheranostics
 from imgtheranostics.cli.main import main
-from imgtheranostics.io.dicom.pet_header import Labels
+from imgtheranostics.io.dicom.header_modules import Labels
 from imgtheranostics.io.dicom.writing import write_dicom
 from imgtheranostics.io.saving import save
 from imgtheranostics.phantom import make

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from imgtheranostics.errors import UnsupportedInput
 from imgtheranostics.io.atomic import output_folder
-from imgtheranostics.io.dicom.pet_header import Labels
+from imgtheranostics.io.dicom.header_modules import Labels
 from imgtheranostics.io.dicom.writing import write_dicom
 from imgtheranostics.phantom.making import Phantom
 from imgtheranostics.phantom.truth import Expectation

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from imgtheranostics.acquisition import (
     NuclearAcquisition,
     OtherAcquisition,
     PhotoacousticAcquisition,
+    Radiopharmaceutical,
     UltrasoundAcquisition,
 )
 from imgtheranostics.errors import Caution, ImplausibleValue
@@ -25,6 +27,7 @@ from imgtheranostics.io.dicom.scaling import Scaling
 
 _LONGEST_ECHO_S = 5.0
 _SHORTEST_MS = 0.05
+_LARGEST_DOSE_MBQ = 1e5
 
 
 def ct_acquisition(frames: Sequence[Frame]) -> CtAcquisition:
@@ -206,10 +209,21 @@ def nuclear_acquisition(frames: Sequence[Frame]) -> NuclearAcquisition:
         series_datetime=series_start(header),
         acquisition_datetime=_first_start(frames),
         corrections=header.strings("CorrectedImage"),
+        decay_correction=header.text("DecayCorrection"),
         utc_offset_min=utc_offset(header),
-        radiopharmaceutical=radiopharmaceutical_of(header),
+        radiopharmaceutical=_dose_in_bq(radiopharmaceutical_of(header)),
         subject=subject_of(header),
     )
+
+
+def _dose_in_bq(drug: Radiopharmaceutical) -> Radiopharmaceutical:
+    """The dose of an NM object, which the standard (C.8.4.10.1.7) gives in MBq, in Bq.
+
+    More than 100 GBq is never injected: so large a number was typed in Bq, as the PET object has it.
+    """
+    if drug.total_dose is None or drug.total_dose >= _LARGEST_DOSE_MBQ:
+        return drug
+    return replace(drug, total_dose=drug.total_dose * 1e6)
 
 
 def photoacoustic_acquisition(frames: Sequence[Frame]) -> PhotoacousticAcquisition:

@@ -16,11 +16,12 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from imgtheranostics.acquisition import EmissionAcquisition
+from imgtheranostics.acquisition import EmissionAcquisition, NuclearAcquisition
 from imgtheranostics.data.suv_types import SUV_TYPE_OF_QUANTITY
 from imgtheranostics.errors import GeometryMismatch, MissingMetadata, UnsupportedInput
 from imgtheranostics.io.atomic import output_folder
-from imgtheranostics.io.dicom.pet_header import Labels, PetSeries
+from imgtheranostics.io.dicom.header_modules import Labels
+from imgtheranostics.io.dicom.pet_header import PetSeries
 from imgtheranostics.io.free_text import harmless_text
 from imgtheranostics.volume import Volume
 
@@ -41,7 +42,7 @@ def write_dicom(
     keep_dates: bool = False,
     force: bool = False,
 ) -> list[Path]:
-    """Write a PET Volume as a DICOM series.
+    """Write an emission Volume as a DICOM series: PET, or NM for what a gamma camera acquired.
 
     Parameters
     ----------
@@ -76,6 +77,10 @@ def write_dicom(
     OutputError
         If the folder is not empty or cannot be written.
     """
+    if isinstance(volume.acquisition, NuclearAcquisition):
+        from imgtheranostics.io.dicom.nm_writing import write_nm
+
+        return write_nm(volume, folder, labels=labels, keep_dates=keep_dates, force=force)
     units, suv_type = _units(volume)
     planes = _planes(volume)
     record = _record(volume, units)

@@ -18,7 +18,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from imgtheranostics.acquisition import CtAcquisition, EmissionAcquisition, Radiopharmaceutical, Subject
 from imgtheranostics.errors import GeometryMismatch, MissingMetadata, OutputError, UnsupportedInput
-from imgtheranostics.io.dicom.pet_header import Labels, uid
+from imgtheranostics.io.dicom.header_modules import Labels, uid
 from imgtheranostics.io.dicom.writing import write_dicom
 from imgtheranostics.io.loading import load
 from imgtheranostics.nuclear import suv
