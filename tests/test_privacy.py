@@ -356,7 +356,7 @@ def test_refusals_quote_tags_and_no_canary(scene, tmp_path, capfd, verb):
     codes = {}
     for name, folder in broken(scene, tmp_path).items():
         words = [*verb, folder] if verb[0] != "convert" else ["convert", folder, tmp_path / f"{name}.nii"]
-        for options in ([], ["--json"], ["-v"]):
+        for options in ([], ["--json"]):
             code, printed = run([*words, *options], capfd)
             assert b"Traceback" not in printed
             assert not hits(printed), f"{name}: {printed.decode()}"
