@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -231,8 +232,10 @@ STATISTICS_COLUMNS = (
 )
 """Columns of every table of region statistics, in order."""
 
+_TABLE_COLUMNS = ("n_valid", "mean", "sd", "min", "max", "p05", "median", "p95")
 _PROBABILITIES = np.array([0.05, 0.5, 0.95])
 _FEWEST_PAIRS = 30
+_NEGLIGIBLE = 1e-12
 _PAIRS_KEPT = 4096
 
 
@@ -283,37 +286,41 @@ def roi_statistics(
     value = x.value if isinstance(x, Estimate) else x
     fitted = regions.fit_to(value.grid)
     voxels, starts = _concatenated(fitted.voxel_lists())
-    table = _region_table(value, voxels, starts, workers)
+    table = _region_table(value, VoxelRuns.of_lists(voxels, starts), workers)
     correlation, chords = _neighbours(value, voxels, starts, table, resolution_mm, workers)
     together = np.prod(correlated_voxels(correlation, chords), axis=-1)
-    rows: list[dict[str, object]] = []
-    details: list[dict[str, object]] = []
-    labels = (
-        subject if subject is not None else value.source.subject,
-        session if session is not None else value.source.session,
-    )
-    codes = ";".join(dict.fromkeys(caution.code for caution in (*x.warnings, *regions.warnings)))
-    for sample, (axis, axis_value) in enumerate(_axis_labels(value.axes)):
-        for region, name in enumerate(fitted):
-            inside = voxels[starts[region] : starts[region + 1]]
-            row, detail = _row(x, sample, inside, table[sample, region], float(together[sample, region]))
-            detail["neighbour_correlation"] = [float(v) for v in correlation[sample, region]]
-            detail["resolution"] = "estimated" if resolution_mm is None else "given"
-            rows.append(
-                {
-                    **dict(zip(("subject", "session"), labels, strict=True)),
-                    "region": name,
-                    "quantity": value.quantity,
-                    "unit": value.unit,
-                    "axis": axis,
-                    "axis_value": axis_value,
-                    **row,
-                    "warnings": codes,
-                }
-            )
-            details.append({"region": name, "axis_value": axis_value, **detail})
-    frame = pd.DataFrame(rows, columns=list(STATISTICS_COLUMNS))
-    frame.attrs["details"] = details
+    spread = _Spread.of(x, table, together, voxels, starts)
+    n_samples, n_regions = table.shape[:2]
+    axis, axis_value = zip(*_axis_labels(value.axes), strict=True)
+    columns: dict[str, Any] = {
+        "subject": subject if subject is not None else value.source.subject,
+        "session": session if session is not None else value.source.session,
+        "region": list(fitted) * n_samples,
+        "quantity": value.quantity,
+        "unit": value.unit,
+        "axis": np.repeat(np.array(axis, object), n_regions),
+        "axis_value": np.repeat(np.array(axis_value, np.float64), n_regions),
+        "n_voxels": np.tile(np.diff(starts), n_samples),
+        "n_valid": table[..., 0].ravel().astype(np.int64),
+        "volume_ml": np.tile(np.diff(starts) * value.grid.voxel_volume_ml, n_samples),
+        "standard_error": np.hypot(spread.sampling, spread.calibration).ravel(),
+        "flags": _flag_columns(x, voxels, starts, n_samples),
+        "warnings": ";".join(dict.fromkeys(c.code for c in (*x.warnings, *regions.warnings))),
+    }
+    columns |= {name: table[..., n].ravel() for n, name in enumerate(_TABLE_COLUMNS) if name != "n_valid"}
+    frame = pd.DataFrame(columns, columns=list(STATISTICS_COLUMNS), index=range(n_samples * n_regions))
+    names = ("region", "axis_value", "n_effective", "standard_error_sampling", "standard_error_calibration")
+    parts = (*(frame[name].to_numpy() for name in names[:2]), *(part.ravel() for part in spread))
+    frame.attrs["details"] = [
+        {
+            **dict(zip(names, values, strict=True)),
+            "neighbour_correlation": neighbours,
+            "resolution": "estimated" if resolution_mm is None else "given",
+        }
+        for *values, neighbours in zip(
+            *(part.tolist() for part in parts), correlation.reshape(-1, 3).tolist(), strict=True
+        )
+    ]
     return frame
 
 
@@ -339,7 +346,11 @@ class VoxelRuns:
     @classmethod
     def of(cls, regions: Regions) -> Self:
         """The runs of these regions, in the order of their names."""
-        voxels, starts = _concatenated(regions.voxel_lists())
+        return cls.of_lists(*_concatenated(regions.voxel_lists()))
+
+    @classmethod
+    def of_lists(cls, voxels: IndexArray, starts: IndexArray) -> Self:
+        """The runs of concatenated voxel lists, ascending within each region."""
         begins = np.empty(voxels.size, bool)
         if voxels.size:
             begins[0] = True
@@ -373,16 +384,14 @@ def _concatenated(lists: list[IndexArray]) -> tuple[IndexArray, IndexArray]:
     return np.concatenate([np.empty(0, np.int64), *lists]), starts
 
 
-def _region_table(
-    value: Volume, voxels: IndexArray, starts: IndexArray, workers: int | None
-) -> npt.NDArray[np.float64]:
-    from imgtheranostics.kernels.region_statistics import COLUMNS, region_statistics
+def _region_table(value: Volume, runs: VoxelRuns, workers: int | None) -> npt.NDArray[np.float64]:
+    from imgtheranostics.kernels.region_statistics import region_statistics
     from imgtheranostics.kernels.threads import thread_limit
 
     planar = value.planar
-    out = np.empty((planar.shape[0], starts.size - 1, len(COLUMNS)))
+    out = np.empty((planar.shape[0], runs.counts.size, len(_TABLE_COLUMNS)))
     with thread_limit(workers):
-        region_statistics(planar, voxels, starts, _PROBABILITIES, out)
+        region_statistics(planar, runs.first, runs.length, runs.starts, runs.counts, _PROBABILITIES, out)
     return out
 
 
@@ -442,60 +451,66 @@ def correlated_voxels(
     >>> correlated_voxels([0.0, 0.5]).round(4).tolist()
     [1.0, 2.1289]
     """
-    lags = np.arange(1, limit, dtype=np.float64)
-    correlation = np.asarray(neighbour, np.float64)[..., np.newaxis] ** (lags**2)
+    given = np.asarray(neighbour, np.float64)
+    largest = float(np.clip(np.max(given, initial=0.0), 1e-300, 1.0 - 1e-9))
+    reach = int(np.ceil(np.sqrt(np.log(_NEGLIGIBLE) / np.log(largest)))) + 1
+    lags = np.arange(1, min(limit, reach), dtype=np.float64)
+    correlation = given[..., np.newaxis] ** (lags**2)
     pairs = np.clip(1.0 - lags / np.asarray(chord, np.float64)[..., np.newaxis], 0.0, 1.0)
     return np.asarray(1.0 + 2.0 * np.sum(pairs * correlation, axis=-1))
 
 
-def _row(
-    x: Volume | Estimate, sample: int, inside: IndexArray, numbers: npt.NDArray[np.float64], together: float
-) -> tuple[dict[str, object], dict[str, object]]:
-    """One row of the table; `together` is the number of voxels that count as one."""
-    value = x.value if isinstance(x, Estimate) else x
-    n_valid, mean, sd, smallest, largest, p05, median, p95 = (float(number) for number in numbers)
-    n_effective = float(np.clip(n_valid / together, 1.0, max(n_valid, 1.0))) if n_valid else 0.0
-    calibration = x.calibration_relative * abs(mean) if isinstance(x, Estimate) else 0.0
-    sampling = _sampling_error(x, sample, inside, (n_valid, n_effective, sd, calibration))
-    row = {
-        "n_voxels": int(inside.size),
-        "n_valid": int(n_valid),
-        "volume_ml": inside.size * value.grid.voxel_volume_ml,
-        "mean": mean,
-        "sd": sd,
-        "standard_error": float(np.hypot(sampling, calibration)),
-        "median": median,
-        "p05": p05,
-        "p95": p95,
-        "min": smallest,
-        "max": largest,
-        "flags": _flag_counts(x.flags.planar[sample, inside]) if isinstance(x, Estimate) else "",
-    }
-    detail: dict[str, object] = {
-        "n_effective": n_effective,
-        "standard_error_sampling": sampling,
-        "standard_error_calibration": calibration,
-    }
-    return row, detail
+class _Spread(NamedTuple):
+    """Effective number of voxels and the two parts of the standard error, each (n_samples, n_regions)."""
+
+    n_effective: npt.NDArray[np.float64]
+    sampling: npt.NDArray[np.float64]
+    calibration: npt.NDArray[np.float64]
+
+    @classmethod
+    def of(
+        cls,
+        x: Volume | Estimate,
+        table: npt.NDArray[np.float64],
+        together: npt.NDArray[np.float64],
+        voxels: IndexArray,
+        starts: IndexArray,
+    ) -> Self:
+        """From the spread of the voxels; `together` voxels count as one.
+
+        The spread of n voxels around their own mean falls short of the variance by the variance of that
+        mean, so ``SE^2 = SD^2 (n - 1) / (n (n_eff - 1))``. A region within one resolution element has no
+        spread to tell; n_eff is then taken as 1.5. A single voxel takes its own standard error.
+        """
+        n_valid, mean, sd = (table[..., n] for n in range(3))
+        n_effective = np.where(n_valid > 0, np.clip(n_valid / together, 1.0, np.maximum(n_valid, 1.0)), 0.0)
+        calibration = np.zeros_like(mean)
+        if isinstance(x, Estimate):
+            calibration = x.calibration_relative * np.abs(mean)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            independent = np.maximum(n_effective, 1.5) - 1.0
+            sampling = np.where(n_valid > 1, sd * np.sqrt((n_valid - 1.0) / n_valid / independent), np.nan)
+        if isinstance(x, Estimate):
+            for sample, region in np.argwhere(n_valid == 1):
+                inside = voxels[starts[region] : starts[region + 1]]
+                total = float(np.nanmax(x.standard_error.planar[sample, inside]))
+                own = max(0.0, total**2 - calibration[sample, region] ** 2)
+                sampling[sample, region] = np.sqrt(own)
+        return cls(n_effective, sampling, calibration)
 
 
-def _sampling_error(
-    x: Volume | Estimate, sample: int, inside: IndexArray, numbers: tuple[float, float, float, float]
-) -> float:
-    """Standard error of the mean from the spread of the voxels.
-
-    The spread of n voxels around their own mean falls short of the variance by the variance of that mean,
-    so ``SE^2 = SD^2 (n - 1) / (n (n_eff - 1))``. A region within one resolution element has no spread to
-    tell; n_eff is then taken as 1.5.
-    """
-    n_valid, n_effective, sd, calibration = numbers
-    if n_valid > 1:
-        independent = max(n_effective, 1.5) - 1.0
-        return sd * float(np.sqrt((n_valid - 1.0) / n_valid / independent))
-    if n_valid == 1 and isinstance(x, Estimate):
-        total = float(np.nanmax(x.standard_error.planar[sample, inside]))
-        return float(np.sqrt(max(0.0, total**2 - calibration**2)))
-    return float("nan")
+def _flag_columns(
+    x: Volume | Estimate, voxels: IndexArray, starts: IndexArray, n_samples: int
+) -> str | list[str]:
+    """Reasons and counts per row; one empty text when nothing is flagged anywhere."""
+    if not isinstance(x, Estimate) or not x.flags.data.any():
+        return ""
+    planar = x.flags.planar
+    return [
+        _flag_counts(planar[sample, voxels[start:stop]])
+        for sample in range(n_samples)
+        for start, stop in pairwise(starts)
+    ]
 
 
 def _flag_counts(flags: npt.NDArray[np.uint16]) -> str:

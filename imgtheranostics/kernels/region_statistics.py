@@ -1,7 +1,7 @@
 """Statistics of voxel lists: one gather per region and sample, the same bytes for any thread count.
 
-Regions come as one concatenated list of flat Fortran-order voxel indices, ascending within each region,
-with `starts` marking where each begins; only voxels inside regions are read.
+Regions come as runs of consecutive voxels (flat Fortran-order indices), or as one list of voxels ascending
+within each region, with `starts` marking where each begins; only voxels inside regions are read.
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ BLOCK = 1024
 
 N_BINS = 1024
 """Bins of the histogram that narrows the search for quantiles."""
-
-COLUMNS = ("n_valid", "mean", "sd", "min", "max", "p05", "median", "p95")
 
 
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
@@ -35,96 +33,115 @@ def _block_sum(values, count, centre):
     return total, squares
 
 
-@njit(cache=True, nogil=True)
-def _select(values, low, high, rank):
-    """Bring the element of `rank` to its place in values[low:high] (Hoare's selection, in place)."""
-    left = low
-    right = high - 1
-    while left < right:
-        middle = (left + right) // 2
-        first, centre, last = values[left], values[middle], values[right]
-        pivot = max(min(first, centre), min(max(first, centre), last))
-        i = left
-        j = right
-        while i <= j:
-            while values[i] < pivot:
-                i += 1
-            while values[j] > pivot:
-                j -= 1
-            if i <= j:
-                values[i], values[j] = values[j], values[i]
-                i += 1
-                j -= 1
-        if rank <= j:
-            right = j
-        elif rank >= i:
-            left = i
-        else:
-            return
+@njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz", "nnan"})
+def _extremes(values, count):
+    """Smallest and largest of values[:count], which are all finite."""
+    smallest = values[0]
+    largest = values[0]
+    for n in range(count):
+        smallest = min(smallest, values[n])
+        largest = max(largest, values[n])
+    return smallest, largest
 
 
 @njit(cache=True, nogil=True)
-def _two_ranks(values, count, rank):
-    """The elements of `rank` and `rank + 1` (or the last) of values[:count], which is reordered."""
-    _select(values, 0, count, rank)
-    lower = values[rank]
-    if rank + 1 >= count:
-        return lower, lower
-    upper = values[rank + 1]
-    for n in range(rank + 2, count):
-        upper = min(upper, values[n])
-    return lower, upper
+def _gather(samples, first, length, begin, end, gathered):
+    """Copy runs of voxels into `gathered`; how many of them are finite, those first, and their sum."""
+    count = 0
+    for run in range(begin, end):
+        start = first[run]
+        for n in range(length[run]):
+            gathered[count + n] = samples[start + n]
+        count += length[run]
+    total, _ = _block_sum(gathered, count, 0.0)
+    if np.isfinite(total):
+        return count, total
+    kept = 0
+    for n in range(count):
+        if np.isfinite(gathered[n]):
+            gathered[kept] = gathered[n]
+            kept += 1
+    total, _ = _block_sum(gathered, kept, 0.0)
+    return kept, total
+
+
+@njit(cache=True, nogil=True)
+def _ranks_wanted(count, probabilities, ranks):
+    """The two ranks around each quantile; the fraction between them is left to the caller."""
+    for q in range(probabilities.size):
+        rank = int(np.floor(probabilities[q] * (count - 1)))
+        ranks[2 * q] = rank
+        ranks[2 * q + 1] = min(rank + 1, count - 1)
 
 
 @njit(cache=True, nogil=True)
 def _quantiles(values, count, smallest, largest, probabilities, out):
     """Linear-interpolation quantiles (NumPy's default) of values[:count].
 
-    A histogram between the extremes finds the bins that hold the two ranks wanted; only their members are
-    searched. Binning is monotone, so the order statistics are exact.
+    A histogram between the extremes finds the bins that hold the ranks wanted; only their members are
+    sorted. Binning is monotone, so the order statistics are exact.
     """
     if largest == smallest:
         out[:] = smallest
         return
-    scale = N_BINS / (np.float64(largest) - np.float64(smallest))
+    scale = np.float32((N_BINS - 1) / (np.float64(largest) - np.float64(smallest)))
     bins = np.empty(count, np.int16)
+    if not np.isfinite(scale) or scale == 0.0 or not np.isfinite(largest - smallest):
+        bins[:] = 0
+    else:
+        for n in range(count):
+            bins[n] = np.int16(min(np.float32(N_BINS - 1), (values[n] - smallest) * scale))
     histogram = np.zeros(N_BINS, np.int64)
     for n in range(count):
-        place = min(N_BINS - 1, int((np.float64(values[n]) - np.float64(smallest)) * scale))
-        bins[n] = place
-        histogram[place] += 1
-    scratch = np.empty(count, np.float32)
+        histogram[bins[n]] += 1
+    ranks = np.empty(2 * probabilities.size, np.int64)
+    _ranks_wanted(count, probabilities, ranks)
+    wanted = np.zeros(N_BINS, np.bool_)
+    left_out = np.empty(ranks.size, np.int64)
+    _mark_bins(histogram, ranks, wanted, left_out)
+    members = 0
+    scratch = np.empty(int(histogram[wanted].sum()), np.float32)
+    for n in range(count):
+        if wanted[bins[n]]:
+            scratch[members] = values[n]
+            members += 1
+    scratch.sort()
     for q in range(probabilities.size):
-        position = probabilities[q] * (count - 1)
-        rank = int(np.floor(position))
-        before = 0
-        low_bin = 0
-        while before + histogram[low_bin] <= rank:
-            before += histogram[low_bin]
-            low_bin += 1
-        high_bin = low_bin
-        reached = before + histogram[low_bin]
-        while reached < min(rank + 2, count):
-            high_bin += 1
-            reached += histogram[high_bin]
-        members = 0
-        for n in range(count):
-            if low_bin <= bins[n] <= high_bin:
-                scratch[members] = values[n]
-                members += 1
-        lower, upper = _two_ranks(scratch, members, rank - before)
-        fraction = position - rank
-        out[q] = np.float64(lower) + fraction * (np.float64(upper) - np.float64(lower))
+        lower = np.float64(scratch[ranks[2 * q] - left_out[2 * q]])
+        upper = np.float64(scratch[ranks[2 * q + 1] - left_out[2 * q + 1]])
+        fraction = probabilities[q] * (count - 1) - ranks[2 * q]
+        out[q] = lower + fraction * (upper - lower)
+
+
+@njit(cache=True, nogil=True)
+def _mark_bins(histogram, ranks, wanted, left_out):
+    """Which bins hold the ranks (ascending), and how many lower values lie in bins that are not wanted."""
+    below = 0
+    place = 0
+    for n in range(histogram.size):
+        while place < ranks.size and ranks[place] < below + histogram[n]:
+            wanted[n] = True
+            left_out[place] = n
+            place += 1
+        below += histogram[n]
+    for place in range(ranks.size):
+        skipped = 0
+        for n in range(left_out[place]):
+            if not wanted[n]:
+                skipped += histogram[n]
+        left_out[place] = skipped
 
 
 @njit(cache=True, nogil=True, parallel=True)
-def region_statistics(planar, voxels, starts, probabilities, out):
+def region_statistics(planar, first, length, starts, counts, probabilities, out):
     """Count, mean, SD, extremes and quantiles of each region in each sample.
 
     planar : (n_samples, n_voxels) float32; values that are not finite are left out
-    voxels : (n_listed,) int64, starts : (n_regions + 1,) int64
+    first, length : (n_runs,) int64; runs of consecutive voxels, starts : (n_regions + 1,) int64 into them
+    counts : (n_regions,) int64, voxels of each region
     probabilities : (3,) float64, ascending
-    out : (n_samples, n_regions, 8) float64, columns as in `COLUMNS`; NaN where nothing is valid
+    out : (n_samples, n_regions, 8) float64: n_valid, mean, sd, min, max and the three quantiles; NaN where
+        nothing is valid
     """
     n_samples = planar.shape[0]
     n_regions = starts.size - 1
@@ -133,20 +150,11 @@ def region_statistics(planar, voxels, starts, probabilities, out):
         region = task % n_regions
         row = out[sample, region]
         row[:] = np.nan
-        gathered = np.empty(starts[region + 1] - starts[region], np.float32)
-        count = 0
-        smallest = np.float32(np.inf)
-        largest = np.float32(-np.inf)
-        for n in range(starts[region], starts[region + 1]):
-            value = planar[sample, voxels[n]]
-            if np.isfinite(value):
-                gathered[count] = value
-                count += 1
-                smallest = min(smallest, value)
-                largest = max(largest, value)
+        gathered = np.empty(counts[region], np.float32)
+        count, total = _gather(planar[sample], first, length, starts[region], starts[region + 1], gathered)
         row[0] = count
         if count > 0:
-            total, _ = _block_sum(gathered, count, 0.0)
+            smallest, largest = _extremes(gathered, count)
             mean = total / count
             residue, squares = _block_sum(gathered, count, mean)
             row[1] = mean

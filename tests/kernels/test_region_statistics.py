@@ -10,22 +10,26 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from imgtheranostics.kernels.region_statistics import (
-    COLUMNS,
     neighbour_pairs,
     neighbour_products,
     region_means,
     region_statistics,
 )
 
+COLUMNS = ("n_valid", "mean", "sd", "min", "max", "p05", "median", "p95")
 PROBABILITIES = np.array([0.05, 0.5, 0.95])
 SINGLES = st.floats(-1e6, 1e6, width=32) | st.just(np.float32("nan"))
+
+
+def one_run(size):
+    length = np.array([size], np.int64)
+    return np.array([0], np.int64), length, np.array([0, 1], np.int64), length
 
 
 def statistics_of(values):
     planar = np.ascontiguousarray(values, np.float32).reshape(1, -1)
     out = np.empty((1, 1, len(COLUMNS)))
-    voxels = np.arange(planar.size, dtype=np.int64)
-    region_statistics(planar, voxels, np.array([0, planar.size], np.int64), PROBABILITIES, out)
+    region_statistics(planar, *one_run(planar.size), PROBABILITIES, out)
     return dict(zip(COLUMNS, out[0, 0], strict=True))
 
 
@@ -79,8 +83,9 @@ def test_same_bytes_on_one_and_two_threads(rng):
             numba.set_num_threads(threads)
             table = np.empty((7, 3, len(COLUMNS)))
             means = np.empty((7, 3))
-            region_statistics(planar, voxels, starts, PROBABILITIES, table)
-            region_means(planar, voxels, np.ones_like(voxels), starts, np.diff(starts), means)
+            runs = (voxels, np.ones_like(voxels), starts, np.diff(starts))
+            region_statistics(planar, *runs, PROBABILITIES, table)
+            region_means(planar, *runs, means)
             results.append(table.tobytes() + means.tobytes())
     finally:
         numba.set_num_threads(before)
