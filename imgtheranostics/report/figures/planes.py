@@ -162,21 +162,24 @@ def thinning(data: Array) -> int:
 
 
 def contours(regions: Regions, stage: Stage, plane: Plane) -> list[tuple[int, list[npt.NDArray[np.float64]]]]:
-    """Outlines in world mm of each region that the plane meets, with the region's position in the list."""
+    """Outlines in world mm of each region that the plane meets, with the region's position in the list.
+
+    Small regions come last, so that the outline of one inside another is drawn over it.
+    """
     import contourpy
 
     labels, inside = sample(regions.labels, regions.grid.affine, stage, plane)
     labels = np.where(inside[..., np.newaxis], labels, 0)
     across, up = plane.in_plane
     x, y = (_padded(stage.centres(axis), stage.pixel_mm[axis]) for axis in (across, up))
-    found = []
+    found: list[tuple[float, int, list[npt.NDArray[np.float64]]]] = []
     present = set(np.unique(labels).tolist())
     for position, number in enumerate(regions.names):
         if number in present:
             mask = np.pad((labels == number).any(axis=-1).astype(np.float64), 1)
             lines = contourpy.contour_generator(x, y, mask).lines(0.5)
-            found.append((position, [np.asarray(line, np.float64) for line in lines]))
-    return found
+            found.append((-mask.sum(), position, [np.asarray(line, np.float64) for line in lines]))
+    return [(position, lines) for _, position, lines in sorted(found, key=lambda one: one[:2])]
 
 
 def _padded(centres: FloatArray, step: float) -> FloatArray:

@@ -154,3 +154,15 @@ def test_outlines_close_at_the_edge_and_regions_may_overlap():
     assert [position for position, _ in found] == [0, 1]
     for _, lines in found:
         np.testing.assert_array_equal(lines[0][0], lines[0][-1])
+
+
+def test_outline_of_an_inner_region_comes_after_the_outer_one():
+    """A lesion listed before the organ around it: the organ's outline must not cover it."""
+    grid = Grid((12, 12, 3), np.eye(4))
+    inner = np.zeros(grid.shape, bool)
+    inner[5:7, 5:7] = True
+    outer = np.zeros(grid.shape, bool)
+    outer[2:10, 2:10] = True
+    regions = Regions.from_masks({"lesion": inner, "organ": outer & ~inner}, grid)
+    found = planes.contours(regions, planes.stage_for(grid, []), Plane(AXIAL, 1.0))
+    assert [position for position, _ in found] == [1, 0]
