@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imgtheranostics.cli import administration_options as administered
+from imgtheranostics.cli import calibration_options as calibrated
 from imgtheranostics.cli import options, runs
 
 if TYPE_CHECKING:
@@ -65,6 +66,10 @@ def uptake(
     density_g_ml: DensityGMl = 1.0,
     ct: Ct = None,
     decay_correction: DecayCorrection = None,
+    sensitivity_cps_mbq: calibrated.Sensitivity = None,
+    sensitivity_uncertainty: calibrated.SensitivityUncertainty = None,
+    counting_time_s: calibrated.CountingTime = None,
+    dead_time_us: calibrated.DeadTime = None,
     strict_clock: StrictClock = False,
     strict_dose: StrictDose = False,
     confirm_weight: ConfirmWeight = False,
@@ -85,10 +90,15 @@ def uptake(
     """SUV and injected activity per gram: how much of the dose is where."""
     from imgtheranostics.io.loading import load
     from imgtheranostics.nuclear.maps import density_from_ct
-    from imgtheranostics.nuclear.quantities import Request, quantify
+    from imgtheranostics.nuclear.quantities import QUANTITIES, Request, quantify
     from imgtheranostics.report.run import Run
 
     given = dict(locals())
+    unknown = sorted(set(quantity or ()) - set(QUANTITIES))
+    if unknown:
+        raise typer.BadParameter(
+            f"{', '.join(unknown)} is not one of {', '.join(QUANTITIES)}", param_hint="--quantity"
+        )
     delivery = runs.Delivery(out, force, as_json, keep_identifiers, no_report, quiet)
     runs.check_output(delivery)
     administration = _administration(given)
@@ -99,7 +109,15 @@ def uptake(
         volume,
         regions,
         quantities=quantity,
-        request=Request(administration, density, decay_correction, strict_dose, strict_clock, confirm_weight),
+        request=Request(
+            administration,
+            density,
+            decay_correction,
+            strict_dose,
+            strict_clock,
+            confirm_weight,
+            calibrated.build(given),
+        ),
         resolution_mm=resolution_mm,
         subject=subject,
         session=session,
@@ -143,6 +161,10 @@ def curves(
     sex: administered.Sex = None,
     density_g_ml: DensityGMl = 1.0,
     decay_correction: DecayCorrection = None,
+    sensitivity_cps_mbq: calibrated.Sensitivity = None,
+    sensitivity_uncertainty: calibrated.SensitivityUncertainty = None,
+    counting_time_s: calibrated.CountingTime = None,
+    dead_time_us: calibrated.DeadTime = None,
     strict_clock: StrictClock = False,
     resolution_mm: options.Resolution = None,
     resample_rois: options.ResampleRois = False,
@@ -179,6 +201,7 @@ def curves(
         density_g_ml=density_g_ml,
         decay_correction=decay_correction,
         resolution_mm=resolution_mm,
+        sensitivity_cps_mbq=calibrated.build(given),
         strict_clock=strict_clock,
         workers=workers,
     )
@@ -198,7 +221,7 @@ def curves(
 _PHYSICS = (
     "quantity", "series", "dose", "delay", "residual", "infiltrated", "dose_uncertainty", "nuclide",
     "weight_kg", "height_m", "sex", "density_g_ml", "decay_correction", "decay_corrected", "strict_clock",
-    "strict_dose", "confirm_weight", "resolution_mm", "resample_rois",
+    "strict_dose", "confirm_weight", "resolution_mm", "resample_rois", *calibrated.NAMES,
 )  # fmt: skip
 """Options that shape the number and name nobody: these go into the record."""
 

@@ -92,6 +92,11 @@ def test_dose_without_a_known_unit_is_a_usage_error(text, tmp_path, capsys):
     assert "--dose" in capsys.readouterr().err
 
 
+def test_an_unknown_quantity_is_a_usage_error_that_lists_the_known_ones(tmp_path, capsys):
+    assert main(["nuclear", "uptake", str(tmp_path), "--quantity", "suv"]) == 2
+    assert "suv_bw" in capsys.readouterr().err
+
+
 def test_output_is_checked_before_the_input_is_read(tmp_path, capsys):
     taken = tmp_path / "out"
     taken.mkdir()
