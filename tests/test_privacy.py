@@ -26,7 +26,6 @@ from pydicom.dataset import Dataset
 
 import imgtheranostics
 from imgtheranostics.cli.main import main
-from imgtheranostics.io.dicom.header_modules import Labels
 from imgtheranostics.io.dicom.writing import write_dicom
 from imgtheranostics.io.saving import save
 from imgtheranostics.phantom import make
@@ -117,7 +116,7 @@ def scene(tmp_path_factory):
     volume, regions = scan()
     dicom = root / f"{CANARY}^family" / f"{CANARY}-study"
     dicom.parent.mkdir()
-    write_dicom(volume, dicom, labels=Labels(patient_name=CANARY, patient_id=CANARY, description=CANARY))
+    write_dicom(volume, dicom)
     for number, path in enumerate(sorted(dicom.iterdir())):
         plant_everywhere(path)
         path.rename(path.with_name(f"{CANARY}{number:03d}.dcm"))

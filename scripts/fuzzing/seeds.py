@@ -164,6 +164,9 @@ def _enhanced(path: Path) -> Seed:
     return Seed("enhanced", "dicom", {"a.dcm": content}, "a.dcm", read_images, _pixels_at(content))
 
 
+_PER_IMAGE = ("acquisition_datetime", "frame_reference_time_s", "frame_duration_s", "decay_factor")
+
+
 @cache
 def _phantom() -> Any:
     from imgtheranostics.phantom import make
@@ -173,24 +176,21 @@ def _phantom() -> Any:
 
 def small_pet(name: str) -> Any:
     """Three slices of the sphere of the clock phantom, with one of its headers."""
-    from imgtheranostics.io.dicom.writing import PER_IMAGE
-
     volume = _phantom().volumes[_phantom().names.index(name)]
     affine = volume.affine.copy()
     affine[:3, :3] *= 4.0  # a field of view that fits the weight
     affine[:3, 3] += affine[:3, :3] @ np.array([18, 18, 10])
     record = volume.acquisition
-    per_image = {name: getattr(record, name) for name in PER_IMAGE}
+    per_image = {name: getattr(record, name) for name in _PER_IMAGE}
     kept = {name: values[10:13] for name, values in per_image.items() if values is not None}
     data = volume.data[18:30, 18:30, 10:13]
     return volume.replace(data=data, affine=affine, acquisition=replace(record, **kept))
 
 
 def _write_pet(volume: Any, folder: Path) -> None:
-    from imgtheranostics.io.dicom.pet_header import Labels
     from imgtheranostics.io.dicom.writing import write_dicom
 
-    write_dicom(volume, folder, labels=Labels(patient_name="SEED^A", patient_id="SEED-1"))
+    write_dicom(volume, folder)
 
 
 def _pixels_at(content: bytes) -> int:
