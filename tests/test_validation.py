@@ -10,7 +10,7 @@ import pytest
 from imgtheranostics.errors import NothingUsable
 from imgtheranostics.phantom import load_spec
 from imgtheranostics.phantom.reading import library
-from imgtheranostics.validation import COLUMNS, FAIL, NOT_IMPLEMENTED, PASS, comparing, validate
+from imgtheranostics.validation import COLUMNS, FAIL, NOT_IMPLEMENTED, PASS, REFUSED, outcomes, validate
 
 CONTRACT = ["slug", "claim", "quantity", "region", "axis_value", "truth", "measured", "error", "tolerance"]
 
@@ -57,7 +57,7 @@ def test_decay_trap_six_headers_agree_and_the_wrong_one_is_refused():
     assert spread["verdict"] == PASS
     refusal = table[table["method"] == "refusal"].iloc[0]
     assert refusal["axis_value"] == "wrong-half-life"
-    assert refusal["verdict"] == PASS
+    assert refusal["verdict"] == REFUSED
     assert "ImplausibleValue" in refusal["note"]
     assert math.isnan(refusal["measured"])
     assert table.attrs["passed"]
@@ -149,14 +149,14 @@ def test_several_seeds_give_limits_of_agreement(coarse_mouse):
 
 
 def test_one_bad_seed_is_enough_to_fail(coarse_mouse, monkeypatch):
-    original = comparing.measure
+    original = outcomes.measure
     calls = []
 
     def sometimes_off(session, expectation):
         calls.append(expectation)
         return original(session, expectation) * (2.0 if len(calls) == 1 else 1.0)
 
-    monkeypatch.setattr(comparing, "measure", sometimes_off)
+    monkeypatch.setattr(outcomes, "measure", sometimes_off)
     table = validate(coarse_mouse, level=1, seeds=2)
     assert list(table["verdict"]).count(FAIL) == 1
 

@@ -64,6 +64,36 @@ def render(quantities: Mapping[str, Any], provenance: Mapping[str, Any], figures
     str
         Without script, without any reference to another file or host.
     """
+    rows = list(quantities["rows"])
+    headlines = headline_tables(rows, list(quantities.get("details") or []))
+    return page(
+        TEMPLATE,
+        title=_title(rows, provenance),
+        command=provenance["command"],
+        subjects=_subjects(rows),
+        lede=_lede(rows),
+        headlines=headlines,
+        warnings=provenance["warnings"],
+        figures=[embedded(figure) for figure in figures],
+        decisions=decision_list(provenance["decisions"]),
+        columns=quantities["columns"],
+        rows=[_full_row(row) for row in rows[:_LARGEST_TABLE]],
+        n_rows=len(rows),
+        provenance=_provenance_view(provenance),
+        version=provenance["version"],
+    )
+
+
+def page(template: str, **content: Any) -> str:
+    """A page of this package's look: its template filled, its stylesheet inside, nothing from elsewhere.
+
+    Parameters
+    ----------
+    template : str
+        Name of a template that extends ``page.html.j2``.
+    **content
+        What the template shows; every text is escaped.
+    """
     import jinja2
     from markupsafe import Markup
 
@@ -77,27 +107,11 @@ def render(quantities: Mapping[str, Any], provenance: Mapping[str, Any], figures
     )
     source = environment.loader.get_source(environment, STYLESHEET)[0]  # type: ignore[union-attr]
     style = source.strip()
-    rows = list(quantities["rows"])
-    headlines = headline_tables(rows, list(quantities.get("details") or []))
-    return environment.get_template(
-        TEMPLATE
-    ).render(
+    return environment.get_template(template).render(
         style=Markup(style),  # noqa: S704 - our own stylesheet, without input
         style_hash=_csp_hash(style),
-        title=_title(rows, provenance),
-        command=provenance["command"],
-        subjects=_subjects(rows),
-        lede=_lede(rows),
-        headlines=headlines,
-        warnings=provenance["warnings"],
-        figures=[_embedded(figure) for figure in figures],
-        decisions=decision_list(provenance["decisions"]),
-        columns=quantities["columns"],
-        rows=[_full_row(row) for row in rows[:_LARGEST_TABLE]],
-        n_rows=len(rows),
-        provenance=_provenance_view(provenance),
-        version=provenance["version"],
         rendered_by=VERSION,
+        **content,
     )
 
 
@@ -332,7 +346,8 @@ def _parameters(parameters: Mapping[str, Any]) -> str:
     return ", ".join(f"{key} = {_parameter(value)}" for key, value in parameters.items())
 
 
-def _embedded(figure: Rendered) -> dict[str, str]:
+def embedded(figure: Rendered) -> dict[str, str]:
+    """A figure as the templates show it, its picture inside the page."""
     content = base64.b64encode(figure.svg).decode("ascii")
     return {
         "title": figure.title,

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from imgtheranostics.report.run import Run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from imgtheranostics.report.comparison import Comparison
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
+
+Shown = TypeVar("Shown")
+"""What a figure is drawn from: the run of a command, or a comparison with truth."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +30,7 @@ class Drawing:
 
 
 @dataclass(frozen=True, slots=True)
-class FigureMaker:
+class FigureMaker(Generic[Shown]):
     """How to make one kind of figure.
 
     Attributes
@@ -30,21 +38,22 @@ class FigureMaker:
     name : str
         Stable identifier, for file names and for `Run.figures`.
     title : str
-        Heading in the report; ``{}`` stands for the quantity.
+        Heading in the report; ``{}`` stands for the quantity, or for the key in words.
     keys : callable
-        Quantities of a run that it can draw; empty when it does not apply.
+        Quantities of a run (phantoms or levels of a comparison) that it can draw; empty when it does not
+        apply.
     draw : callable
         Draws one of them.
     """
 
     name: str
     title: str
-    keys: Callable[[Run], tuple[str, ...]]
-    draw: Callable[[Run, str], Drawing]
+    keys: Callable[[Shown], tuple[str, ...]]
+    draw: Callable[[Shown, str], Drawing]
 
-    def applies(self, run: Run) -> bool:
+    def applies(self, shown: Shown) -> bool:
         """Whether there is anything to draw."""
-        return bool(self.keys(run))
+        return bool(self.keys(shown))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,22 +67,39 @@ class Rendered:
     svg: bytes
 
 
-_MAKERS: dict[str, FigureMaker] = {}
+_MAKERS: dict[str, FigureMaker[Run]] = {}
+_COMPARISON_MAKERS: dict[str, FigureMaker[Comparison]] = {}
 
 
-def register(maker: FigureMaker) -> FigureMaker:
-    """Add a figure; a name that is taken raises ValueError."""
-    if maker.name in _MAKERS:
+def register(maker: FigureMaker[Run]) -> FigureMaker[Run]:
+    """Add a figure of runs; a name that is taken raises ValueError."""
+    return _added(_MAKERS, maker)
+
+
+def register_comparison(maker: FigureMaker[Comparison]) -> FigureMaker[Comparison]:
+    """Add a figure of comparisons with truth; a name that is taken raises ValueError."""
+    return _added(_COMPARISON_MAKERS, maker)
+
+
+def _added(makers: dict[str, FigureMaker[Shown]], maker: FigureMaker[Shown]) -> FigureMaker[Shown]:
+    if maker.name in makers:
         raise ValueError(f"a figure named {maker.name!r} is registered already")
-    _MAKERS[maker.name] = maker
+    makers[maker.name] = maker
     return maker
 
 
-def makers() -> tuple[FigureMaker, ...]:
-    """All registered figures in the order in which a report shows them."""
+def makers() -> tuple[FigureMaker[Run], ...]:
+    """All registered figures of runs in the order in which a report shows them."""
     import imgtheranostics.report.figures.registered  # noqa: F401 - importing it registers the figures
 
     return tuple(_MAKERS.values())
+
+
+def comparison_makers() -> tuple[FigureMaker[Comparison], ...]:
+    """All registered figures of comparisons in the order in which a report shows them."""
+    import imgtheranostics.report.figures.registered  # noqa: F401 - importing it registers the figures
+
+    return tuple(_COMPARISON_MAKERS.values())
 
 
 def render_figures(run: Run) -> list[Rendered]:
@@ -84,23 +110,32 @@ def render_figures(run: Run) -> list[Rendered]:
     ValueError
         If `run.figures` names one that does not exist.
     """
+    from imgtheranostics.report.wording import quantity_words
+
     known = makers()
     unknown = set(run.figures) - {maker.name for maker in known}
     if unknown:
         raise ValueError(f"no figure named {sorted(unknown)}; there are {[maker.name for maker in known]}")
-    return list(_rendered(run, known))
+    chosen = (maker for maker in known if not run.figures or maker.name in run.figures)
+    return list(_rendered(run, chosen, quantity_words))
 
 
-def _rendered(run: Run, known: tuple[FigureMaker, ...]) -> Iterator[Rendered]:
+def render_comparison_figures(comparison: Comparison) -> list[Rendered]:
+    """Draw every figure of a comparison with truth that applies."""
+    return list(_rendered(comparison, comparison_makers(), lambda key: key))
+
+
+def _rendered(
+    shown: Shown, chosen: Iterable[FigureMaker[Shown]], words: Callable[[str], str]
+) -> Iterator[Rendered]:
     from imgtheranostics.report.figures.theme import as_svg, style
-    from imgtheranostics.report.wording import quantity_words
 
-    for maker in known:
-        if run.figures and maker.name not in run.figures:
-            continue
-        for key in maker.keys(run):
+    for maker in chosen:
+        for key in maker.keys(shown):
             with style():
-                drawing = maker.draw(run, key)
+                drawing = maker.draw(shown, key)
                 svg = as_svg(drawing.figure)
-            title = maker.title.format(quantity_words(key))
-            yield Rendered(f"{maker.name}_{key}.svg", title, drawing.caption, drawing.alt, svg)
+            title = maker.title.format(words(key))
+            yield Rendered(
+                f"{maker.name}_{_UNSAFE.sub('-', key)}.svg", title, drawing.caption, drawing.alt, svg
+            )

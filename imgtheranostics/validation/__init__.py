@@ -1,15 +1,29 @@
 """The proof: make a phantom, write its files, load and quantify them as a user would, compare with truth."""
 
-from imgtheranostics.validation.comparing import COLUMNS, FAIL, NOT_IMPLEMENTED, PASS, validate
+from imgtheranostics.validation.comparing import Validation, compare_phantoms, validate
 from imgtheranostics.validation.methods import METHODS, MethodMissing, method
+from imgtheranostics.validation.outcomes import (
+    COLUMNS,
+    FAIL,
+    NOT_IMPLEMENTED,
+    NOT_MEASURED,
+    PASS,
+    REFUSED,
+    VERDICTS,
+)
 
 __all__ = [
     "COLUMNS",
     "FAIL",
     "METHODS",
     "NOT_IMPLEMENTED",
+    "NOT_MEASURED",
     "PASS",
+    "REFUSED",
+    "VERDICTS",
     "MethodMissing",
+    "Validation",
+    "compare_phantoms",
     "method",
     "validate",
 ]

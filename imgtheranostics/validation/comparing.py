@@ -1,60 +1,98 @@
-"""The proof: make a phantom, write its DICOM, load and quantify it as a user would, compare with truth."""
+"""Phantoms made, measured and compared with their truth, level by level and seed by seed."""
 
 from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imgtheranostics.errors import ImgTheranosticsError, NothingUsable
-from imgtheranostics.phantom.making import make
+from imgtheranostics.errors import NothingUsable
+from imgtheranostics.phantom.making import Phantom, make
+from imgtheranostics.phantom.physics import PhysicsMissing
 from imgtheranostics.phantom.reading import available, load_spec
 from imgtheranostics.phantom.spec import PhantomSpec
 from imgtheranostics.phantom.truth import Expectation
-from imgtheranostics.validation.methods import MethodMissing, measure, unit_of
+from imgtheranostics.report.comparison import Triptych
+from imgtheranostics.validation.outcomes import (
+    COLUMNS,
+    FAIL,
+    Outcome,
+    Row,
+    empty_row,
+    unmade_rows,
+)
+from imgtheranostics.validation.pictures import triptych_of
 from imgtheranostics.validation.session import Session
 
 if TYPE_CHECKING:
     import pandas as pd
 
-COLUMNS = (
-    "slug",
-    "claim",
-    "quantity",
-    "region",
-    "axis_value",
-    "truth",
-    "measured",
-    "error",
-    "tolerance",
-    "verdict",
-    "unit",
-    "method",
-    "level",
-    "seeds",
-    "error_low",
-    "error_high",
-    "provenance",
-    "note",
-)
-"""Columns of the table; the first ten are the contract."""
+FORMATS_AGREE = 0.001
+"""Largest relative difference between what the DICOM and the NIfTI file of one image show."""
 
-PASS, FAIL, NOT_IMPLEMENTED = "pass", "fail", "not implemented"
+Progress = Callable[[str], None]
 
 
-@dataclass(slots=True)
-class _Outcome:
-    """One expectation and what each seed gave: a number, or the text of the refusal."""
+@dataclass(frozen=True, eq=False)
+class Validation:
+    """Everything that a validation found.
 
-    slug: str
-    expectation: Expectation
-    measured: list[float] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    missing: bool = False
-    refused: int = 0
+    Attributes
+    ----------
+    table : pandas.DataFrame
+        One row per expectation, see `COLUMNS`.
+    repeats : tuple of tuple of float
+        What each seed measured, row by row.
+    phantoms : tuple of PhantomSpec
+    levels : tuple of int
+    seeds, rng : int
+        Number of repeats and the first seed.
+    pictures : tuple of Triptych
+        Truth, measured and difference of each phantom, where they were asked for.
+    unused : tuple of str
+        Lines of another tool's table that no expectation speaks of.
+    source : str
+        Empty when this package measured, else the name of the tool's table.
+    """
+
+    table: pd.DataFrame
+    repeats: tuple[tuple[float, ...], ...]
+    phantoms: tuple[PhantomSpec, ...]
+    levels: tuple[int, ...]
+    seeds: int = 1
+    rng: int = 0
+    pictures: tuple[Triptych, ...] = ()
+    unused: tuple[str, ...] = ()
+    source: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing is outside tolerance; what is not implemented or not measured is no failure."""
+        return bool((self.table["verdict"] != FAIL).all())
+
+
+@dataclass
+class Collected:
+    """Rows with their repeats, as they come in."""
+
+    rows: list[Row] = field(default_factory=list)
+    repeats: list[tuple[float, ...]] = field(default_factory=list)
+
+    def add(self, row: Row, repeats: Sequence[float] = ()) -> None:
+        """Add one row."""
+        self.rows.append(row)
+        self.repeats.append(tuple(repeats))
+
+    def table(self) -> pd.DataFrame:
+        """The table, with ``attrs["passed"]``."""
+        import pandas as pd
+
+        table = pd.DataFrame(self.rows, columns=list(COLUMNS))
+        table.attrs["passed"] = bool((table["verdict"] != FAIL).all())
+        return table
 
 
 def validate(
@@ -67,7 +105,8 @@ def validate(
     """Compare what the package measures in phantoms with their truth.
 
     Each phantom is made, written as DICOM into a temporary folder, loaded with `imgtheranostics.load`,
-    quantified with `imgtheranostics.nuclear`, and measured with `imgtheranostics.roi_statistics`.
+    quantified with the public API, and measured with `imgtheranostics.roi_statistics`. At level 0 one
+    phantom of the run is also written as NIfTI and must show the same.
 
     Parameters
     ----------
@@ -76,7 +115,7 @@ def validate(
     level : int or sequence of int
         Levels of physics, see `imgtheranostics.phantom.make`.
     seeds : int
-        Repeats with other noise; a row passes when every repeat does.
+        Repeats with other noise; a row passes when every repeat does. Level 0 has no noise and no repeats.
     rng : int
         First seed.
 
@@ -84,125 +123,161 @@ def validate(
     -------
     pandas.DataFrame
         One row per expectation with the columns of `COLUMNS`. `measured` is the mean over the seeds,
-        `error` is measured minus truth in the unit of the quantity, `error_low` and `error_high` are the
-        95 % limits of agreement over the seeds (NaN for one seed). `verdict` is ``pass``, ``fail`` or
-        ``not implemented``; a method that does not exist yet is never a pass. ``attrs["passed"]`` is
-        whether no row failed.
+        `error` is measured minus truth in the unit of the row, its bias; `error_low` and `error_high` are
+        the 95 % limits of agreement over the seeds (NaN for one seed). `verdict` is ``pass``, ``fail``,
+        ``refused-as-expected`` or ``not implemented``; what does not exist is never a pass.
+        ``attrs["passed"]`` is whether no row failed.
 
     Raises
     ------
     NothingUsable
         If there is no such phantom, or no repeat is asked for.
     """
-    import pandas as pd
+    levels = (level,) if isinstance(level, int) else tuple(level)
+    return compare_phantoms(slugs, levels, seeds=seeds, rng=rng).table
 
+
+def compare_phantoms(
+    slugs: str | Path | Sequence[str | Path] | None,
+    levels: Sequence[int],
+    *,
+    seeds: int = 1,
+    rng: int = 0,
+    pictures: bool = False,
+    progress: Progress | None = None,
+) -> Validation:
+    """As `validate`, with the repeats, and with pictures for a report where they are wanted."""
     if seeds < 1:
         raise NothingUsable("a validation needs at least one seed", found=str(seeds))
-    wanted = [slugs] if isinstance(slugs, (str, Path)) else list(available() if slugs is None else slugs)
-    levels = [level] if isinstance(level, int) else list(level)
-    rows: list[dict[str, object]] = []
-    for slug in wanted:
-        spec = load_spec(slug)
-        for one in levels:
-            rows.extend(_validate_phantom(spec, one, range(rng, rng + seeds)))
-    table = pd.DataFrame(rows, columns=list(COLUMNS))
-    table.attrs["passed"] = bool((table["verdict"] != FAIL).all())
-    return table
-
-
-def _validate_phantom(spec: PhantomSpec, level: int, seeds: range) -> Iterable[dict[str, object]]:
-    if level not in spec.physics.levels:
-        yield _absent(spec, level)
-        return
-    outcomes: list[_Outcome] = []
-    for seed in seeds if level > 0 else seeds[:1]:
-        phantom = make(spec, level=level, rng=seed)
-        if not outcomes:
-            outcomes = [_Outcome(spec.slug, expectation) for expectation in phantom.truth]
-        with tempfile.TemporaryDirectory(prefix="imgtheranostics-validate-") as folder:
-            session = Session(phantom, Path(folder))
-            for outcome in outcomes:
-                _measure(session, outcome)
-    yield from (_row(outcome) for outcome in outcomes)
-
-
-def _measure(session: Session, outcome: _Outcome) -> None:
-    """Add one seed's result to the outcome."""
-    try:
-        value = measure(session, outcome.expectation)
-    except MethodMissing as error:
-        outcome.missing = True
-        outcome.notes.append(f"there is no {error} yet")
-        return
-    except ImgTheranosticsError as error:
-        outcome.refused += 1
-        outcome.measured.append(math.nan)
-        outcome.notes.append(f"refused: {type(error).__name__}: {error.what}")
-        return
-    outcome.measured.append(value)
-
-
-def _row(outcome: _Outcome) -> dict[str, object]:
-    expectation = outcome.expectation
-    measured = sum(outcome.measured) / len(outcome.measured) if outcome.measured else math.nan
-    truth = math.nan if expectation.truth is None else expectation.truth
-    low, high = _limits([value - truth for value in outcome.measured])
-    return {
-        **_named(outcome.slug, expectation),
-        "truth": truth,
-        "measured": measured,
-        "error": measured - truth,
-        "tolerance": expectation.tolerance,
-        "verdict": _verdict(outcome),
-        "seeds": len(outcome.measured),
-        "error_low": low,
-        "error_high": high,
-        "note": "; ".join(dict.fromkeys(outcome.notes)),
-    }
-
-
-def _named(slug: str, expectation: Expectation) -> dict[str, object]:
-    source = " (source: memory)" if expectation.provenance == "unconfirmed" else ""
-    return {
-        "slug": slug,
-        "claim": expectation.claim,
-        "quantity": expectation.quantity,
-        "region": expectation.region,
-        "axis_value": expectation.axis_value,
-        "unit": unit_of(expectation),
-        "method": expectation.method,
-        "level": expectation.level,
-        "provenance": expectation.provenance + source,
-    }
-
-
-def _verdict(outcome: _Outcome) -> str:
-    expectation = outcome.expectation
-    if outcome.missing:
-        return NOT_IMPLEMENTED
-    if expectation.truth is None:
-        return PASS if outcome.refused and outcome.refused == len(outcome.measured) else FAIL
-    truth, slack = expectation.truth, 1e-9 * abs(expectation.truth)
-    inside = [abs(value - truth) <= expectation.tolerance + slack for value in outcome.measured]
-    return PASS if inside and all(inside) else FAIL
-
-
-def _limits(errors: Sequence[float]) -> tuple[float, float]:
-    """Bias -/+ 1.96 standard deviations of the errors; NaN for fewer than two."""
-    n = len(errors)
-    if n < 2:
-        return math.nan, math.nan
-    bias = sum(errors) / n
-    sd = math.sqrt(sum((error - bias) ** 2 for error in errors) / (n - 1))
-    return bias - 1.96 * sd, bias + 1.96 * sd
-
-
-def _absent(spec: PhantomSpec, level: int) -> dict[str, object]:
-    """The row of a level that the phantom does not offer."""
-    row: dict[str, object] = dict.fromkeys(COLUMNS, "")
-    row.update(
-        dict.fromkeys(("truth", "measured", "error", "tolerance", "error_low", "error_high"), math.nan)
+    specs = specifications(slugs)
+    levels = tuple(dict.fromkeys(levels))
+    also_nifti = _smallest(specs) if 0 in levels else ""
+    collected, drawn = Collected(), []
+    for number, spec in enumerate(specs, start=1):
+        for level in levels:
+            if progress is not None:
+                progress(f"[{number}/{len(specs)}] {spec.slug}, level {level}")
+            job = _Job(spec, level, range(rng, rng + seeds), collected, also_nifti=spec.slug == also_nifti)
+            job.run(with_picture=pictures and level == max(levels))
+            drawn += job.drawn
+    return Validation(
+        collected.table(),
+        tuple(collected.repeats),
+        tuple(specs),
+        levels,
+        seeds,
+        rng,
+        tuple(drawn),
     )
-    row.update(slug=spec.slug, claim=spec.review_claim, level=level, seeds=0, verdict=NOT_IMPLEMENTED)
-    row["note"] = f"the phantom has no level {level}"
-    return row
+
+
+def specifications(slugs: str | Path | Sequence[str | Path] | None) -> list[PhantomSpec]:
+    """The phantoms that are meant, each once; all shipped ones by default."""
+    wanted = [slugs] if isinstance(slugs, (str, Path)) else list(available() if slugs is None else slugs)
+    found = {spec.slug: spec for spec in map(load_spec, wanted)}
+    return list(found.values())
+
+
+def _smallest(specs: Sequence[PhantomSpec]) -> str:
+    """The phantom with the fewest voxels that is meant for NIfTI too."""
+    sized = [(math.prod(spec.grid.shape), spec.slug) for spec in specs if "nifti" in spec.outputs]
+    return min(sized)[1] if sized else ""
+
+
+@dataclass
+class _Job:
+    """One phantom at one level."""
+
+    spec: PhantomSpec
+    level: int
+    seeds: range
+    collected: Collected
+    also_nifti: bool
+    drawn: list[Triptych] = field(default_factory=list)
+
+    def run(self, *, with_picture: bool) -> None:
+        """Make, measure and compare it once per seed."""
+        if self.level not in self.spec.physics.levels:
+            note = f"the phantom has no level {self.level}"
+            self.collected.add(empty_row(self.spec, self.level, note))
+            return
+        outcomes: list[Outcome] = []
+        formats: list[tuple[Row, tuple[float, ...]]] = []
+        try:
+            for phantom in self._made():
+                if not outcomes:
+                    outcomes = [Outcome(self.spec.slug, expectation) for expectation in phantom.truth]
+                with tempfile.TemporaryDirectory(prefix="imgtheranostics-validate-") as folder:
+                    session = Session(phantom, Path(folder))
+                    for outcome in outcomes:
+                        outcome.add(session)
+                    if with_picture and not self.drawn:
+                        self.drawn += triptych_of(session)
+                if self.level == 0 and self.also_nifti:
+                    formats.append(self._compare_formats(phantom, outcomes))
+        except PhysicsMissing as error:
+            for row in unmade_rows(self.spec, self.level, error.what):
+                self.collected.add(row)
+            return
+        for outcome in outcomes:
+            self.collected.add(outcome.row(), outcome.measured)
+        for row, repeats in formats:
+            self.collected.add(row, repeats)
+        if not outcomes:
+            note = f"the phantom states no expectation at level {self.level} yet"
+            self.collected.add(empty_row(self.spec, self.level, note))
+
+    def _made(self) -> Iterator[Phantom]:
+        for seed in self.seeds if self.level > 0 else self.seeds[:1]:
+            yield make(self.spec, level=self.level, rng=seed)
+
+    def _compare_formats(
+        self, phantom: Phantom, outcomes: Sequence[Outcome]
+    ) -> tuple[Row, tuple[float, ...]]:
+        """One row more: everything measured again in NIfTI files must agree with DICOM."""
+        with tempfile.TemporaryDirectory(prefix="imgtheranostics-validate-") as folder:
+            session = Session(phantom, Path(folder), "nifti")
+            again = [Outcome(outcome.slug, outcome.expectation) for outcome in outcomes]
+            for outcome in again:
+                outcome.add(session)
+        return formats_row(self.spec, outcomes, again)
+
+
+def formats_row(
+    spec: PhantomSpec, dicom: Sequence[Outcome], nifti: Sequence[Outcome]
+) -> tuple[Row, tuple[float, ...]]:
+    """The row that compares two ways of storing one phantom: the largest relative difference."""
+    pairs = [(a, b) for a, b in zip(dicom, nifti, strict=True) if not a.missing]
+    result = Outcome(
+        spec.slug,
+        Expectation(
+            claim=spec.review_claim,
+            quantity=dicom[0].expectation.quantity if dicom else "",
+            method="formats",
+            region="all",
+            places=(),
+            axis_value="NIfTI, DICOM",
+            truth=0.0,
+            tolerance=FORMATS_AGREE,
+            level=0,
+            provenance="computed",
+        ),
+        missing=not pairs,
+    )
+    if pairs:
+        result.measured.append(max(_difference(a, b) for a, b in pairs))
+        result.notes += [
+            f"NIfTI {b.expectation.region} {b.expectation.axis_value}: {b.verdict}, DICOM: {a.verdict}"
+            for a, b in pairs
+            if a.verdict != b.verdict
+        ]
+    return {**result.row(), "unit": "1"}, tuple(result.measured)
+
+
+def _difference(dicom: Outcome, nifti: Outcome) -> float:
+    """Relative difference of two measurements; infinite where only one of them gave a number."""
+    if dicom.refused or nifti.refused:
+        return 0.0 if dicom.refused and nifti.refused else math.inf
+    a, b = (outcome.measured[0] if outcome.measured else math.nan for outcome in (dicom, nifti))
+    difference = abs(b - a) / (abs(dicom.expectation.truth or 0.0) or 1.0)
+    return math.inf if math.isnan(difference) else difference

@@ -21,7 +21,7 @@ FileFormat = Literal["dicom", "nifti"]
 class Session:
     """One phantom on disk, with what was measured in it so far.
 
-    Attributes
+    Parameters
     ----------
     phantom : Phantom
     folder : Path
@@ -29,12 +29,19 @@ class Session:
     file_format : {"dicom", "nifti"}
     """
 
-    def __init__(self, phantom: Phantom, folder: Path, file_format: FileFormat = "dicom") -> None:
-        self.phantom = phantom
+    def __init__(self, phantom: Phantom | None, folder: Path, file_format: FileFormat = "dicom") -> None:
+        self._phantom = phantom
         self.folder = folder
         self.file_format = file_format
         self._loaded: tuple[int, Volume] | None = None
         self._means: dict[tuple[int, str], Means | ImgTheranosticsError] = {}
+
+    @property
+    def phantom(self) -> Phantom:
+        """The phantom as it was made, with its truth."""
+        if self._phantom is None:
+            raise MethodMissing("phantom in this session")
+        return self._phantom
 
     def image(self, volume: int) -> Volume:
         """One of the phantom's images, written to a file and read by the public loader."""
@@ -66,6 +73,7 @@ class Session:
         from imgtheranostics.regions import roi_statistics
 
         table = roi_statistics(self.quantified(volume, quantity), self.phantom.regions)
+        # a region has one row per frame, in the order of the frames
         order = dict.fromkeys(table["region"], 0)
         means: Means = {}
         for region, mean in zip(table["region"], table["mean"], strict=True):
@@ -81,6 +89,7 @@ class Session:
         if self.file_format == "dicom":
             place = self.folder / name
             return place if place.is_dir() else write_image_as_dicom(self.phantom, volume, self.folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
         place = self.folder / f"{name}.nii.gz"
         if not place.is_file():
             save(self.phantom.volumes[volume], place)
