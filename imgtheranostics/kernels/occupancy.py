@@ -1,7 +1,8 @@
 """How much of each voxel lies in each shape: exact along one voxel axis, midpoint rule over the other two.
 
 A shape is a list of norms, ``|M_g (p - c)| <= 1`` for every group g of the three rows of M: one group of
-three rows is an ellipsoid, two and one a cylinder, three times one a box. All positions are voxel indices.
+three rows is an ellipsoid, two and one a cylinder, three times one a box. A hollow shape leaves out its bore,
+``|M_0 (p - c)| < bore``. All positions are voxel indices.
 Shapes later in the list override earlier ones.
 """
 
@@ -21,7 +22,7 @@ OUTSIDE, STRADDLING, INSIDE = 0, 1, 2
 
 
 @njit(cache=True, nogil=True)
-def _place(rows: Any, groups: Any, margins: Any, x: float, y: float, z: float) -> int:
+def _place(rows: Any, groups: Any, margins: Any, bore: float, x: float, y: float, z: float) -> int:
     """Whether the voxel centred at (x, y, z) from the shape's centre is outside, straddling or inside."""
     inside = True
     for group in range(3):
@@ -40,6 +41,13 @@ def _place(rows: Any, groups: Any, margins: Any, x: float, y: float, z: float) -
         core = 1.0 - margins[group]
         if core < 0.0 or squared > core * core:
             inside = False
+        if group == 0 and bore > 0.0:
+            hollow = bore - margins[group]
+            if hollow > 0.0 and squared < hollow * hollow:
+                return OUTSIDE
+            wall = bore + margins[group]
+            if squared < wall * wall:
+                inside = False
     return INSIDE if inside else STRADDLING
 
 
@@ -49,6 +57,7 @@ def classify(
     centres: FloatArray,
     groups: IntArray,
     margins: FloatArray,
+    bores: FloatArray,
     boxes: IntArray,
     owner: IntArray,
     mixed: npt.NDArray[np.bool_],
@@ -57,6 +66,7 @@ def classify(
 
     rows : (n_shapes, 3, 3), centres : (n_shapes, 3), groups : (n_shapes, 3) int32
     margins : (n_shapes, 3), largest change of each norm within a voxel
+    bores : (n_shapes,), inner over outer radius; 0 for a solid shape
     boxes : (n_shapes, 3, 2) int32, first and stop voxel along each axis
     owner : (i, j, k) int32 and mixed : (i, j, k) bool, both Fortran-ordered and zero on entry;
     owner becomes the shape's number from 1
@@ -69,7 +79,7 @@ def classify(
                 y = j - centres[shape, 1]
                 for i in range(box[0, 0], box[0, 1]):
                     x = i - centres[shape, 0]
-                    found = _place(rows[shape], groups[shape], margins[shape], x, y, z)
+                    found = _place(rows[shape], groups[shape], margins[shape], bores[shape], x, y, z)
                     if found == INSIDE:
                         owner[i, j, k] = shape + 1
                         mixed[i, j, k] = False
@@ -78,11 +88,18 @@ def classify(
 
 
 @njit(cache=True, nogil=True)
-def _interval(rows: Any, groups: Any, x: float, y: float, z: float) -> tuple[float, float]:
-    """Start and end of the part of the line (x, y, z + s), s in 0..1, that lies inside the shape."""
+def _interval(
+    rows: Any, groups: Any, only: int, radius: float, x: float, y: float, z: float
+) -> tuple[float, float]:
+    """Start and end of the part of the line (x, y, z + s), s in 0..1, where norms are at most `radius`.
+
+    `only` is the one group that counts, or -1 for all.
+    """
     low, high = 0.0, 1.0
     for group in range(3):
-        a, b, c = 0.0, 0.0, -1.0
+        if only >= 0 and group != only:
+            continue
+        a, b, c = 0.0, 0.0, -radius * radius
         used = False
         for row in range(3):
             if groups[row] == group:
@@ -143,6 +160,7 @@ def fractions(
     centres: FloatArray,
     groups: IntArray,
     margins: FloatArray,
+    bores: FloatArray,
     regions: IntArray,
     lines: IntArray,
     voxels: IntArray,
@@ -158,19 +176,18 @@ def fractions(
     """
     n_shapes = rows.shape[0]
     chosen = np.empty(n_shapes, np.int32)
-    chosen_region = np.empty(n_shapes, np.int32)
-    lows = np.empty(n_shapes)
-    highs = np.empty(n_shapes)
-    cuts = np.empty(2 * n_shapes + 2)
+    pieces = np.empty(2 * n_shapes, np.int32)
+    lows = np.empty(2 * n_shapes)
+    highs = np.empty(2 * n_shapes)
+    cuts = np.empty(4 * n_shapes + 2)
     for v in range(voxels.shape[0]):
         i, j, k = voxels[v, 0], voxels[v, 1], voxels[v, 2]
         base = regions[owners[v] - 1] if owners[v] > 0 else 0
         n, per_edge = 0, 1
         for shape in range(owners[v], n_shapes):
             x, y, z = i - centres[shape, 0], j - centres[shape, 1], k - centres[shape, 2]
-            if _place(rows[shape], groups[shape], margins[shape], x, y, z) == STRADDLING:
+            if _place(rows[shape], groups[shape], margins[shape], bores[shape], x, y, z) == STRADDLING:
                 chosen[n] = shape
-                chosen_region[n] = regions[shape]
                 per_edge = max(per_edge, lines[shape])
                 n += 1
         weight = 1.0 / (per_edge * per_edge)
@@ -178,13 +195,23 @@ def fractions(
             y = j - 0.5 + (b + 0.5) / per_edge
             for a in range(per_edge):
                 x = i - 0.5 + (a + 0.5) / per_edge
+                count = 0
                 for m in range(n):
                     shape = chosen[m]
-                    lows[m], highs[m] = _interval(
-                        rows[shape],
-                        groups[shape],
+                    u, v_, w = (
                         x - centres[shape, 0],
                         y - centres[shape, 1],
                         k - 0.5 - centres[shape, 2],
                     )
-                _share_line(lows, highs, chosen_region, n, base, cuts, weight, out[v])
+                    low, high = _interval(rows[shape], groups[shape], -1, 1.0, u, v_, w)
+                    pieces[count], lows[count], highs[count] = regions[shape], low, high
+                    count += 1
+                    if bores[shape] > 0.0 and high > low:
+                        first, last = _interval(rows[shape], groups[shape], 0, bores[shape], u, v_, w)
+                        if last > first:
+                            # the wall before the bore, then the wall behind it
+                            highs[count - 1] = min(high, first)
+                            pieces[count] = regions[shape]
+                            lows[count], highs[count] = max(low, last), high
+                            count += 1
+                _share_line(lows, highs, pieces, count, base, cuts, weight, out[v])

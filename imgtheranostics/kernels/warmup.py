@@ -62,9 +62,10 @@ def _occupancy() -> None:
     groups, margins = np.zeros((1, 3), np.int32), np.ones((1, 3))
     boxes = np.array([[[0, 1], [0, 1], [0, 1]]], np.int32)
     owner, mixed = np.zeros((1, 1, 1), np.int32, order="F"), np.zeros((1, 1, 1), np.bool_, order="F")
-    occupancy.classify(rows, centres, groups, margins, boxes, owner, mixed)
+    bores = np.zeros(1)
+    occupancy.classify(rows, centres, groups, margins, bores, boxes, owner, mixed)
     one = np.ones(1, np.int32)
     voxels = np.zeros((1, 3), np.int32)
     occupancy.fractions(
-        rows, centres, groups, margins, one, one, voxels, np.zeros(1, np.int32), np.zeros((1, 2))
+        rows, centres, groups, margins, bores, one, one, voxels, np.zeros(1, np.int32), np.zeros((1, 2))
     )

@@ -9,7 +9,9 @@ import numpy.typing as npt
 
 from imgtheranostics.data.nuclides import nuclide
 from imgtheranostics.errors import ImplausibleValue, UnsupportedInput
+from imgtheranostics.phantom.cases import Case, cases_of
 from imgtheranostics.phantom.clocks import emission_record, frames_of, scan_names
+from imgtheranostics.phantom.misplacement import draw_shift, shapes_on_grid
 from imgtheranostics.phantom.mixture import Mixture
 from imgtheranostics.phantom.pet import (
     Curve,
@@ -38,6 +40,10 @@ class Pet:
     def names(self, spec: PhantomSpec) -> tuple[str, ...]:
         """A time such as ``t0024.00h``, ``dynamic``, or a header variant."""
         return scan_names(spec)
+
+    def cases(self, spec: PhantomSpec) -> tuple[Case, ...]:
+        """One per time, or one for a dynamic series, or one per header variant."""
+        return cases_of(spec)
 
     def check(self, spec: PhantomSpec, mixture: Mixture) -> None:
         """Refuse regions that together hold more than what was injected."""
@@ -102,7 +108,7 @@ def decay_constant(spec: PhantomSpec) -> float:
 
 def curve_of(spec: PhantomSpec, region: str) -> Curve:
     """Activity concentration of one region over time, decay-corrected to injection, Bq/mL."""
-    truth = spec.region(region).truth
+    truth = spec.region(region).uptake
     start = concentration_bq_ml(truth, activity_bq=spec.administration.activity_bq, subject=spec.subject)
     return Curve.from_kinetics(truth.kinetics, start, spec.axis.truth_at * 3600)
 
@@ -127,7 +133,13 @@ def _volume(
     data = np.empty((*mixture.grid.shape, len(frames)), np.float32, order="F")
     decay = decay_constant(spec)
     for n, (frame, child) in enumerate(zip(frames, seed.spawn(len(frames)), strict=True)):
-        image = _measured(spec, mixture, level, frame, np.random.Generator(np.random.Philox(child)))
+        rng = np.random.Generator(np.random.Philox(child))
+        here = mixture
+        if level >= 3 and (number, n) != (0, 0):
+            # the first image is where the regions are drawn
+            shift = draw_shift(spec.physics.misplacement.shift_sd_mm, rng)
+            here = shapes_on_grid(spec, mixture.grid, shift)
+        image = _measured(spec, here, level, frame, rng)
         data[..., n] = image * np.float64(frame_factor(frame, decay, reference_s))
     axes = _time_axis(spec, frames)
     step = make_step("phantom", slug=spec.slug, level=level, volume=scan_names(spec)[number])

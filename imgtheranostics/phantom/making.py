@@ -12,12 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from imgtheranostics.errors import UnsupportedInput
-from imgtheranostics.phantom.mixture import Mixture, rasterise
+from imgtheranostics.phantom.misplacement import misdrawn, shapes_on_grid
+from imgtheranostics.phantom.mixture import Mixture
 from imgtheranostics.phantom.pet import blur
-from imgtheranostics.phantom.physics import Seeds, physics_for
+from imgtheranostics.phantom.physics import LazyVolumes, Part, Seeds, joined, part_with, parts_of
 from imgtheranostics.phantom.reading import load_spec, parse_spec
 from imgtheranostics.phantom.spec import PhantomSpec
-from imgtheranostics.phantom.templates import region_shapes
 from imgtheranostics.phantom.truth import Expectation, expectations_of
 from imgtheranostics.regions import Regions
 from imgtheranostics.volume import Grid, Volume
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 CORE_RECOVERY = 0.97
 """Least share of its own signal that a voxel of a core region keeps at the phantom's resolution."""
+_REGION_SEED = 2**31
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +39,8 @@ class Phantom:
     slug : str
     spec : PhantomSpec
     level : int
-        0 noise-free, 1 with counting noise, 2 with the scanner's resolution and background too.
+        0 noise-free, 1 with noise, 2 with the scanner's resolution and field errors too, 3 with motion
+        and wrongly drawn regions too.
     names : tuple of str
         Name of each volume: its time or header variant.
     volumes : sequence of Volume
@@ -50,7 +52,8 @@ class Phantom:
     regions : Regions
         Where to measure. At levels 0 and 1 a region is the voxels that lie wholly inside it. At level 2
         it is the voxels at least half inside, as somebody would draw it; ``<name>_core`` then holds the
-        voxels that keep 97 % of their own signal at the phantom's resolution, where there are any.
+        voxels that keep 97 % of their own signal at the phantom's resolution, where there are any. At
+        level 3 the regions are drawn with errors, apart from the cores.
     """
 
     slug: str
@@ -84,8 +87,14 @@ class Phantom:
         )
 
     def truth_map(self, volume: int) -> Volume:
-        """The ideal %ID/mL image behind one volume: decay-corrected to injection, without any scanner."""
-        return physics_for(self.spec.modality).truth_map(self.spec, self.mixture, volume)
+        """The ideal image behind one volume, without any scanner; for emission %ID/mL at injection."""
+        physics, number = part_with(self.spec, volume)
+        return physics.truth_map(self.spec, self.mixture, number)
+
+    def release(self) -> None:
+        """Forget the volume that was made last, which `volumes` keeps for the next question."""
+        if isinstance(self.volumes, LazyVolumes):
+            self.volumes.release()
 
 
 def make(
@@ -100,7 +109,8 @@ def make(
     slug_or_spec : str, Path, PhantomSpec or mapping
         Slug of a shipped phantom, path of a phantom file, or a specification.
     level : int
-        0 noise-free, 1 with counting noise, 2 with the scanner's resolution and background too.
+        0 noise-free, 1 with noise, 2 with the scanner's resolution and field errors too, 3 with motion
+        and wrongly drawn regions too.
     rng : int or numpy.random.Generator
         Chooses the noise together with the phantom's own seed. The same integer gives the same bytes.
 
@@ -118,26 +128,25 @@ def make(
         If its regions together hold more than what was injected.
     """
     spec = _spec(slug_or_spec)
-    physics = physics_for(spec.modality)
-    if level not in physics.levels(spec):
-        raise UnsupportedInput(
-            f"the phantom {spec.slug} has no level {level}",
-            needed="one of " + ", ".join(str(known) for known in physics.levels(spec)),
-        )
-    grid = grid_of(spec)
-    mixture = rasterise({r.name: region_shapes(spec.template, r) for r in spec.regions}, grid)
-    physics.check(spec, mixture)
-    names = physics.names(spec)
-    volumes = physics.volumes(spec, mixture, level, _seeds(spec, level, rng, len(names)))
+    parts = parts_of(spec)
+    _check_level(spec, parts, level)
+    mixture = shapes_on_grid(spec, grid_of(spec))
+    for part in parts:
+        part.physics.check(spec, mixture)
+    entropy = _entropy(spec, level, rng)
+    volumes = [
+        part.physics.volumes(spec, mixture, level, _seeds(spec, entropy, part, n))
+        for n, part in enumerate(parts)
+    ]
     return Phantom(
         slug=spec.slug,
         spec=spec,
         level=level,
-        names=names,
-        volumes=volumes,
+        names=tuple(name for part in parts for name in part.names),
+        volumes=joined(volumes),
         mixture=mixture,
         truth=expectations_of(spec, level),
-        regions=_regions(spec, mixture, level),
+        regions=_regions(spec, mixture, level, entropy),
     )
 
 
@@ -155,21 +164,42 @@ def _spec(given: str | Path | PhantomSpec | Mapping[str, object]) -> PhantomSpec
     return load_spec(given) if isinstance(given, (str, Path)) else parse_spec(given)
 
 
-def _seeds(spec: PhantomSpec, level: int, rng: int | np.random.Generator, n: int) -> Seeds:
+def _check_level(spec: PhantomSpec, parts: Sequence[Part], level: int) -> None:
+    for part in parts:
+        known = part.physics.levels(spec)
+        if level not in known:
+            raise UnsupportedInput(
+                f"the phantom {spec.slug} has no level {level}",
+                needed="one of " + ", ".join(str(one) for one in known),
+            )
+
+
+def _entropy(spec: PhantomSpec, level: int, rng: int | np.random.Generator) -> list[int]:
     chosen = int(rng.integers(2**63)) if isinstance(rng, np.random.Generator) else int(rng)
+    return [spec.seed, level, chosen]
+
+
+def _seeds(spec: PhantomSpec, entropy: Sequence[int], part: Part, position: int) -> Seeds:
     # One truth, one measurement, several headers: the voxels must be the same.
-    return Seeds([spec.seed, level, chosen], n, shared=spec.axis.kind == "header_variant")
+    shared = spec.axis.kind == "header_variant"
+    return Seeds([*entropy, *([position] if position else [])], len(part.names), shared=shared)
 
 
-def _regions(spec: PhantomSpec, mixture: Mixture, level: int) -> Regions:
+def _regions(spec: PhantomSpec, mixture: Mixture, level: int, entropy: Sequence[int]) -> Regions:
     numbers = dict(enumerate(mixture.names, 1))
     if level < 2:
         return _present(mixture.pure()[..., np.newaxis], numbers, mixture.grid)
-    nominal, core = mixture.nominal(), np.zeros(mixture.grid.shape, np.int32, order="F")
+    nominal = mixture.nominal().astype(np.int32)
+    core = np.zeros(mixture.grid.shape, np.int32, order="F")
     offset = len(numbers)
+    fwhm_mm = max(part.physics.resolution_mm(spec) for part in parts_of(spec))
     for number, name in numbers.items():
-        core[_core(spec, mixture, name)] = number + offset
-    layers = np.stack([nominal.astype(np.int32), core], axis=-1)
+        core[_core(mixture, name, fwhm_mm)] = number + offset
+    if level >= 3:
+        seed = np.random.SeedSequence(list(entropy), spawn_key=(_REGION_SEED,))
+        rng = np.random.Generator(np.random.Philox(seed))
+        nominal = misdrawn(spec, mixture.grid, rng)[1]
+    layers = np.stack([nominal, core], axis=-1)
     cores = {number + offset: f"{name}_core" for number, name in numbers.items()}
     return _present(layers, {**numbers, **cores}, mixture.grid)
 
@@ -181,10 +211,9 @@ def _present(labels: npt.NDArray[np.integer], names: Mapping[int, str], grid: Gr
     return Regions(labels.astype(np.int32), kept, grid)
 
 
-def _core(spec: PhantomSpec, mixture: Mixture, name: str) -> npt.NDArray[np.bool_]:
+def _core(mixture: Mixture, name: str, fwhm_mm: float) -> npt.NDArray[np.bool_]:
     share = mixture.occupancy(name)
     out = np.zeros(mixture.grid.shape, np.bool_, order="F")
-    fwhm_mm = physics_for(spec.modality).resolution_mm(spec)
     reach = [int(np.ceil(3 * fwhm_mm / h)) + 1 for h in mixture.grid.spacing_mm]
     window = []
     for axis in range(3):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from imgtheranostics.phantom.shapes import Box, Cylinder, Ellipsoid, Norms, Sphere
+from imgtheranostics.phantom.shapes import Norms, Solid
 from imgtheranostics.volume import Grid
 
 FloatArray = npt.NDArray[np.float64]
@@ -78,7 +78,7 @@ class Mixture:
 
 
 def rasterise(
-    regions: Mapping[str, Sequence[Sphere | Ellipsoid | Cylinder | Box]],
+    regions: Mapping[str, Sequence[Solid]],
     grid: Grid,
 ) -> Mixture:
     """The share of each region in every voxel; a later region overrides an earlier one.
@@ -102,6 +102,7 @@ def rasterise(
     centres = np.array([n.centre for n in norms])
     rows = np.array([n.rows for n in norms])
     groups = np.array([n.groups for n in norms], np.int32)
+    bores = np.array([n.bore for n in norms])
     margins = np.array([_margins(rows[n], groups[n]) for n in range(len(norms))])
     boxes = np.array([_box(n, grid.shape) for n in norms])
     step = max(grid.spacing_mm[:2])  # along k the lines are exact
@@ -113,14 +114,14 @@ def rasterise(
 
     owner = np.zeros(grid.shape, np.int32, order="F")
     cut = np.zeros(grid.shape, np.bool_, order="F")
-    occupancy.classify(rows, centres, groups, margins, boxes, owner, cut)
+    occupancy.classify(rows, centres, groups, margins, bores, boxes, owner, cut)
     flat_owner = owner.ravel(order="F")
     labels = np.concatenate([np.zeros(1, np.uint16), region_numbers.astype(np.uint16)])[flat_owner]
     shared = np.flatnonzero(cut.ravel(order="F"))
     index = np.stack(np.unravel_index(shared, grid.shape, order="F"), axis=1).astype(np.int32)
     shares = np.zeros((shared.size, len(names) + 1))
     occupancy.fractions(
-        rows, centres, groups, margins, region_numbers, lines, index, flat_owner[shared], shares
+        rows, centres, groups, margins, bores, region_numbers, lines, index, flat_owner[shared], shares
     )
     largest = np.argmax(shares, axis=1)
     labels[shared] = largest

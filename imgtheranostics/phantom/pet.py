@@ -61,17 +61,23 @@ class Curve:
         )
 
 
-def concentration_bq_ml(truth: Truth, *, activity_bq: float, subject: SubjectSpec) -> float:
+def concentration_bq_ml(
+    truth: Truth, *, activity_bq: float, subject: SubjectSpec, case: str | float | None = None
+) -> float:
     """Activity concentration of a truth, decay-corrected to injection, Bq/mL.
 
     SUV and %ID/g are related by the body weight: SUV = %ID/g x weight[g] / 100 at density 1.
     """
+    value = truth.at(case)
+    if truth.quantity == "activity_concentration":
+        return value
     per_gram = {
-        "id_per_g": truth.value / 100,
-        "id_per_kg": truth.value / 100 / 1000,
-        "suv_bw": truth.value / (subject.weight_kg * 1000),
+        "id_per_g": value / 100,
+        "id_per_ml": value / 100,
+        "id_per_kg": value / 100 / 1000,
+        "suv_bw": value / (subject.weight_kg * 1000),
     }[truth.quantity]
-    density = 1.0 if truth.quantity == "suv_bw" else truth.density_g_ml
+    density = truth.density_g_ml if truth.quantity in ("id_per_g", "id_per_kg") else 1.0
     return per_gram * density * activity_bq
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, overload
 
 import numpy as np
@@ -11,6 +12,7 @@ from imgtheranostics.errors import UnsupportedInput
 from imgtheranostics.volume import Volume
 
 if TYPE_CHECKING:
+    from imgtheranostics.phantom.cases import Case
     from imgtheranostics.phantom.mixture import Mixture
     from imgtheranostics.phantom.spec import PhantomSpec
 
@@ -38,6 +40,9 @@ class Physics(Protocol):
 
     def names(self, spec: PhantomSpec) -> tuple[str, ...]:
         """Name of each volume of this modality, fit for a file name."""
+
+    def cases(self, spec: PhantomSpec) -> Sequence[Case]:
+        """The axis values of each volume, in the order of the names; see `cases_of`."""
 
     def check(self, spec: PhantomSpec, mixture: Mixture) -> None:
         """Refuse what cannot be, such as more activity in the regions than was injected."""
@@ -86,6 +91,54 @@ def physics_for(modality: str) -> Physics:
 def implemented() -> tuple[str, ...]:
     """Modalities whose physics exists."""
     return tuple(_HOMES)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The volumes of one modality of a phantom.
+
+    Attributes
+    ----------
+    physics : Physics
+    first : int
+        Position of its first volume among all of the phantom.
+    names : tuple of str
+        Of its volumes; with the modality in front where a phantom has several.
+    """
+
+    physics: Physics
+    first: int
+    names: tuple[str, ...]
+
+
+def parts_of(spec: PhantomSpec) -> tuple[Part, ...]:
+    """What can be made of a phantom, modality by modality.
+
+    Raises
+    ------
+    PhysicsMissing
+        If none of its modalities has physics yet.
+    """
+    known = [modality for modality in spec.modalities if modality in _HOMES]
+    if not known:
+        physics_for(spec.modality)
+    parts: list[Part] = []
+    first = 0
+    for modality in known:
+        physics = physics_for(modality)
+        prefix = f"{modality.lower()}-" if len(spec.modalities) > 1 else ""
+        names = tuple(prefix + name for name in physics.names(spec))
+        parts.append(Part(physics, first, names))
+        first += len(names)
+    return tuple(parts)
+
+
+def part_with(spec: PhantomSpec, volume: int) -> tuple[Physics, int]:
+    """The physics of one volume of a phantom, and the volume's number among those of its modality."""
+    for part in parts_of(spec):
+        if part.first <= volume < part.first + len(part.names):
+            return part.physics, volume - part.first
+    raise UnsupportedInput("the phantom has no such volume", found=str(volume))
 
 
 class Seeds(Sequence[np.random.SeedSequence]):
@@ -147,3 +200,11 @@ class LazyVolumes(Sequence[Volume]):
     def release(self) -> None:
         """Forget the volume that was made last."""
         self._last = None
+
+
+def joined(groups: Sequence[Sequence[Volume]]) -> Sequence[Volume]:
+    """The volumes of several modalities in one sequence, none of them made before it is asked for."""
+    if len(groups) == 1:
+        return groups[0]
+    homes = [(group, n) for group in groups for n in range(len(group))]
+    return LazyVolumes(len(homes), lambda number: homes[number][0][homes[number][1]])

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from imgtheranostics.errors import UnsupportedInput
+from imgtheranostics.phantom.cases import places
 from imgtheranostics.phantom.pet import sphere_recovery
-from imgtheranostics.phantom.physics import physics_for
+from imgtheranostics.phantom.physics import part_with, parts_of
 from imgtheranostics.phantom.shapes import Sphere
 from imgtheranostics.phantom.spec import ExpectSpec, PhantomSpec
 from imgtheranostics.phantom.templates import region_shapes
@@ -35,6 +37,8 @@ class Expectation:
         For a recovery: the surrounding value; `contrast` is what an unblurred image would show above it.
     provenance : str
         review, published, computed or unconfirmed; the weakest of the regions that take part.
+    modality : str
+        Of the image to measure. An expectation about a modality without physics has no places.
     """
 
     claim: str
@@ -49,6 +53,7 @@ class Expectation:
     provenance: str
     background: float | None = None
     contrast: float | None = None
+    modality: str = ""
 
 
 def expectations_of(spec: PhantomSpec, level: int) -> tuple[Expectation, ...]:
@@ -63,33 +68,53 @@ def expectations_of(spec: PhantomSpec, level: int) -> tuple[Expectation, ...]:
 
 def region_truth(spec: PhantomSpec, region: str, quantity: str, volume: int, frame: int = 0) -> float:
     """What a perfect analysis of this modality finds in a region."""
-    return physics_for(spec.modality).region_truth(spec, region, quantity, volume, frame)
+    physics, number = part_with(spec, volume)
+    return physics.region_truth(spec, region, quantity, number, frame)
+
+
+SINGLE = ("mean", "ratio", "recovery", "refusal", "partial_volume_corrected")
+"""Methods that speak of one image; every other one speaks of all its images together."""
 
 
 def _rows(spec: PhantomSpec, item: ExpectSpec, region: str, level: int) -> Iterator[Expectation]:
-    provenance = _provenance(spec, item, region)
-    label = f"{region}/{item.over}" if item.over else region
-    common = (item.claim or spec.review_claim, item.quantity, item.method, label)
-    if item.method == "spread":
-        largest = _stated(item.value)
-        places = tuple((volume, frame) for volume, frame, _ in _places(spec, item))
-        printed = f"{len(places)} together"
-        yield Expectation(*common, places, printed, largest, _tolerance(item, largest), level, provenance)
+    modality = item.modality or spec.modality
+    row = partial(
+        Expectation,
+        claim=item.claim or spec.review_claim,
+        quantity=item.quantity,
+        method=item.method,
+        region=f"{region}/{item.over}" if item.over else region,
+        level=level,
+        provenance=_provenance(spec, item, region),
+        modality=modality,
+    )
+    found = list(_places(spec, item, modality))
+    if not found or item.method not in SINGLE:
+        stated = _stated(item.value) if isinstance(item.value, (int, float)) else None
+        tolerance = _tolerance(item, stated)
+        together = f"{len(found)} together" if found else modality
+        yield row(
+            places=tuple(place[:2] for place in found), axis_value=together, truth=stated, tolerance=tolerance
+        )
         return
-    for volume, frame, name in _places(spec, item):
+    for volume, frame, name in found:
         truth, background, contrast = _truth(spec, item, region, volume, frame)
-        tolerance = _tolerance(item, truth)
-        place = ((volume, frame),)
-        yield Expectation(*common, place, name, truth, tolerance, level, provenance, background, contrast)
+        yield row(
+            places=((volume, frame),),
+            axis_value=name,
+            truth=truth,
+            tolerance=_tolerance(item, truth),
+            background=background,
+            contrast=contrast,
+        )
 
 
-def _places(spec: PhantomSpec, item: ExpectSpec) -> Iterator[tuple[int, int, str]]:
+def _places(spec: PhantomSpec, item: ExpectSpec, modality: str) -> Iterator[tuple[int, int, str]]:
     """Volume, frame and printed axis value of each place that an expectation speaks of."""
-    dynamic = spec.axis.kind == "time" and spec.axis.layout == "dynamic"
-    for position, value in enumerate(spec.axis.values):
-        if "all" in item.at or value in item.at:
-            printed = value if isinstance(value, str) else f"{value:g}"
-            yield (0, position, printed) if dynamic else (position, 0, printed)
+    for part in parts_of(spec):
+        if part.physics.modality == modality:
+            for volume, frame, name in places(spec, part.physics.cases(spec), item.at, dict(item.when)):
+                yield part.first + volume, frame, name
 
 
 def _truth(
@@ -100,13 +125,17 @@ def _truth(
     if item.method == "recovery":
         background = region_truth(spec, str(_around(spec, region)), item.quantity, volume, frame)
         contrast = region_truth(spec, region, item.quantity, volume, frame) - background
-        return sphere_recovery(_diameter(spec, region), spec.physics.psf_fwhm_mm)[0], background, contrast
+        return sphere_recovery(_diameter(spec, region), _resolution(spec, volume))[0], background, contrast
     if item.value != "truth":
         return _stated(item.value), None, None
     value = region_truth(spec, region, item.quantity, volume, frame)
     if item.over:
         value /= region_truth(spec, item.over, item.quantity, volume, frame)
     return value, None, None
+
+
+def _resolution(spec: PhantomSpec, volume: int) -> float:
+    return part_with(spec, volume)[0].resolution_mm(spec)
 
 
 def _stated(value: object) -> float:
@@ -133,7 +162,7 @@ def _around(spec: PhantomSpec, region: str) -> str:
     shape = region_shapes(spec.template, spec.region(region))[0]
     centre = shape.norms().centre
     found = ""
-    for other in spec.regions:
+    for other in spec.painted():
         if other.name == region:
             break
         for candidate in region_shapes(spec.template, other):

@@ -17,6 +17,7 @@ SMALL: dict[str, Any] = {
     "agent": {"record": "test", "label": "Y-86", "name": "86Y-test"},
     "administration": {"activity_bq": 5.0e6, "at": "2026-01-05T22:00:00"},
     "axis": {"kind": "time", "values": [6.0], "truth_at": 6.0},
+    "order": "listed",
     "regions": [
         {
             "name": "box",

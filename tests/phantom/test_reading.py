@@ -159,7 +159,7 @@ def test_absent_file_is_refused(tmp_path):
 
 def test_python_specification_is_checked_like_a_file(small):
     spec = parse_spec(small)
-    assert spec.region("sphere").truth.value == 12.0
+    assert spec.region("sphere").uptake.value == 12.0
     broken = copy.deepcopy(small)
     broken["regions"][1]["truth"]["unit"] = "g/mL"
     with pytest.raises(UnitMismatch, match=r"regions\.1\.truth"):
