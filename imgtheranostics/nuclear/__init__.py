@@ -6,7 +6,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from imgtheranostics.nuclear import administration, analysis, body, clock, decay, maps, reference_time
+    from imgtheranostics.nuclear import (
+        administration,
+        analysis,
+        body,
+        calibration,
+        clock,
+        decay,
+        dosimetry,
+        maps,
+        pairs,
+        partial_volume,
+        reference_time,
+    )
     from imgtheranostics.nuclear.activity_curves import time_activity
     from imgtheranostics.nuclear.administration import Administration
     from imgtheranostics.nuclear.analysis import (
@@ -16,10 +28,13 @@ if TYPE_CHECKING:
         percent_id_per_region,
         suv,
     )
+    from imgtheranostics.nuclear.calibration import Calibration, calibrate
     from imgtheranostics.nuclear.maps import density_from_ct
 
 _HOMES = {
     "Administration": "administration",
+    "Calibration": "calibration",
+    "calibrate": "calibration",
     "convert_suv": "analysis",
     "density_from_ct": "maps",
     "percent_id_per_gram": "analysis",
@@ -28,18 +43,36 @@ _HOMES = {
     "suv": "analysis",
     "time_activity": "activity_curves",
 }
-_MODULES = ("administration", "analysis", "body", "clock", "decay", "maps", "reference_time")
-
-__all__ = [
-    "Administration",
+_MODULES = (
     "administration",
     "analysis",
     "body",
+    "calibration",
+    "clock",
+    "decay",
+    "dosimetry",
+    "maps",
+    "pairs",
+    "partial_volume",
+    "reference_time",
+)
+
+__all__ = [
+    "Administration",
+    "Calibration",
+    "administration",
+    "analysis",
+    "body",
+    "calibrate",
+    "calibration",
     "clock",
     "convert_suv",
     "decay",
     "density_from_ct",
+    "dosimetry",
     "maps",
+    "pairs",
+    "partial_volume",
     "percent_id_per_gram",
     "percent_id_per_ml",
     "percent_id_per_region",

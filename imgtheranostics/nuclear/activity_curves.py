@@ -21,6 +21,7 @@ from imgtheranostics.errors import (
 )
 from imgtheranostics.nuclear.administration import Administration
 from imgtheranostics.nuclear.body import KINDS
+from imgtheranostics.nuclear.calibration import Calibration, calibrate
 from imgtheranostics.nuclear.clock import SAME_TIME_S
 from imgtheranostics.nuclear.curve_values import CurveValues, curve_values
 from imgtheranostics.nuclear.peak import region_peaks
@@ -52,6 +53,7 @@ def time_activity(
     density_g_ml: float | Volume = 1.0,
     decay_correction: str | None = None,
     resolution_mm: float | None = None,
+    sensitivity_cps_mbq: float | Calibration | None = None,
     strict_clock: bool = False,
     workers: int | None = None,
     **subject: Any,
@@ -79,6 +81,8 @@ def time_activity(
     decay_correction : {"START", "ADMIN", "NONE"}, optional
     resolution_mm : float, optional
         As in `imgtheranostics.regions.roi_statistics`.
+    sensitivity_cps_mbq : float or Calibration, optional
+        For counts of a gamma camera, of every scan; see `calibrate`.
     strict_clock : bool
     workers : int, optional
     **subject
@@ -105,7 +109,8 @@ def time_activity(
     """
     import pandas as pd
 
-    volumes = [v_or_list] if isinstance(v_or_list, Volume) else list(v_or_list)
+    given = [v_or_list] if isinstance(v_or_list, Volume) else list(v_or_list)
+    volumes = [calibrate(v, sensitivity_cps_mbq) for v in given]
     regions = [rois] * len(volumes) if isinstance(rois, Regions) else list(rois)
     if not volumes:
         raise NothingUsable("no volume was given for a time-activity curve")

@@ -12,6 +12,12 @@ from imgtheranostics.acquisition import EmissionAcquisition
 from imgtheranostics.errors import Caution, ImplausibleValue, UnitMismatch, merge_cautions
 from imgtheranostics.nuclear.administration import DEFAULT_RELATIVE_UNCERTAINTY, Administration
 from imgtheranostics.nuclear.body import KINDS
+from imgtheranostics.nuclear.calibration import (
+    Calibration,
+    calibrate,
+    calibration_uncertainty,
+    noise_in_activity,
+)
 from imgtheranostics.nuclear.maps import density_on_grid, multiplied, scaled_estimate
 from imgtheranostics.nuclear.scale import Scale, emission_record, image_scale
 from imgtheranostics.nuclear.subject import Body, checked_body
@@ -40,6 +46,7 @@ def suv(
     decay_correction: str | None = None,
     noise_sd: NoiseLevel = None,
     scanner_relative_uncertainty: float = 0.0,
+    sensitivity_cps_mbq: float | Calibration | None = None,
     strict: bool = False,
     strict_clock: bool = False,
     confirm_weight: bool = False,
@@ -52,7 +59,7 @@ def suv(
     Parameters
     ----------
     v : Volume
-        Activity concentration, SUV of any kind, or calibrated counts; static or with a time axis.
+        Activity concentration, SUV of any kind, or counts with a scale; static or with a time axis.
     kind : {"bw", "lbm_janmahasatian", "lbm_james120", "lbm_james128", "bsa", "ibw"}
     administration : Administration, optional
         Goes before what the header says, field by field.
@@ -64,6 +71,8 @@ def suv(
         Standard deviation of voxel noise in the unit of `v`.
     scanner_relative_uncertainty : float
         Relative standard uncertainty of the scanner's calibration against the dose calibrator.
+    sensitivity_cps_mbq : float or Calibration, optional
+        For counts without a scale, as a gamma camera's: counts/s per MBq, see `calibrate`.
     strict : bool
         Refuse a dose whose unit would have to be guessed.
     strict_clock : bool
@@ -89,6 +98,8 @@ def suv(
     .. [1] Image Biomarker Standardisation Initiative, manual of the SUV digital reference objects.
     """
     _check_kind(kind)
+    v, noise_sd = _in_activity(v, sensitivity_cps_mbq, noise_sd)
+    scanner_relative_uncertainty = math.hypot(scanner_relative_uncertainty, calibration_uncertainty(v))
     record = emission_record(v)
     scale = image_scale(v, record, dose_given=_replaces_dose(administration))
     given: dict[str, Any] = {"weight_kg": weight_kg, "height_m": height_m, "sex": sex}
@@ -141,6 +152,7 @@ def percent_id_per_gram(
     decay_correction: str | None = None,
     noise_sd: NoiseLevel = None,
     scanner_relative_uncertainty: float = 0.0,
+    sensitivity_cps_mbq: float | Calibration | None = None,
     strict: bool = False,
     strict_clock: bool = False,
 ) -> Estimate:
@@ -154,7 +166,7 @@ def percent_id_per_gram(
         Tissue density, or a ``density`` map on the grid of `v` (see `density_from_ct`); voxels below
         0.1 g/mL are air and not estimated.
     density_relative_uncertainty : float
-    decay_correction, noise_sd, scanner_relative_uncertainty, strict, strict_clock
+    decay_correction, noise_sd, scanner_relative_uncertainty, sensitivity_cps_mbq, strict, strict_clock
         As in `suv`.
 
     Returns
@@ -169,6 +181,7 @@ def percent_id_per_gram(
     MissingMetadata, UnitMismatch, UnsupportedInput, GeometryMismatch
         As in `suv`; counts with only a vendor's SUV factor have no Bq/mL.
     """
+    v, noise_sd = _in_activity(v, sensitivity_cps_mbq, noise_sd)
     density = None
     constant = 1.0
     if isinstance(density_g_ml, Volume):
@@ -200,6 +213,7 @@ def percent_id_per_ml(
     decay_correction: str | None = None,
     noise_sd: NoiseLevel = None,
     scanner_relative_uncertainty: float = 0.0,
+    sensitivity_cps_mbq: float | Calibration | None = None,
     strict: bool = False,
     strict_clock: bool = False,
 ) -> Estimate:
@@ -209,7 +223,7 @@ def percent_id_per_ml(
     ----------
     v : Volume
     administration : Administration, optional
-    decay_correction, noise_sd, scanner_relative_uncertainty, strict, strict_clock
+    decay_correction, noise_sd, scanner_relative_uncertainty, sensitivity_cps_mbq, strict, strict_clock
         As in `suv`.
 
     Returns
@@ -222,6 +236,7 @@ def percent_id_per_ml(
     MissingMetadata, ImplausibleValue, UnitMismatch, UnsupportedInput
         As in `percent_id_per_gram`.
     """
+    v, noise_sd = _in_activity(v, sensitivity_cps_mbq, noise_sd)
     return _percent(
         v,
         "id_per_ml",
@@ -359,6 +374,14 @@ def convert_suv(
     )
 
 
+def _in_activity(
+    v: Volume, sensitivity_cps_mbq: float | Calibration | None, noise_sd: NoiseLevel
+) -> tuple[Volume, NoiseLevel]:
+    """Counts with the user's calibration applied, and the noise level in the same unit."""
+    calibrated = calibrate(v, sensitivity_cps_mbq)
+    return calibrated, noise_in_activity(noise_sd, v, calibrated)
+
+
 def _percent(
     v: Volume,
     quantity: str,
@@ -372,6 +395,7 @@ def _percent(
     relative: float = 0.0,
     noise_sd: NoiseLevel = None,
 ) -> Estimate:
+    relative = math.hypot(relative, calibration_uncertainty(v))
     record = emission_record(v)
     scale = image_scale(v, record, dose_given=True)
     step = make_step(quantity, scaling=scale.rule, **({"density": density_text} if density_text else {}))

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from imgtheranostics.acquisition import EmissionAcquisition
 from imgtheranostics.errors import MissingMetadata, UnitMismatch
 from imgtheranostics.nuclear.analysis import percent_id_per_gram, percent_id_per_ml, suv
+from imgtheranostics.nuclear.calibration import calibration_uncertainty
 from imgtheranostics.nuclear.decay import decay_factor
 from imgtheranostics.nuclear.maps import LOWEST_DENSITY_G_ML, density_on_grid, multiplied, scaled_estimate
 from imgtheranostics.nuclear.scale import image_scale
@@ -136,7 +137,7 @@ def _activity(v: Volume, record: EmissionAcquisition, timing: ScanTiming | None)
         "activity_concentration",
         "Bq/mL",
         make_step("decay_correct", to="injection" if timing.injection else "scan start"),
-        relative_uncertainty=0.0,
+        relative_uncertainty=calibration_uncertainty(v),
         decisions={**timing.decisions(), "scaling": scale.decisions()},
         warnings=timing.warnings,
     )

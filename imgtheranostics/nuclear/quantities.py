@@ -17,6 +17,7 @@ from imgtheranostics.errors import (
 from imgtheranostics.nuclear import analysis
 from imgtheranostics.nuclear.administration import Administration
 from imgtheranostics.nuclear.body import KINDS
+from imgtheranostics.nuclear.calibration import Calibration, calibrate
 from imgtheranostics.regions import Regions, roi_statistics
 from imgtheranostics.volume import Estimate, Volume
 
@@ -53,6 +54,7 @@ class Request:
     strict: bool = False
     strict_clock: bool = False
     confirm_weight: bool = False
+    sensitivity_cps_mbq: float | Calibration | None = None
 
     def dose(self) -> dict[str, Any]:
         """How to read dose and clock."""
@@ -112,6 +114,7 @@ def quantify(
             "a quantity is not known", found=", ".join(unknown), needed="of " + ", ".join(QUANTITIES)
         )
     how = request or Request()
+    volume = calibrate(volume, how.sensitivity_cps_mbq)
     labels: dict[str, Any] = {"subject": subject, "session": session}
     maps = [name for name in wanted if name in MAPS]
     estimates, cautions = _estimates(volume, maps, how, optional=not quantities)

@@ -27,6 +27,7 @@ CONTRADICTION = 0.01
 """Relative difference in activity above which clocks are said to differ, and decay factors to contradict."""
 
 _AGREEMENT = 1e-3
+_NOT_LISTED = "the list of corrections has no decay correction: the counts were taken as not decay corrected"
 _VARIES_S = 1.0
 
 
@@ -91,6 +92,9 @@ def decay_convention(
     """
     stated = acquisition.decay_correction or ("ADMIN" if acquisition.decay_reference == "injection" else "")
     text = (given or stated).strip().upper()
+    listed = {word.strip().upper() for word in acquisition.corrections}
+    if not text and acquisition.modality == "NM" and listed and "DECY" not in listed:
+        return "NONE", (Caution("decay-correction-from-list", _NOT_LISTED, "CorrectedImage (0028,0051)"),)
     if not text:
         raise MissingMetadata(
             "DecayCorrection is absent: nobody can say what moment the activity refers to",
@@ -105,7 +109,6 @@ def decay_convention(
             found=text[:16],
             needed="START, ADMIN or NONE",
         )
-    listed = {word.strip().upper() for word in acquisition.corrections}
     if text != "NONE" and listed and "DECY" not in listed and given is None:
         raise ImplausibleValue(
             f"DecayCorrection says {text}, but the list of corrections has no decay correction",

@@ -12,6 +12,7 @@ from imgtheranostics.acquisition import (
     OtherAcquisition,
 )
 from imgtheranostics.errors import MissingMetadata, UnitMismatch, UnsupportedInput
+from imgtheranostics.nuclear.calibration import counts_calibration
 from imgtheranostics.volume import Volume
 
 _UNITS = "Units (0054,1001)"
@@ -73,11 +74,12 @@ def _from_gamma_camera(record: NuclearAcquisition) -> EmissionAcquisition:
 
     moment = record.acquisition_datetime
     local = None if moment is None else moment.replace(tzinfo=None)
-    duration = record.frame_duration_s
+    duration = record.acquisition_duration_s
     return EmissionAcquisition(
         modality="NM",
         manufacturer=record.manufacturer,
         model=record.model,
+        decay_correction=record.decay_correction,
         corrections=record.corrections,
         series_datetime=record.series_datetime,
         acquisition_datetime=None if local is None else np.array([[local]], "datetime64[us]"),
@@ -104,7 +106,9 @@ def image_scale(v: Volume, record: EmissionAcquisition, *, dose_given: bool = Fa
     UnsupportedInput
         For proportional counts, and for a quantity that is no emission.
     UnitMismatch
-        For counts without any calibration.
+        For counts of a PET scanner without any calibration.
+    MissingMetadata
+        For counts of a gamma camera, whose calibration only its user knows.
     """
     units = (record.units or "").strip().upper()
     if units in ("PROPCPS", "PROPCNTS"):
@@ -120,6 +124,10 @@ def image_scale(v: Volume, record: EmissionAcquisition, *, dose_given: bool = Fa
         text = "the voxels are an uptake value already: neither dose nor clock is used"
         return Scale(kind, 1.0, f"{units or 'suv'} of kind {kind}", text)
     if v.quantity == "activity_concentration":
+        known = counts_calibration(v)
+        if known is not None:
+            rule = f"sensitivity {known['sensitivity_cps_mbq']:g} cps/MBq"
+            return Scale("activity", 1.0, rule, "counts over sensitivity, counting time and voxel volume")
         return _activity_scale(record, units, dose_given)
     if v.quantity == "counts":
         return _counts_scale(record, units, dose_given)
@@ -161,6 +169,13 @@ def _counts_scale(record: EmissionAcquisition, units: str, dose_given: bool) -> 
         if activity is not None:
             text = "counts times the vendor's activity factor are Bq/mL"
             return Scale("activity", activity, _PHILIPS_ACTIVITY, text)
+    if record.modality != "PT":
+        raise MissingMetadata(
+            "the voxels are counts without a calibration",
+            where="RealWorldValueMappingSequence (0040,9096)",
+            needed="the camera's sensitivity in counts/s per MBq, or a real-world value mapping in Bq/mL",
+            next_step="give it: --sensitivity-cps-mbq (sensitivity_cps_mbq=), measured with a known activity",
+        )
     raise UnitMismatch(
         "the voxels are counts without a calibration",
         where=f"{_UNITS}, {_PHILIPS_SUV}, {_PHILIPS_ACTIVITY}",
@@ -177,7 +192,8 @@ def _rate_scale(record: EmissionAcquisition) -> Scale:
             "the voxels are counts per second without a dose calibration",
             where="DoseCalibrationFactor (0054,1322)",
             needed="the factor from counts per second to Bq/mL",
-            next_step="export the series in Bq/mL from the scanner",
+            next_step="export the series in Bq/mL, or give the camera's sensitivity: --sensitivity-cps-mbq "
+            "(sensitivity_cps_mbq=)",
         )
     text = "counts per second times the dose calibration factor are Bq/mL"
     return Scale("activity", factor, "DoseCalibrationFactor (0054,1322)", text)

@@ -266,8 +266,9 @@ def test_gamma_camera_counts_have_no_uptake_and_mapped_activity_has(series, scan
         radiopharmaceutical=record.radiopharmaceutical,
         subject=record.subject,
     )
-    with pytest.raises(UnitMismatch, match="without a calibration"):
+    with pytest.raises(MissingMetadata, match="without a calibration") as refusal:
         suv(series(quantity="counts", unit="{counts}").replace(acquisition=camera))
+    assert "--sensitivity-cps-mbq" in refusal.value.next_step
     mapped = series().replace(acquisition=camera)
     with pytest.raises(MissingMetadata, match="DecayCorrection"):
         suv(mapped)
