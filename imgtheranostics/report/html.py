@@ -128,6 +128,8 @@ def rebuild(folder: Path | str) -> Path:
     CorruptInput
         If they are not what this package writes.
     """
+    from jinja2 import UndefinedError
+
     from imgtheranostics.io.atomic import write_text
 
     place = Path(folder)
@@ -143,7 +145,7 @@ def rebuild(folder: Path | str) -> Path:
     figures = _stored_figures(place)
     try:
         text = render(quantities, provenance, _drawn_again(place) if figures is None else figures)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, OSError, UndefinedError) as error:
         raise CorruptInput(
             "the output folder does not hold what this package writes",
             where=str(place),

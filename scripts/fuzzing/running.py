@@ -21,7 +21,7 @@ from pathlib import Path
 
 from fuzzing.judging import BAD, VERDICTS, judge
 from fuzzing.mutations import mutate
-from fuzzing.seeds import Outcome, Seed, make_seeds
+from fuzzing.seeds import Outcome, Seed, make_result_seeds, make_seeds
 
 MEMORY_BYTES = 4 * 2**30
 SECONDS = 10
@@ -79,7 +79,7 @@ def fuzz(count: int, number: int, kinds: Iterable[str] | None = None, *, only: i
     count, number : int
         How many mutants, and the seed that they are drawn with.
     kinds : iterable of str, optional
-        ``dicom``, ``nifti``, ``json``, ``regions``, ``table``; default all.
+        ``dicom``, ``nifti``, ``json``, ``regions``, ``table``, ``results``; default all.
     only : int, optional
         Just this mutant.
     """
@@ -90,6 +90,8 @@ def fuzz(count: int, number: int, kinds: Iterable[str] | None = None, *, only: i
     with tempfile.TemporaryDirectory(prefix="fuzz-") as name:
         scratch = Path(name)
         seeds = [seed for seed in make_seeds(scratch) if wanted is None or seed.kind in wanted]
+        if wanted is None or "results" in wanted:
+            seeds += make_result_seeds(scratch)
         good = {
             seed.name: found
             for seed, found, _ in _read_all([(seed, seed.content) for seed in seeds], scratch)
@@ -185,6 +187,7 @@ def _read_one(seed: Seed, content: bytes, scratch: Path) -> Outcome | str:
     with tempfile.TemporaryDirectory(dir=scratch) as name:
         folder = Path(name)
         for file, good in seed.files.items():
+            (folder / file).parent.mkdir(exist_ok=True)
             (folder / file).write_bytes(content if file == seed.target else good)
         try:
             return seed.read(folder)

@@ -117,6 +117,36 @@ def make_seeds(scratch: Path) -> list[Seed]:
     return [*seeds, *_region_seeds(scratch)]
 
 
+def make_result_seeds(scratch: Path) -> list[Seed]:
+    """The files of an output folder from which a report is written again; made by a process of its own."""
+    import subprocess
+    import sys
+
+    folder, out = scratch / "for-result", scratch / "result"
+    _write_pet(small_pet("start"), folder)
+    code = "from imgtheranostics.cli.main import run; run()"
+    words = ["nuclear", "uptake", str(folder), "-o", str(out), "--quantity", "suv_bw"]
+    subprocess.run([sys.executable, "-c", code, *words], check=True, capture_output=True)
+    whole = {path.name: path.read_bytes() for path in sorted(out.iterdir()) if path.is_file()}
+    figures = {f"figures/{path.name}": path.read_bytes() for path in sorted((out / "figures").iterdir())}
+    with_figures = {**whole, **{name: text for name, text in figures.items() if len(text) < 200_000}}
+    targets = [("provenance.json", with_figures, 1.0), ("quantities.json", with_figures, 1.0)]
+    targets += [("figures/figures.json", with_figures, 0.5), ("quantities.tsv", whole, 0.1)]
+    targets += [("suv_bw.json", whole, 0.1), ("suv_bw.nii.gz", whole, 0.1)]
+    return [
+        Seed(f"result {target}", "results", files, target, read_result, len(files[target]), weight)
+        for target, files, weight in targets
+    ]
+
+
+def read_result(folder: Path) -> Outcome:
+    """Write the report again; its content is for people, so only that it is made counts."""
+    from imgtheranostics.report.html import rebuild
+
+    text = rebuild(folder).read_text(encoding="utf-8")
+    return {"complete": text.rstrip().endswith("</html>"), "cautions": frozenset()}
+
+
 def _phantom_seeds(scratch: Path) -> Iterator[Seed]:
     for name in ("start", "philips-counts", "none"):
         volume = small_pet(name)

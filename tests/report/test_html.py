@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 
 import numpy as np
@@ -317,3 +318,26 @@ def test_a_list_of_figures_cannot_reach_out_of_its_folder(mouse_folder, tmp_path
     (tmp_path / "figures" / "figures.json").write_text(json.dumps(listing))
     with pytest.raises(CorruptInput, match="list of figures"):
         rebuild(tmp_path)
+
+
+def test_folder_without_its_table_is_refused_by_type(mouse_folder, tmp_path):
+    """Without figures they are drawn from maps and table, which may have been deleted."""
+    shutil.copytree(mouse_folder, tmp_path / "out")
+    shutil.rmtree(tmp_path / "out" / "figures")
+    (tmp_path / "out" / "quantities.tsv").unlink()
+    with pytest.raises(CorruptInput):
+        rebuild(tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["quantities.json", "provenance.json"])
+@pytest.mark.parametrize("key", ["median", "max", "sha256"])
+def test_record_without_a_key_is_refused_by_type(mouse_folder, tmp_path, name, key):
+    shutil.copytree(mouse_folder, tmp_path / "out")
+    path = tmp_path / "out" / name
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace(f'"{key}"', f'"not {key}"'), encoding="utf-8")
+    if f'"{key}"' in text:
+        with pytest.raises(CorruptInput):
+            rebuild(tmp_path / "out")
+    else:
+        assert rebuild(tmp_path / "out").exists()
