@@ -22,7 +22,12 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
 def save(
-    x: Volume | Estimate, path: Path | str, *, force: bool = False, keep_identifiers: bool = False
+    x: Volume | Estimate,
+    path: Path | str,
+    *,
+    force: bool = False,
+    keep_identifiers: bool = False,
+    enhanced: bool = False,
 ) -> list[Path]:
     """Write a Volume or an Estimate.
 
@@ -31,11 +36,14 @@ def save(
     x : Volume or Estimate
         An Estimate becomes three images: ``name``, ``name_se`` and ``name_flags``.
     path : path
-        Ending in ``.nii.gz`` or ``.nii``: NIfTI with a JSON sidecar. Anything else: a folder for DICOM.
+        Ending in ``.nii.gz`` or ``.nii``: NIfTI with a JSON sidecar. Anything else: a folder for DICOM,
+        whose object follows from the quantity and the modality.
     force : bool
         Replace files that exist.
     keep_identifiers : bool
         Write what identifies the subject: into the sidecar, or as dates into DICOM.
+    enhanced : bool
+        Write MR as one enhanced multi-frame DICOM file.
 
     Returns
     -------
@@ -46,12 +54,14 @@ def save(
     ------
     OutputError
         If a file exists and `force` is not given, the target is a symbolic link, or it cannot be written.
+    UnsupportedInput
+        If no DICOM object holds the quantity, the axes or the values; NIfTI holds them all.
     """
     target = Path(path)
     if _nifti_suffix(target):
         return _save_nifti(x, target, force=force, keep_identifiers=keep_identifiers)
     volume = x.value if isinstance(x, Estimate) else x
-    return _save_dicom(volume, target, force=force, keep_dates=keep_identifiers)
+    return _save_dicom(volume, target, force=force, keep_dates=keep_identifiers, enhanced=enhanced)
 
 
 def convert(
@@ -166,19 +176,20 @@ def _parts(estimate: Estimate) -> list[tuple[str, Volume]]:
     return [("", estimate.value), ("_se", estimate.standard_error), ("_flags", estimate.flags)]
 
 
-def _save_dicom(volume: Volume, folder: Path, *, force: bool, keep_dates: bool) -> list[Path]:
+def _save_dicom(volume: Volume, folder: Path, *, force: bool, keep_dates: bool, enhanced: bool) -> list[Path]:
     with output_folder(folder, force=force) as temporary:
         files = [
-            file.relative_to(temporary) for file in _write_dicom(volume, temporary, keep_dates=keep_dates)
+            file.relative_to(temporary)
+            for file in _write_dicom(volume, temporary, keep_dates=keep_dates, enhanced=enhanced)
         ]
     return [folder / file for file in files]
 
 
-def _write_dicom(volume: Volume, folder: Path, *, keep_dates: bool) -> list[Path]:
+def _write_dicom(volume: Volume, folder: Path, *, keep_dates: bool, enhanced: bool = False) -> list[Path]:
     from imgtheranostics.io.dicom.writing import write_dicom
 
     folder.mkdir(parents=True, exist_ok=True)
-    write_dicom(volume, folder, keep_dates=keep_dates)
+    write_dicom(volume, folder, keep_dates=keep_dates, enhanced=enhanced)
     return sorted(file for file in folder.rglob("*") if file.is_file())
 
 

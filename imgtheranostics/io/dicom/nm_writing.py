@@ -309,7 +309,7 @@ def _without_free_text(record: NuclearAcquisition) -> NuclearAcquisition:
 
 def _moved(record: NuclearAcquisition) -> NuclearAcquisition:
     """The record with all dates moved by whole days, the series to the neutral date."""
-    from imgtheranostics.io.dicom.writing import NEUTRAL_DATE
+    from imgtheranostics.io.dicom.series_header import NEUTRAL_DATE
 
     anchor = record.series_datetime or record.acquisition_datetime
     if anchor is None:

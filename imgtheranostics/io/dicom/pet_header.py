@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,13 +15,11 @@ from imgtheranostics.io.dicom.header_modules import (
     datetime_text,
     ds,
     equipment,
-    file_meta,
     isotope,
-    offset_text,
     patient,
     plane_geometry,
-    uid,
 )
+from imgtheranostics.io.dicom.series_header import SeriesIdentity, encoded, new_dataset, set_instance
 from imgtheranostics.volume import Volume
 
 if TYPE_CHECKING:
@@ -54,50 +51,20 @@ class PetSeries:
         self.signed = bool(volume.data.min() < 0)
         self.row, self.column, self.positions = plane_geometry(volume)
         self.spacing = volume.grid.spacing_mm
-        self.dataset = _encoded(self._shared(units, suv_type, volume))
+        self.identity = SeriesIdentity(
+            PET_IMAGE_STORAGE, "PT", labels, digest, record.series_datetime, record.utc_offset_min
+        )
+        self.dataset = encoded(self._shared(units, suv_type, volume))
 
     def _shared(self, units: str, suv_type: str, volume: Volume) -> Dataset:
-        from pydicom import Dataset
-        from pydicom.uid import ExplicitVRLittleEndian
-
-        dataset = Dataset()
-        dataset.file_meta = file_meta(PET_IMAGE_STORAGE, ExplicitVRLittleEndian)
+        dataset = new_dataset(self.identity)
         patient(dataset, self.record.subject, self.labels)
-        self._study_and_series(dataset)
         equipment(dataset, self.record.manufacturer, self.record.model)
         isotope(dataset, self.record.radiopharmaceutical)
         self._pet_series(dataset, units, suv_type)
         self._plane(dataset, volume)
         _private(dataset, self.record, units)
         return dataset
-
-    def _study_and_series(self, dataset: Dataset) -> None:
-        moment = self.record.series_datetime
-        day = moment.strftime("%Y%m%d") if moment else ""
-        dataset.SOPClassUID = PET_IMAGE_STORAGE
-        dataset.StudyInstanceUID = uid("study", self.labels.patient_id, day, *self._own())
-        dataset.SeriesInstanceUID = uid("series", self.digest)
-        dataset.FrameOfReferenceUID = uid("frame of reference", self.labels.patient_id, *self._own())
-        dataset.PositionReferenceIndicator = ""
-        dataset.StudyDate = dataset.SeriesDate = day
-        dataset.StudyTime = dataset.SeriesTime = clock_text(moment)
-        dataset.StudyID = "1"
-        dataset.AccessionNumber = ""
-        dataset.ReferringPhysicianName = ""
-        dataset.SeriesNumber = self.labels.series_number
-        dataset.Modality = "PT"
-        if self.labels.phantom:
-            dataset.BodyPartExamined = "WHOLEBODY"
-        else:
-            dataset.Laterality = ""
-        if self.labels.description:
-            dataset.SeriesDescription = self.labels.description[:64]
-        if self.record.utc_offset_min is not None:
-            dataset.TimezoneOffsetFromUTC = offset_text(self.record.utc_offset_min)
-
-    def _own(self) -> Sequence[str]:
-        """What keeps an unnamed subject's series apart from another's; phantoms share study and frame."""
-        return () if self.labels.phantom else (self.digest,)
 
     def _pet_series(self, dataset: Dataset, units: str, suv_type: str) -> None:
         record = self.record
@@ -117,7 +84,7 @@ class PetSeries:
         )
 
     def _plane(self, dataset: Dataset, volume: Volume) -> None:
-        dataset.ImageType = ["ORIGINAL", "PRIMARY"] if self.labels.phantom else ["DERIVED", "PRIMARY"]
+        dataset.ImageType = self.identity.image_type
         dataset.SamplesPerPixel = 1
         dataset.PhotometricInterpretation = "MONOCHROME2"
         dataset.Rows, dataset.Columns = volume.grid.shape[1], volume.grid.shape[0]
@@ -138,8 +105,7 @@ class PetSeries:
         """The dataset of one slice of one frame; the same object every time."""
         dataset = self.dataset
         number = frame * self.n_slices + k + 1
-        dataset.SOPInstanceUID = uid("image", self.digest, frame, k)
-        dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+        set_instance(dataset, self.digest, frame, k)
         dataset.InstanceNumber = dataset.ImageIndex = number
         dataset.ImagePositionPatient = [ds(v) for v in self.positions[k]]
         self._times(dataset, frame, k)
@@ -166,20 +132,6 @@ class PetSeries:
         dataset.ActualFrameDuration = None if duration is None else round(duration * 1000)
         if record.decay_correction != "NONE":
             dataset.DecayFactor = ds(_item(record.decay_factor, k, frame) or 1.0)
-
-
-def _encoded(dataset: Dataset) -> Dataset:
-    """The same dataset with its elements as bytes, which pydicom writes about twice as fast."""
-    from io import BytesIO
-
-    from pydicom import dcmread
-
-    dataset.SOPInstanceUID = uid("placeholder")
-    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-    buffer = BytesIO()
-    dataset.save_as(buffer, enforce_file_format=True)
-    buffer.seek(0)
-    return dcmread(buffer)
 
 
 def _private(dataset: Dataset, record: EmissionAcquisition, units: str) -> None:
