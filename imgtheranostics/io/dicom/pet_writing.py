@@ -120,7 +120,8 @@ def _planes(volume: Volume) -> Any:
             found=", ".join(axis.name for axis in volume.axes),
             next_step="save it as NIfTI",
         )
-    bad = int(volume.data.size - np.isfinite(volume.data).sum())
+    frames = volume.data.reshape(*volume.data.shape[:3], -1)
+    bad = sum(int((~np.isfinite(frames[..., n])).sum()) for n in range(frames.shape[3]))
     if bad:
         raise UnsupportedInput(
             "a DICOM PET image cannot hold missing values",
@@ -227,7 +228,8 @@ def _slopes(planes: Planes, slopes: str) -> npt.NDArray[np.float64]:
     """(n_slices, n_frames) rescale slopes, exactly as the decimal strings of the header will say them."""
     from pydicom.valuerep import format_number_as_ds
 
-    largest = np.abs(planes).max(axis=(0, 1)).astype(np.float64)
+    # without a copy of the whole series, which may be as large as the memory that is left
+    largest = np.maximum(planes.max(axis=(0, 1)), -planes.min(axis=(0, 1))).astype(np.float64)
     if slopes == "uniform":
         largest = np.full_like(largest, largest.max())
     limit = 32767 if planes.min() < 0 else 65535
@@ -237,7 +239,7 @@ def _slopes(planes: Planes, slopes: str) -> npt.NDArray[np.float64]:
 
 
 def _digest(volume: Volume, record: EmissionAcquisition, labels: Labels, slopes: str) -> str:
-    total = hashlib.sha256(volume.data.tobytes(order="F"))
+    total = hashlib.sha256(np.ascontiguousarray(volume.data.T))  # a view: voxels lie in Fortran order
     total.update(volume.affine.tobytes())
     for name in PER_IMAGE:
         values = getattr(record, name)
