@@ -66,7 +66,9 @@ def fitted_scale(values: Values, *, padded: bool) -> StoredScale:
     span = high - base
     slope = ds(span / (LARGEST - int(padded))) if span > 0 else "1"
     if padded:
-        return StoredScale(slope, ds(float(ds(base)) - float(slope)), True)
+        # One digit less, so that the intercept can be exactly minus the slope and zero stays zero.
+        slope = ds(-float(slope)).removeprefix("-")
+        return StoredScale(slope, ds(base - float(slope)), True)
     return StoredScale(slope, ds(base), False)
 
 
