@@ -68,7 +68,7 @@ def _quantified(phantom: Phantom, folder: Path) -> Run:
 
 def known_values(phantom: Phantom) -> Sequence[KnownValue]:
     """Truth of each region, and for the sphere what its closed-form recovery makes of it."""
-    from imgtheranostics.phantom.pet import sphere_recovery
+    from imgtheranostics.nuclear.partial_volume import sphere_recovery
     from imgtheranostics.phantom.truth import region_truth
     from imgtheranostics.report.run import KnownValue
 

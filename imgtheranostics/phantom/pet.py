@@ -1,4 +1,4 @@
-"""PET: what a scanner would measure of a known uptake. Independent of the code that it tests.
+"""Emission: what a scanner would measure of a known uptake. Independent of the code that it tests.
 
 Curves are sums of exponentials, so that the mean over a frame with physical decay is a closed form.
 """
@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from imgtheranostics.nuclear.partial_volume import FWHM_PER_SD
 from imgtheranostics.phantom.spec import Kinetics, SubjectSpec, Truth
 
 Float32Array = npt.NDArray[np.float32]
-FWHM_PER_SD = 2.0 * math.sqrt(2.0 * math.log(2.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,23 +131,6 @@ def count_noise(
     expected = activity_bq_ml.ravel(order="F").astype(np.float64) * counts_per_bq_ml
     counts = rng.poisson(np.maximum(expected, 0.0))
     return (counts / counts_per_bq_ml).astype(np.float32).reshape(activity_bq_ml.shape, order="F")
-
-
-def sphere_recovery(diameter_mm: float, fwhm_mm: float) -> tuple[float, float]:
-    """Mean and central recovery of a sphere blurred by an isotropic Gaussian, background zero.
-
-    With b = R / sigma: max = erf(b/sqrt 2) - sqrt(2/pi) b exp(-b^2/2), mean = erf(sqrt 2 b)
-    + [(b^2 - 1) exp(-2 b^2) + 1 - 3 b^2] / (sqrt(2 pi) b^3).
-
-    Examples
-    --------
-    >>> [round(part, 2) for part in sphere_recovery(8.0, 1.6)]
-    [0.8, 1.0]
-    """
-    b = diameter_mm / 2 * FWHM_PER_SD / fwhm_mm
-    centre = math.erf(b / math.sqrt(2)) - math.sqrt(2 / math.pi) * b * math.exp(-b * b / 2)
-    edge = ((b * b - 1) * math.exp(-2 * b * b) + 1 - 3 * b * b) / (math.sqrt(2 * math.pi) * b**3)
-    return math.erf(math.sqrt(2) * b) + edge, centre
 
 
 def _rate(half_life_h: float | None) -> float:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _HOMES: dict[str, tuple[str, str]] = {
     "PET": ("imgtheranostics.phantom.emission", "Pet"),
+    "SPECT": ("imgtheranostics.phantom.emission", "Spect"),
 }
 """Module and class of each modality's physics; a new modality adds a line."""
 

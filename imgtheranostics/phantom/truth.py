@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from imgtheranostics.errors import UnsupportedInput
+from imgtheranostics.nuclear.partial_volume import sphere_recovery
 from imgtheranostics.phantom.cases import places
-from imgtheranostics.phantom.pet import sphere_recovery
 from imgtheranostics.phantom.physics import part_with, parts_of
 from imgtheranostics.phantom.shapes import Sphere
 from imgtheranostics.phantom.spec import ExpectSpec, PhantomSpec
@@ -181,5 +181,7 @@ _WEAKEST_FIRST = ("unconfirmed", "computed", "published", "review")
 
 def _provenance(spec: PhantomSpec, item: ExpectSpec, region: str) -> str:
     names = {name.removesuffix("_core") for name in (region, *((item.over,) if item.over else ()))}
+    if region == "all":
+        names = {known.name for known in spec.regions}
     found = {spec.provenance_of(name).status for name in names}
     return next(status for status in _WEAKEST_FIRST if status in found)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from imgtheranostics.errors import ImgTheranosticsError
-from imgtheranostics.phantom.pet import sphere_recovery
+from imgtheranostics.nuclear.partial_volume import sphere_recovery
+from imgtheranostics.phantom.physics import part_with
 from imgtheranostics.phantom.shapes import Sphere
 from imgtheranostics.phantom.spec import PhantomSpec
 from imgtheranostics.phantom.templates import region_shapes
@@ -68,43 +69,36 @@ def triptych_of(session: Session) -> list[Triptych]:
     ]
 
 
-def recoveries_of(
-    phantoms: Iterable[PhantomSpec],
-    rows: Sequence[dict[str, Any]],
-    repeats: Sequence[Sequence[float]],
-) -> tuple[list[Recovery], list[RecoveryCurve]]:
-    """Measured recoveries of spheres, and the closed-form curve of each resolution that occurs."""
-    specs = {spec.slug: spec for spec in phantoms}
-    found = list(_recoveries(specs, rows, repeats))
+def recovery_of(spec: PhantomSpec, expectation: Expectation, measured: Sequence[float]) -> Recovery | None:
+    """The recovery of one sphere as a figure shows it; None for anything else."""
+    if expectation.method != "recovery" or expectation.truth is None or not expectation.places:
+        return None
+    shapes = region_shapes(spec.template, spec.region(expectation.region))
+    physics, _ = part_with(spec, expectation.places[0][0])
+    fwhm_mm = physics.resolution_mm(spec)
+    if len(shapes) != 1 or not isinstance(shapes[0], Sphere) or not measured or fwhm_mm <= 0:
+        return None
+    return Recovery(
+        spec.slug,
+        expectation.region,
+        expectation.level,
+        shapes[0].diameter_mm,
+        fwhm_mm,
+        expectation.truth,
+        tuple(measured),
+    )
+
+
+def curves_of(recoveries: Sequence[Recovery]) -> list[RecoveryCurve]:
+    """The closed-form curve of each resolution that occurs, over the diameters that occur."""
     curves = []
-    for fwhm in sorted({item.fwhm_mm for item in found}):
-        sizes = [item.diameter_mm for item in found if item.fwhm_mm == fwhm]
+    for fwhm in sorted({item.fwhm_mm for item in recoveries}):
+        sizes = [item.diameter_mm for item in recoveries if item.fwhm_mm == fwhm]
         low, high = 0.5 * min(min(sizes), 2 * fwhm), 1.2 * max(sizes)
-        diameters = np.linspace(low, high, _POINTS)
-        values = tuple(float(sphere_recovery(float(d), fwhm)[0]) for d in diameters)
-        curves.append(RecoveryCurve(fwhm, tuple(float(d) for d in diameters), values))
-    return found, curves
-
-
-def _recoveries(
-    specs: dict[str, PhantomSpec], rows: Sequence[dict[str, Any]], repeats: Sequence[Sequence[float]]
-) -> Iterator[Recovery]:
-    for row, measured in zip(rows, repeats, strict=True):
-        spec = specs[row["slug"]]
-        fwhm = getattr(spec.physics, "psf_fwhm_mm", 0.0)
-        if row["method"] != "recovery" or row["truth"] is None or not measured or not fwhm:
-            continue
-        shapes = region_shapes(spec.template, spec.region(row["region"]))
-        if len(shapes) == 1 and isinstance(shapes[0], Sphere):
-            yield Recovery(
-                spec.slug,
-                row["region"],
-                row["level"],
-                shapes[0].diameter_mm,
-                float(fwhm),
-                row["truth"],
-                tuple(measured),
-            )
+        diameters = [float(d) for d in np.linspace(low, high, _POINTS)]
+        values = [float(sphere_recovery(d, fwhm)[0]) for d in diameters]
+        curves.append(RecoveryCurve(fwhm, tuple(diameters), tuple(values)))
+    return curves
 
 
 def _frame(volume: Volume, frame: int) -> npt.NDArray[np.float32]:

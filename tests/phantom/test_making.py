@@ -15,7 +15,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import imgtheranostics as it
 from imgtheranostics.errors import ImplausibleValue, NothingUsable, UnsupportedInput
 from imgtheranostics.phantom import available, load_spec, make
-from imgtheranostics.phantom.emission import curves_of
+from imgtheranostics.phantom.exposures import curves_of, exposures
 from imgtheranostics.phantom.reading import parse_spec
 from imgtheranostics.phantom.templates import region_shapes, template
 
@@ -98,7 +98,7 @@ def test_template_regions_add_up_to_the_body(name):
     at_s = 24 * 3600
     regions = sum(
         100 / spec.administration.activity_bq * curve.at(at_s) * volumes[name]
-        for name, curve in curves_of(spec).items()
+        for name, curve in curves_of(spec, exposures(spec, "PET")[0]).items()
     )
     assert image == pytest.approx(regions, rel=1e-3)
     assert image < 100

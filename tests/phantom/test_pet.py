@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from scipy.integrate import quad
 
+from imgtheranostics.nuclear.partial_volume import FWHM_PER_SD, sphere_recovery
 from imgtheranostics.phantom.mixture import rasterise
 from imgtheranostics.phantom.pet import (
-    FWHM_PER_SD,
     Curve,
     Frame,
     blur,
@@ -21,7 +21,6 @@ from imgtheranostics.phantom.pet import (
     count_noise,
     effective_time_s,
     frame_factor,
-    sphere_recovery,
 )
 from imgtheranostics.phantom.shapes import Sphere
 from imgtheranostics.phantom.spec import Kinetics, SubjectSpec, Truth
