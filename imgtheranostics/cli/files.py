@@ -51,7 +51,7 @@ def info(path: options.InputPath, as_json: options.AsJson = False, verbose: opti
     terminal.print_table("", headings, rows, {"series", "images"})
     for summary in summaries:
         for problem in summary.problems:
-            typer.echo(f"series {summary.number}: {problem}")
+            typer.echo(f"series {summary.number}: {terminal.visible(problem)}")
 
 
 def convert(

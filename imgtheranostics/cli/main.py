@@ -91,7 +91,12 @@ def _silence_libraries(loud: bool) -> None:
 def run() -> None:
     """Console script."""
     import gc
+    import io
 
     # importing makes a million objects that stay; looking for rubbish among them costs a fifth of a second
     gc.set_threshold(100_000, 20, 20)
+    for stream in (sys.stdout, sys.stderr):
+        # a terminal that knows no µ, and a file name that is no text, are no reason to fail
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(main())

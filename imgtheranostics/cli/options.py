@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -40,10 +41,21 @@ Verbose = Annotated[
 ]
 Subject = Annotated[str | None, typer.Option("--subject", help="Label for the table instead of a pseudonym.")]
 Session = Annotated[str | None, typer.Option("--session", help="Session label for the table.")]
+
+
+def _a_length(value: float | None) -> float | None:
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter("must be a length in mm", param_hint="--resolution-mm")
+    return value
+
+
 Resolution = Annotated[
     float | None,
     typer.Option(
-        "--resolution-mm", min=0.0, help="FWHM of the scanner, for the standard error of region means."
+        "--resolution-mm",
+        min=0.0,
+        callback=_a_length,
+        help="FWHM of the scanner, for the standard error of region means.",
     ),
 ]
 Anatomy = Annotated[

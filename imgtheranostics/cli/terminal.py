@@ -23,8 +23,8 @@ def print_error(error: ImgTheranosticsError, *, as_json: bool, show_traceback: b
     if show_traceback:
         traceback.print_exception(error)
     parts = error.parts()
-    lines = [f"error: {type(error).__name__}: {parts.pop('what')}"]
-    lines += [f"  {_HEADINGS[name] + ':':<12}{text}" for name, text in parts.items()]
+    lines = [f"error: {type(error).__name__}: {visible(parts.pop('what'))}"]
+    lines += [f"  {_HEADINGS[name] + ':':<12}{visible(text)}" for name, text in parts.items()]
     sys.stderr.write("\n".join(lines) + "\n")
     if as_json:
         fault = {"type": type(error).__name__, "exit_code": error.exit_code, **error.parts()}
@@ -32,8 +32,16 @@ def print_error(error: ImgTheranosticsError, *, as_json: bool, show_traceback: b
 
 
 def print_json(content: Mapping[str, Any]) -> None:
-    """One JSON object on stdout, strict (no NaN)."""
-    sys.stdout.write(json.dumps(content, allow_nan=False, ensure_ascii=False, indent=2) + "\n")
+    """One JSON object on stdout, strict (no NaN); file names that are no text keep their bytes as escapes."""
+    text = json.dumps(content, allow_nan=False, ensure_ascii=False, indent=2)
+    sys.stdout.write(text.encode("utf-8", "backslashreplace").decode("utf-8") + "\n")
+
+
+def visible(text: str) -> str:
+    """The text on one line, with control characters of file names and headers as escapes."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii") for letter in text
+    )
 
 
 def print_cautions(cautions: Iterable[Caution], *, quiet: bool) -> None:
@@ -41,7 +49,7 @@ def print_cautions(cautions: Iterable[Caution], *, quiet: bool) -> None:
     if quiet:
         return
     for caution in dict.fromkeys(cautions):
-        text = f"warning: {caution.message} [{caution.code}]"
+        text = f"warning: {visible(caution.message)} [{caution.code}]"
         sys.stderr.write(textwrap.fill(text, width=_width(), subsequent_indent="  ") + "\n")
 
 

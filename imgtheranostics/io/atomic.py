@@ -85,8 +85,8 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, content: str) -> None:
-    """Write UTF-8 text with Unix line ends, as `write_bytes` does."""
-    write_bytes(path, content.encode("utf-8"))
+    """Write UTF-8 text with Unix line ends, as `write_bytes` does; file names that are no text as escapes."""
+    write_bytes(path, content.encode("utf-8", "backslashreplace"))
 
 
 @contextmanager

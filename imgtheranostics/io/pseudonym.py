@@ -20,7 +20,11 @@ def pseudonym(patient_id: str) -> str:
     """
     if not patient_id:
         return ""
-    digest = hmac.new(_salt(os.environ.get("IMGTHERANOSTICS_SALT")), patient_id.encode(), hashlib.sha256)
+    digest = hmac.new(
+        _salt(os.environ.get("IMGTHERANOSTICS_SALT")),
+        patient_id.encode("utf-8", "surrogatepass"),
+        hashlib.sha256,
+    )
     return f"sub-{digest.hexdigest()[:8]}"
 
 

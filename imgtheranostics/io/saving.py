@@ -168,7 +168,7 @@ def _save_nifti(
         for (_, volume), stream in zip(parts, streams, strict=False):
             write_nifti(volume, stream, compressed=suffix.endswith(".gz"))
         for text, stream in zip(texts, streams[len(images) :], strict=True):
-            stream.write(text.encode("utf-8"))
+            stream.write(text.encode("utf-8", "backslashreplace"))
     return [file for pair in zip(images, sidecars, strict=True) for file in pair]
 
 

@@ -200,7 +200,7 @@ def _distinct(names: dict[int, str]) -> dict[int, str]:
 
 
 def _write(path: Path, content: bytes | str) -> None:
-    path.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+    path.write_bytes(content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content)
 
 
 def _files(folder: Path) -> list[Path]:

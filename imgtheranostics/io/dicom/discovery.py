@@ -89,6 +89,10 @@ def find(path: PathLike | Sequence[PathLike]) -> Found:
     for entry in given:
         if not entry.exists():
             raise NothingUsable("the path does not exist", where=str(entry))
+        if not entry.is_dir() and not entry.is_file():
+            raise NothingUsable(
+                "the path is neither a file nor a folder", where=str(entry), needed="a scan on disk"
+            )
         files = _walk(entry, found) if entry.is_dir() else [entry]
         for file in files:
             _sort_in(file, found)
