@@ -81,12 +81,15 @@ class Document:
         """
         first = error.errors(include_url=False)[0]
         path = self.existing(first["loc"])
-        unknown = first["type"] == "extra_forbidden"
+        needed = {
+            "extra_forbidden": "a key of the specification",
+            "missing": f"the key {first['loc'][-1] if first['loc'] else ''}",
+        }
         return (kinds or {}).get(first["type"], CorruptInput)(
             what,
             where=self.place(path),
             found=f"{dotted(path or first['loc'])}: {_short(first.get('input'))}",
-            needed="a key of the specification" if unknown else first["msg"],
+            needed=needed.get(first["type"], first["msg"]),
         )
 
 

@@ -90,14 +90,24 @@ def test_a_file_that_is_absent_large_or_not_text_is_refused(tmp_path):
     assert read(path, subject="test file").content == {"a": 1}
 
 
+def no_number(text):
+    """PyYAML writes the text 0E0 bare, because YAML 1.1 does not take it for a number; 1.2 does."""
+    try:
+        float(text)
+    except ValueError:
+        return True
+    return False
+
+
+words = st.text(max_size=5).filter(no_number)
 plain = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | words,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=3),
     max_leaves=8,
 )
 
 
-@given(st.dictionaries(st.text(max_size=5), plain, min_size=1, max_size=4))
+@given(st.dictionaries(words, plain, min_size=1, max_size=4))
 def test_plain_data_comes_back_as_it_was_written(content):
     """PyYAML's own writer is the judge; it uses aliases only for shared containers."""
 

@@ -61,14 +61,13 @@ def get(name: str | Path) -> Agent:
     if Path(name).suffix in (".yaml", ".yml"):
         return load_file(name)
     wanted = _plain(str(name))
-    direct = next((known for known in available() if _plain(known) == wanted), None)
-    if direct is not None:
-        return _shipped(direct)
-    by_alias = _aliases()
-    if wanted in by_alias:
-        return _shipped(by_alias[wanted])
-    near = get_close_matches(wanted, [*by_alias, *map(_plain, available())], n=3)
-    close = sorted({by_alias.get(word, word) for word in near})
+    ids = {_plain(known): known for known in available()}
+    if wanted in ids:
+        return _shipped(ids[wanted])
+    index = {**_aliases(), **ids}
+    if wanted in index:
+        return _shipped(index[wanted])
+    close = dict.fromkeys(index[word] for word in get_close_matches(wanted, index, n=3))
     raise NothingUsable(
         f"there is no agent {str(name)!r}",
         found=("near: " + ", ".join(close) + "; " if close else "") + "known: " + ", ".join(available()),
@@ -137,7 +136,7 @@ def _shipped(name: str) -> Agent:
 
 @lru_cache(maxsize=1)
 def _aliases() -> dict[str, str]:
-    """Record by alias, from the two lines of each file that hold names: reading all files takes half a second."""
+    """Record by alias, from the two lines of each file that hold names; reading every file whole is slow."""
     import yaml
 
     index: dict[str, str] = {}
