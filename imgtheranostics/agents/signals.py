@@ -54,6 +54,11 @@ class RelaxivityRatio(Amount):
     field_t: Positive
 
     @property
+    def unit(self) -> str:
+        """Always 1."""
+        return "1"
+
+    @property
     def context(self) -> str:
         """The field."""
         return f"r2/r1, {self.field_t:g} T"
