@@ -18,12 +18,13 @@ PLACEHOLDER = "memory"
 
 @dataclass(frozen=True, slots=True)
 class PhantomLabel:
-    """A phantom as a report names it."""
+    """A phantom as a report names it; `axis` says in words what changes between its images."""
 
     slug: str
     title: str
     modality: str
     claim: str
+    axis: str = ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ from imgtheranostics.phantom.physics import PhysicsMissing
 from imgtheranostics.phantom.reading import available, load_spec
 from imgtheranostics.phantom.spec import PhantomSpec
 from imgtheranostics.phantom.truth import Expectation
-from imgtheranostics.report.comparison import Triptych
+from imgtheranostics.report.comparison import Recovery, Triptych
 from imgtheranostics.validation.outcomes import (
     COLUMNS,
     FAIL,
@@ -24,7 +24,7 @@ from imgtheranostics.validation.outcomes import (
     empty_row,
     unmade_rows,
 )
-from imgtheranostics.validation.pictures import triptych_of
+from imgtheranostics.validation.pictures import recovery_of, triptych_of
 from imgtheranostics.validation.session import Session
 
 if TYPE_CHECKING:
@@ -52,6 +52,8 @@ class Validation:
         Number of repeats and the first seed.
     pictures : tuple of Triptych
         Truth, measured and difference of each phantom, where they were asked for.
+    recoveries : tuple of Recovery
+        What images keep of the contrast of spheres.
     unused : tuple of str
         Lines of another tool's table that no expectation speaks of.
     source : str
@@ -65,6 +67,7 @@ class Validation:
     seeds: int = 1
     rng: int = 0
     pictures: tuple[Triptych, ...] = ()
+    recoveries: tuple[Recovery, ...] = ()
     unused: tuple[str, ...] = ()
     source: str = ""
 
@@ -80,6 +83,14 @@ class Collected:
 
     rows: list[Row] = field(default_factory=list)
     repeats: list[tuple[float, ...]] = field(default_factory=list)
+    recoveries: list[Recovery] = field(default_factory=list)
+
+    def add_outcome(self, spec: PhantomSpec, outcome: Outcome) -> None:
+        """Add what became of one expectation."""
+        self.add(outcome.row(), outcome.measured)
+        recovery = recovery_of(spec, outcome.expectation, outcome.measured)
+        if recovery is not None:
+            self.recoveries.append(recovery)
 
     def add(self, row: Row, repeats: Sequence[float] = ()) -> None:
         """Add one row."""
@@ -168,6 +179,7 @@ def compare_phantoms(
         seeds,
         rng,
         tuple(drawn),
+        tuple(collected.recoveries),
     )
 
 
@@ -220,7 +232,7 @@ class _Job:
                 self.collected.add(row)
             return
         for outcome in outcomes:
-            self.collected.add(outcome.row(), outcome.measured)
+            self.collected.add_outcome(self.spec, outcome)
         for row, repeats in formats:
             self.collected.add(row, repeats)
         if not outcomes:
@@ -255,7 +267,7 @@ def formats_row(
             quantity=dicom[0].expectation.quantity if dicom else "",
             method="formats",
             region="all",
-            places=(),
+            places=((0, 0),),
             axis_value="NIfTI, DICOM",
             truth=0.0,
             tolerance=FORMATS_AGREE,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from imgtheranostics.errors import CorruptInput, UnsupportedInput
-from imgtheranostics.phantom.physics import PhysicsMissing
+from imgtheranostics.phantom.cases import places
+from imgtheranostics.phantom.physics import PhysicsMissing, parts_of
 from imgtheranostics.phantom.reading import available, load_spec
 from imgtheranostics.phantom.spec import PhantomSpec
 from imgtheranostics.phantom.truth import Expectation, expectations_of
@@ -16,6 +18,9 @@ from imgtheranostics.validation.outcomes import NotMeasured, Outcome, empty_row,
 from imgtheranostics.validation.session import Session
 from imgtheranostics.validation.tool_table import Entry, Known, check_known, converted, read_tool_table
 from imgtheranostics.volume import Estimate, Volume
+
+if TYPE_CHECKING:
+    from imgtheranostics.phantom.making import Phantom
 
 CORE = "_core"
 
@@ -53,7 +58,6 @@ def compare_measured(
     path = Path(path)
     entries = [replace(e, level=level) if e.level is None else e for e in read_tool_table(path)]
     specs = _specs(entries, slugs, path)
-    entries = [_placed(entry, specs[entry.slug]) for entry in entries]
     levels = _levels(entries, specs, level)
     expected: dict[tuple[str, int], tuple[Expectation, ...]] = {}
     unmade: dict[tuple[str, int], str] = {}
@@ -64,7 +68,11 @@ def compare_measured(
             except PhysicsMissing as error:
                 unmade[spec.slug, one] = error.what
                 expected[spec.slug, one] = ()
-    known = {key: _known(specs[key[0]], key[1], expectations) for key, expectations in expected.items()}
+    known = {
+        key: _known(specs[key[0]], key[1], expectations)
+        for key, expectations in expected.items()
+        if key not in unmade
+    }
     check_known([e for e in entries if (e.slug, e.level) not in unmade], known, path)
     return _compared(path, entries, specs, expected, unmade)
 
@@ -96,18 +104,6 @@ def _specs(
     return specs
 
 
-def _placed(entry: Entry, spec: PhantomSpec) -> Entry:
-    """The entry with its axis value, which need not be given where the phantom has only one."""
-    values = spec.axis.values
-    if entry.axis_value or len(values) != 1:
-        return entry
-    return replace(entry, axis_value=_printed(values[0]))
-
-
-def _printed(value: object) -> str:
-    return f"{value:g}" if isinstance(value, (int, float)) else str(value)
-
-
 def _levels(
     entries: Iterable[Entry], specs: dict[str, PhantomSpec], otherwise: int
 ) -> dict[str, tuple[int, ...]]:
@@ -119,18 +115,24 @@ def _levels(
 
 def _known(spec: PhantomSpec, level: int, expectations: Sequence[Expectation]) -> Known:
     regions = [region.name for region in spec.regions]
-    asked = [part for e in expectations for part in e.region.split("/")]
+    asked = [part for item in spec.expect for part in (*item.roi, item.over) if part]
     cores = [f"{name}{CORE}" for name in regions] if level >= 2 else []
-    values = [_printed(value) for value in spec.axis.values]
-    printed = [e.axis_value for e in expectations]
-    quantities = dict.fromkeys(item.quantity for item in spec.expect)
     return Known(
         spec.slug,
         level,
-        tuple(quantities),
+        tuple(dict.fromkeys(item.quantity for item in spec.expect)),
         tuple(dict.fromkeys([*regions, *asked, *cores])),
-        tuple(dict.fromkeys([*values, *printed])),
+        tuple(dict.fromkeys([*printed_places(spec).values(), *(e.axis_value for e in expectations)])),
     )
+
+
+def printed_places(spec: PhantomSpec) -> dict[tuple[int, int], str]:
+    """The axis value, as tables print it, of every volume and frame of a phantom."""
+    return {
+        (part.first + volume, frame): printed
+        for part in parts_of(spec)
+        for volume, frame, printed in places(spec, part.physics.cases(spec), ("all",), {})
+    }
 
 
 def _compared(
@@ -147,17 +149,21 @@ def _compared(
             collected.add(row)
         if not expectations and (slug, level) not in unmade:
             collected.add(empty_row(spec, level, f"the phantom states no expectation at level {level}"))
-        session = ToolSession([e for e in entries if (e.slug, e.level) == (slug, level)], expectations, path)
+        if not expectations:
+            continue
+        own = [entry for entry in entries if (entry.slug, entry.level) == (slug, level)]
+        session = ToolSession(own, printed_places(spec), path)
         for expectation in expectations:
             outcome = Outcome(slug, expectation)
             session.measure(outcome)
-            collected.add(outcome.row(), outcome.measured)
+            collected.add_outcome(spec, outcome)
         used |= session.used
     return Validation(
         collected.table(),
         tuple(collected.repeats),
         tuple(specs.values()),
         tuple(sorted({level for _, level in expected})),
+        recoveries=tuple(collected.recoveries),
         unused=tuple(_words(entry) for entry in entries if entry.line not in used),
         source=path.name,
     )
@@ -176,13 +182,13 @@ class ToolSession(Session):
         Lines of the table that went into a comparison.
     """
 
-    def __init__(self, entries: Sequence[Entry], expectations: Sequence[Expectation], path: Path) -> None:
+    def __init__(self, entries: Sequence[Entry], printed: Mapping[tuple[int, int], str], path: Path) -> None:
         super().__init__(None, path.parent)
         self.used: set[int] = set()
         self._path = path
         self._entries = {(e.quantity, e.region, e.axis_value, e.method): e for e in entries}
         # the table speaks of axis values, the measuring methods of places
-        self._printed = {e.places[0]: e.axis_value for e in expectations if len(e.places) == 1}
+        self._printed = printed
         self._now: Expectation | None = None
 
     def measure(self, outcome: Outcome) -> None:
@@ -190,8 +196,8 @@ class ToolSession(Session):
         expectation = outcome.expectation
         key = (expectation.quantity, expectation.region, expectation.axis_value, expectation.method)
         entry = self._entries.get(key)
-        if entry is None:
-            self._now = expectation
+        self._now = expectation
+        if entry is None or not expectation.places:
             outcome.add(self)
             return
         self.used.add(entry.line)
@@ -200,6 +206,11 @@ class ToolSession(Session):
             outcome.refused += 1
             outcome.notes.append(f"refused, line {entry.line}")
         outcome.measured.append(value)
+
+    @property
+    def phantom(self) -> Phantom:
+        """There is none: the tool gave numbers."""
+        raise NotMeasured(self._missing())
 
     def image(self, volume: int) -> Volume:
         """There is none: the tool gave numbers."""

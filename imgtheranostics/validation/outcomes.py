@@ -67,6 +67,14 @@ class Outcome:
 
     def add(self, session: Session) -> None:
         """Measure once more and keep the result, whatever it is."""
+        if not self.expectation.places:
+            self.missing = True
+            self.notes.append(f"there is no {self.expectation.modality or 'such'} image yet")
+            return
+        if self.expectation.truth is None and self.expectation.method != "refusal":
+            self.missing = True
+            self.notes.append("the phantom does not state this truth yet")
+            return
         try:
             value = measure(session, self.expectation)
         except MethodMissing as error:

@@ -12,9 +12,11 @@ from imgtheranostics.validation.methods import MethodMissing
 from imgtheranostics.volume import Estimate, Volume
 
 if TYPE_CHECKING:
+    from imgtheranostics.nuclear import Calibration
     from imgtheranostics.phantom.making import Phantom
 
 Means = dict[tuple[str, int], float]
+Point = tuple[float, float]
 FileFormat = Literal["dicom", "nifti"]
 
 
@@ -35,6 +37,7 @@ class Session:
         self.file_format = file_format
         self._loaded: tuple[int, Volume] | None = None
         self._means: dict[tuple[int, str], Means | ImgTheranosticsError] = {}
+        self._curves: dict[tuple[int, str, bool], dict[str, Point]] = {}
 
     @property
     def phantom(self) -> Phantom:
@@ -53,7 +56,41 @@ class Session:
 
     def quantified(self, volume: int, quantity: str) -> Volume | Estimate:
         """A quantity's map of one image, by the public API."""
-        return quantify(self.image(volume), quantity)
+        return quantify(self.image(volume), quantity, calibration=self.calibration(volume))
+
+    def calibration(self, volume: int) -> Calibration | None:
+        """What the user of the phantom's camera knows of it, for images in counts; else None."""
+        from imgtheranostics.nuclear import Calibration
+        from imgtheranostics.phantom.physics import part_with
+
+        spec = self.phantom.spec
+        modality = part_with(spec, volume)[0].modality
+        physics = spec.physics_of(modality)
+        if modality != "SPECT" or physics.sensitivity_cps_mbq is None:
+            return None
+        return Calibration(physics.sensitivity_cps_mbq, dead_time_s=physics.dead_time_s)
+
+    def curve(self, volume: int, quantity: str, *, decay_corrected: bool = True) -> dict[str, Point]:
+        """Mid-frame time and mean of each region in a static image, from `nuclear.time_activity`."""
+        from imgtheranostics import nuclear
+
+        key = (volume, quantity, decay_corrected)
+        if key not in self._curves:
+            table = nuclear.time_activity(
+                self.image(volume),
+                self.phantom.regions,
+                quantity=quantity,
+                decay_corrected=decay_corrected,
+                sensitivity_cps_mbq=self.calibration(volume),
+                peak=False,
+            )
+            self._curves[key] = {
+                region: (float(time_s), float(mean))
+                for region, time_s, mean in zip(
+                    table["region"], table["axis_value"], table["mean"], strict=True
+                )
+            }
+        return self._curves[key]
 
     def mean(self, place: tuple[int, int], quantity: str, region: str) -> float:
         """Mean of a quantity in a region of one volume's frame; NaN where the region is absent."""
@@ -88,21 +125,27 @@ class Session:
         name = self.phantom.names[volume]
         if self.file_format == "dicom":
             place = self.folder / name
-            return place if place.is_dir() else write_image_as_dicom(self.phantom, volume, self.folder)
+            if not place.is_dir():
+                write_image_as_dicom(self.phantom, volume, self.folder)
+                self.phantom.release()
+            return place
         self.folder.mkdir(parents=True, exist_ok=True)
         place = self.folder / f"{name}.nii.gz"
         if not place.is_file():
             save(self.phantom.volumes[volume], place)
+            self.phantom.release()
         return place
 
 
-Quantifier = Callable[[Volume], "Volume | Estimate"]
+Quantifier = Callable[..., "Volume | Estimate"]
 
 _NUCLEAR = {"id_per_g": "percent_id_per_gram", "id_per_ml": "percent_id_per_ml", "suv_bw": "suv"}
 
 
-def quantify(volume: Volume, quantity: str) -> Volume | Estimate:
+def quantify(volume: Volume, quantity: str, *, calibration: Calibration | None = None) -> Volume | Estimate:
     """The map of a quantity, as the public API makes it from a loaded image.
+
+    Counts need a calibration; images with a scale are taken as they are.
 
     Raises
     ------
@@ -121,4 +164,6 @@ def quantify(volume: Volume, quantity: str) -> Volume | Estimate:
     method: Quantifier | None = getattr(nuclear, name, None)
     if method is None:
         raise MethodMissing(f"imgtheranostics.nuclear.{name}")
+    if calibration is not None and volume.quantity in ("counts", "count_rate"):
+        return method(volume, sensitivity_cps_mbq=calibration)
     return method(volume)

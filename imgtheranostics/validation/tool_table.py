@@ -153,7 +153,11 @@ def converted(entry: Entry, expectation: Expectation, path: Path) -> float:
 
 
 def same_axis_value(given: str) -> str:
-    """An axis value in the spelling of the truth: ``24.0`` is ``24``."""
+    """An axis value in the spelling of the truth: ``24.0`` is ``24``; several are parted by commas."""
+    return ", ".join(_same(part.strip()) for part in given.split(","))
+
+
+def _same(given: str) -> str:
     try:
         return f"{float(given):g}"
     except ValueError:

@@ -1,9 +1,18 @@
-"""The figures of the report, registered in reading order when this module is imported."""
+"""The figures of the reports, registered in reading order when this module is imported."""
 
 from __future__ import annotations
 
-from imgtheranostics.report.figures import curves, known_values, mosaic, points, uncertainty
-from imgtheranostics.report.registry import FigureMaker, register
+from imgtheranostics.report.figures import (
+    agreement,
+    curves,
+    known_values,
+    mosaic,
+    points,
+    recovery,
+    triptych,
+    uncertainty,
+)
+from imgtheranostics.report.registry import FigureMaker, register, register_comparison
 
 register(FigureMaker("map", "{}: where it is", mosaic.keys, mosaic.draw))
 register(FigureMaker("regions", "{}: how much, by region", points.keys, points.draw))
@@ -11,3 +20,7 @@ register(FigureMaker("known", "{}: measured and known", known_values.keys, known
 register(FigureMaker("curves", "{} over time", curves.keys, curves.draw))
 register(FigureMaker("curves-log", "{} over time, logarithmic", curves.log_keys, curves.draw_log))
 register(FigureMaker("uncertainty", "{}: how sure, voxel by voxel", uncertainty.keys, uncertainty.draw))
+
+register_comparison(FigureMaker("agreement", "Agreement with the truth", agreement.keys, agreement.draw))
+register_comparison(FigureMaker("recovery", "Recovery of spheres", recovery.keys, recovery.draw))
+register_comparison(FigureMaker("triptych", "{}", triptych.keys, triptych.draw))
