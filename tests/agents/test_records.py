@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from functools import cache
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from imgtheranostics.agents import available, get
 from imgtheranostics.agents.listing import as_plain, counts, rows
 from imgtheranostics.agents.loading import library
 from imgtheranostics.data.nuclides import nuclide
+from imgtheranostics.phantom.reading import library as phantom_library
 from imgtheranostics.units import UNITS
 
 ISSUE_LIST = {
@@ -51,6 +53,7 @@ ISSUE_LIST = {
 """The systems that the work order names, and the parts that each must hold."""
 
 
+@cache
 def raw(name):
     return yaml.safe_load((library() / f"{name}.yaml").read_text(encoding="utf-8"))
 
@@ -87,11 +90,25 @@ def test_no_two_records_share_a_name():
             assert get(alias).id == name
 
 
-def test_each_phantom_names_an_agent_that_exists():
-    from imgtheranostics import phantom
+def named_records(here):
+    """Every agent record that a phantom file names."""
+    if isinstance(here, dict):
+        for key, value in here.items():
+            if key == "record" and isinstance(value, str):
+                yield value
+            yield from named_records(value)
+    elif isinstance(here, list):
+        for item in here:
+            yield from named_records(item)
 
-    for slug in phantom.available():
-        get(phantom.load_spec(slug).agent.record)
+
+def test_each_phantom_names_agents_that_exist():
+    files = sorted(phantom_library().glob("*.yaml"))
+    named = {
+        name for file in files for name in named_records(yaml.safe_load(file.read_text(encoding="utf-8")))
+    }
+    assert named
+    assert {get(name).id for name in named} <= set(available())
 
 
 def unsourced(here, sourced=False, path=()):
