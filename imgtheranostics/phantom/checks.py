@@ -15,7 +15,7 @@ from imgtheranostics.errors import (
     ImgTheranosticsError,
     ImplausibleValue,
     MissingMetadata,
-    NothingUsable,
+    UnitMismatch,
     UnsupportedInput,
 )
 from imgtheranostics.phantom.shapes import Norms
@@ -213,6 +213,10 @@ def _clock_problems(spec: PhantomSpec) -> Iterator[Problem]:
         yield Problem(MissingMetadata, path, what, "no truth_at", "truth_at in h, more than 0")
     if time is None:
         return
+    if time.unit != "h":
+        what = "the times of an emission phantom are stated in h"
+        yield Problem(UnitMismatch, (*path, "unit"), what, time.unit, "h")
+        return
     longest = max(durations) / 2 / 3600
     if float(time.values[0]) < longest:
         yield Problem(
@@ -255,15 +259,9 @@ def _agent_problems(spec: PhantomSpec) -> Iterator[Problem]:
 
 
 def _has_record(record: str) -> bool:
-    try:
-        from imgtheranostics import agents
-    except ImportError:
-        return True
-    try:
-        agents.get(record)
-    except NothingUsable:
-        return not agents.available()
-    return True
+    from imgtheranostics import agents
+
+    return record in agents.available()
 
 
 def _nuclide_problem(path: KeyPath, label: str) -> Iterator[Problem]:
@@ -280,7 +278,10 @@ def _expect_problems(spec: PhantomSpec) -> Iterator[Problem]:
     values = {value for _, axis in _axes(spec) for value in axis.values}
     for n, expectation in enumerate(spec.expect):
         path = ("expect", n)
-        asked = {*expectation.roi, *((expectation.over,) if expectation.over else ())}
+        asked = {
+            *(name for name in expectation.roi if name != "all"),
+            *((expectation.over,) if expectation.over else ()),
+        }
         for name in sorted({name.removesuffix("_core") for name in asked} - names):
             yield Problem(
                 CorruptInput, path, "the region is not in the phantom", name, ", ".join(sorted(names))

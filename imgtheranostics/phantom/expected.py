@@ -27,6 +27,8 @@ class ExpectSpec(Model):
         validation knows; it reports one that it does not know as not implemented.
     value
         A number, ``truth`` for what the regions and their curves say, or ``closed_form``.
+    roi
+        Region or regions, each with a row of its own; ``all`` takes them together.
     at, when
         Values along the first axis, and of the other axes by name.
     """

@@ -17,11 +17,16 @@ Shift = tuple[float, float, float]
 
 def shapes_on_grid(spec: PhantomSpec, grid: Grid, shift_mm: Shift = (0.0, 0.0, 0.0)) -> Mixture:
     """The phantom's regions on a grid, all moved by the same shift; exact, nothing is interpolated."""
-    moved = grid.affine.copy()
-    moved[:3, 3] -= np.asarray(shift_mm)
     shapes = {region.name: region_shapes(spec.template, region) for region in spec.painted()}
-    mixture = rasterise(shapes, Grid(grid.shape, moved))
+    mixture = rasterise(shapes, _moved(grid, shift_mm))
     return Mixture(mixture.names, mixture.labels, mixture.mixed, mixture.shares, grid)
+
+
+def _moved(grid: Grid, shift_mm: Shift) -> Grid:
+    """The grid moved against a shift, on which shapes at rest look as moved shapes do on the grid."""
+    affine = grid.affine.copy()
+    affine[:3, 3] -= np.asarray(shift_mm)
+    return Grid(grid.shape, affine)
 
 
 def draw_shift(sd_mm: float, rng: np.random.Generator) -> Shift:
@@ -45,13 +50,12 @@ def misdrawn(
     errors = spec.physics.misplacement
     labels = np.zeros(grid.shape, np.int32, order="F")
     names: dict[int, str] = {}
-    nominal = shapes_on_grid(spec, grid)
-    for number, name in enumerate(nominal.names, 1):
-        names[number] = name
+    for number, region in enumerate(spec.painted(), 1):
+        names[number] = region.name
         shift = draw_shift(errors.region_shift_sd_mm, rng)
         margin = float(rng.normal(0.0, errors.region_margin_sd_mm))
-        mask = shapes_on_grid(spec, grid, shift).nominal() == number
-        labels[_grown(mask, margin, grid.spacing_mm)] = number
+        alone = rasterise({region.name: region_shapes(spec.template, region)}, _moved(grid, shift))
+        labels[_grown(alone.nominal() == 1, margin, grid.spacing_mm)] = number
     return names, labels
 
 

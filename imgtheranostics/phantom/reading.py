@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from pathlib import Path
 
 from imgtheranostics.errors import (
@@ -37,6 +38,27 @@ def available() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in library().glob("*.yaml")))
 
 
+def path_of(slug_or_path: str | Path) -> Path:
+    """The file of a phantom, by slug or as it is given.
+
+    Raises
+    ------
+    NothingUsable
+        If there is no such slug; the known ones are listed.
+    """
+    path = Path(slug_or_path)
+    if path.suffix in (".yaml", ".yml"):
+        return path
+    if str(slug_or_path) not in available():
+        near = get_close_matches(str(slug_or_path), available(), n=3)
+        raise NothingUsable(
+            f"there is no phantom {str(slug_or_path)!r}",
+            found=("near: " + ", ".join(near) + "; " if near else "") + "known: " + ", ".join(available()),
+            next_step="choose one of these, or give a .yaml file",
+        )
+    return library() / f"{slug_or_path}.yaml"
+
+
 def load_spec(slug_or_path: str | Path) -> PhantomSpec:
     """A phantom's specification, by slug or from a file.
 
@@ -47,16 +69,7 @@ def load_spec(slug_or_path: str | Path) -> PhantomSpec:
     CorruptInput, UnitMismatch, ImplausibleValue, GeometryMismatch, MissingMetadata
         If the file is not a valid specification, with its line.
     """
-    path = Path(slug_or_path)
-    if path.suffix not in (".yaml", ".yml"):
-        path = library() / f"{slug_or_path}.yaml"
-        if str(slug_or_path) not in available():
-            raise NothingUsable(
-                f"there is no phantom {str(slug_or_path)!r}",
-                found="known: " + ", ".join(available()),
-                next_step="choose one of these, or give a .yaml file",
-            )
-    document = read(path, subject="phantom file")
+    document = read(path_of(slug_or_path), subject="phantom file")
     return parse_spec(document.content, where=document.where, lines=document.lines)
 
 

@@ -96,7 +96,7 @@ class AxisSpec(Model):
 
     def _check_unit(self) -> None:
         if self.kind not in _DIMENSIONS:
-            if self.unit not in ("", "h"):
+            if self.unit:
                 raise PydanticCustomError("unit", "{kind} holds names and has no unit", {"kind": self.kind})
             return
         allowed = _DIMENSIONS[self.kind]
@@ -104,14 +104,14 @@ class AxisSpec(Model):
             found = UNITS[canonical_unit(self.unit)].dimension
         except UnitMismatch:
             found = ""
-        if found not in allowed or (self.kind == "time" and self.unit != "h"):
+        if found not in allowed:
             fitting = [code for code, unit in UNITS.items() if unit.dimension in allowed]
             raise PydanticCustomError(
                 "unit",
                 "an axis of {kind} needs a unit of {allowed}, not {unit}",
                 {
                     "kind": self.kind,
-                    "allowed": "h" if self.kind == "time" else ", ".join(fitting),
+                    "allowed": ", ".join(fitting),
                     "unit": self.unit or "none",
                 },
             )

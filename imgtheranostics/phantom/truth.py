@@ -123,9 +123,13 @@ def _truth(
     if item.method == "refusal":
         return None, None, None
     if item.method == "recovery":
-        background = region_truth(spec, str(_around(spec, region)), item.quantity, volume, frame)
+        background = region_truth(spec, surroundings(spec, region), item.quantity, volume, frame)
         contrast = region_truth(spec, region, item.quantity, volume, frame) - background
-        return sphere_recovery(_diameter(spec, region), _resolution(spec, volume))[0], background, contrast
+        return (
+            sphere_recovery(sphere_diameter_mm(spec, region), resolution_mm(spec, volume))[0],
+            background,
+            contrast,
+        )
     if item.value != "truth":
         return _stated(item.value), None, None
     value = region_truth(spec, region, item.quantity, volume, frame)
@@ -134,7 +138,8 @@ def _truth(
     return value, None, None
 
 
-def _resolution(spec: PhantomSpec, volume: int) -> float:
+def resolution_mm(spec: PhantomSpec, volume: int) -> float:
+    """Resolution of one of the phantom's images at level 2."""
     return part_with(spec, volume)[0].resolution_mm(spec)
 
 
@@ -150,14 +155,21 @@ def _tolerance(item: ExpectSpec, truth: float | None) -> float:
     return abs(truth or 0.0) * (item.tol_rel or 0.0)
 
 
-def _diameter(spec: PhantomSpec, region: str) -> float:
+def sphere_diameter_mm(spec: PhantomSpec, region: str) -> float:
+    """Diameter of a region that is one sphere.
+
+    Raises
+    ------
+    UnsupportedInput
+        If it is something else.
+    """
     shapes = region_shapes(spec.template, spec.region(region))
     if len(shapes) != 1 or not isinstance(shapes[0], Sphere):
         raise UnsupportedInput("a recovery is known in closed form for one sphere only", found=region)
     return shapes[0].diameter_mm
 
 
-def _around(spec: PhantomSpec, region: str) -> str:
+def surroundings(spec: PhantomSpec, region: str) -> str:
     """The region that a sphere lies in: the last one before it that holds its centre and is not a sphere."""
     shape = region_shapes(spec.template, spec.region(region))[0]
     centre = shape.norms().centre

@@ -27,6 +27,7 @@ def write(
 
     The folder holds ``dicom/<name>/`` and ``nifti/<name>.nii.gz`` with PET-BIDS sidecars,
     ``regions.nii.gz`` with names in ``regions.json`` (and ``regions_core.*`` where there are cores),
+    beside DICOM images the same regions as ``regions.seg.dcm`` and ``regions.rtstruct.dcm``,
     ``truth/<name>_id_per_ml.nii.gz`` and ``truth/truth.json``.
 
     Parameters
@@ -57,7 +58,10 @@ def write(
             write_images_as_dicom(phantom, temporary / "dicom")
         if fmt in ("nifti", "both"):
             _write_nifti(phantom, temporary / "nifti")
+        phantom.release()  # the truth maps are as large as the images
         _write_regions(phantom, temporary)
+        if fmt in ("dicom", "both"):
+            _write_dicom_regions(phantom, temporary)
         _write_truth(phantom, temporary / "truth")
         files = sorted(path.relative_to(temporary) for path in temporary.rglob("*") if path.is_file())
     return [Path(folder) / file for file in files]
@@ -114,8 +118,8 @@ def _write_nifti(phantom: Phantom, folder: Path) -> None:
     from imgtheranostics.io.saving import save
 
     folder.mkdir()
-    for name, volume in zip(phantom.names, phantom.volumes, strict=True):
-        save(volume, folder / f"{name}.nii.gz")
+    for number, name in enumerate(phantom.names):
+        save(phantom.volumes[number], folder / f"{name}.nii.gz")
 
 
 def _write_regions(phantom: Phantom, folder: Path) -> None:
@@ -129,6 +133,19 @@ def _write_regions(phantom: Phantom, folder: Path) -> None:
         save(volume, folder / f"{stem}.nii.gz")
         present = {n: name for n, name in regions.names.items() if (labels == n).any()}
         _name_labels(folder / f"{stem}.json", present)
+
+
+def _write_dicom_regions(phantom: Phantom, folder: Path) -> None:
+    """``regions.seg.dcm`` and ``regions.rtstruct.dcm`` of the first series on the grid of the regions."""
+    from imgtheranostics.io.dicom.source_series import SourceSeries
+    from imgtheranostics.io.regions_writing import save_rois
+
+    grid = phantom.regions.grid
+    folders = [folder / "dicom" / name for name in phantom.names]
+    fitting = (one for one in folders if grid.axis_match(SourceSeries.of(one).grid) is not None)
+    series = next(fitting, folders[0])
+    for kind in ("seg", "rtstruct"):
+        save_rois(phantom.regions, folder / f"regions.{kind}.dcm", like_series=series)
 
 
 def _name_labels(path: Path, names: dict[int, str]) -> None:

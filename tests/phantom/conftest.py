@@ -14,7 +14,7 @@ SMALL: dict[str, Any] = {
     "modality": "PET",
     "grid": {"shape": [24, 20, 16], "voxel_mm": [1.0, 1.0, 1.5]},
     "subject": {"weight_kg": 0.02, "sex": "F", "species": "mouse"},
-    "agent": {"record": "test", "label": "Y-86", "name": "86Y-test"},
+    "agent": {"record": "upsn", "label": "Y-86", "name": "86Y-test"},
     "administration": {"activity_bq": 5.0e6, "at": "2026-01-05T22:00:00"},
     "axis": {"kind": "time", "values": [6.0], "truth_at": 6.0},
     "order": "listed",
