@@ -1,0 +1,203 @@
+"""Measuring methods of the nuclear phantoms: corrected spheres, transferred doses, linearity, limits."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from imgtheranostics.data.nuclides import nuclide
+from imgtheranostics.nuclear.pairs import Transfer, transfer
+from imgtheranostics.nuclear.partial_volume import correct_sphere_mean
+from imgtheranostics.phantom.exposures import Exposure, curve_of, exposures
+from imgtheranostics.phantom.physics import parts_of
+from imgtheranostics.phantom.truth import resolution_mm, sphere_diameter_mm, surroundings
+from imgtheranostics.validation.detection import Limits, detection_limits, straight_line
+from imgtheranostics.validation.methods import Method, MethodMissing, method
+
+if TYPE_CHECKING:
+    from imgtheranostics.phantom.truth import Expectation
+    from imgtheranostics.validation.session import Session
+
+FREE_PERTECHNETATE = ("stomach", "thyroid", "bladder")
+"""Where 99mTc goes that came loose from its carrier (pertechnetate)."""
+
+GIVEN = ("Y-90", "I-131")
+"""Therapeutic twins for which kinetics are transferred."""
+
+VIAL, CENTRE = "vial", "centre"
+"""Beginnings of the names of regions with a known concentration, and of the middles to measure them in."""
+
+AVOGADRO = 6.02214076e23
+_ML_PER_L = 1e3
+
+
+@method("partial_volume_corrected", short="corrected")
+def partial_volume_corrected(session: Session, expectation: Expectation) -> float:
+    """Mean of a sphere, corrected with its diameter, the resolution, and the mean around it as measured."""
+    spec = session.phantom.spec
+    place, quantity, region = expectation.places[0], expectation.quantity, expectation.region
+    around = _best(session, surroundings(spec, region))
+    found = correct_sphere_mean(
+        session.mean(place, quantity, region),
+        diameter_mm=sphere_diameter_mm(spec, region),
+        fwhm_mm=resolution_mm(spec, place[0]),
+        background=session.mean(place, quantity, around),
+    )
+    return found.value
+
+
+@method("count_fraction", unit="1", short="counts left")
+def count_fraction(session: Session, expectation: Expectation) -> float:
+    """Activity at the last of the times as it was, over that at the first, decay-corrected to injection."""
+    first, last = expectation.places[0][0], expectation.places[-1][0]
+    region = _best(session, expectation.region)
+    at_injection = session.curve(first, "activity_concentration")[region][1]
+    return session.curve(last, "activity_concentration", decay_corrected=False)[region][1] / at_injection
+
+
+@method("free_pertechnetate", unit="%", short="free label")
+def free_pertechnetate(session: Session, expectation: Expectation) -> float:
+    """Share of the injected dose in the organs of free 99mTc: %ID/mL times the volume that is known."""
+    volumes = session.phantom.mixture.volumes_ml()
+    place = expectation.places[0]
+    return sum(
+        session.mean(place, "id_per_ml", _best(session, organ)) * volumes[organ]
+        for organ in FREE_PERTECHNETATE
+    )
+
+
+@method("group_ratio", unit="1", short="group ratio")
+def group_ratio(session: Session, expectation: Expectation) -> float:
+    """Mean over the animals of the first group over that of the second."""
+    spec = session.phantom.spec
+    groups = [str(value) for axis in (spec.axis, *spec.axes) if axis.kind == "group" for value in axis.values]
+    if len(groups) != 2:
+        raise MethodMissing("ratio of other than two groups")
+    region = _best(session, expectation.region)
+    found: dict[str, list[float]] = {name: [] for name in groups}
+    for place in expectation.places:
+        group = str(_exposure(session, place[0]).case["group"])
+        found[group].append(session.mean(place, expectation.quantity, region))
+    means = [sum(values) / len(values) for values in found.values()]
+    return means[0] / means[1]
+
+
+def _effective_half_life(given: str) -> Method:
+    def measure(session: Session, expectation: Expectation) -> float:
+        """Effective half-life of the twin in the region, h."""
+        return _transferred(session, expectation, given).effective_half_life_s / 3600
+
+    return measure
+
+
+def _residence(given: str) -> Method:
+    def measure(session: Session, expectation: Expectation) -> float:
+        """Time-integrated activity coefficient of the twin in the whole region, h."""
+        found = _transferred(session, expectation, given)
+        return found.tiac_s / 3600 * session.phantom.mixture.volumes_ml()[expectation.region]
+
+    return measure
+
+
+def _local_dose(given: str) -> Method:
+    def measure(session: Session, expectation: Expectation) -> float:
+        """Absorbed dose of the twin by local deposition, Gy/MBq."""
+        return _transferred(session, expectation, given).local_dose_gy_per_mbq
+
+    return measure
+
+
+for _name in GIVEN:
+    method(f"effective_half_life_{_name}", unit="h", short=f"T_eff {_name}")(_effective_half_life(_name))
+    method(f"residence_{_name}", unit="h", short=f"tau {_name}")(_residence(_name))
+    method(f"local_dose_{_name}", unit="Gy/MBq", short=f"dose {_name}")(_local_dose(_name))
+
+
+@method("linearity", unit="1", short="R^2")
+def linearity(session: Session, expectation: Expectation) -> float:
+    """R^2 of measured over true activity concentration of the vials, decay-corrected to injection."""
+    return straight_line(*_vials(session, expectation.places[0][0]))[1]
+
+
+@method("calibration_factor", unit="1", short="factor")
+def calibration_factor(session: Session, expectation: Expectation) -> float:
+    """Slope of measured over true activity concentration of the vials."""
+    return straight_line(*_vials(session, expectation.places[0][0]))[0]
+
+
+@method("log_slope", unit="1", short="log slope")
+def log_slope(session: Session, expectation: Expectation) -> float:
+    """Slope of the logarithm of the measured over that of the true concentration above the blank."""
+    true, measured = _vials(session, expectation.places[0][0])
+    blank = true == true.min()
+    above = measured[~blank] - measured[blank].mean()
+    return straight_line(np.log10(true[~blank] - true.min()), np.log10(above))[0]
+
+
+@method("log10_detection_limit", unit="1", short="log10 LOD")
+def log10_detection_limit(session: Session, expectation: Expectation) -> float:
+    """log10 of the least molar concentration of the label, without carrier, that differs from a blank."""
+    return math.log10(_molar(session, expectation, _limits(session, expectation).detection))
+
+
+@method("log10_quantification_limit", unit="1", short="log10 LOQ")
+def log10_quantification_limit(session: Session, expectation: Expectation) -> float:
+    """log10 of the least molar concentration of the label that is measured to about 10 %."""
+    return math.log10(_molar(session, expectation, _limits(session, expectation).quantification))
+
+
+def _best(session: Session, region: str) -> str:
+    """The core of a region, where there is one: it keeps its signal at the image's resolution."""
+    core = f"{region}_core"
+    return core if core in session.phantom.regions.names.values() else region
+
+
+def _exposure(session: Session, volume: int) -> Exposure:
+    for part in parts_of(session.phantom.spec):
+        if part.first <= volume < part.first + len(part.names):
+            return exposures(session.phantom.spec, part.physics.modality)[volume - part.first]
+    raise MethodMissing("image of that number")
+
+
+def _transferred(session: Session, expectation: Expectation, given: str) -> Transfer:
+    region = _best(session, expectation.region)
+    points = [session.curve(volume, "id_per_g")[region] for volume, _ in expectation.places]
+    times, uptake = zip(*points, strict=True)
+    return transfer(times, uptake, imaged=_exposure(session, expectation.places[0][0]).label, given=given)
+
+
+def _vials(session: Session, volume: int) -> tuple[np.ndarray[tuple[int], np.dtype[np.float64]], ...]:
+    """True and measured concentration of each vial, Bq/mL, decay-corrected to injection."""
+    spec, scan = session.phantom.spec, _exposure(session, volume)
+    curve = session.curve(volume, "activity_concentration")
+    names = [region.name for region in spec.regions]
+    chosen = [name for name in names if name.startswith(CENTRE)]
+    drawn = {name: name for name in chosen} or {
+        name: _best(session, name) for name in names if name.startswith(VIAL)
+    }
+    true, measured = [], []
+    for name, region in drawn.items():
+        time_s, value = curve[region]
+        true.append(curve_of(spec, name, scan).at(time_s))
+        measured.append(value)
+    return np.array(true), np.array(measured)
+
+
+def _limits(session: Session, expectation: Expectation) -> Limits:
+    """Limits from the vials of all images together; those with the least activity are the blanks."""
+    blanks, true_all, measured_all = [], [], []
+    for volume, _ in expectation.places:
+        true, measured = _vials(session, volume)
+        blank = true == true.min()
+        blanks.append(measured[blank])
+        true_all.append(true)
+        measured_all.append(measured)
+    return detection_limits(np.concatenate(true_all), np.concatenate(measured_all), np.array(blanks))
+
+
+def _molar(session: Session, expectation: Expectation, bq_ml: float) -> float:
+    """Concentration of the label's atoms, mol/L: activity over decay constant."""
+    decay = nuclide(_exposure(session, expectation.places[0][0]).label).decay_constant_per_s
+    return bq_ml / decay / AVOGADRO * _ML_PER_L
