@@ -105,19 +105,23 @@ def read(path: str | Path, *, subject: str) -> Document:
     Raises
     ------
     NothingUsable
-        If there is no such file.
+        If there is no such file, or it cannot be read.
     CorruptInput
         If it is not UTF-8, larger than 1 MiB, not YAML of plain data, or repeats a key.
     """
     path = Path(path)
-    if not path.is_file():
-        raise NothingUsable(f"the {subject} does not exist", where=str(path))
-    if path.stat().st_size > LARGEST_FILE_BYTES:
-        raise CorruptInput(f"the {subject} is larger than 1 MiB", where=str(path))
     try:
+        if not path.is_file():
+            raise NothingUsable(f"the {subject} does not exist", where=str(path))
+        if path.stat().st_size > LARGEST_FILE_BYTES:
+            raise CorruptInput(f"the {subject} is larger than 1 MiB", where=str(path))
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise CorruptInput(f"the {subject} is not UTF-8 text", where=str(path)) from error
+    except OSError as error:
+        raise NothingUsable(
+            f"the {subject} cannot be read", where=str(path), found=error.strerror or type(error).__name__
+        ) from error
     return parse(text, where=str(path), subject=subject)
 
 

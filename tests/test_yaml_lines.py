@@ -90,6 +90,13 @@ def test_a_file_that_is_absent_large_or_not_text_is_refused(tmp_path):
     assert read(path, subject="test file").content == {"a": 1}
 
 
+def test_a_name_that_is_no_file_name_is_refused():
+    with pytest.raises(NothingUsable):
+        read("a" * 5000 + ".yaml", subject="test file")
+    with pytest.raises(NothingUsable):
+        read("a\0b.yaml", subject="test file")
+
+
 def no_number(text):
     """PyYAML writes the text 0E0 bare, because YAML 1.1 does not take it for a number; 1.2 does."""
     try:

@@ -75,8 +75,8 @@ def show(
         warnings = [{"code": caution.code, "message": caution.message} for caution in record.warnings]
         terminal.print_json({"command": "agents show", **as_plain(record), "warnings": warnings})
         return
-    typer.echo(f"{record.name} ({record.id}), {record.kind}: {record.summary}")
-    typer.echo(f"seen by {', '.join(record.modalities)}; the signal is that of the {record.signal_of}")
+    _say(f"{record.name} ({record.id}), {record.kind}: {record.summary}")
+    _say(f"seen by {', '.join(record.modalities)}; the signal is that of the {record.signal_of}")
     for heading, words in (
         ("also called", record.aliases),
         ("review claims", record.claims),
@@ -84,12 +84,16 @@ def show(
         ("carries", record.carries),
     ):
         if words:
-            typer.echo(f"{heading}: {', '.join(words)}")
+            _say(f"{heading}: {', '.join(words)}")
     typer.echo("")
     _print_values(rows(record))
     for note in record.notes:
-        typer.echo(f"note: {note}")
+        _say(f"note: {note}")
     terminal.print_cautions(record.warnings, quiet=quiet)
+
+
+def _say(text: str) -> None:
+    typer.echo(terminal.visible(text))
 
 
 def _print_values(table: Sequence[Row]) -> None:
@@ -104,7 +108,7 @@ def _print_values(table: Sequence[Row]) -> None:
         ("", "value of", "number", "unit", "provenance", "see"),
         [
             (
-                *(row.section, row.what, row.value, row.unit, row.provenance),
+                *map(terminal.visible, (row.section, row.what, row.value, row.unit, row.provenance)),
                 " ".join(numbers[text] for text in (row.source, row.note) if text),
             )
             for row in table
@@ -112,4 +116,4 @@ def _print_values(table: Sequence[Row]) -> None:
         {"number"},
     )
     for text, number in numbers.items():
-        typer.echo(f"{number} {text}")
+        _say(f"{number} {text}")

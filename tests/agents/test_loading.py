@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import re
 import subprocess
 import sys
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import imgtheranostics as it
 from imgtheranostics.agents import available, get, load_file
-from imgtheranostics.agents.loading import parse_agent
+from imgtheranostics.agents.listing import as_plain
+from imgtheranostics.agents.loading import library, parse_agent
 from imgtheranostics.errors import (
     CorruptInput,
+    ImgTheranosticsError,
     ImplausibleValue,
     MissingMetadata,
     NothingUsable,
     UnitMismatch,
 )
+from imgtheranostics.yaml_lines import parse
 
 
 @pytest.mark.parametrize(
@@ -178,6 +185,39 @@ def test_an_entry_in_block_form_is_placed_at_its_first_line(written, record):
         load_file(written(text))
     assert caught.value.where is not None
     assert caught.value.where.endswith((":11", ":12"))
+
+
+JUNK = (
+    "",
+    "null",
+    "[]",
+    "{}",
+    "-1",
+    "1e400",
+    "9" * 400,
+    ".nan",
+    "true",
+    "'x'",
+    "[1, 2, 3]",
+    "{a: b}",
+    "2026-01-01",
+)
+JUNK += ("!!binary aGk=", "!!set {a}", "? [a]", "&a", "*a", "\x1b", '"\\e[2J"', "0x10", "<<: {a: 1}", "1: 2")
+
+
+@given(st.data())
+def test_a_damaged_record_is_a_record_or_a_typed_refusal(data):
+    """Words of shipped records replaced by what people and machines write by mistake."""
+    name = data.draw(st.sampled_from(("upsn", "iopamidol", "v7-ruby", "spion-cluster", "icg-ha-mno2")))
+    text = (library() / f"{name}.yaml").read_text(encoding="utf-8")
+    for _ in range(data.draw(st.integers(1, 3))):
+        words = [match.span() for match in re.finditer(r"[^\s,{}\[\]:]+|[,{}\[\]:]", text)]
+        first, last = data.draw(st.sampled_from(words))
+        text = text[:first] + data.draw(st.sampled_from(JUNK)) + text[last:]
+    with contextlib.suppress(ImgTheranosticsError):
+        document = parse(text, where="damaged.yaml", subject="agent file")
+        agent = parse_agent(document.content, where=document.where, lines=document.lines)
+        json.dumps(as_plain(agent), allow_nan=False)
 
 
 @pytest.mark.parametrize("text", ["", "just words", "- a\n- b\n", "a: &x 1\nb: *x\n"])

@@ -97,6 +97,19 @@ def test_a_file_of_ones_own_is_shown(capsys, tmp_path):
     assert "r1 per Fe, 3 T, 37 Cel, water" in out
 
 
+def test_a_file_cannot_steer_the_terminal(capsys, tmp_path):
+    path = tmp_path / "own.yaml"
+    hostile = '"\\e[2J\\e[31mred"'
+    text = OWN.replace("summary: Mine", f"summary: {hostile}").replace(
+        "provenance: review", f"provenance: review, note: {hostile}, source: {hostile}"
+    )
+    path.write_text(text, encoding="utf-8")
+    code, out, err = run(capsys, "agents", "show", path)
+    assert code == 0
+    assert "\x1b" not in out + err
+    assert "\\x1b[2J" in out
+
+
 def test_a_wrong_file_is_refused_by_line_with_exit_code_4(capsys, tmp_path):
     path = tmp_path / "own.yaml"
     path.write_text(OWN.replace("provenance: review", "provenance: published"), encoding="utf-8")
