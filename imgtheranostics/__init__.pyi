@@ -21,6 +21,7 @@ from .io.loading import info as info
 from .io.loading import load as load
 from .io.loading import load_all as load_all
 from .io.regions import load_rois as load_rois
+from .io.regions_writing import save_rois as save_rois
 from .io.saving import convert as convert
 from .io.saving import save as save
 from .regions import Regions as Regions

@@ -162,7 +162,7 @@ def _save_nifti(
     images = [path.with_name(f"{stem}{ending}{suffix}") for ending, _ in parts]
     sidecars = [path.with_name(f"{stem}{ending}.json") for ending, _ in parts]
     for target in (*images, *sidecars):
-        _check_target(target, force=force)
+        check_target(target, force=force)
     texts = [sidecar_text(volume, keep_identifiers=keep_identifiers) for _, volume in parts]
     with replacing_all([*images, *sidecars]) as streams:
         for (_, volume), stream in zip(parts, streams, strict=False):
@@ -193,7 +193,14 @@ def _write_dicom(volume: Volume, folder: Path, *, keep_dates: bool, enhanced: bo
     return sorted(file for file in folder.rglob("*") if file.is_file())
 
 
-def _check_target(target: Path, *, force: bool) -> None:
+def check_target(target: Path, *, force: bool) -> None:
+    """Refuse a target that is a link or a folder, exists without `force`, or has no folder to lie in.
+
+    Raises
+    ------
+    OutputError
+        In each of these cases.
+    """
     if target.is_symlink():
         raise OutputError(
             "the output is a symbolic link, which is not followed",

@@ -110,7 +110,7 @@ def _dataset(
     dataset.DeviceSerialNumber = "0"
     without_laterality(dataset)
     set_instance(dataset, identity.digest)
-    planes = PlaneGeometry.of(volume)
+    planes = PlaneGeometry.of(volume.grid)
     add_grey_pixels(dataset, volume.grid.shape)
     _add_image(dataset, record, identity)
     scales = SignalScales(volume, slopes)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from imgtheranostics.acquisition import Radiopharmaceutical, Subject
 from imgtheranostics.errors import UnsupportedInput
-from imgtheranostics.volume import Volume
+from imgtheranostics.volume import Grid
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -49,10 +49,10 @@ def uid(*parts: object) -> UID:
     return UID(f"2.25.{int.from_bytes(digest[:16], 'big')}")
 
 
-def plane_geometry(volume: Volume) -> tuple[Any, Any, npt.NDArray[np.float64]]:
+def plane_geometry(grid: Grid) -> tuple[Any, Any, npt.NDArray[np.float64]]:
     """Row and column cosines and the position of each slice, LPS mm."""
-    lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ volume.affine
-    spacing = np.array(volume.grid.spacing_mm)
+    lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ grid.affine
+    spacing = np.array(grid.spacing_mm)
     cosines = lps[:3, :3] / spacing
     skew = np.abs(cosines.T @ cosines - np.eye(3)).max()
     if skew > _SHEAR_LIMIT:
@@ -61,7 +61,7 @@ def plane_geometry(volume: Volume) -> tuple[Any, Any, npt.NDArray[np.float64]]:
             found=f"voxel axes {np.rad2deg(np.arcsin(min(skew, 1.0))):.3g} degrees from a right angle",
             next_step="resample it to a right-angled grid, or save it as NIfTI",
         )
-    positions = lps[:3, 3] + np.arange(volume.grid.shape[2])[:, np.newaxis] * lps[:3, 2]
+    positions = lps[:3, 3] + np.arange(grid.shape[2])[:, np.newaxis] * lps[:3, 2]
     return cosines[:, 0], cosines[:, 1], positions
 
 

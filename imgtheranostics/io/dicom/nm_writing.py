@@ -214,7 +214,7 @@ def _geometry(dataset: Dataset, volume: Volume) -> bool:
     """
     from pydicom import Dataset
 
-    row, column, positions = shared.plane_geometry(volume)
+    row, column, positions = shared.plane_geometry(volume.grid)
     spacing = volume.grid.spacing_mm
     n_slices = volume.grid.shape[2]
     along = positions[-1] - positions[0] if n_slices > 1 else (volume.affine[:3, 2] * (-1, -1, 1))

@@ -49,7 +49,7 @@ class PetSeries:
         self.n_slices = volume.grid.shape[2]
         self.dynamic = bool(volume.axes)
         self.signed = bool(volume.data.min() < 0)
-        self.row, self.column, self.positions = plane_geometry(volume)
+        self.row, self.column, self.positions = plane_geometry(volume.grid)
         self.spacing = volume.grid.spacing_mm
         self.identity = SeriesIdentity(
             PET_IMAGE_STORAGE, "PT", labels, digest, record.series_datetime, record.utc_offset_min

@@ -239,7 +239,7 @@ def _slopes(planes: Planes, slopes: str) -> npt.NDArray[np.float64]:
 
 
 def _digest(volume: Volume, record: EmissionAcquisition, labels: Labels, slopes: str) -> str:
-    total = hashlib.sha256(np.ascontiguousarray(volume.data.T))  # a view: voxels lie in Fortran order
+    total = hashlib.sha256(np.ascontiguousarray(volume.data.T).data)  # a view: voxels lie in Fortran order
     total.update(volume.affine.tobytes())
     for name in PER_IMAGE:
         values = getattr(record, name)

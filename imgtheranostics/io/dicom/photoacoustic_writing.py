@@ -161,7 +161,7 @@ class _File:
         self.wavelength_nm = wavelength_nm
         self.energy_mj = energy_mj
         self.times = times
-        self.planes = PlaneGeometry.of(volume)
+        self.planes = PlaneGeometry.of(volume.grid)
         self.voxels = each_sample(volume)
         self.padded = has_missing(self.voxels)
 

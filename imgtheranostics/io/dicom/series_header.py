@@ -19,7 +19,7 @@ from imgtheranostics.io.dicom.header_modules import (
     plane_geometry,
     uid,
 )
-from imgtheranostics.volume import Volume
+from imgtheranostics.volume import Grid
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -113,7 +113,7 @@ def set_instance(dataset: Dataset, digest: str, *parts: object) -> None:
 
 @dataclass(frozen=True, eq=False)
 class PlaneGeometry:
-    """The slices of a volume as DICOM describes them, LPS mm.
+    """The slices of a grid as DICOM describes them, LPS mm.
 
     Attributes
     ----------
@@ -132,15 +132,20 @@ class PlaneGeometry:
     shape: tuple[int, int, int]
 
     @classmethod
-    def of(cls, volume: Volume) -> PlaneGeometry:
-        """The slices of a volume along k; UnsupportedInput when its grid is sheared."""
-        row, column, positions = plane_geometry(volume)
-        return cls(row, column, positions, volume.grid.spacing_mm, volume.grid.shape)
+    def of(cls, grid: Grid) -> PlaneGeometry:
+        """The slices of a grid along k; UnsupportedInput when it is sheared."""
+        row, column, positions = plane_geometry(grid)
+        return cls(row, column, positions, grid.spacing_mm, grid.shape)
 
     @property
     def pixel_spacing(self) -> list[str]:
         """PixelSpacing (0028,0030): between rows, then between columns."""
         return [ds(self.spacing_mm[1]), ds(self.spacing_mm[0])]
+
+    @property
+    def thickness(self) -> str:
+        """SliceThickness (0018,0050), which here is the distance between slices too."""
+        return ds(self.spacing_mm[2])
 
     @property
     def orientation(self) -> list[str]:
@@ -154,7 +159,7 @@ class PlaneGeometry:
     def add_plane(self, dataset: Dataset) -> None:
         """What all slices of single-frame files share of the image plane module."""
         dataset.PixelSpacing = self.pixel_spacing
-        dataset.SliceThickness = ds(self.spacing_mm[2])
+        dataset.SliceThickness = self.thickness
         dataset.ImageOrientationPatient = self.orientation
 
 

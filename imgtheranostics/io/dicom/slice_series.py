@@ -65,7 +65,7 @@ class SliceSeries:
         self.samples = samples
         self.finish: Callable[[Dataset, StoredScale], None] | None = None
         self.scales = scales
-        self.planes = PlaneGeometry.of(volume)
+        self.planes = PlaneGeometry.of(volume.grid)
         self.voxels = each_sample(volume)
         dataset = new_dataset(identity)
         add_grey_pixels(dataset, volume.grid.shape)
