@@ -29,7 +29,10 @@ SEMANTIC_DICOM = frozenset(
         "RadionuclideTotalDose", "RadionuclideHalfLife", "RadiopharmaceuticalStartTime",
         "RadiopharmaceuticalStartDateTime", "RadionuclideCodeSequence", "CodeValue", "TimezoneOffsetFromUTC",
         "SeriesInstanceUID", "FrameOfReferenceUID", "SliceVector", "DetectorInformationSequence",
-        "RescaleType", "EchoTime", "FlipAngle", "InversionTime", "RadiopharmaceuticalInformationSequence",
+        "RescaleType", "ExcitationWavelength", "PhysicalDeltaX", "PhysicalDeltaY", "FrameTime",
+        "EchoTime", "FlipAngle", "InversionTime",
+        "RadiopharmaceuticalInformationSequence", "RealWorldValueSlope", "RealWorldValueIntercept",
+        "RealWorldValueMappingSequence", "RealWorldValueFirstValueMapped", "RealWorldValueLastValueMapped",
         # regions
         "ContourData", "ROIName", "ROINumber", "ReferencedROINumber", "SegmentLabel", "SegmentNumber",
         "ReferencedSegmentNumber", "StructureSetROISequence", "ROIContourSequence", "ContourSequence",
@@ -70,12 +73,18 @@ def judge(seed: Seed, good: Outcome | str, found: Outcome | str, content: bytes)
     )
     if not differing:
         return "same", ""
+    if before and _series(before) != _series(found):
+        return "refused", "the folder holds another number of series: a user is asked which one"
     if found["cautions"] - before.get("cautions", frozenset()):
         return "caution", ", ".join(sorted(found["cautions"]))
     edits = edited_fields(seed, content)
     if edits and edits & _listed(seed):
         return "edit", ", ".join(sorted(edits))
     return "changed", f"{', '.join(differing)}; edited: {', '.join(sorted(edits)) or 'cannot be said'}"
+
+
+def _series(outcome: Outcome) -> set[str]:
+    return {name.split()[0] for name in outcome if name != "cautions"}
 
 
 def _listed(seed: Seed) -> frozenset[str]:

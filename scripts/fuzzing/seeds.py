@@ -113,7 +113,13 @@ def read_regions(folder: Path) -> Outcome:
 
 def make_seeds(scratch: Path) -> list[Seed]:
     """All seeds, in a fixed order."""
-    seeds = [*_phantom_seeds(scratch), *_pydicom_seeds(), *_nifti_seeds(scratch), *_sidecar_seeds(scratch)]
+    seeds = [
+        *_phantom_seeds(scratch),
+        *_written_seeds(scratch),
+        *_pydicom_seeds(),
+        *_nifti_seeds(scratch),
+        *_sidecar_seeds(scratch),
+    ]
     return [*seeds, *_region_seeds(scratch)]
 
 
@@ -192,6 +198,60 @@ def _enhanced(path: Path) -> Seed:
         delattr(dataset, keyword)
     content = _as_file(dataset)
     return Seed("enhanced", "dicom", {"a.dcm": content}, "a.dcm", read_images, _pixels_at(content))
+
+
+def _written_seeds(scratch: Path) -> Iterator[Seed]:
+    """What our own writers make of the other modalities."""
+    from imgtheranostics.acquisition import MrAcquisition, UltrasoundAcquisition
+    from imgtheranostics.io.dicom.writing import write_dicom
+    from imgtheranostics.volume import Axis, Volume
+
+    rng = np.random.default_rng(2)
+    affine, flat = np.diag([1.0, 1.0, 2.0, 1.0]), np.diag([-1.0, -1.0, 2.0, 1.0])
+    echo, colour = Axis("echo_time", [0.005, 0.01], "s"), Axis("wavelength", [700.0, 800.0, 900.0], "nm")
+    cine = Axis("time", [0.0, 0.1, 0.2], "s")
+    arbitrary = "[arb'U]"
+    volumes = {
+        "written ct": Volume(rng.normal(size=(9, 8, 4)) * 50, affine, "attenuation", "[HU]"),
+        "written mr": Volume(
+            rng.random((9, 8, 4, 2)), affine, "signal", arbitrary, (echo,), acquisition=MrAcquisition()
+        ),
+        "written photoacoustic": Volume(
+            rng.random((9, 8, 1, 3)), affine, "optoacoustic_signal", arbitrary, (colour,)
+        ),
+        "written ultrasound": Volume(
+            np.rint(rng.random((9, 8, 1, 3)) * 200),
+            flat,
+            "signal",
+            arbitrary,
+            (cine,),
+            acquisition=UltrasoundAcquisition(),
+        ),
+    }
+    for name, volume in volumes.items():
+        folder = scratch / name.replace(" ", "-")
+        write_dicom(volume, folder)
+        files = {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+        target = sorted(files)[len(files) // 2]
+        yield Seed(name, "dicom", files, target, read_images, _pixels_at(files[target]), 1.5)
+    yield _mapped(scratch / "written-mr")
+
+
+def _mapped(folder: Path) -> Seed:
+    """A slice whose values a real-world value map brings to mmol/L."""
+    import pydicom
+    from pydicom.dataset import Dataset
+
+    dataset = pydicom.dcmread(min(folder.iterdir()))
+    unit, item = Dataset(), Dataset()
+    unit.CodeValue, unit.CodingSchemeDesignator, unit.CodeMeaning = "mmol/l", "UCUM", "mmol/l"
+    item.MeasurementUnitsCodeSequence, item.LUTExplanation, item.LUTLabel = [unit], "T1", "T1"
+    item.RealWorldValueFirstValueMapped, item.RealWorldValueLastValueMapped = 0, 65535
+    item["RealWorldValueFirstValueMapped"].VR = item["RealWorldValueLastValueMapped"].VR = "US"
+    item.RealWorldValueSlope, item.RealWorldValueIntercept = 0.5, 3.0
+    dataset.RealWorldValueMappingSequence = [item]
+    content = _as_file(dataset)
+    return Seed("mapped", "dicom", {"a.dcm": content}, "a.dcm", read_images, _pixels_at(content))
 
 
 _PER_IMAGE = ("acquisition_datetime", "frame_reference_time_s", "frame_duration_s", "decay_factor")
