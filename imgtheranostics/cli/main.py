@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from imgtheranostics._version import VERSION
-from imgtheranostics.cli import agents, files, nuclear, phantom, results, system
+from imgtheranostics.cli import agents, files, nuclear, phantom, results, system, validating
 from imgtheranostics.cli.terminal import print_error
 from imgtheranostics.errors import ImgTheranosticsError
 
@@ -27,7 +27,7 @@ app.add_typer(nuclear.app, name="nuclear")
 app.add_typer(agents.app, name="agents")
 app.add_typer(phantom.app, name="phantom")
 app.command("report")(results.report)
-app.command("validate")(results.validate)
+app.command("validate")(validating.validate)
 app.command("demo")(results.demo)
 app.command("warmup")(system.warmup)
 app.command("doctor")(system.doctor)

@@ -32,7 +32,7 @@ _METHOD_WORDS = {
     "mean": "",
     "refusal": "must be refused",
     "partial_volume_corrected": "partial-volume corrected",
-    "formats": "largest difference",
+    "formats": "NIfTI against DICOM",
 }
 
 
@@ -150,10 +150,12 @@ def _group(comparison: Comparison, label: PhantomLabel) -> Group:
     rows = [row for row in comparison.rows if row["slug"] == label.slug]
     failed = sum(row["verdict"] == FAILED for row in rows)
     inside = sum(row["verdict"] in ("pass", REFUSED) for row in rows)
-    others = len(rows) - failed - inside
+    absent = sum(row["verdict"] == ABSENT for row in rows)
+    unmeasured = sum(row["verdict"] == UNMEASURED for row in rows)
     parts = [f"{inside} of {len(rows)} as expected"]
     parts += [f"{failed} outside tolerance"] if failed else []
-    parts += [f"{others} not implemented or not measured"] if others else []
+    parts += [f"{absent} not implemented"] if absent else []
+    parts += [f"{unmeasured} not measured"] if unmeasured else []
     return Group(
         label,
         tuple(_blocks(rows, label)),

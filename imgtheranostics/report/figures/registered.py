@@ -21,6 +21,6 @@ register(FigureMaker("curves", "{} over time", curves.keys, curves.draw))
 register(FigureMaker("curves-log", "{} over time, logarithmic", curves.log_keys, curves.draw_log))
 register(FigureMaker("uncertainty", "{}: how sure, voxel by voxel", uncertainty.keys, uncertainty.draw))
 
-register_comparison(FigureMaker("agreement", "Agreement with the truth", agreement.keys, agreement.draw))
+register_comparison(FigureMaker("agreement", "Difference from the truth", agreement.keys, agreement.draw))
 register_comparison(FigureMaker("recovery", "Recovery of spheres", recovery.keys, recovery.draw))
 register_comparison(FigureMaker("triptych", "{}", triptych.keys, triptych.draw))
