@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
 from imgtheranostics.data.nuclides import nuclide
+from imgtheranostics.errors import ImplausibleValue
 from imgtheranostics.phantom.cases import Case, cases_of, printed
 from imgtheranostics.phantom.pet import Curve, Frame, concentration_bq_ml
 from imgtheranostics.phantom.scanner import PhysicsSpec
@@ -15,6 +16,9 @@ from imgtheranostics.phantom.spec import PhantomSpec, VariantSpec
 
 LEAST_POSITRON_YIELD = 0.01
 """Below it a nuclide is imaged by its photons: 90Y has 3e-5 positrons per decay."""
+
+_WIDEST = 20.0
+_HALVINGS = 80
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,18 +80,41 @@ def exposures(spec: PhantomSpec, modality: str) -> tuple[Exposure, ...]:
 
 
 def animal_factors(animals: int, variation: float) -> tuple[float, ...]:
-    """Uptake of each of `animals` over the group's mean: strata of a lognormal distribution.
+    """Uptake of each of `animals` over the group's mean: the middles of strata of a lognormal distribution.
 
     Their mean is 1 and their standard deviation (n - 1) is `variation` exactly, so that the truth of a
     group is that of its animals and a phantom tests the analysis, not the luck of six draws.
+
+    Raises
+    ------
+    ImplausibleValue
+        If so few positive numbers cannot vary that much.
     """
-    if animals < 2 or variation == 0:
+    if animals < 2 or variation <= 0:
         return (1.0,) * animals
-    sd = math.sqrt(math.log1p(variation**2))
-    raw = [math.exp(sd * NormalDist().inv_cdf((k + 0.5) / animals)) for k in range(animals)]
-    mean = sum(raw) / animals
-    spread = math.sqrt(sum((value - mean) ** 2 for value in raw) / (animals - 1))
-    return tuple(1.0 + variation * (value - mean) / spread for value in raw)
+    strata = [NormalDist().inv_cdf((k + 0.5) / animals) for k in range(animals)]
+    low, high = 0.0, _WIDEST
+    if _variation(_spread(strata, high)) < variation:
+        raise ImplausibleValue(
+            f"{animals} animals cannot have this coefficient of variation",
+            where="groups",
+            found=f"{variation:g}",
+            needed="more animals, or less variation",
+        )
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if _variation(_spread(strata, middle)) > variation else (middle, high)
+    return _spread(strata, low)
+
+
+def _spread(strata: Sequence[float], sd: float) -> tuple[float, ...]:
+    raw = [math.exp(sd * position) for position in strata]
+    mean = sum(raw) / len(raw)
+    return tuple(value / mean for value in raw)
+
+
+def _variation(factors: Sequence[float]) -> float:
+    return math.sqrt(sum((value - 1.0) ** 2 for value in factors) / (len(factors) - 1))
 
 
 def curve_of(spec: PhantomSpec, region: str, exposure: Exposure) -> Curve:

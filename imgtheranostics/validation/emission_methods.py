@@ -53,8 +53,8 @@ def count_fraction(session: Session, expectation: Expectation) -> float:
     """Activity at the last of the times as it was, over that at the first, decay-corrected to injection."""
     first, last = expectation.places[0][0], expectation.places[-1][0]
     region = _best(session, expectation.region)
-    at_injection = session.curve(first, "activity_concentration")[region][1]
-    return session.curve(last, "activity_concentration", decay_corrected=False)[region][1] / at_injection
+    at_injection = session.curve(first, "activity_concentration")[region].mean
+    return session.curve(last, "activity_concentration", decay_corrected=False)[region].mean / at_injection
 
 
 @method("free_pertechnetate", unit="%", short="free label")
@@ -164,8 +164,14 @@ def _exposure(session: Session, volume: int) -> Exposure:
 def _transferred(session: Session, expectation: Expectation, given: str) -> Transfer:
     region = _best(session, expectation.region)
     points = [session.curve(volume, "id_per_g")[region] for volume, _ in expectation.places]
-    times, uptake = zip(*points, strict=True)
-    return transfer(times, uptake, imaged=_exposure(session, expectation.places[0][0]).label, given=given)
+    errors = [point.standard_error for point in points]
+    return transfer(
+        [point.time_s for point in points],
+        [point.mean for point in points],
+        imaged=_exposure(session, expectation.places[0][0]).label,
+        given=given,
+        standard_error=errors if all(error > 0 for error in errors) else None,
+    )
 
 
 def _vials(session: Session, volume: int) -> tuple[np.ndarray[tuple[int], np.dtype[np.float64]], ...]:
@@ -179,9 +185,9 @@ def _vials(session: Session, volume: int) -> tuple[np.ndarray[tuple[int], np.dty
     }
     true, measured = [], []
     for name, region in drawn.items():
-        time_s, value = curve[region]
-        true.append(curve_of(spec, name, scan).at(time_s))
-        measured.append(value)
+        point = curve[region]
+        true.append(curve_of(spec, name, scan).at(point.time_s))
+        measured.append(point.mean)
     return np.array(true), np.array(measured)
 
 

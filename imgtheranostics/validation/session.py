@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from imgtheranostics.errors import ImgTheranosticsError
 from imgtheranostics.validation.methods import MethodMissing
@@ -16,7 +16,16 @@ if TYPE_CHECKING:
     from imgtheranostics.phantom.making import Phantom
 
 Means = dict[tuple[str, int], float]
-Point = tuple[float, float]
+
+
+class Point(NamedTuple):
+    """A region in one image of a curve: mid-frame time in s after injection, mean, error of sampling."""
+
+    time_s: float
+    mean: float
+    standard_error: float
+
+
 FileFormat = Literal["dicom", "nifti"]
 
 
@@ -71,7 +80,7 @@ class Session:
         return Calibration(physics.sensitivity_cps_mbq, dead_time_s=physics.dead_time_s)
 
     def curve(self, volume: int, quantity: str, *, decay_corrected: bool = True) -> dict[str, Point]:
-        """Mid-frame time and mean of each region in a static image, from `nuclear.time_activity`."""
+        """Each region of a static image as a point of its curve, from `nuclear.time_activity`."""
         from imgtheranostics import nuclear
 
         key = (volume, quantity, decay_corrected)
@@ -84,11 +93,11 @@ class Session:
                 sensitivity_cps_mbq=self.calibration(volume),
                 peak=False,
             )
+            errors = [detail["standard_error_sampling"] for detail in table.attrs["details"]]
+            columns = (table["region"], table["axis_value"], table["mean"], errors)
             self._curves[key] = {
-                region: (float(time_s), float(mean))
-                for region, time_s, mean in zip(
-                    table["region"], table["axis_value"], table["mean"], strict=True
-                )
+                region: Point(float(time_s), float(mean), float(error))
+                for region, time_s, mean, error in zip(*columns, strict=True)
             }
         return self._curves[key]
 
