@@ -1,0 +1,178 @@
+"""The nuclear phantoms through validate: the catalogue's tolerances hold, and a wrong analysis fails."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+import imgtheranostics as it
+from imgtheranostics import nuclear
+from imgtheranostics.phantom import load_spec
+from imgtheranostics.phantom.reading import library
+from imgtheranostics.validation import FAIL, NOT_IMPLEMENTED, PASS, REFUSED, validate
+
+NUCLEAR = (
+    "tc99m-plga-mouse-spect",
+    "in111-bilayer-vs-lumen",
+    "i123-i124-i131-pair",
+    "agents-multi-tracer-dualiso",
+    "ladder-sensitivity",
+)
+
+
+def edited(tmp_path, slug, *changes):
+    text = (library() / f"{slug}.yaml").read_text(encoding="utf-8")
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    path = tmp_path / f"{slug}.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def rows(table, method):
+    found = table[table["method"] == method]
+    assert len(found)
+    return found
+
+
+@pytest.fixture
+def silica(tmp_path):
+    """The 90Y phantom at one millimetre: a second instead of several."""
+    return edited(
+        tmp_path,
+        "upsn-90y-dose",
+        ("shape: [36, 36, 18], voxel_mm: [0.5, 0.5, 1.0]", "shape: [24, 24, 18], voxel_mm: [0.8, 0.8, 1.0]"),
+    )
+
+
+def test_dose_of_the_silica_particle_is_that_of_the_review(silica):
+    """systems.md P02: 2.89 Gy/MBq and an effective half-life of 31.0 h within 0.1 %."""
+    table = validate(silica, 0)
+    dose = rows(table, "local_dose_Y-90").iloc[0]
+    assert (dose["truth"], dose["unit"], dose["verdict"]) == (2.888, "Gy/MBq", PASS)
+    assert dose["measured"] == pytest.approx(2.888, rel=1e-3)
+    half_life = rows(table, "effective_half_life_Y-90").iloc[0]
+    assert half_life["measured"] == pytest.approx(31.0, rel=1e-3)
+    assert (half_life["unit"], half_life["tolerance"]) == ("h", pytest.approx(0.031))
+
+
+def test_dose_of_noisy_blurred_images_stays_within_three_percent(silica):
+    table = validate(silica, [1, 2])
+    assert set(table["verdict"]) == {PASS}
+    assert len(rows(table, "local_dose_Y-90")) == 2
+
+
+def test_a_wrong_biology_fails(tmp_path, silica):
+    """Cleared at 30 h instead of 60.03 h the dose is a third lower: the row must notice."""
+    text = silica.read_text(encoding="utf-8")
+    biological = next(line for line in text.splitlines() if "clearance_half_life_h: 60." in line)
+    silica.write_text(
+        text.replace(biological.strip(), "kinetics: {clearance_half_life_h: 30}"), encoding="utf-8"
+    )
+    assert set(rows(validate(silica, 0), "local_dose_Y-90")["verdict"]) == {FAIL}
+
+
+def test_free_label_and_counts_left_of_technetium(tmp_path):
+    """systems.md P05: liver 25 and spleen 12 %ID/g, 10 % free, 6.29 % of the counts left at 24 h."""
+    coarse = edited(
+        tmp_path,
+        "tc99m-plga-mouse-spect",
+        (
+            "shape: [50, 42, 172], voxel_mm: [0.5, 0.5, 0.5]",
+            "shape: [42, 36, 144], voxel_mm: [0.6, 0.6, 0.6]",
+        ),
+    )
+    table = validate(coarse, 0)
+    assert set(table["verdict"]) == {PASS}
+    assert rows(table, "free_pertechnetate").iloc[0]["measured"] == pytest.approx(10, rel=5e-3)
+    left = rows(table, "count_fraction").iloc[0]
+    assert left["measured"] == pytest.approx(2 ** (-24 / 6.015), rel=2e-3)
+    assert left["claim"] == "10"
+
+
+def test_a_wrong_sensitivity_is_seen_in_uptake_but_not_in_the_ratio_of_groups(tmp_path, monkeypatch):
+    """Twice the sensitivity halves all uptake; the ratio of two groups does not depend on it."""
+    path = edited(
+        tmp_path, "in111-bilayer-vs-lumen", ("values: [4, 24, 72]", "values: [24]"), ("at: 4,", "at: 24,"),
+        ("at: 72,", "at: 24,"), ("frame_duration_s: [1200, 1200, 1800]", "frame_duration_s: [1200]"),
+    )  # fmt: skip
+    honest = nuclear.percent_id_per_gram
+
+    def wrong(volume, *given, sensitivity_cps_mbq=None, **more):
+        doubled = nuclear.Calibration(2 * sensitivity_cps_mbq.sensitivity_cps_mbq)
+        return honest(volume, *given, sensitivity_cps_mbq=doubled, **more)
+
+    monkeypatch.setattr(nuclear, "percent_id_per_gram", wrong, raising=False)
+    table = validate(path, 0)
+    liver = rows(table, "group_ratio").query("region == 'liver'")
+    assert liver["measured"].tolist() == pytest.approx([22 / 14] * 3, rel=1e-3)
+
+
+def test_dead_time_that_nobody_corrects_fails_the_calibration_factor(tmp_path, monkeypatch):
+    """A loss of 3 % that grows with the total rate moves the factor of 99mTc by 3 %, not its linearity."""
+    path = edited(
+        tmp_path,
+        "agents-multi-tracer-dualiso",
+        ("values: [Tc-99m, In-111, Cu-64, Ga-68]", "values: [Tc-99m, Cu-64]"),
+        ("shape: [58, 58, 30], voxel_mm: [0.7, 0.7, 1.2]", "shape: [58, 58, 15], voxel_mm: [0.7, 0.7, 2.4]"),
+    )
+    text = path.read_text(encoding="utf-8")
+    kept = [
+        line for line in text.splitlines() if "isotope: In-111" not in line and "isotope: Ga-68" not in line
+    ]
+    path.write_text("\n".join(kept), encoding="utf-8")
+    good = validate(path, 0)
+    assert set(good["verdict"]) == {PASS}
+    monkeypatch.setattr(
+        "imgtheranostics.validation.session.Session.calibration",
+        lambda self, volume: nuclear.Calibration(847.0) if volume == 0 else None,
+    )
+    bad = rows(validate(path, 0), "calibration_factor")
+    assert sorted(bad["verdict"]) == [FAIL, PASS]
+    worst = bad[bad["verdict"] == FAIL].iloc[0]["measured"]
+    assert worst == pytest.approx(1 / (1 + 847 * 18.66 * 0.89 * 2e-6), abs=0.005)
+    assert set(rows(validate(path, 0), "linearity")["verdict"]) == {PASS}
+
+
+def test_corrected_sphere_and_its_uncorrected_twin(tmp_path):
+    """systems.md P01: uncorrected 9.8 within 5 %, corrected 12 within 6 %; uncorrected is not 12."""
+    path = edited(
+        tmp_path,
+        "upsn-86y-mouse-pet",
+        ("shape: [56, 48, 180], voxel_mm: [0.5, 0.5, 0.5]", "shape: [56, 48, 90], voxel_mm: [0.5, 0.5, 1.0]"),
+        ("values: [0.5, 3, 6, 12, 24, 48]", "values: [24]"),
+        ("[300, 600, 600, 900, 1800, 1800]", "[1800]"),
+    )
+    table = validate(path, 2)
+    corrected = rows(table, "partial_volume_corrected").iloc[0]
+    assert corrected["verdict"] == PASS
+    assert corrected["truth"] == 12.0
+    plain = table[(table["method"] == "mean") & (table["region"] == "tumour")].iloc[0]
+    assert plain["verdict"] == PASS
+    assert abs(plain["measured"] - 12) > 12 * 0.06
+
+
+def test_detection_limit_of_the_nuclear_rung_is_a_fraction_of_a_picomolar(tmp_path):
+    """Claim 9 of the review is picomolar sensitivity: the limit lies below 1 pM."""
+    table = validate("ladder-sensitivity", 1)
+    limit = rows(table, "log10_detection_limit").iloc[0]
+    assert limit["verdict"] == PASS
+    assert limit["measured"] < -12
+    ratio = rows(table, "log10_quantification_limit").iloc[0]["measured"] - limit["measured"]
+    assert ratio == pytest.approx(math.log10(10 / 3.3))
+
+
+@pytest.mark.parametrize("slug", NUCLEAR)
+def test_no_expectation_of_a_nuclear_phantom_speaks_of_a_method_that_is_not_there(slug):
+    from imgtheranostics.validation import METHODS
+
+    assert {item.method for item in load_spec(slug).expect} <= set(METHODS)
+
+
+def test_placeholders_say_that_they_are_from_memory():
+    table = validate("in111-bilayer-vs-lumen", 0)
+    assert set(table[table["method"] == "group_ratio"]["provenance"]) == {"unconfirmed (source: memory)"}
+    assert not {FAIL, NOT_IMPLEMENTED, REFUSED} & set(table["verdict"])
+    assert it.nuclear is nuclear
