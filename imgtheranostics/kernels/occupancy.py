@@ -124,6 +124,23 @@ def _interval(
 
 
 @njit(cache=True, nogil=True)
+def _upright(rows: Any, groups: Any, margins: Any, x: float, y: float, z: float) -> bool:
+    """Whether only walls along k of the shape cut the voxel, so that the next one along k looks alike."""
+    for group in range(3):
+        squared = 0.0
+        sloped = False
+        for row in range(3):
+            if groups[row] == group:
+                u = rows[row, 0] * x + rows[row, 1] * y + rows[row, 2] * z
+                squared += u * u
+                sloped = sloped or rows[row, 2] != 0.0
+        core = 1.0 - margins[group]
+        if sloped and (core < 0.0 or squared > core * core):
+            return False
+    return True
+
+
+@njit(cache=True, nogil=True)
 def _share_line(
     lows: Any, highs: Any, regions: Any, n: int, base: int, cuts: Any, weight: float, out: Any
 ) -> None:
@@ -180,16 +197,30 @@ def fractions(
     lows = np.empty(2 * n_shapes)
     highs = np.empty(2 * n_shapes)
     cuts = np.empty(4 * n_shapes + 2)
+    n_i = 1 + voxels[:, 0].max() if voxels.shape[0] else 1
+    n_j = 1 + voxels[:, 1].max() if voxels.shape[0] else 1
+    # per column: the last voxel that walls along k cut, and which walls (exact below 2^63)
+    alike = np.full((n_i, n_j), -1, np.int64)
+    walls = np.zeros((n_i, n_j), np.int64)
+    countable = n_shapes < 30_000
     for v in range(voxels.shape[0]):
         i, j, k = voxels[v, 0], voxels[v, 1], voxels[v, 2]
         base = regions[owners[v] - 1] if owners[v] > 0 else 0
         n, per_edge = 0, 1
+        upright, which = countable, np.int64(base)
         for shape in range(owners[v], n_shapes):
             x, y, z = i - centres[shape, 0], j - centres[shape, 1], k - centres[shape, 2]
             if _place(rows[shape], groups[shape], margins[shape], bores[shape], x, y, z) == STRADDLING:
                 chosen[n] = shape
                 per_edge = max(per_edge, lines[shape])
                 n += 1
+                upright = upright and n <= 3 and _upright(rows[shape], groups[shape], margins[shape], x, y, z)
+                which = which * (n_shapes + 1) + shape + 1
+        if upright and alike[i, j] >= 0 and walls[i, j] == which:
+            out[v] = out[alike[i, j]]
+            continue
+        if upright:
+            alike[i, j], walls[i, j] = v, which
         weight = 1.0 / (per_edge * per_edge)
         for b in range(per_edge):
             y = j - 0.5 + (b + 0.5) / per_edge
