@@ -129,3 +129,14 @@ def test_folder_with_something_in_it_is_refused(small, tmp_path):
 def test_unknown_format_is_refused(small, tmp_path):
     with pytest.raises(UnsupportedInput, match="format"):
         write(make(small), tmp_path / "out", "minc")
+
+
+@pytest.mark.parametrize("name", ["regions.seg.dcm", "regions.rtstruct.dcm"])
+def test_regions_in_dicom_are_those_of_the_phantom(trap, name):
+    phantom, folder = trap
+    image = it.load(folder / "dicom" / phantom.names[0])
+    found = it.load_rois(folder / name, like=image)
+    expected = phantom.regions.fit_to(image.grid)
+    assert list(found) == list(expected)
+    for region in expected:
+        assert_array_equal(found.mask(region), expected.mask(region))

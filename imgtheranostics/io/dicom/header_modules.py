@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pydicom.uid import UID
 
 _SHEAR_LIMIT = 1e-4
+_SEXES = ("M", "F", "O")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ def patient(dataset: Dataset, subject: Subject, labels: Labels) -> None:
     dataset.PatientName = labels.patient_name
     dataset.PatientID = labels.patient_id
     dataset.PatientBirthDate = ""
-    dataset.PatientSex = subject.sex or ""
+    dataset.PatientSex = subject.sex if subject.sex in _SEXES else ""
     if labels.phantom:
         dataset.QualityControlSubject = "YES"
     else:

@@ -119,6 +119,8 @@ def parameter_values(volume: Volume, record: MrAcquisition) -> dict[str, FloatAr
             stated = record.repetition_times_s
         if stated is None:
             single = getattr(record, _FIELDS[name])
+            if name == "inversion_time" and single == 0:
+                continue  # how some scanners say that there was no inversion
             stated = None if single is None else (single,) * n_samples
         if stated is None:
             continue
@@ -151,9 +153,11 @@ class SignalScales:
 
 
 def scanning_sequence(record: MrAcquisition, *, inverted: bool) -> list[str]:
-    """ScanningSequence (0018,0020): that of the record, else inversion recovery or research mode."""
+    """ScanningSequence (0018,0020): that of the record, with inversion recovery where there is one."""
     stated = [one for one in record.scanning_sequence if one in _SEQUENCES]
-    return stated or (["IR"] if inverted else ["RM"])
+    if inverted and "IR" not in stated:
+        stated.append("IR")
+    return stated or ["RM"]
 
 
 def _samples(values: dict[str, FloatArray], n_samples: int) -> list[dict[str, Any]]:

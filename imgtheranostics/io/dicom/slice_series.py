@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 def content_digest(volume: Volume, *parts: object) -> str:
     """A digest of voxels, geometry, axes, and of everything else that the files will say."""
-    total = hashlib.sha256(volume.data.tobytes(order="F"))
+    total = hashlib.sha256(np.ascontiguousarray(volume.data.T).data)  # a view: Fortran order
     total.update(volume.affine.tobytes())
     for axis in volume.axes:
         total.update(repr((axis.name, axis.unit, axis.values.tolist())).encode())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -175,11 +176,7 @@ class SourceSeries:
 
     def start(self) -> Dataset:
         """A new dataset with the patient, study, series and frame of reference of the source."""
-        from pydicom import Dataset
-
-        dataset = Dataset()
-        dataset.update(self.header)
-        return dataset
+        return deepcopy(self.header)
 
     @property
     def moment(self) -> datetime:
@@ -204,9 +201,7 @@ def _header(path: Path, *, keep_identifiers: bool) -> Dataset:
     header = Dataset()
     sex = str(read.get("PatientSex") or "")
     species = str(read.get("PatientSpeciesDescription") or "")
-    subject = Subject(
-        sex=sex if sex in ("M", "F", "O") else None, species=(species or None) if kept else None
-    )
+    subject = Subject(sex=sex or None, species=(species or None) if kept else None)
     patient(header, subject, Labels(name, identity, phantom=phantom))
     if keep_identifiers and not phantom:
         del header.PatientIdentityRemoved, header.DeidentificationMethod

@@ -59,9 +59,7 @@ def fitted_scale(values: Values, *, padded: bool) -> StoredScale:
 
     Zero stays exactly zero where the values are not negative and not far from it.
     """
-    finite = values[np.isfinite(values)].astype(np.float64) if padded else values
-    low = float(finite.min()) if finite.size else 0.0
-    high = float(finite.max()) if finite.size else 0.0
+    low, high = _limits(values)
     base = 0.0 if 0 <= low <= high / 2 else low
     span = high - base
     slope = ds(span / (LARGEST - int(padded))) if span > 0 else "1"
@@ -77,11 +75,24 @@ def hounsfield_scale(values: Values, *, padded: bool) -> StoredScale:
 
     Where voxels are missing, stored 0 is 1024 HU below anything that occurs.
     """
-    finite = values[np.isfinite(values)].astype(np.float64) if padded else values
-    low = float(finite.min()) if finite.size else 0.0
-    high = float(finite.max()) if finite.size else 0.0
+    low, high = _limits(values)
     base = min(AIR_HU, float(np.floor(low))) + (AIR_HU if padded else 0.0)
     slope = 2.0 ** np.ceil(np.log2(max(high - base, 1.0) / LARGEST))
-    if slope <= 1 and not (finite != np.rint(finite)).any():
+    if slope <= 1 and _whole(values):
         slope = 1.0
     return StoredScale(ds(slope), ds(base), padded)
+
+
+def _limits(values: Values) -> tuple[float, float]:
+    """Smallest and largest value that is there; 0 where all are missing."""
+    low, high = float(np.fmin.reduce(values, axis=None)), float(np.fmax.reduce(values, axis=None))
+    return (0.0, 0.0) if np.isnan(low) else (low, high)
+
+
+def _whole(values: Values) -> bool:
+    """Whether all values that are there are whole numbers; slice by slice, without a copy of all."""
+    for k in range(values.shape[2]):
+        part = values[:, :, k]
+        if ((part != np.rint(part)) & ~np.isnan(part)).any():
+            return False
+    return True

@@ -248,6 +248,39 @@ def test_enhanced_dimensions_count_the_axes(tmp_path):
         assert float(timing.FlipAngle) == FLIP.values[flip - 1]
 
 
+@pytest.mark.parametrize(
+    ("stated", "inversion_s", "written"),
+    [((), None, "RM"), (("SE",), None, "SE"), (("SE",), 0.0, "SE"), (("GR",), 0.9, ["GR", "IR"])],
+)
+def test_inversion_time_stands_only_beside_an_inversion(tmp_path, stated, inversion_s, written):
+    """PS3.3 C.8.3.1: InversionTime only where ScanningSequence has IR; some scanners write 0 for none."""
+    volume = image(scanning_sequence=stated, inversion_time_s=inversion_s)
+    dataset = headers(write_dicom(volume, tmp_path / "out"))[0]
+    assert dataset.ScanningSequence == written
+    assert ("InversionTime" in dataset) == bool(inversion_s)
+
+
+def test_a_sex_that_is_no_code_is_left_out(tmp_path):
+    dataset = headers(write_dicom(image(subject=Subject(sex="0")), tmp_path / "out"))[0]
+    assert dataset.PatientSex == ""
+
+
+@pytest.mark.parametrize("item", ["T1/site2_20180925/plate5", "T2/site3_ge/plate4"])
+@KINDS
+def test_public_images_survive_being_rewritten(public_data, tmp_path, dciodvfy, enhanced, item):
+    path = public_data(f"mri/nist_phantom/{item}")
+    volume = it.load(path, series=1)
+    files = write_dicom(volume, tmp_path / "out", enhanced=enhanced)
+    back = it.load(tmp_path / "out")
+    assert back.grid.same_as(volume.grid)
+    assert [axis.name for axis in back.axes] == [axis.name for axis in volume.axes]
+    spread = np.ptp(volume.data, axis=(0, 1))
+    assert (np.abs(back.data - volume.data).max(axis=(0, 1)) <= spread * 2.0**-15).all()
+    for field in ("echo_time_s", "repetition_time_s", "flip_angle_deg", "inversion_time_s"):
+        assert getattr(back.acquisition, field) == getattr(volume.acquisition, field)
+    assert "Error" not in dciodvfy(files[0])
+
+
 def test_philips_series_keep_the_precise_values(tmp_path):
     volume = image((ECHO,), manufacturer="Philips", value_scale="philips_floating_point")
     write_dicom(volume, tmp_path / "out")
