@@ -189,6 +189,38 @@ def test_percent_per_gram_is_the_same_before_and_after(tmp_path):
     assert_allclose(after.value.data, before.value.data, rtol=1e-6)
 
 
+def test_a_mapping_in_bq_per_ml_needs_no_sensitivity(tmp_path):
+    """15 MBq, decayed for a day and half of 32 min: 150 kBq/mL of what was injected are 1 %ID/mL."""
+    left = 2 ** (-86400 / 242326.1)
+    volume = spect(
+        "activity_concentration",
+        "Bq/mL",
+        acquisition=record(decay_correction="START"),
+        data=np.full((6, 5, 4), 150e3 * left),
+    )
+    loaded = it.load(write_nm(volume, tmp_path / "nm"))
+    found = it.nuclear.percent_id_per_ml(loaded)
+    assert_allclose(found.value.data, 1.0, rtol=1e-4)
+    assert it.nuclear.suv(loaded).value.data.flat[0] == pytest.approx(0.21, rel=1e-4)
+
+
+@pytest.mark.skipif(shutil.which("dcm2niix") is None, reason="dcm2niix is not installed")
+def test_dcm2niix_finds_the_same_counts_at_the_same_places(tmp_path):
+    nibabel = pytest.importorskip("nibabel")
+    affine = np.diag([-1.5, -2.0, 3.0, 1.0])
+    affine[:3, 3] = [4.0, 5.0, -6.0]
+    volume = spect(affine=affine)
+    write_nm(volume, tmp_path / "nm")
+    command = [shutil.which("dcm2niix"), "-z", "n", "-f", "image", "-o", str(tmp_path), str(tmp_path / "nm")]
+    subprocess.run(command, capture_output=True, check=True)
+    image = nibabel.load(tmp_path / "image.nii")
+    voxels = np.asanyarray(image.dataobj)
+    for index in ((0, 0, 0), (5, 4, 3), (2, 3, 1)):
+        place = np.linalg.solve(image.affine, volume.affine @ [*index, 1])[:3]
+        assert_allclose(place, np.rint(place), atol=1e-3)
+        assert voxels[tuple(np.rint(place).astype(int))] == volume.data[index]
+
+
 def test_save_takes_the_same_way(tmp_path):
     files = it.save(spect(), tmp_path / "out")
     assert [pydicom.dcmread(file).Modality for file in files] == ["NM"]
