@@ -165,11 +165,12 @@ def compare_phantoms(
     also_nifti = _smallest(specs) if 0 in levels else ""
     collected, drawn = Collected(), []
     for number, spec in enumerate(specs, start=1):
+        shown = max((level for level in levels if level in spec.physics.levels), default=None)
         for level in levels:
             if progress is not None:
                 progress(f"[{number}/{len(specs)}] {spec.slug}, level {level}")
             job = _Job(spec, level, range(rng, rng + seeds), collected, also_nifti=spec.slug == also_nifti)
-            job.run(with_picture=pictures and level == max(levels))
+            job.run(with_picture=pictures and level == shown)
             drawn += job.drawn
     return Validation(
         collected.table(),
