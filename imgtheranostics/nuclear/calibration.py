@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -135,7 +135,13 @@ def calibrate(v: Volume, calibration: Calibration | float | None) -> Volume:
         bq_ml_per_count=_plain(factor),
     )
     shaped = factor if v.axes else factor[0]
-    return v.derived(multiplied(v.data, shaped), "activity_concentration", "Bq/mL", step)
+    found = v.derived(multiplied(v.data, shaped), "activity_concentration", "Bq/mL", step)
+    record = v.acquisition
+    if how.duration_s is None or not isinstance(record, NuclearAcquisition):
+        return found
+    # the decay within the scan takes the same time as the counting did
+    view_s = how.duration_s / (record.n_projections or 1)
+    return found.replace(acquisition=replace(record, frame_duration_s=view_s))
 
 
 def counts_calibration(v: Volume) -> Mapping[str, Any] | None:

@@ -167,6 +167,8 @@ def quantify(volume: Volume, quantity: str, *, calibration: Calibration | None =
 
     if quantity == volume.quantity:
         return volume
+    if quantity == "activity_concentration" and calibration is not None:
+        return nuclear.calibrate(volume, calibration)
     name = _NUCLEAR.get(quantity)
     if name is None:
         raise MethodMissing(f"method for {quantity}")

@@ -232,6 +232,16 @@ def test_unknown_counting_time_is_asked_for():
     )
 
 
+def test_a_given_counting_time_is_that_of_the_decay_within_the_scan_too():
+    """Without it 20 min of 99mTc cannot be brought to the injection; with it both files say the same."""
+    silent = counts(record=camera(frame_duration_s=None, n_projections=None))
+    with pytest.raises(MissingMetadata):
+        percent_id_per_gram(silent, sensitivity_cps_mbq=SENSITIVITY)
+    given_ = percent_id_per_gram(silent, sensitivity_cps_mbq=Calibration(SENSITIVITY, duration_s=1200))
+    stated = percent_id_per_gram(counts(), sensitivity_cps_mbq=SENSITIVITY)
+    assert first(given_) == pytest.approx(first(stated), rel=1e-9)
+
+
 def test_dynamic_frames_have_their_own_times():
     record = EmissionAcquisition(modality="NM", frame_duration_s=np.array([[60.0, 120.0]]))
     axes = (Axis("time", np.array([30.0, 120.0]), "s"),)
