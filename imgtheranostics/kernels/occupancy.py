@@ -1,5 +1,7 @@
 """How much of each voxel lies in each shape: exact along one voxel axis, midpoint rule over the other two.
 
+Flat walls along the grid are exact too.
+
 A shape is a list of norms, ``|M_g (p - c)| <= 1`` for every group g of the three rows of M: one group of
 three rows is an ellipsoid, two and one a cylinder, three times one a box. A hollow shape leaves out its bore,
 ``|M_0 (p - c)| < bore``. All positions are voxel indices.
@@ -124,7 +126,7 @@ def _interval(
 
 
 @njit(cache=True, nogil=True)
-def _upright(rows: Any, groups: Any, margins: Any, x: float, y: float, z: float) -> bool:
+def _upright(rows: Any, groups: Any, margins: Any, bore: float, x: float, y: float, z: float) -> bool:
     """Whether only walls along k of the shape cut the voxel, so that the next one along k looks alike."""
     for group in range(3):
         squared = 0.0
@@ -136,6 +138,9 @@ def _upright(rows: Any, groups: Any, margins: Any, x: float, y: float, z: float)
                 sloped = sloped or rows[row, 2] != 0.0
         core = 1.0 - margins[group]
         if sloped and (core < 0.0 or squared > core * core):
+            return False
+        wall = bore + margins[group]
+        if sloped and group == 0 and bore > 0.0 and squared < wall * wall:
             return False
     return True
 
@@ -172,6 +177,51 @@ def _share_line(
 
 
 @njit(cache=True, nogil=True)
+def _cells(
+    rows: Any,
+    groups: Any,
+    centres: Any,
+    chosen: Any,
+    n: int,
+    axis: int,
+    index: int,
+    per_edge: int,
+    middles: Any,
+    widths: Any,
+) -> int:
+    """Cut a voxel edge into equal cells, and these at the flat walls that stand across the edge.
+
+    A wall across the edge would else be off by up to half a cell. Returns the number of cells; their
+    middles are voxel indices, their widths parts of the edge.
+    """
+    start, count = index - 0.5, per_edge
+    for cell in range(per_edge):
+        middles[cell], widths[cell] = start + (cell + 0.5) / per_edge, 1.0 / per_edge
+    for m in range(n):
+        shape = chosen[m]
+        for row in range(3):
+            slope = rows[shape, row, axis]
+            alone = slope != 0.0
+            for other in range(3):
+                if other != axis and rows[shape, row, other] != 0.0:
+                    alone = False
+                if other != row and groups[shape, other] == groups[shape, row]:
+                    alone = False
+            if not alone:
+                continue
+            for side in (-1.0, 1.0):
+                place = centres[shape, axis] + side / slope
+                for cell in range(count):
+                    low, high = middles[cell] - widths[cell] / 2, middles[cell] + widths[cell] / 2
+                    if low < place < high:
+                        middles[cell], widths[cell] = (low + place) / 2, place - low
+                        middles[count], widths[count] = (place + high) / 2, high - place
+                        count += 1
+                        break
+    return count
+
+
+@njit(cache=True, nogil=True)
 def fractions(
     rows: FloatArray,
     centres: FloatArray,
@@ -197,6 +247,11 @@ def fractions(
     lows = np.empty(2 * n_shapes)
     highs = np.empty(2 * n_shapes)
     cuts = np.empty(4 * n_shapes + 2)
+    most = 1
+    for shape in range(n_shapes):
+        most = max(most, lines[shape])
+    most += 2 * n_shapes
+    x_mid, x_width, y_mid, y_width = np.empty(most), np.empty(most), np.empty(most), np.empty(most)
     n_i = 1 + voxels[:, 0].max() if voxels.shape[0] else 1
     n_j = 1 + voxels[:, 1].max() if voxels.shape[0] else 1
     # per column: the last voxel that walls along k cut, and which walls (exact below 2^63)
@@ -214,18 +269,23 @@ def fractions(
                 chosen[n] = shape
                 per_edge = max(per_edge, lines[shape])
                 n += 1
-                upright = upright and n <= 3 and _upright(rows[shape], groups[shape], margins[shape], x, y, z)
+                upright = (
+                    upright
+                    and n <= 3
+                    and _upright(rows[shape], groups[shape], margins[shape], bores[shape], x, y, z)
+                )
                 which = which * (n_shapes + 1) + shape + 1
         if upright and alike[i, j] >= 0 and walls[i, j] == which:
             out[v] = out[alike[i, j]]
             continue
         if upright:
             alike[i, j], walls[i, j] = v, which
-        weight = 1.0 / (per_edge * per_edge)
-        for b in range(per_edge):
-            y = j - 0.5 + (b + 0.5) / per_edge
-            for a in range(per_edge):
-                x = i - 0.5 + (a + 0.5) / per_edge
+        n_x = _cells(rows, groups, centres, chosen, n, 0, i, per_edge, x_mid, x_width)
+        n_y = _cells(rows, groups, centres, chosen, n, 1, j, per_edge, y_mid, y_width)
+        for b in range(n_y):
+            y = y_mid[b]
+            for a in range(n_x):
+                x = x_mid[a]
                 count = 0
                 for m in range(n):
                     shape = chosen[m]
@@ -245,4 +305,5 @@ def fractions(
                             pieces[count] = regions[shape]
                             lows[count], highs[count] = max(low, last), high
                             count += 1
+                weight = x_width[a] * y_width[b]
                 _share_line(lows, highs, pieces, count, base, cuts, weight, out[v])

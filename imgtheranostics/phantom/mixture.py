@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from imgtheranostics.phantom.shapes import Norms, Solid
+from imgtheranostics.phantom.shapes import Norms
 from imgtheranostics.volume import Grid
 
 FloatArray = npt.NDArray[np.float64]
@@ -19,6 +20,17 @@ LINES_PER_HALF_EXTENT = 64
 DENSER_ALONG_LINES = 2.5
 """More lines for a wall that runs along them (a cylinder along k), where a line is all in or all out."""
 LEAST_LINES, MOST_LINES = 3, 64
+
+
+class Outline(Protocol):
+    """What the grid needs of a shape."""
+
+    @property
+    def smallest_half_mm(self) -> float:
+        """Smallest half extent, mm: decides how finely it is sampled."""
+
+    def norms(self) -> Norms:
+        """The shape as norms."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +90,7 @@ class Mixture:
 
 
 def rasterise(
-    regions: Mapping[str, Sequence[Solid]],
+    regions: Mapping[str, Sequence[Outline]],
     grid: Grid,
 ) -> Mixture:
     """The share of each region in every voxel; a later region overrides an earlier one.

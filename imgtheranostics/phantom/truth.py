@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -92,7 +92,7 @@ def _rows(spec: PhantomSpec, item: ExpectSpec, region: str, level: int) -> Itera
     if not found or item.method not in SINGLE:
         stated = _stated(item.value) if isinstance(item.value, (int, float)) else None
         tolerance = _tolerance(item, stated)
-        together = f"{len(found)} together" if found else modality
+        together = _together([name for _, _, name in found]) or modality
         yield row(
             places=tuple(place[:2] for place in found), axis_value=together, truth=stated, tolerance=tolerance
         )
@@ -107,6 +107,15 @@ def _rows(spec: PhantomSpec, item: ExpectSpec, region: str, level: int) -> Itera
             background=background,
             contrast=contrast,
         )
+
+
+def _together(names: Sequence[str]) -> str:
+    """Several axis values as one: what they have in common, and how many they are."""
+    if len(names) < 2:
+        return "".join(names)
+    parts = [name.split(", ") for name in names]
+    common = [values[0] for values in zip(*parts, strict=False) if len(set(values)) == 1]
+    return ", ".join([*common, f"{len(names)} together"])
 
 
 def _places(spec: PhantomSpec, item: ExpectSpec, modality: str) -> Iterator[tuple[int, int, str]]:

@@ -65,6 +65,16 @@ def test_volume_of_each_shape_is_its_closed_form_to_a_tenth_of_a_percent(name, c
 
 @given(
     centre=st.tuples(*[st.floats(-1, 1)] * 3),
+    size=st.tuples(*[st.floats(0.3, 12.0)] * 3),
+)
+def test_upright_box_is_exact(centre, size):
+    shape = Box(kind="box", centre_mm=centre, size_mm=size)
+    found = rasterise({"a": [shape]}, GRID).volumes_ml()["a"]
+    assert found == pytest.approx(math.prod(size) / 1000, rel=1e-9)
+
+
+@given(
+    centre=st.tuples(*[st.floats(-1, 1)] * 3),
     axes=st.tuples(*[st.floats(1.0, 5.0)] * 3),
     angles=st.tuples(*[st.floats(-180, 180)] * 3),
 )
