@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import imgtheranostics as it
 from imgtheranostics import agents
 from imgtheranostics.phantom import available
 from imgtheranostics.phantom import load_spec as read_spec
@@ -154,3 +156,13 @@ def test_hafnium_enhancement_follows_from_slope_and_concentration():
     held = [spec.region("tumour").states("concentration").at(fill) for fill in (10, 20)]
     assert [round(slope * c, 1) for c in held] == found
     assert found == pytest.approx([142, 284], abs=0.5)
+
+
+def test_example_of_the_contributing_guide_is_a_phantom_that_validates(tmp_path):
+    text = (Path(__file__).resolve().parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    block = text.split("**A phantom.**")[1].split("```yaml\n")[1].split("```")[0]
+    path = tmp_path / "example.yaml"
+    path.write_text(block, encoding="utf-8")
+    table = it.validate(path)
+    assert table.attrs["passed"]
+    assert set(table[table["method"] == "mean"]["verdict"]) == {"pass"}
