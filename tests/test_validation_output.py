@@ -230,6 +230,23 @@ def test_placeholders_carry_an_asterisk_in_the_terminal(validation):
     assert "placeholder" in as_text(marked)
 
 
+def test_a_phantom_without_physics_is_not_implemented_and_never_a_pass(tmp_path, monkeypatch):
+    from imgtheranostics.phantom import physics
+
+    monkeypatch.setattr(physics, "_HOMES", {})
+    found = compare_phantoms(TRAP, (0, 1), pictures=True)
+    assert set(found.table["verdict"]) == {NOT_IMPLEMENTED}
+    assert found.table["measured"].isna().all()
+    assert set(found.table["note"]) == {"the physics of PET is not implemented yet"}
+    text = as_text(found)
+    assert "level 0: not implemented, 3 numbers: the physics of PET is not implemented yet" in text
+    assert "pass" not in text
+    write_validation(found, tmp_path / "out")
+    report = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "Nothing was measured" in report
+    assert "Within tolerance" not in report
+
+
 def test_exit_code_nine_means_outside_tolerance(wrong_trap, tmp_path, capsys):
     junit = tmp_path / "j.xml"
     code = main(["validate", str(wrong_trap), "--json", "--junit", str(junit), "-o", str(tmp_path / "out")])

@@ -20,12 +20,11 @@ _QUANTITIES = {
     "suv_bw": "SUV",
 }
 _UNITS = {"%/g": "%ID/g", "%/mL": "%ID/mL", "1": ""}
-_SHARES = ("recovery", "spread", "formats")
 _HEADINGS = ("region", "at", "truth", "measured", "error", "tolerance", "verdict")
 _WORDS = frozenset({"region", "at", "verdict"})
 _SHORTEST = {"region": 14, "at": 10}
 _LONGEST = {"region": 26, "at": 26}
-_REFUSED = "refused-as-expected"
+_REFUSED, _NOT_IMPLEMENTED = "refused-as-expected", "not implemented"
 _INDENT = "    "
 
 
@@ -41,15 +40,17 @@ def as_text(validation: Validation, width: int = 100) -> str:
     width = min(max(width, _NARROWEST), _WIDEST)
     rows = [{str(k): v for k, v in row.items()} for row in validation.table.to_dict("records")]
     cells = [_cells(row) for row in rows]
-    widths = _widths(cells, width - len(_INDENT))
+    measured = [shown for row, shown in zip(rows, cells, strict=True) if row["verdict"] != _NOT_IMPLEMENTED]
+    widths = _widths(measured, width - len(_INDENT))
     lines = [_INDENT + _line(_HEADINGS, widths)]
     for slug in dict.fromkeys(row["slug"] for row in rows):
         chosen = [(row, shown) for row, shown in zip(rows, cells, strict=True) if row["slug"] == slug]
         lines += ["", f"{slug} (claim {chosen[0][0]['claim']})"]
+        lines += _absent([row for row, _ in chosen if row["verdict"] == _NOT_IMPLEMENTED])
         blocks: dict[str, list[str]] = {}
         for row, shown in chosen:
-            found = blocks.setdefault(_heading(row), [])
-            found += [_INDENT + _line(shown, widths)] if row["quantity"] else []
+            if row["verdict"] != _NOT_IMPLEMENTED:
+                blocks.setdefault(_heading(row), []).append(_INDENT + _line(shown, widths))
         for heading, below in blocks.items():
             lines += [f"  {heading}", *below]
     if any(not math.isnan(row["error_low"]) for row in rows):
@@ -58,12 +59,24 @@ def as_text(validation: Validation, width: int = 100) -> str:
     return "\n".join(visible(line.rstrip()) for line in lines)
 
 
+def _absent(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """One line per level and reason for what is not implemented."""
+    found: dict[tuple[int, str], list[str]] = {}
+    for row in rows:
+        heading = _heading(row).partition(": ")[2].partition(" [")[0]
+        words = f"{heading} of {row['region']}" if row["quantity"] else ""
+        found.setdefault((row["level"], row["note"]), []).append(words)
+    lines = []
+    for (level, note), names in found.items():
+        what = names[0] if len(names) == 1 else f"{len(names)} numbers"
+        lines.append(f"  level {level}: not implemented{f', {what}' if what else ''}: {note}")
+    return lines
+
+
 def _heading(row: dict[str, Any]) -> str:
     """Level, quantity, method and unit of a block of rows."""
     from imgtheranostics.validation.methods import short_name
 
-    if not row["quantity"]:
-        return f"level {row['level']}: {row['verdict']}, {row['note']}"
     quantity = _QUANTITIES.get(row["quantity"], str(row["quantity"]).replace("_", " "))
     method = short_name(row["method"])
     unit = _UNITS.get(row["unit"], row["unit"])
@@ -98,10 +111,13 @@ def _error(row: dict[str, Any]) -> str:
 
 def _difference(row: dict[str, Any], value: float, *, fixed: bool = False) -> str:
     """A difference in percent of the truth; of shares and where the truth is zero, as it is."""
+    from imgtheranostics.report.comparison import relative_percent
+
     if math.isnan(value) or math.isnan(row["truth"]):
         return "–"
-    relative = bool(row["truth"]) and row["method"] not in _SHARES
-    shown = 100 * value / abs(row["truth"]) if relative else value
+    percent = relative_percent(row, value)
+    relative = percent is not None
+    shown = value if percent is None else percent
     digits = (2 if relative else 4) if abs(shown) < 10 else 1
     text = f"{shown:.{digits}f}" if fixed else f"{shown:.2g}"
     text = text.removeprefix("-") if not float(text) else text
@@ -133,7 +149,7 @@ def _notes(rows: Sequence[dict[str, Any]], width: int) -> list[str]:
     """Each note once with the phantoms that it is about, and what the asterisk means."""
     found: dict[str, dict[str, None]] = {}
     for row in rows:
-        if row["note"] and row["quantity"]:
+        if row["note"] and row["verdict"] != _NOT_IMPLEMENTED:
             found.setdefault(f"{row['verdict']}: {row['note']}", {})[row["slug"]] = None
     lines = []
     for note, slugs in found.items():

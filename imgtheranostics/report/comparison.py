@@ -12,6 +12,7 @@ import numpy.typing as npt
 Picture = npt.NDArray[np.float64]
 Row = Mapping[str, Any]
 
+_SHARES = ("recovery", "spread", "formats")
 PLACEHOLDER = "memory"
 """Word in the provenance of a truth that nobody has published."""
 
@@ -146,9 +147,9 @@ def is_placeholder(row: Row) -> bool:
 def relative_percent(row: Row, value: float | None) -> float | None:
     """A difference as a percentage of the row's truth; None where the truth is absent or zero.
 
-    Recoveries and spreads are shares already and are not divided again.
+    Recoveries and spreads are shares already and logarithms have no zero: they are not divided.
     """
     truth = row["truth"]
-    if value is None or not truth or row["method"] in ("recovery", "spread", "formats"):
+    if value is None or not truth or row["method"] in _SHARES or row["method"].startswith("log10"):
         return None
     return 100.0 * value / abs(float(truth))

@@ -22,6 +22,7 @@ TEMPLATE = "validation.html.j2"
 FAILED, REFUSED = "fail", "refused-as-expected"
 ABSENT, UNMEASURED = "not implemented", "not measured"
 _SHORT_TABLE = 14
+_LONGEST_LIST = 6
 _LEVEL_WORDS = {
     0: "noise-free",
     1: "with noise",
@@ -80,7 +81,9 @@ def render_comparison(
         failures=[_failure(row) for row in failures],
         agreement=_agreement(comparison),
         several=comparison.seeds > 1,
-        groups=[_group(comparison, label) for label in comparison.phantoms],
+        groups=[
+            _group(comparison, label) for label in comparison.phantoms if label.slug in _made(comparison)
+        ],
         figures=[item for name, item in shown if name != "triptych"],
         pictures=[_titled(item, comparison) for name, item in shown if name == "triptych"],
         undrawn=_undrawn(comparison),
@@ -244,10 +247,11 @@ def _tolerance(row: Row) -> str:
 def _signed(value: float | None) -> str:
     if value is None or value != value:
         return "n/a"
-    if abs(value) < 5e-5:
-        return "0"
-    shown = number(value, 2)
-    return f"+{shown}" if value > 0 else shown
+    shown = number(abs(value), 2)
+    if abs(value) < 1e-3:
+        shown = f"{abs(value):.4f}".rstrip("0").rstrip(".")
+    sign = "" if shown == "0" else "+" if value > 0 else "−"
+    return sign + shown
 
 
 def _failure(row: Row) -> dict[str, str]:
@@ -259,9 +263,15 @@ def _titled(figure: Mapping[str, str], comparison: Comparison) -> dict[str, str]
     return {**figure, "title": f"{label.slug}: {label.title}"}
 
 
+def _made(comparison: Comparison) -> set[str]:
+    """Phantoms of which anything at all is implemented."""
+    return {row["slug"] for row in comparison.rows if row["verdict"] != ABSENT}
+
+
 def _undrawn(comparison: Comparison) -> list[str]:
     drawn = {picture.slug for picture in comparison.pictures}
-    return [label.slug for label in comparison.phantoms if label.slug not in drawn]
+    made = _made(comparison)
+    return [p.slug for p in comparison.phantoms if p.slug not in drawn and p.slug in made]
 
 
 def _placeholders(comparison: Comparison) -> list[dict[str, Any]]:
@@ -286,4 +296,11 @@ def _absent(comparison: Comparison, verdict: str) -> list[dict[str, Any]]:
             known = found.setdefault((row["slug"], row["note"]), [])
             if words not in known:
                 known.append(words)
-    return [{"slug": slug, "reason": reason, "items": items} for (slug, reason), items in found.items()]
+    return [
+        {
+            "slug": slug,
+            "reason": reason,
+            "items": items if len(items) <= _LONGEST_LIST else [f"{len(items)} numbers"],
+        }
+        for (slug, reason), items in found.items()
+    ]

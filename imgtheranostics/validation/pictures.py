@@ -47,7 +47,7 @@ def triptych_of(session: Session) -> list[Triptych]:
     threshold = _FAINT * float(np.nanmax(truth, initial=0.0))
     box = planes.box_of(truth, ideal.grid, threshold)
     stage = planes.stage_for(ideal.grid, [] if box is None else [box])
-    focus = _middle(session, chosen)
+    focus = _middle(session, chosen, truth)
     normal = max((planes.CORONAL, planes.AXIAL, planes.SAGITTAL), key=lambda n: _area(stage, n))
     plane = Plane(normal, float(focus[normal]))
     up = plane.in_plane[1]
@@ -64,7 +64,7 @@ def triptych_of(session: Session) -> list[Triptych]:
             letters=plane.letters,
             profile_row=int(np.argmin(np.abs(stage.centres(up) - focus[up]))),
             words=f"{planes.PLANE_NAMES[normal]} slice at {position} of the image {phantom.names[volume]}",
-            region=_measured_region(chosen),
+            region=_measured_region(chosen) if _measured_region(chosen) in phantom.regions else "",
         )
     ]
 
@@ -118,14 +118,17 @@ def _picture(
     return np.where(inside, np.asarray(shown, np.float64), np.nan)
 
 
-def _middle(session: Session, expectation: Expectation) -> npt.NDArray[np.float64]:
-    """Centre of the measured region in world mm; of the grid where it has no voxel."""
+def _middle(
+    session: Session, expectation: Expectation, truth: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float64]:
+    """Centre of the measured region in world mm; the highest truth where it is no region of its own."""
     regions = session.phantom.regions
     name = _measured_region(expectation)
     numbers = [number for number, known in regions.names.items() if known == name]
     voxels = np.argwhere((regions.labels == numbers[0]).any(axis=-1)) if numbers else np.empty((0, 3))
     if not len(voxels):
-        return regions.grid.world_mm((np.array(regions.grid.shape) - 1) / 2.0)
+        highest = np.unravel_index(int(np.argmax(truth)), truth.shape)
+        return regions.grid.world_mm(np.array(highest, np.float64))
     return regions.grid.world_mm(voxels.mean(axis=0))
 
 

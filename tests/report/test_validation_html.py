@@ -182,7 +182,7 @@ def test_placeholders_and_what_is_missing_have_their_sections(page):
     assert "Uptake of liver" in placeholders
     assert "tumour" not in placeholders
     missing = text[text.index("Not implemented") : text.index("Provenance")]
-    assert "Uptake, sorcery of tumour at 24 (level 2): there is no sorcery yet" in missing
+    assert "there is no sorcery yet Uptake, sorcery of tumour at 24 (level 2)" in missing
 
 
 def test_a_validation_without_fault_says_so(comparison):
@@ -273,6 +273,7 @@ def test_agreement_is_bias_and_limits_of_numpy(comparison, rng):
 def test_shares_and_zero_truths_are_not_divided():
     assert relative_percent(row(), 0.3) == pytest.approx(2.5)
     assert relative_percent(row(method="spread"), 0.3) is None
+    assert relative_percent(row(method="log10_detection_limit", truth=-14.4), 0.3) is None
     assert relative_percent(row(truth=0.0), 0.3) is None
     assert relative_percent(row(truth=None), None) is None
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _PANEL_IN = 1.75
 _BETWEEN_IN = 0.62
-_NOTHING = 5e-5
+_SMALL = 1e-3
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 
@@ -192,14 +192,15 @@ def _colour(kind: str, kinds: Sequence[str]) -> str:
 
 
 def _marker(kind: str, kinds: Sequence[str]) -> str:
-    return _MARKERS[kinds.index(kind) % len(_MARKERS)]
+    # colours repeat after eight kinds; markers then start one later, so that no two kinds look alike
+    place = kinds.index(kind)
+    return _MARKERS[(place + place // len(_MARKERS)) % len(_MARKERS)]
 
 
 def _percent(value: float) -> str:
-    if abs(value) < _NOTHING:
-        return "0 %"
-    sign = "+" if value > 0 else ""
-    return f"{sign}{number(value, 2)} %"
+    shown = number(abs(value), 2) if abs(value) >= _SMALL else f"{abs(value):.4f}".rstrip("0").rstrip(".")
+    sign = "" if shown == "0" else "+" if value > 0 else "−"
+    return f"{sign}{shown} %"
 
 
 def _caption(comparison: Comparison, by_level: dict[int, list[_Point]]) -> str:

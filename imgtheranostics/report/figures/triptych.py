@@ -162,23 +162,15 @@ def _profile(axes: Axes, chosen: Triptych) -> None:
     axes.plot(x, chosen.measured[chosen.profile_row], color=_MEASURED_COLOUR, linewidth=1.3)
     axes.set_xlim(left, right)
     axes.set_ylim(bottom=min(0.0, float(np.nanmin(chosen.measured[chosen.profile_row]))))
-    axes.set_xlabel(
-        f"mm, from {chosen.letters[0]} to {chosen.letters[1]}, through {shortened(chosen.region, 20)}"
-    )
+    through = shortened(chosen.region, 20) or "the highest truth"
+    axes.set_xlabel(f"mm, from {chosen.letters[0]} to {chosen.letters[1]}, through {through}")
     unit = unit_words(chosen.unit, chosen.quantity)
     axes.set_title(unit, fontsize=7.5, loc="left", pad=3)
     axes.grid(visible=True, axis="y")
     axes.set_axisbelow(True)
-    for place, (text, colour) in enumerate((("truth", _TRUTH_COLOUR), ("measured", _MEASURED_COLOUR))):
+    for x, text, colour in ((0.8, "truth", _TRUTH_COLOUR), (1.0, "measured", _MEASURED_COLOUR)):
         axes.text(
-            0.99,
-            0.97 - 0.13 * place,
-            text,
-            transform=axes.transAxes,
-            color=colour,
-            fontsize=7.5,
-            ha="right",
-            va="top",
+            x, 1.02, text, transform=axes.transAxes, color=colour, fontsize=7.5, ha="right", va="bottom"
         )
 
 
