@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from imgtheranostics.errors import UnsupportedInput
+from imgtheranostics.io.budget import memory_budget_bytes
+from imgtheranostics.phantom.cases import dynamic_axis
 from imgtheranostics.phantom.misplacement import misdrawn, shapes_on_grid
 from imgtheranostics.phantom.mixture import Mixture
 from imgtheranostics.phantom.pet import blur
@@ -123,13 +126,14 @@ def make(
     PhysicsMissing
         If there is no physics of its modality yet.
     UnsupportedInput
-        If the phantom does not offer the level.
+        If the phantom does not offer the level, or its grid would not fit into memory.
     ImplausibleValue
         If its regions together hold more than what was injected.
     """
     spec = _spec(slug_or_spec)
     parts = parts_of(spec)
     _check_level(spec, parts, level)
+    _check_memory(spec)
     mixture = shapes_on_grid(spec, grid_of(spec))
     for part in parts:
         part.physics.check(spec, mixture)
@@ -172,6 +176,20 @@ def _check_level(spec: PhantomSpec, parts: Sequence[Part], level: int) -> None:
                 f"the phantom {spec.slug} has no level {level}",
                 needed="one of " + ", ".join(str(one) for one in known),
             )
+
+
+def _check_memory(spec: PhantomSpec) -> None:
+    """Refuse a grid that would not fit: one volume with its frames, the labels, and room to work."""
+    series = dynamic_axis(spec)
+    frames = len(series.values) if series else 1
+    needed, budget = math.prod(spec.grid.shape) * (4 * frames + 24), memory_budget_bytes()
+    if needed > budget:
+        raise UnsupportedInput(
+            f"the grid of {spec.slug} would take more memory than the budget allows",
+            found=f"{needed / 2**30:.4g} GiB",
+            needed=f"at most {budget / 2**30:.4g} GiB",
+            next_step="take fewer or larger voxels; raise IMGTHERANOSTICS_MEMORY_GB if there is more",
+        )
 
 
 def _entropy(spec: PhantomSpec, level: int, rng: int | np.random.Generator) -> list[int]:

@@ -14,8 +14,8 @@ from pydantic_core import PydanticCustomError
 FloatArray = npt.NDArray[np.float64]
 
 Position = tuple[float, float, float]
-Length = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
+Length = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
+Finite = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
 Triple = tuple[Finite, Finite, Finite]
 Lengths = tuple[Length, Length, Length]
 
