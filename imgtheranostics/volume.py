@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -59,14 +59,6 @@ AXIS_NAMES = frozenset(
 """The closed set of axis names."""
 
 _RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
-
-
-class AcquisitionRecord(Protocol):
-    """What every acquisition record says of itself."""
-
-    @property
-    def modality(self) -> str:
-        """DICOM modality code, for example ``PT``."""
 
 
 class Flag(enum.IntFlag):

@@ -10,12 +10,14 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from imgtheranostics.errors import CorruptInput, ImgTheranosticsError, NothingUsable
 
 if TYPE_CHECKING:
-    from pydantic import ValidationError
+    from pydantic import BaseModel, ValidationError
+
+Model = TypeVar("Model", bound="BaseModel")
 
 LARGEST_FILE_BYTES = 1 << 20
 DEEPEST_NESTING = 32
@@ -61,6 +63,21 @@ class Document:
                 here = here[part]  # type: ignore[index,unused-ignore]
                 path.append(part)
         return tuple(path)
+
+    def validated(
+        self,
+        model: type[Model],
+        what: str,
+        *,
+        kinds: Mapping[str, type[ImgTheranosticsError]] | None = None,
+    ) -> Model:
+        """The content as a pydantic model; `what` and `kinds` as in `refusal`, which is raised otherwise."""
+        from pydantic import ValidationError
+
+        try:
+            return model.model_validate(self.content)
+        except ValidationError as error:
+            raise self.refusal(error, what, kinds=kinds) from None
 
     def refusal(
         self,

@@ -101,15 +101,10 @@ def parse_agent(content: object, *, where: str = "agent record", lines: Lines | 
     lines : mapping of path to int, optional
         Line of each entry.
     """
-    from pydantic import ValidationError
-
     from imgtheranostics.agents.schema import Agent, place_values
 
     document = Document(content, where, lines or {})
-    try:
-        agent = Agent.model_validate(content)
-    except ValidationError as error:
-        raise document.refusal(error, "the agent record is not valid", kinds=_KINDS) from None
+    agent = document.validated(Agent, "the agent record is not valid", kinds=_KINDS)
     _check_unique(agent, document)
     return place_values(agent)
 

@@ -28,7 +28,7 @@ def run_demo(out: Path, *, force: bool, as_json: bool, quiet: bool) -> None:
 
     delivery = runs.Delivery(out / "result", force, as_json, False, False, quiet)
     for part in ("phantom", "result"):
-        runs.check_output(runs.Delivery(out / part, force, as_json, False, False, quiet))
+        runs.check_output(out / part, force=force)
     say = terminal.progress
     say("making the mouse with resolution and counting noise ...", quiet=quiet or as_json)
     phantom = make(SLUG, level=2)

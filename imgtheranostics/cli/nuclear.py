@@ -100,7 +100,7 @@ def uptake(
             f"{', '.join(unknown)} is not one of {', '.join(QUANTITIES)}", param_hint="--quantity"
         )
     delivery = runs.Delivery(out, force, as_json, keep_identifiers, no_report, quiet)
-    runs.check_output(delivery)
+    runs.check_output(out, force=force)
     administration = _administration(given)
     volume = load(path, series=series)
     regions = runs.regions_for(volume, rois, resample=resample_rois)
@@ -184,7 +184,7 @@ def curves(
 
     given = dict(locals())
     delivery = runs.Delivery(out, force, as_json, keep_identifiers, no_report, quiet)
-    runs.check_output(delivery)
+    runs.check_output(out, force=force)
     administration = _administration(given)
     volumes = [load(path) for path in paths]
     per_scan = len(rois) == len(volumes) > 1

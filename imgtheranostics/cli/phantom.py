@@ -107,7 +107,7 @@ def make(
     from imgtheranostics.phantom import make as make_phantom
     from imgtheranostics.phantom import write
 
-    runs.check_output(runs.Delivery(out, force, as_json, False, False, quiet))
+    runs.check_output(out, force=force)
     phantom = make_phantom(slug, level=level, rng=seed)
     terminal.progress(f"writing {len(phantom.names)} images ...", quiet=quiet or as_json)
     files = write(phantom, out, file_format.value, force=force)

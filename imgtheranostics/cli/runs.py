@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import typer
 
 from imgtheranostics.cli import terminal
-from imgtheranostics.errors import OutputError
 
 if TYPE_CHECKING:
     from imgtheranostics.regions import Regions
@@ -30,19 +29,12 @@ class Delivery:
     quiet: bool
 
 
-def check_output(delivery: Delivery) -> None:
+def check_output(out: Path | None, *, force: bool) -> None:
     """Refuse an unusable --out before any work is done."""
-    out = delivery.out
-    if out is None:
-        return
-    if out.exists() and not out.is_dir():
-        raise OutputError("the output path is not a folder", where=str(out), next_step="choose another --out")
-    if out.is_dir() and any(out.iterdir()) and not delivery.force:
-        raise OutputError(
-            "the output folder is not empty",
-            where=str(out),
-            next_step="choose another folder, or give --force to replace an earlier result in it",
-        )
+    from imgtheranostics.io.atomic import check_folder
+
+    if out is not None:
+        check_folder(out, force=force)
 
 
 def regions_for(volume: Volume, paths: Sequence[Path] | None, *, resample: bool) -> Regions:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imgtheranostics.cli import options, terminal, validation_table
-from imgtheranostics.cli.runs import Delivery, check_output
+from imgtheranostics.cli.runs import check_output
 
 if TYPE_CHECKING:
     from imgtheranostics.validation import Validation
@@ -74,7 +74,7 @@ def validate(
         )
     if measured is not None and seeds > 1:
         raise typer.BadParameter("a table of measured values has no seeds", param_hint="--seeds")
-    check_output(Delivery(out, force, as_json, False, False, quiet))
+    check_output(out, force=force)
     result = _compared(slugs, levels, seeds, measured, pictures=out is not None, quiet=quiet)
     written = _written(result, out, junit, force=force)
     if as_json:

@@ -89,6 +89,30 @@ def write_text(path: Path, content: str) -> None:
     write_bytes(path, content.encode("utf-8", "backslashreplace"))
 
 
+def check_folder(folder: Path, *, force: bool = False) -> None:
+    """Refuse what `output_folder` would refuse before it writes, for commands that compute first.
+
+    Raises
+    ------
+    OutputError
+        If `folder` is a file or a link, or is not empty and `force` is not given.
+    """
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise OutputError(
+            "the output path is not a folder", where=str(folder), next_step="choose another folder"
+        )
+    try:
+        occupied = folder.exists() and any(folder.iterdir())
+    except OSError as error:
+        raise _refusal(folder, error) from error
+    if occupied and not force:
+        raise OutputError(
+            "the output folder is not empty",
+            where=str(folder),
+            next_step="choose another folder, or give --force to replace an earlier result in it",
+        )
+
+
 @contextmanager
 def output_folder(folder: Path, *, force: bool = False) -> Iterator[Path]:
     """A temporary folder whose files reach `folder` when the block ends without an error.
@@ -105,14 +129,7 @@ def output_folder(folder: Path, *, force: bool = False) -> Iterator[Path]:
     folder = Path(os.path.abspath(folder))  # noqa: PTH100 - resolve() would follow a final symlink
     temporary: Path | None = None
     try:
-        if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
-            raise OutputError("the output path is not a folder", where=str(folder))
-        if folder.exists() and any(folder.iterdir()) and not force:
-            raise OutputError(
-                "the output folder is not empty",
-                where=str(folder),
-                next_step="choose another folder, or give --force to replace an earlier result in it",
-            )
+        check_folder(folder, force=force)
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name[:40]}.", suffix=_PART))
         temporary.chmod(0o777 & ~_umask())

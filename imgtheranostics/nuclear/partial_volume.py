@@ -12,9 +12,7 @@ import math
 from dataclasses import dataclass
 
 from imgtheranostics.errors import IllConditioned
-
-FWHM_PER_SD = 2.0 * math.sqrt(2.0 * math.log(2.0))
-"""Full width at half maximum of a Gaussian over its standard deviation, 2.354820."""
+from imgtheranostics.regions import FWHM_PER_SD
 
 LEAST_RECOVERY = 0.1
 """Below it a correction multiplies every error more than tenfold and is refused."""

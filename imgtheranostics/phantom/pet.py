@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from imgtheranostics.nuclear.partial_volume import FWHM_PER_SD
 from imgtheranostics.phantom.spec import Kinetics, SubjectSpec, Truth
+from imgtheranostics.regions import FWHM_PER_SD
 
 Float32Array = npt.NDArray[np.float32]
 

@@ -87,13 +87,8 @@ def parse_spec(
     lines : mapping of path to int, optional
         Line of each entry.
     """
-    from pydantic import ValidationError
-
     document = Document(content, where, lines or {})
-    try:
-        spec = PhantomSpec.model_validate(content)
-    except ValidationError as error:
-        raise document.refusal(error, "the phantom specification is not valid", kinds=_KINDS) from None
+    spec = document.validated(PhantomSpec, "the phantom specification is not valid", kinds=_KINDS)
     for problem in contradictions(spec):
         raise problem.kind(
             problem.what,

@@ -20,8 +20,9 @@ from imgtheranostics.acquisition import NuclearAcquisition, Radiopharmaceutical
 from imgtheranostics.errors import UnsupportedInput
 from imgtheranostics.io.atomic import output_folder
 from imgtheranostics.io.dicom import header_modules as shared
+from imgtheranostics.io.dicom.harmless_record import without_free_text
 from imgtheranostics.io.dicom.header_modules import Labels, uid
-from imgtheranostics.io.free_text import harmless_text
+from imgtheranostics.io.dicom.series_header import NEUTRAL_DATE, labels_of_subject
 from imgtheranostics.volume import Volume
 
 if TYPE_CHECKING:
@@ -85,10 +86,9 @@ def write_nm(
     record = (
         volume.acquisition if isinstance(volume.acquisition, NuclearAcquisition) else NuclearAcquisition()
     )
-    name = volume.source.subject or "ANONYMOUS"
-    named = labels or Labels(patient_name=name, patient_id=name)
+    named = labels or labels_of_subject(volume.source.subject)
     if not named.phantom:
-        record = _without_free_text(record)
+        record = without_free_text(record)
         record = record if keep_dates else _moved(record)
     dataset = _dataset(volume, record, named)
     target = Path(folder)
@@ -288,29 +288,8 @@ def _mapping(quantity: str, slope: float, *, signed: bool) -> Dataset:
     return item
 
 
-def _without_free_text(record: NuclearAcquisition) -> NuclearAcquisition:
-    """The record with only words of closed vocabularies: people type names into the rest."""
-    drug, subject = record.radiopharmaceutical, record.subject
-
-    def word(field: str, text: str | None) -> str | None:
-        return harmless_text(field, text) if text else text
-
-    return replace(
-        record,
-        manufacturer=word("manufacturer", record.manufacturer),
-        model=word("model", record.model),
-        corrections=tuple(text for text in record.corrections if harmless_text("corrections", text)),
-        radiopharmaceutical=replace(
-            drug, nuclide=word("nuclide", drug.nuclide), name=word("name", drug.name)
-        ),
-        subject=replace(subject, sex=word("sex", subject.sex), species=word("species", subject.species)),
-    )
-
-
 def _moved(record: NuclearAcquisition) -> NuclearAcquisition:
     """The record with all dates moved by whole days, the series to the neutral date."""
-    from imgtheranostics.io.dicom.series_header import NEUTRAL_DATE
-
     anchor = record.series_datetime or record.acquisition_datetime
     if anchor is None:
         return replace(record, radiopharmaceutical=_undated(record.radiopharmaceutical))

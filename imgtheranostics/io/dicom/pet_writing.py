@@ -20,10 +20,10 @@ from imgtheranostics.acquisition import EmissionAcquisition
 from imgtheranostics.data.suv_types import SUV_TYPE_OF_QUANTITY
 from imgtheranostics.errors import GeometryMismatch, MissingMetadata, UnsupportedInput
 from imgtheranostics.io.atomic import output_folder
+from imgtheranostics.io.dicom.harmless_record import without_free_text
 from imgtheranostics.io.dicom.header_modules import Labels
 from imgtheranostics.io.dicom.pet_header import PetSeries
 from imgtheranostics.io.dicom.series_header import NEUTRAL_DATE, labels_of_subject
-from imgtheranostics.io.free_text import harmless_text
 from imgtheranostics.volume import Volume
 
 PER_IMAGE = ("acquisition_datetime", "frame_reference_time_s", "frame_duration_s", "decay_factor")
@@ -75,7 +75,7 @@ def write_pet(
     record = _record(volume, units)
     named = labels or labels_of_subject(volume.source.subject)
     if not named.phantom:
-        record = _without_free_text(record)
+        record = without_free_text(record)
         record = record if keep_dates else _moved(record)
     if record.philips_activity_factor is not None and units == "CNTS":
         planes = np.asarray(planes / np.float64(record.philips_activity_factor), dtype=np.float64)
@@ -172,31 +172,6 @@ def _record(volume: Volume, units: str) -> EmissionAcquisition:
         record,
         decay_correction=record.decay_correction or "START",
         series_datetime=record.series_datetime or NEUTRAL_DATE,
-    )
-
-
-def _without_free_text(record: EmissionAcquisition) -> EmissionAcquisition:
-    """The record with only words of closed vocabularies, as in sidecars: people type names into the rest."""
-
-    def word(field: str, text: str | None) -> str | None:
-        return harmless_text(field, text) if text else text
-
-    def words(texts: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(text for text in texts if harmless_text("corrections", text))
-
-    pharmaceutical, subject = record.radiopharmaceutical, record.subject
-    return replace(
-        record,
-        manufacturer=word("manufacturer", record.manufacturer),
-        model=word("model", record.model),
-        corrections=words(record.corrections),
-        counts_source=word("counts_source", record.counts_source),
-        radiopharmaceutical=replace(
-            pharmaceutical,
-            nuclide=word("nuclide", pharmaceutical.nuclide),
-            name=word("name", pharmaceutical.name),
-        ),
-        subject=replace(subject, sex=word("sex", subject.sex), species=word("species", subject.species)),
     )
 
 
