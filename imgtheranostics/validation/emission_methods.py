@@ -129,11 +129,17 @@ def calibration_factor(session: Session, expectation: Expectation) -> float:
 
 @method("log_slope", unit="1", short="log slope")
 def log_slope(session: Session, expectation: Expectation) -> float:
-    """Slope of the logarithm of the measured over that of the true concentration above the blank."""
-    true, measured = _vials(session, expectation.places[0][0])
-    blank = true == true.min()
-    above = measured[~blank] - measured[blank].mean()
-    return straight_line(np.log10(true[~blank] - true.min()), np.log10(above))[0]
+    """Slope of the logarithm of the measured over that of the true concentration above the blank.
+
+    The mean over the images that the expectation speaks of.
+    """
+    slopes = []
+    for volume, _ in expectation.places:
+        true, measured = _vials(session, volume)
+        blank = true == true.min()
+        above = measured[~blank] - measured[blank].mean()
+        slopes.append(straight_line(np.log10(true[~blank] - true.min()), np.log10(above))[0])
+    return sum(slopes) / len(slopes)
 
 
 @method("log10_detection_limit", unit="1", short="log10 LOD")
