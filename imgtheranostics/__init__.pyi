@@ -3,6 +3,7 @@ __version__: str
 from . import acquisition as acquisition
 from . import agents as agents
 from . import io as io
+from . import mri as mri
 from . import nuclear as nuclear
 from . import phantom as phantom
 from . import report as report

@@ -1,9 +1,10 @@
-"""Fit: what every array-level method returns."""
+"""Fit: what every array-level method returns; and signals laid out as the kernels take them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -36,3 +37,77 @@ class Fit:
     iterations: npt.NDArray[np.integer]
     flags: npt.NDArray[np.uint16]
     units: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class PlanarSignal:
+    """A signal of shape (..., n) as n planes of voxels, and the way back to its leading shape.
+
+    Attributes
+    ----------
+    samples : (n, n_voxels) ndarray
+        C order, float32 or float64 as it was given; read only where it is a view of the caller's array.
+    shape : tuple of int
+        Leading shape of the signal.
+    order : {"C", "F"}
+        Order in which the voxels of the leading shape are counted.
+    """
+
+    samples: FloatArray
+    shape: tuple[int, ...]
+    order: Literal["C", "F"]
+
+    @property
+    def n_voxels(self) -> int:
+        """Voxels, or curves."""
+        return int(self.samples.shape[1])
+
+    def flat(self, values: npt.ArrayLike, name: str) -> FloatArray:
+        """A number, or a map of the leading shape, as one value per voxel in the type of the samples.
+
+        Raises
+        ------
+        ValueError
+            If the map has another shape.
+        """
+        given = np.asarray(values)
+        try:
+            spread = np.broadcast_to(given, self.shape)
+        except ValueError:
+            raise ValueError(f"{name} has shape {given.shape}, the signal's is {self.shape}") from None
+        return np.ascontiguousarray(spread.ravel(order=self.order), dtype=self.samples.dtype)
+
+    def chosen(self, mask: npt.ArrayLike | None) -> npt.NDArray[np.bool_]:
+        """Which voxels to work on, flat; all of them without a mask."""
+        if mask is None:
+            return np.ones(self.n_voxels, np.bool_)
+        given = np.asarray(mask)
+        if given.shape != self.shape:
+            raise ValueError(f"mask has shape {given.shape}, the signal's is {self.shape}")
+        return np.ascontiguousarray(given.ravel(order=self.order), dtype=np.bool_)
+
+    def restored(self, flat: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """One value per voxel in the leading shape again."""
+        return flat.reshape(self.shape, order=self.order)
+
+
+def planar(signal: npt.ArrayLike, n: int, name: str = "signal") -> PlanarSignal:
+    """A signal of shape (..., n) as planes, without a copy where memory already lies that way.
+
+    Images of the data model lie so that this is a view; float32 stays float32, all else becomes float64.
+
+    Raises
+    ------
+    ValueError
+        If the last axis is not `n` long.
+    """
+    given = np.asarray(signal)
+    if given.ndim == 0 or given.shape[-1] != n:
+        raise ValueError(f"{name} has shape {given.shape}, but its last axis must have {n} samples")
+    if given.dtype.kind not in "biuf":
+        raise ValueError(f"{name} is of type {given.dtype}, but must be real numbers")
+    if given.dtype != np.float32:
+        given = given.astype(np.float64, copy=False)
+    order: Literal["C", "F"] = "F" if given.flags.f_contiguous and given.ndim > 1 else "C"
+    samples = np.ascontiguousarray(given.reshape(-1, n, order=order).T)
+    return PlanarSignal(samples, given.shape[:-1], order)

@@ -76,6 +76,7 @@ class Flag(enum.IntFlag):
     AMBIGUOUS_BRANCH = 512
     INVALID_B1 = 1024
     SATURATED = 2048
+    NOT_ENHANCING = 4096
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,42 @@
+"""Signals as planes: no copy for images of the data model, and every order finds its way back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from imgtheranostics.fit import planar
+
+
+def test_an_image_in_fortran_order_becomes_planes_without_a_copy():
+    image = np.asfortranarray(np.arange(2 * 3 * 4 * 5, dtype=np.float32).reshape(2, 3, 4, 5))
+    assert np.shares_memory(planar(image, 5).samples, image)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("shape", [(7,), (2, 7), (2, 3, 7), (2, 3, 4, 7)])
+def test_every_voxel_keeps_its_curve_and_its_place(order, shape, rng):
+    signal = np.asarray(rng.normal(size=shape), order=order)
+    planes = planar(signal, 7)
+    np.testing.assert_array_equal(planes.restored(planes.samples[3]), signal[..., 3])
+    np.testing.assert_array_equal(planes.restored(planes.flat(signal[..., 0], "map")), signal[..., 0])
+    np.testing.assert_array_equal(planes.restored(planes.chosen(signal[..., 1] > 0)), signal[..., 1] > 0)
+
+
+def test_float32_stays_and_whole_numbers_become_float64():
+    assert planar(np.zeros((2, 3), np.float32), 3).samples.dtype == np.float32
+    assert planar(np.zeros((2, 3), np.int16), 3).samples.dtype == np.float64
+
+
+@pytest.mark.parametrize("signal", [np.zeros((3, 2)), np.float64(1.0), np.zeros((2, 3), complex)])
+def test_a_signal_that_does_not_fit_its_samples_is_refused(signal):
+    with pytest.raises(ValueError, match="signal"):
+        planar(signal, 3)
+
+
+def test_a_map_or_mask_of_another_shape_is_refused():
+    planes = planar(np.zeros((4, 3)), 3)
+    with pytest.raises(ValueError, match="b1 has shape"):
+        planes.flat(np.ones(5), "b1")
+    with pytest.raises(ValueError, match="mask has shape"):
+        planes.chosen(np.ones(5, bool))
