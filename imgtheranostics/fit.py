@@ -1,4 +1,4 @@
-"""Fit: what every array-level method returns; and signals laid out as the kernels take them."""
+"""Fit: what every array-level method returns; signals laid out as the kernels take them; curves to draw."""
 
 from __future__ import annotations
 
@@ -37,6 +37,46 @@ class Fit:
     iterations: npt.NDArray[np.integer]
     flags: npt.NDArray[np.uint16]
     units: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class CurveFit:
+    """One measured curve and the model that was fitted to it, ready to be drawn.
+
+    Attributes
+    ----------
+    label : str
+        Region, or voxel.
+    quantity : str
+        The estimated quantity that the curve leads to.
+    axis, axis_unit : str
+        What it was measured along, and the UCUM code.
+    x, measured : (n,) ndarray
+        Samples; NaN where one was left out.
+    fitted : (n,) ndarray
+        The model at the samples, in the unit of `measured`; NaN when the fit failed.
+    line_x, line : (m,) ndarray
+        The model on a finer axis.
+    unit : str
+        UCUM code of `measured`.
+    result : str
+        The parameters in words.
+    n_voxels : int
+        Voxels that the curve is the mean of.
+    """
+
+    label: str
+    quantity: str
+    axis: str
+    axis_unit: str
+    x: FloatArray
+    measured: FloatArray
+    fitted: FloatArray
+    line_x: FloatArray
+    line: FloatArray
+    unit: str
+    result: str = ""
+    n_voxels: int = 1
 
 
 @dataclass(frozen=True, eq=False)

@@ -361,6 +361,9 @@ class Estimate:
         is contained in `standard_error` and does not shrink when voxels are averaged.
     decisions : mapping
         The rules that were applied, for the report and the provenance record.
+    maps : mapping of str to Volume
+        What came out beside the value, by a short name that goes into the file's name: amplitude, goodness
+        of fit, iterations; on the same grid.
     """
 
     value: Volume
@@ -368,8 +371,12 @@ class Estimate:
     flags: Volume
     calibration_relative: float = 0.0
     decisions: Mapping[str, Any] = field(default_factory=dict)
+    maps: Mapping[str, Volume] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for name, volume in self.maps.items():
+            if not self.value.grid.same_as(volume.grid):
+                raise GeometryMismatch("a further map lies on another grid than the value", where=name)
         for part in (self.standard_error, self.flags):
             if part.shape != self.value.shape or not self.value.grid.same_as(part.grid):
                 raise GeometryMismatch(
@@ -379,9 +386,10 @@ class Estimate:
         if self.standard_error.unit != self.value.unit:
             raise GeometryMismatch("the standard error must have the unit of the value")
         object.__setattr__(self, "decisions", MappingProxyType(dict(self.decisions)))
+        object.__setattr__(self, "maps", MappingProxyType(dict(self.maps)))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return reduced(self, decisions=dict(self.decisions))
+        return reduced(self, decisions=dict(self.decisions), maps=dict(self.maps))
 
     @property
     def grid(self) -> Grid:

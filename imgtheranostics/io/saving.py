@@ -34,7 +34,8 @@ def save(
     Parameters
     ----------
     x : Volume or Estimate
-        An Estimate becomes three images: ``name``, ``name_se`` and ``name_flags``.
+        An Estimate becomes three images: ``name``, ``name_se`` and ``name_flags``, and one ``name_<map>``
+        for each further map.
     path : path
         Ending in ``.nii.gz`` or ``.nii``: NIfTI with a JSON sidecar. Anything else: a folder for DICOM,
         whose object follows from the quantity and the modality.
@@ -173,7 +174,8 @@ def _save_nifti(
 
 
 def _parts(estimate: Estimate) -> list[tuple[str, Volume]]:
-    return [("", estimate.value), ("_se", estimate.standard_error), ("_flags", estimate.flags)]
+    beside = [(f"_{name}", volume) for name, volume in estimate.maps.items()]
+    return [("", estimate.value), ("_se", estimate.standard_error), ("_flags", estimate.flags), *beside]
 
 
 def _save_dicom(volume: Volume, folder: Path, *, force: bool, keep_dates: bool, enhanced: bool) -> list[Path]:

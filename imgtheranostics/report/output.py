@@ -33,7 +33,8 @@ def write_run(
     """Write everything that a run found into a folder.
 
     ``<quantity>.nii.gz``, ``<quantity>_se.nii.gz`` and ``flags.nii.gz`` with a JSON sidecar each (maps whose
-    flags differ get ``<quantity>_flags.nii.gz``), `quantities.tsv`, `quantities.json`, `provenance.json`,
+    flags differ get ``<quantity>_flags.nii.gz``), ``<quantity>_<name>.nii.gz`` for what came out beside the
+    value, `quantities.tsv`, `quantities.json`, `provenance.json`,
     and with `html` also `report.html` and the folder `figures`. The same run gives the same bytes.
 
     Parameters
@@ -120,6 +121,8 @@ def _maps(run: Run) -> Iterator[tuple[str, Volume]]:
     for estimate in run.maps:
         yield estimate.quantity, estimate.value
         yield f"{estimate.quantity}{_ERROR_SUFFIX}", estimate.standard_error
+        for name, volume in estimate.maps.items():
+            yield f"{estimate.quantity}_{name}", volume
     if not run.maps:
         return
     if _same_flags(run.maps):

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from imgtheranostics.errors import Caution, NothingUsable, merge_cautions
+from imgtheranostics.fit import CurveFit
 from imgtheranostics.regions import STATISTICS_COLUMNS, Regions
 from imgtheranostics.report.plain import plain
 from imgtheranostics.volume import Estimate, Source, Step, Volume
@@ -77,6 +78,8 @@ class Run:
         What the values should be, where that is known; drawn beside them.
     known_note : str
         One or two sentences under that figure.
+    curves : sequence of CurveFit
+        Measured curves with the models that were fitted to them; drawn with their residuals.
     figures : sequence of str
         Names of figures to draw; all that apply when empty.
     warnings : sequence of Caution
@@ -97,6 +100,7 @@ class Run:
     decisions: Mapping[str, Any] | Sequence[Mapping[str, Any]] = field(default_factory=dict)
     known: Sequence[KnownValue] = ()
     known_note: str = ""
+    curves: Sequence[CurveFit] = ()
     figures: Sequence[str] = ()
     warnings: Sequence[Caution] = ()
     seed: int | None = None
@@ -122,6 +126,7 @@ class Run:
             ("inputs", tuple(self.inputs)),
             ("decisions", MappingProxyType(_as_mapping(self.decisions) or _decisions_of(estimates))),
             ("known", tuple(self.known)),
+            ("curves", tuple(self.curves)),
             ("figures", tuple(self.figures)),
             ("warnings", carried),
         ):
