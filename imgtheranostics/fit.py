@@ -59,8 +59,8 @@ class CurveFit:
         The model on a finer axis.
     unit : str
         UCUM code of `measured`.
-    result : str
-        The parameters in words.
+    value, standard_error : float
+        The estimated quantity of this curve, in its own unit; NaN when the fit failed.
     n_voxels : int
         Voxels that the curve is the mean of.
     """
@@ -75,7 +75,8 @@ class CurveFit:
     line_x: FloatArray
     line: FloatArray
     unit: str
-    result: str = ""
+    value: float = float("nan")
+    standard_error: float = float("nan")
     n_voxels: int = 1
 
 

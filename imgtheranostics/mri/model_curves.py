@@ -1,0 +1,62 @@
+"""What each fitted model predicts along its axis: for the curves that a report draws, not for fitting."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+Parameters = Mapping[str, float]
+
+
+def spoiled_gradient_echo(
+    flip_angle_deg: FloatArray, p: Parameters, *, repetition_time_s: float, b1: float = 1.0
+) -> FloatArray:
+    """S0 sin a (1 - E1) / (1 - E1 cos a), E1 = exp(-TR / T1), a the nominal flip angle times b1."""
+    angle = np.radians(flip_angle_deg * b1)
+    e1 = np.exp(-repetition_time_s / p["t1_s"])
+    return np.asarray(p["s0"] * np.sin(angle) * (1.0 - e1) / (1.0 - e1 * np.cos(angle)))
+
+
+def inversion_recovery(
+    inversion_time_s: FloatArray,
+    p: Parameters,
+    *,
+    repetition_time_s: FloatArray | float | None = None,
+    magnitude: bool = True,
+) -> FloatArray:
+    """S0 (1 - k e^{-TI/T1} + (k - 1) e^{-TR/T1}), k = 1 + efficiency; its magnitude if asked for."""
+    k = 1.0 + p.get("inversion_efficiency", 1.0)
+    before = 0.0 if repetition_time_s is None else np.exp(-np.asarray(repetition_time_s) / p["t1_s"])
+    signal = p["s0"] * (1.0 - k * np.exp(-inversion_time_s / p["t1_s"]) + (k - 1.0) * before)
+    return np.asarray(np.abs(signal) if magnitude else signal)
+
+
+def saturation_recovery(recovery_time_s: FloatArray, p: Parameters) -> FloatArray:
+    """S0 (1 - s e^{-TR/T1}) with the saturated share s, 1 where it was not fitted."""
+    share = p.get("saturation_efficiency", 1.0)
+    return np.asarray(p["s0"] * (1.0 - share * np.exp(-recovery_time_s / p["t1_s"])))
+
+
+def look_locker(time_s: FloatArray, p: Parameters, *, magnitude: bool = True) -> FloatArray:
+    """A - B e^{-t/T1*}, with B / A = T1 / T1* + 1 as the correction for the read-out has it."""
+    ratio = p["t1_s"] / p["t1star_s"] + 1.0
+    signal = p["s0"] * (1.0 - ratio * np.exp(-time_s / p["t1star_s"]))
+    return np.asarray(np.abs(signal) if magnitude else signal)
+
+
+def decay(
+    echo_time_s: FloatArray, p: Parameters, *, parameter: str, noise_sd: float = 0.0, n_coils: int = 1
+) -> FloatArray:
+    """sqrt(S0^2 e^{-2 TE/T} + 2 n sigma^2), plus the offset where one was fitted."""
+    signal = p["s0"] * np.exp(-echo_time_s / p[parameter])
+    floor = np.hypot(signal, np.sqrt(2.0 * n_coils) * noise_sd) if noise_sd else signal
+    return np.asarray(floor + p.get("offset", 0.0))
+
+
+def scalars(parameters: Mapping[str, npt.NDArray[Any]], index: tuple[int, ...] = ()) -> dict[str, float]:
+    """One voxel's parameters as plain numbers."""
+    return {name: float(np.asarray(values)[index]) for name, values in parameters.items()}

@@ -1,0 +1,269 @@
+"""What a scan says about itself and what the user says instead: each value with where it is from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from imgtheranostics.acquisition import MrAcquisition
+from imgtheranostics.errors import MissingMetadata, UnitMismatch, UnsupportedInput
+from imgtheranostics.units import conversion_factor
+from imgtheranostics.volume import Axis, Volume
+
+Array = npt.NDArray[Any]
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """How a field of the record is spelled in DICOM, in a sidecar, and as an option."""
+
+    words: str
+    tag: str
+    key: str
+    option: str
+
+
+FIELDS = {
+    "repetition_time_s": _Field(
+        "repetition time",
+        "RepetitionTime (0018,0080)",
+        "RepetitionTimeExcitation or RepetitionTime",
+        "--repetition-time-s",
+    ),
+    "echo_time_s": _Field("echo time", "EchoTime (0018,0081)", "EchoTime", "--echo-time-s"),
+    "inversion_time_s": _Field(
+        "inversion time", "InversionTime (0018,0082)", "InversionTime", "--inversion-time-s"
+    ),
+    "flip_angle_deg": _Field("flip angle", "FlipAngle (0018,1314)", "FlipAngle", "--flip-angle-deg"),
+    "field_strength_t": _Field(
+        "field strength", "MagneticFieldStrength (0018,0087)", "MagneticFieldStrength", "--field-t"
+    ),
+}
+"""Fields that methods ask for, by the name that they have in `MrAcquisition` and as a keyword."""
+
+_AXES = {
+    "repetition_time_s": "repetition_time",
+    "echo_time_s": "echo_time",
+    "inversion_time_s": "inversion_time",
+    "flip_angle_deg": "flip_angle",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """A value of the protocol, one for all samples or one for each, and who says it."""
+
+    name: str
+    value: float | tuple[float, ...]
+    source: str
+
+    @property
+    def scalar(self) -> float:
+        """The one value."""
+        if isinstance(self.value, tuple):
+            raise UnsupportedInput(
+                f"the {FIELDS[self.name].words} varies within the series, but the method takes one",
+                where=FIELDS[self.name].tag,
+                found=", ".join(f"{value:g}" for value in self.value[:8]),
+                needed="one value for all images",
+                next_step=f"give {FIELDS[self.name].option} ({self.name}=)",
+            )
+        return self.value
+
+    @property
+    def shared(self) -> float | FloatArray:
+        """The one value, or an array with one per sample."""
+        return np.array(self.value) if isinstance(self.value, tuple) else self.value
+
+    def decision(self) -> dict[str, Any]:
+        """For the record of decisions."""
+        values = list(self.value) if isinstance(self.value, tuple) else self.value
+        return {"rule": self.source, self.name: values}
+
+
+def mr_record(v: Volume) -> MrAcquisition:
+    """The MR record of a volume, an empty one where the file has none.
+
+    Raises
+    ------
+    UnsupportedInput
+        If the image is of another modality.
+    """
+    record = v.acquisition
+    if isinstance(record, MrAcquisition):
+        return record
+    modality = getattr(record, "modality", "") or ""
+    if modality not in ("", "OT"):
+        raise UnsupportedInput(
+            "this is no magnetic-resonance image", found=f"modality {modality}", needed="modality MR"
+        )
+    return MrAcquisition()
+
+
+def known(
+    v: Volume, name: str, given: float | Sequence[float] | npt.NDArray[np.floating] | None = None
+) -> Stated | None:
+    """A value of the protocol: the one given, else that of the file; None when neither says it.
+
+    One value per sample where the file has them: repetition times differ between inversion times on some
+    scanners.
+    """
+    if given is not None:
+        return Stated(name, _given(name, given), "given")
+    record = mr_record(v)
+    value = getattr(record, name)
+    if value is not None:
+        return Stated(name, float(value), "file")
+    several = record.sample_parameters.get(_AXES.get(name, ""), ())
+    if not several and name == "repetition_time_s":
+        several = record.repetition_times_s
+    if several:
+        return Stated(name, tuple(float(item) for item in several), "file, one per image")
+    return None
+
+
+def required(
+    v: Volume,
+    name: str,
+    given: float | Sequence[float] | npt.NDArray[np.floating] | None = None,
+    *,
+    purpose: str,
+) -> Stated:
+    """A value of the protocol that a method cannot do without.
+
+    Raises
+    ------
+    MissingMetadata
+        If neither the file nor the caller says it, with the tag, the key and the option.
+    """
+    stated = known(v, name, given)
+    if stated is not None:
+        return stated
+    field = FIELDS[name]
+    files = len(v.source.files)
+    raise MissingMetadata(
+        f"the {field.words} is not stated; {purpose} needs it",
+        where=f"{field.tag}; sidecar key {field.key}" + (f"; in {files} file(s)" if files else ""),
+        needed=f"the {field.words} in {'degrees' if name.endswith('_deg') else name.rpartition('_')[2]}",
+        next_step=f"give {field.option} ({name}=), or write it into the sidecar",
+    )
+
+
+def _given(name: str, given: float | Sequence[float] | npt.NDArray[np.floating]) -> float | tuple[float, ...]:
+    values = np.atleast_1d(np.asarray(given, np.float64))
+    if not np.isfinite(values).all() or (values < 0).any():
+        raise ValueError(f"{name} must be positive numbers, got {given!r}")
+    return float(values[0]) if values.size == 1 else tuple(float(value) for value in values)
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """A signal along one axis: that axis last, its values ascending.
+
+    Attributes
+    ----------
+    volume : Volume
+        What it was made from.
+    samples : (i, j, k, *others, n) ndarray
+    axis : Axis
+        Ascending, in s or degrees.
+    others : tuple of Axis
+        The axes that the result keeps.
+    order : (n,) ndarray of int
+        Where each sample stood before.
+    """
+
+    volume: Volume
+    samples: Array
+    axis: Axis
+    others: tuple[Axis, ...]
+    order: npt.NDArray[np.intp]
+
+    @property
+    def x(self) -> FloatArray:
+        """Values of the axis."""
+        return self.axis.values
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the result."""
+        return tuple(int(n) for n in self.samples.shape[:-1])
+
+    def in_order(self, stated: Stated) -> Stated:
+        """Values that stood per sample in the order of this series."""
+        if not isinstance(stated.value, tuple):
+            return stated
+        if len(stated.value) != self.order.size:
+            raise UnsupportedInput(
+                f"there are not as many values of the {FIELDS[stated.name].words} as images",
+                found=f"{len(stated.value)} values, {self.order.size} images",
+                next_step=f"give {FIELDS[stated.name].option} once, or once for each image",
+            )
+        return Stated(stated.name, tuple(stated.value[n] for n in self.order), stated.source)
+
+
+_AXIS_UNITS = {"flip_angle": "deg", "time": "s"}
+
+
+def series_along(v: Volume, name: str) -> Series:
+    """The signal along a named axis.
+
+    Raises
+    ------
+    UnsupportedInput
+        If the volume has no such axis.
+    """
+    place = next((n for n, axis in enumerate(v.axes) if axis.name == name), None)
+    if place is None:
+        raise UnsupportedInput(
+            f"the images do not vary in {name.replace('_', ' ')}",
+            found=", ".join(f"{axis.name} x {len(axis)}" for axis in v.axes) or "one image",
+            needed=f"an axis {name}",
+            next_step="give a folder or file with all images of the series",
+        )
+    axis = v.axes[place]
+    values = axis.values * conversion_factor(axis.unit, _AXIS_UNITS.get(name, "s"))
+    order = np.argsort(values, kind="stable")
+    samples: Array = v.data
+    if place != len(v.axes) - 1:
+        samples = np.asfortranarray(np.moveaxis(samples, 3 + place, -1))
+    if not np.array_equal(order, np.arange(order.size)):
+        samples = np.asfortranarray(samples[..., order])
+    ascending = Axis(name, values[order], _AXIS_UNITS.get(name, "s"))
+    return Series(v, samples, ascending, v.axes[:place] + v.axes[place + 1 :], order)
+
+
+def check_signal(v: Volume, purpose: str, *, phase: bool = False) -> None:
+    """Refuse what is no signal: a map of another quantity, or a phase image where magnitude is needed.
+
+    Raises
+    ------
+    UnitMismatch, UnsupportedInput
+    """
+    record = mr_record(v)
+    if v.quantity != "signal" and not (phase and v.quantity == "phase"):
+        raise UnitMismatch(
+            f"{purpose} starts from the scanner's signal",
+            found=f"{v.quantity} [{v.unit}]",
+            needed="signal" + (" or phase" if phase else ""),
+            next_step="give the series itself; a map that exists already enters at a later step",
+        )
+    component = (record.image_component or "").upper()
+    if not phase and component.startswith("PHASE"):
+        raise UnsupportedInput(
+            f"{purpose} needs magnitude images",
+            found="phase images",
+            needed="magnitude",
+            next_step="give the magnitude series",
+        )
+
+
+def is_positive(value: float | None) -> bool:
+    """Whether a number is there, finite and above zero."""
+    return value is not None and math.isfinite(value) and value > 0
