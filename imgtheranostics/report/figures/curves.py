@@ -28,7 +28,7 @@ _LARGEST = 8
 _HEIGHT_IN = 2.9
 _LOG_FROM = 20.0
 
-_AXIS_UNITS = {
+AXIS_UNITS = {
     "time": "s",
     "echo_time": "s",
     "inversion_time": "s",
@@ -41,6 +41,7 @@ _AXIS_UNITS = {
     "dose": "",
     "component": "",
 }
+"""Unit of each axis in tables, as readers write it."""
 
 
 def keys(run: Run) -> tuple[str, ...]:
@@ -91,7 +92,7 @@ def _draw(run: Run, quantity: str, *, logarithmic: bool) -> Drawing:
     first = next(iter(curves.values()))[0]
     axis = first["axis"]
     largest = max(abs(row["axis_value"]) for points in curves.values() for row in points)
-    step, symbol = time_scale(largest) if _AXIS_UNITS.get(axis) == "s" else (1.0, _AXIS_UNITS.get(axis, ""))
+    step, symbol = time_scale(largest) if AXIS_UNITS.get(axis) == "s" else (1.0, AXIS_UNITS.get(axis, ""))
     figure = theme.new_figure(_HEIGHT_IN)
     width, height = figure.get_size_inches()
     axes = figure.add_axes((0.72 / width, 0.45 / height, 5.25 / width, (_HEIGHT_IN - 0.6) / height))
@@ -184,7 +185,7 @@ def _alt(quantity: str, curves: dict[str, list[Row]], order: list[str], axis: st
     for region in order:
         peak = max(curves[region], key=lambda row: row["mean"])
         at = peak["axis_value"]
-        where = duration(at) if _AXIS_UNITS.get(axis) == "s" else f"{at:g}"
+        where = duration(at) if AXIS_UNITS.get(axis) == "s" else f"{at:g}"
         peaks.append(
             f"{shortened(region)} peaks at {rounded(peak['mean'], peak['standard_error'])} at {where}"
         )

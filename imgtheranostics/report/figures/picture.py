@@ -105,7 +105,15 @@ def slice_marks(axes: Axes, chosen: Scene, item: Placed, ink: Ink) -> None:
             )
 
 
-def colour_bar(figure: Figure, scale: Scale, label: str, legend_in: float) -> None:
+def colour_bar(
+    figure: Figure,
+    scale: Scale,
+    label: str,
+    legend_in: float,
+    *,
+    left_in: float = 0.08,
+    width_in: float = 2.6,
+) -> None:
     """A horizontal colour bar with its quantity and unit, above the legend."""
     import matplotlib
     from matplotlib.cm import ScalarMappable
@@ -113,7 +121,7 @@ def colour_bar(figure: Figure, scale: Scale, label: str, legend_in: float) -> No
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     width, height = figure.get_size_inches()
-    axes = figure.add_axes((0.08 / width, (legend_in + 0.2) / height, 2.6 / width, 0.085 / height))
+    axes = figure.add_axes((left_in / width, (legend_in + 0.2) / height, width_in / width, 0.085 / height))
     mappable = ScalarMappable(Normalize(scale.low, scale.high), matplotlib.colormaps[scale.colours])
     bar = figure.colorbar(mappable, cax=axes, orientation="horizontal", extend=scale.beyond, extendfrac=0.03)
     bar.outline.set_linewidth(0.4)

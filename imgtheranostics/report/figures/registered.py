@@ -5,6 +5,8 @@ from __future__ import annotations
 from imgtheranostics.report.figures import (
     agreement,
     curves,
+    fit_maps,
+    fitted_curves,
     known_values,
     mosaic,
     points,
@@ -19,6 +21,8 @@ register(FigureMaker("regions", "{}: how much, by region", points.keys, points.d
 register(FigureMaker("known", "{}: measured and known", known_values.keys, known_values.draw))
 register(FigureMaker("curves", "{} over time", curves.keys, curves.draw))
 register(FigureMaker("curves-log", "{} over time, logarithmic", curves.log_keys, curves.draw_log))
+register(FigureMaker("fit", "{}: value, error and flags", fit_maps.keys, fit_maps.draw))
+register(FigureMaker("fitted-curves", "{}: measured and fitted", fitted_curves.keys, fitted_curves.draw))
 register(FigureMaker("uncertainty", "{}: how sure, voxel by voxel", uncertainty.keys, uncertainty.draw))
 
 register_comparison(FigureMaker("agreement", "Difference from the truth", agreement.keys, agreement.draw))

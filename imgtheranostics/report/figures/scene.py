@@ -140,7 +140,8 @@ def scale_of(scene: Scene) -> Scale:
     )
     high = low + _round_up(high - low) if high > low else low + 1.0
     beyond = {(False, True): "max", (True, False): "min", (True, True): "both"}
-    colours = "gray_r" if scene.anatomy is None else "inferno"
+    bare = "viridis" if scene.estimate.maps else "gray_r"
+    colours = bare if scene.anatomy is None else "inferno"
     # Noise a little below a limit of zero is not worth an arrow on the colour bar.
     return Scale(
         low, high, colours, beyond.get((smallest < low - 0.1 * (high - low), largest > high), "neither")

@@ -33,16 +33,18 @@ _FLAG_COLOURS = (
     "#6f7fd1",
     "#b83b5e",
     "#5b6b7a",
+    "#1c7c7d",
 )
 _CLEAN = "#eceeef"
 
 
 def keys(run: Run) -> tuple[str, ...]:
-    """Quantities whose map has a standard error somewhere, or flags."""
+    """Quantities whose map has a standard error somewhere, or flags, and is not shown with them elsewhere."""
     return tuple(
         e.quantity
         for e in run.maps
-        if np.isfinite(scene.sample_of(e.standard_error, 0)).any() or bool(e.flags.data.any())
+        if not e.maps
+        and (np.isfinite(scene.sample_of(e.standard_error, 0)).any() or bool(e.flags.data.any()))
     )
 
 
@@ -70,7 +72,7 @@ def draw(run: Run, quantity: str) -> Drawing:
         )
         for item in below:
             marks, inside = planes.sample(flags, affine, chosen.stage, item.plane)
-            picture.place(figure, item, _flag_picture(marks, inside), chosen, marked=False)
+            picture.place(figure, item, flag_picture(marks, inside), chosen, marked=False)
         _flag_legend(figure, counts)
     unit = unit_words(chosen.estimate.unit, quantity)
     picture.colour_bar(figure, scale, f"Standard error [{unit}]" if unit else "Standard error", legend_in)
@@ -101,7 +103,7 @@ def flag_counts(flags: Volume) -> dict[str, int]:
     return {name: count for name, count in counts.items() if count}
 
 
-def _flag_picture(marks: npt.NDArray[Any], inside: npt.NDArray[np.bool_]) -> scene.Picture:
+def flag_picture(marks: npt.NDArray[Any], inside: npt.NDArray[np.bool_]) -> scene.Picture:
     """RGB by the lowest flag of each voxel."""
     rgb = np.empty((*marks.shape, 3), np.uint8)
     rgb[...] = scene.rgb_bytes(_CLEAN)
@@ -111,31 +113,42 @@ def _flag_picture(marks: npt.NDArray[Any], inside: npt.NDArray[np.bool_]) -> sce
     return rgb
 
 
-def _flag_legend(figure: Figure, counts: dict[str, int]) -> None:
-    from matplotlib.patches import Rectangle
-
-    width, height = figure.get_size_inches()
-    colours = {str(flag.name): colour for flag, colour in zip(Flag, _FLAG_COLOURS, strict=False)}
+def flag_entries(counts: dict[str, int]) -> list[tuple[str, str]]:
+    """Words and colour of each entry of a legend of flags."""
+    colours = {str(flag.name): colour for flag, colour in zip(Flag, _FLAG_COLOURS, strict=True)}
     entries = [("no flag", _CLEAN)]
     entries += [
         (f"{flag_words(name)}: {count:,} voxels".replace(",", "\u202f"), colours[name])
         for name, count in counts.items()
     ]
+    return entries
+
+
+def legend_entry(figure: Figure, x_in: float, y_in: float, words: str, colour: str) -> None:
+    """A patch of colour with its words, at inches from the lower left corner of the page."""
+    from matplotlib.patches import Rectangle
+
+    width, height = figure.get_size_inches()
+    figure.add_artist(
+        Rectangle(
+            (x_in / width, (y_in - 0.05) / height),
+            0.16 / width,
+            0.1 / height,
+            facecolor=colour,
+            edgecolor=theme.MUTED,
+            linewidth=0.4,
+            transform=figure.transFigure,
+        )
+    )
+    figure.text((x_in + 0.22) / width, y_in / height, words, fontsize=7.5, va="center")
+
+
+def _flag_legend(figure: Figure, counts: dict[str, int]) -> None:
+    width, _ = figure.get_size_inches()
+    entries = flag_entries(counts)
     rows = -(-len(entries) // 3)
     for n, (words, colour) in enumerate(entries):
-        x, y = (n % 3) * width / 3, _LEGEND_ROW_IN * (rows - n // 3 - 0.5)
-        figure.add_artist(
-            Rectangle(
-                (x / width, (y - 0.05) / height),
-                0.16 / width,
-                0.1 / height,
-                facecolor=colour,
-                edgecolor=theme.MUTED,
-                linewidth=0.4,
-                transform=figure.transFigure,
-            )
-        )
-        figure.text((x + 0.22) / width, y / height, words, fontsize=7.5, va="center")
+        legend_entry(figure, (n % 3) * width / 3, _LEGEND_ROW_IN * (rows - n // 3 - 0.5), words, colour)
 
 
 def _caption(chosen: Scene, counts: dict[str, int]) -> str:

@@ -1,0 +1,190 @@
+"""Measured curves with the models fitted to them, and what is left over: regions, and one voxel."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from imgtheranostics.fit import CurveFit
+from imgtheranostics.report.figures import theme
+from imgtheranostics.report.figures.curves import AXIS_UNITS
+from imgtheranostics.report.registry import Drawing
+from imgtheranostics.report.run import Run
+from imgtheranostics.report.wording import (
+    number,
+    quantity_words,
+    rounded,
+    shortened,
+    time_scale,
+    unit_words,
+)
+from imgtheranostics.units import QUANTITIES
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_LARGEST = 9
+_COLUMNS = 3
+_LEFT_IN = 0.55
+_GAP_IN = 0.5
+_TITLE_IN = 0.36
+_CURVE_IN = 1.2
+_REST_IN = 0.42
+_FOOT_IN = 0.42
+_ROW_IN = _TITLE_IN + _CURVE_IN + 0.06 + _REST_IN + _FOOT_IN
+
+
+def keys(run: Run) -> tuple[str, ...]:
+    """Quantities that curves were fitted for."""
+    return tuple(dict.fromkeys(curve.quantity for curve in run.curves))
+
+
+def draw(run: Run, quantity: str) -> Drawing:
+    """One panel per curve: points, model, and the residuals below."""
+    every = [curve for curve in run.curves if curve.quantity == quantity]
+    shown = _shown(every)
+    rows = -(-len(shown) // _COLUMNS)
+    figure = theme.new_figure(rows * _ROW_IN)
+    named = list(run.regions) if run.regions is not None else []
+    step, symbol = _axis_scale(shown)
+    reach = max(_reach(curve) for curve in shown)
+    for n, curve in enumerate(shown):
+        colour = theme.region_colour(named.index(curve.label)) if curve.label in named else theme.MUTED
+        _panel(figure, curve, n, rows, step, colour, reach)
+    _axis_words(figure, shown[0], symbol)
+    return Drawing(figure, _caption(shown, every), _alt(quantity, shown))
+
+
+def _shown(curves: list[CurveFit]) -> list[CurveFit]:
+    """As many as fit, the last of them, which is the voxel, included."""
+    return curves if len(curves) <= _LARGEST else [*curves[: _LARGEST - 1], curves[-1]]
+
+
+def _axis_scale(curves: list[CurveFit]) -> tuple[float, str]:
+    first = curves[0]
+    if first.axis_unit != "s":
+        return 1.0, AXIS_UNITS.get(first.axis, unit_words(first.axis_unit))
+    largest = max(float(np.max(np.abs(curve.x))) for curve in curves)
+    return (1e-3, "ms") if largest < 0.5 else time_scale(largest)
+
+
+def _reach(curve: CurveFit) -> float:
+    """Largest residual relative to the largest measured value, in percent."""
+    left = np.abs(_residual_percent(curve))
+    left = left[np.isfinite(left)]
+    return float(left.max()) if left.size else 0.0
+
+
+def _residual_percent(curve: CurveFit) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    largest = float(np.nanmax(np.abs(curve.measured)))
+    return np.asarray(100.0 * (curve.measured - curve.fitted) / largest, np.float64)
+
+
+def _panel(
+    figure: Figure, curve: CurveFit, n: int, rows: int, step: float, colour: str, reach: float
+) -> None:
+    width, height = figure.get_size_inches()
+    panel_in = (theme.WIDTH_IN - _LEFT_IN - (_COLUMNS - 1) * _GAP_IN - 0.05) / _COLUMNS
+    left = _LEFT_IN + (n % _COLUMNS) * (panel_in + _GAP_IN)
+    top = (n // _COLUMNS) * _ROW_IN + _TITLE_IN
+    upper = figure.add_axes(
+        (left / width, 1.0 - (top + _CURVE_IN) / height, panel_in / width, _CURVE_IN / height)
+    )
+    rest_top = top + _CURVE_IN + 0.06
+    lower = figure.add_axes(
+        (left / width, 1.0 - (rest_top + _REST_IN) / height, panel_in / width, _REST_IN / height)
+    )
+    _curve(upper, curve, step, colour)
+    _residuals(lower, curve, step, colour, reach)
+    lower.set_xlim(upper.get_xlim())
+    head = 1.0 - (top - _TITLE_IN) / height
+    figure.text(
+        left / width,
+        head - 0.04 / height,
+        shortened(curve.label, 26),
+        fontsize=8,
+        va="top",
+        fontweight="bold",
+    )
+    figure.text(left / width, head - 0.18 / height, _result(curve), fontsize=7, va="top", color=theme.MUTED)
+
+
+def _curve(axes: Axes, curve: CurveFit, step: float, colour: str) -> None:
+    axes.plot(curve.line_x / step, curve.line, color=theme.INK, linewidth=0.9, zorder=2)
+    axes.plot(curve.x / step, curve.measured, "o", color=colour, markersize=3.2, markeredgewidth=0, zorder=3)
+    axes.tick_params(labelbottom=False)
+    if float(np.nanmin(curve.measured)) >= 0:
+        axes.set_ylim(bottom=0)
+    axes.yaxis.set_major_formatter(_plain_number)
+    axes.locator_params(axis="y", nbins=4)
+    axes.locator_params(axis="x", nbins=5)
+    axes.grid(visible=True, axis="y")
+    axes.set_axisbelow(True)
+
+
+def _residuals(axes: Axes, curve: CurveFit, step: float, colour: str, reach: float) -> None:
+    limit = 1.25 * reach if reach > 0 else 1.0
+    axes.axhline(0.0, color=theme.INK, linewidth=0.6)
+    left = _residual_percent(curve)
+    axes.vlines(curve.x / step, 0.0, left, color=colour, linewidth=0.9)
+    axes.plot(curve.x / step, left, "o", color=colour, markersize=2.2, markeredgewidth=0)
+    axes.set_ylim(-limit, limit)
+    axes.locator_params(axis="x", nbins=5)
+    axes.set_yticks([-_round_down(limit), 0.0, _round_down(limit)])
+    axes.yaxis.set_major_formatter(_plain_number)
+    axes.xaxis.set_major_formatter(_plain_number)
+
+
+def _round_down(value: float) -> float:
+    power = 10.0 ** math.floor(math.log10(value))
+    return float(max(step * power for step in (1.0, 2.0, 5.0) if step * power <= value * (1 + 1e-9)))
+
+
+def _plain_number(value: float, _place: float = 0.0) -> str:
+    return number(value)
+
+
+def _result(curve: CurveFit) -> str:
+    if not math.isfinite(curve.value):
+        return f"no fit; n = {curve.n_voxels}"
+    unit = unit_words(QUANTITIES[curve.quantity].unit or "", curve.quantity)
+    return f"{rounded(curve.value, curve.standard_error)} {unit}".strip() + f"; n = {curve.n_voxels}"
+
+
+def _axis_words(figure: Figure, curve: CurveFit, symbol: str) -> None:
+    """What stands on the axes, once: left of the first panel and under the last row."""
+    _, height = figure.get_size_inches()
+    words = curve.axis.replace("_", " ").capitalize()
+    unit = unit_words(curve.unit)
+    upper = 1.0 - (_TITLE_IN + _CURVE_IN / 2) / height
+    lower = 1.0 - (_TITLE_IN + _CURVE_IN + 0.06 + _REST_IN / 2) / height
+    figure.text(0.005, upper, f"Signal [{unit}]" if unit else "Signal", rotation=90, va="center", fontsize=7)
+    figure.text(0.005, lower, "Rest [%]", rotation=90, va="center", fontsize=7)
+    figure.text(
+        _LEFT_IN / theme.WIDTH_IN, 0.04 / height, f"{words} [{symbol}]" if symbol else words, fontsize=8
+    )
+
+
+def _caption(shown: list[CurveFit], every: list[CurveFit]) -> str:
+    text = (
+        "Points: mean of the voxels that have a value in the region, and one voxel with the median value. "
+        "Line: the model fitted to them. Below: measured minus model, in percent of the largest point; "
+        "the standard error is that of this fit"
+    )
+    if len(shown) < len(every):
+        text += f"; {len(shown)} of {len(every)} curves are shown"
+    return text + "."
+
+
+def _alt(quantity: str, shown: list[CurveFit]) -> str:
+    unit = unit_words(QUANTITIES[quantity].unit or "", quantity)
+    listed = "; ".join(
+        f"{shortened(curve.label)} {rounded(curve.value, curve.standard_error)} {unit}".strip()
+        + f", largest residual {number(_reach(curve), 2)} %"
+        for curve in shown
+    )
+    axis = shown[0].axis.replace("_", " ")
+    return f"{quantity_words(quantity)} fitted to signal against {axis}: {listed}."

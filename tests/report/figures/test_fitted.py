@@ -1,0 +1,104 @@
+"""Figures of a fit: value beside error and flags, and curves with their residuals."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from imgtheranostics.fit import CurveFit
+from imgtheranostics.regions import Regions, roi_statistics
+from imgtheranostics.report.figures import fit_maps, fitted_curves, uncertainty
+from imgtheranostics.report.registry import render_figures
+from imgtheranostics.report.run import Run
+from imgtheranostics.volume import Estimate, Flag, Volume
+
+SHAPE = (48, 40, 3)
+TUBES = {"0.1 mM": ((12, 12), 1.10), "0.5 mM": ((34, 12), 0.55), "2 mM": ((23, 28), 0.18)}
+
+
+def _curve(label, t1_s, rng, n_voxels=40):
+    x = np.array([0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.6, 3.0])
+    line_x = np.linspace(0, 3, 80)
+    fitted = 900 * np.abs(1 - 2 * np.exp(-x / t1_s))
+    measured = fitted + rng.normal(0, 900 * 0.02 / np.sqrt(n_voxels) * 4, x.size)
+    line = 900 * np.abs(1 - 2 * np.exp(-line_x / t1_s))
+    return CurveFit(
+        label, "t1", "inversion_time", "s", x, measured, fitted, line_x, line, "[arb'U]", t1_s, 0.01, n_voxels
+    )
+
+
+@pytest.fixture(scope="module")
+def run():
+    rng = np.random.default_rng(5)
+    i, j, _ = np.meshgrid(*(np.arange(n) for n in SHAPE), indexing="ij")
+    body = (i - 23.5) ** 2 + (j - 19.5) ** 2 < 18.5**2
+    t1 = np.where(body, 1.6, np.nan)
+    masks = {}
+    for name, ((x, y), value) in TUBES.items():
+        masks[name] = (i - x) ** 2 + (j - y) ** 2 < 16
+        t1[masks[name]] = value
+    flags = np.where(body, 0, Flag.BELOW_NOISE.value).astype(np.uint16)
+    flags[20:24, 18:20, 1] = Flag.NOT_CONVERGED.value
+    t1 = np.where(flags, np.nan, t1 + rng.normal(0, 0.03, SHAPE))
+    affine = np.diag([1.0, 1.0, 4.0, 1.0])
+    value = Volume(t1, affine, "t1", "s")
+    error = value.replace(data=np.where(flags, np.nan, 0.02 + 0.02 * np.abs(t1)))
+    r_squared = Volume(np.where(flags, np.nan, 0.99), affine, "r_squared", "1")
+    flag_map = Volume(flags, affine, "flags", "1")
+    estimate = Estimate(value, error, flag_map, maps={"r_squared": r_squared})
+    regions = Regions.from_masks(masks, value.grid)
+    curves = [_curve(name, t1_s, rng) for name, (_, t1_s) in TUBES.items()]
+    curves.append(_curve("voxel 12, 12, 1", 1.1, rng, 1))
+    return Run("mri t1", (estimate,), roi_statistics(estimate, regions), regions=regions, curves=curves)
+
+
+def test_a_fitted_map_is_shown_once_with_its_error_and_flags(run):
+    assert fit_maps.keys(run) == ("t1",)
+    assert uncertainty.keys(run) == ()
+    names = [figure.file for figure in render_figures(run)]
+    assert "fit_t1.svg" in names
+    assert "fitted-curves_t1.svg" in names
+
+
+def test_flags_are_counted_over_the_whole_map(run):
+    drawing = fit_maps.draw(run, "t1")
+    counts = {
+        flag: int(np.count_nonzero(run.maps[0].flags.data & flag)) for flag in Flag if flag.name is not None
+    }
+    texts = {text.get_text() for text in drawing.figure.texts}
+    assert f"not converged: {counts[Flag.NOT_CONVERGED]} voxels" in texts
+    assert any(text.startswith("below noise") for text in texts)
+    assert "Longitudinal relaxation time [s]" in texts
+    assert "n = " in drawing.caption
+
+
+def test_each_curve_stands_with_its_result_and_its_residuals(run):
+    drawing = fitted_curves.draw(run, "t1")
+    texts = [text.get_text() for text in drawing.figure.texts]
+    assert "1.100 ± 0.010 s; n = 40" in texts
+    assert "Inversion time [s]" in texts
+    upper, lower = drawing.figure.axes[:2]
+    first = run.curves[0]
+    assert np.allclose(upper.lines[1].get_ydata(), first.measured)
+    percent = 100 * (first.measured - first.fitted) / first.measured.max()
+    assert np.allclose(lower.lines[1].get_ydata(), percent)
+
+
+def test_a_curve_without_a_fit_says_so(run):
+    missing = np.full(8, np.nan)
+    first = run.curves[0]
+    failed = CurveFit(
+        "failed", "t1", "inversion_time", "s", first.x, first.measured, missing, first.line_x,
+        np.full(first.line_x.size, np.nan), "[arb'U]", n_voxels=3,
+    )  # fmt: skip
+    shown = Run("mri t1", run.maps, run.table, curves=[failed, first])
+    texts = [text.get_text() for text in fitted_curves.draw(shown, "t1").figure.texts]
+    assert "no fit; n = 3" in texts
+
+
+def test_of_many_curves_the_voxel_stays(run):
+    many = Run("mri t1", run.maps, run.table, curves=[*run.curves[:3] * 5, run.curves[-1]])
+    drawing = fitted_curves.draw(many, "t1")
+    texts = [text.get_text() for text in drawing.figure.texts]
+    assert "voxel 12, 12, 1" in texts
+    assert "9 of 16 curves" in drawing.caption
