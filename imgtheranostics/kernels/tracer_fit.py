@@ -1,0 +1,270 @@
+"""Fits of the tracer models to concentration curves: best start of a table, then bounded Levenberg-Marquardt.
+
+For given rates and delay the models are linear in their weights. A table holds the plasma curve and its
+convolutions with a set of rates, for a set of delays; for each curve the pair of rows that explains most with
+weights that are not negative is the start.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit, prange
+
+from imgtheranostics.kernels import small_matrices as pieces
+from imgtheranostics.kernels.convolution import convolve_shifted
+from imgtheranostics.kernels.tracer_models import (
+    EXCHANGE,
+    EXTENDED_TOFTS,
+    PATLAK,
+    TOFTS,
+    UPTAKE,
+    evaluate,
+)
+
+CHUNK = 16
+"""Curves per task: the workspace of a task serves them all."""
+
+PLASMA_ROW, INTEGRAL_ROW = 0, 1
+"""Rows of the table before those of the rates."""
+
+CONVERGED, UNDETERMINED = 1, 2
+"""Bits of the state of a fit."""
+
+TINY = 1e-30
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def tabulate(time, plasma, rates, delays, table):
+    """Plasma curve, its integral, and its convolution with each rate, for each delay.
+
+    time, plasma : (n,), rates : (r,), delays : (d,), table : (d, 2 + r, n) float64
+    """
+    n = time.size
+    shifted, slope, moment = np.empty(n), np.empty(n), np.empty(n)
+    for d in range(delays.size):
+        convolve_shifted(time, plasma, 0.0, delays[d], shifted, slope, table[d, 1], moment)
+        table[d, PLASMA_ROW] = shifted
+        for m in range(rates.size):
+            convolve_shifted(time, plasma, rates[m], delays[d], shifted, slope, table[d, 2 + m], moment)
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
+def _dot(a, b):
+    total = 0.0
+    for i in range(a.size):
+        total += a[i] * b[i]
+    return total
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _explained(gram, products, first, second):
+    """Sum of squares that two rows explain with weights not below zero, and the weights."""
+    a, b = gram[first, first], 0.0
+    x, y = products[first], 0.0
+    one = max(x, 0.0) / a if a > 0.0 else 0.0
+    best, two = one * x, 0.0
+    if second >= 0:
+        b, y = gram[second, second], products[second]
+        alone = max(y, 0.0) / b if b > 0.0 else 0.0
+        if alone * y > best:
+            best, one, two = alone * y, 0.0, alone
+        c = gram[first, second]
+        determinant = a * b - c * c
+        if determinant > 1e-12 * a * b:
+            both_one, both_two = (b * x - c * y) / determinant, (a * y - c * x) / determinant
+            if both_one >= 0.0 and both_two >= 0.0:
+                best, one, two = both_one * x + both_two * y, both_one, both_two
+    return best, one, two
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _best_of_table(curve, table, gram, pairs, products):
+    """Delay, pair and weights that explain most of the curve."""
+    best, best_delay, best_pair, best_one, best_two = -1.0, 0, 0, 0.0, 0.0
+    for d in range(table.shape[0]):
+        for row in range(table.shape[1]):
+            products[row] = _dot(table[d, row], curve)
+        for pair in range(pairs.shape[0]):
+            found, one, two = _explained(gram[d], products, pairs[pair, 0], pairs[pair, 1])
+            if found > best:
+                best, best_delay, best_pair, best_one, best_two = found, d, pair, one, two
+    return best_delay, best_pair, best_one, best_two
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _start(model, one, two, rate_one, rate_two, parameters):
+    """Parameters of a model from the weights and rates of a pair of table rows."""
+    if model == TOFTS:
+        parameters[0], parameters[1] = one, one / rate_one
+    elif model == EXTENDED_TOFTS:
+        parameters[0], parameters[1], parameters[2] = two, two / rate_two, one
+    elif model == PATLAK:
+        parameters[0], parameters[1] = two, one
+    elif model == UPTAKE:
+        flow = max(one + two, TINY)
+        passing = max(two / flow, 1e-3)
+        parameters[0] = flow
+        parameters[1] = flow * (1.0 - passing) / passing
+        parameters[2] = (flow + parameters[1]) / rate_two
+    elif model == EXCHANGE:
+        flow = max(one + two, TINY)
+        share = min(max(two / flow, 1e-3), 1.0 - 1e-3)
+        back = share * rate_two + (1.0 - share) * rate_one
+        exchange = rate_one * rate_two / back
+        vp = flow / back
+        ps = max((rate_one + rate_two - back - exchange) * vp, TINY)
+        parameters[0], parameters[1], parameters[2], parameters[3] = flow, ps, ps / exchange, vp
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _squares(curve, model_curve, residual):
+    for i in range(curve.size):
+        residual[i] = model_curve[i] - curve[i]
+    return _dot(residual, residual)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _normal_equations(jacobian, residual, normal, gradient):
+    for row in range(jacobian.shape[0]):
+        gradient[row] = _dot(jacobian[row], residual)
+        for column in range(row + 1):
+            normal[row, column] = _dot(jacobian[row], jacobian[column])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _minimise(
+    model,
+    curve,
+    time,
+    plasma,
+    delayed,
+    lower,
+    upper,
+    scale,
+    max_iterations,
+    tolerance,
+    parameters,
+    free,
+    work,
+):
+    """Levenberg-Marquardt from `parameters`, which become the minimum; sum of squares, iterations, settled.
+
+    `work` holds normal matrix, factor, vectors, terms, slopes, basis, model curve, residual and Jacobian;
+    the normal matrix is that of the minimum on return.
+    """
+    normal, factor, vectors, terms, slopes, basis, fitted, residual, jacobian = work
+    gradient, target, step, trial = vectors[0], vectors[1], vectors[2], vectors[3]
+    evaluate(model, parameters, time, plasma, delayed, terms, slopes, basis, fitted, jacobian)
+    squares = _squares(curve, fitted, residual)
+    _normal_equations(jacobian, residual, normal, gradient)
+    damping = pieces.FIRST_DAMPING
+    for iteration in range(1, max_iterations + 1):
+        if not pieces.bounded_step(
+            normal, gradient, parameters, lower, upper, damping, free, factor, target, step
+        ):
+            damping = max(8.0 * damping, pieces.FIRST_DAMPING)
+            if damping > pieces.MOST_DAMPING:
+                return squares, iteration, False
+            continue
+        small = pieces.settled(parameters, step, scale, tolerance)
+        predicted = pieces.predicted_decrease(normal, gradient, step)
+        pieces.take_step(parameters, step, lower, upper, trial)
+        evaluate(model, trial, time, plasma, delayed, terms, slopes, basis, fitted, jacobian)
+        new_squares = _squares(curve, fitted, residual)
+        decrease = squares - new_squares
+        if decrease >= 0.0:
+            parameters[:] = trial
+            squares = new_squares
+            _normal_equations(jacobian, residual, normal, gradient)
+        if small or (decrease >= 0.0 and predicted <= 1e-15 * squares):
+            return squares, iteration, True
+        damping = pieces.next_damping(damping, decrease, predicted)
+    return squares, max_iterations, False
+
+
+@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
+def fit_tracer_models(
+    model,
+    curves,
+    time,
+    plasma,
+    delayed,
+    lower,
+    upper,
+    scale,
+    table,
+    gram,
+    pairs,
+    rates,
+    delays,
+    max_iterations,
+    tolerance,
+    values,
+    variances,
+    squares,
+    iterations,
+    state,
+):
+    """Fit each curve; rates per second.
+
+    model : int, code of `tracer_models`; curves : (m, n) float64, finite; time, plasma : (n,) float64
+    delayed : bool, whether the delay of the plasma curve is the last parameter
+    lower, upper, scale : (p,) float64, bounds, and size near zero below which steps do not matter
+    table : (d, 2 + r, n) float64 of `tabulate`; gram : (d, 2 + r, 2 + r), its products with itself
+    pairs : (q, 2) int64, rows of the table to combine, -1 for none; rates : (2 + r,), delays : (d,) float64
+    values, variances : (m, p) float64; variances NaN at a bound and where undetermined
+    squares : (m, 2) float64, sum of squares of the residual and of the curve less its mean
+    iterations : (m,) int32; state : (m,) uint8, bits of CONVERGED and UNDETERMINED
+    """
+    m, n = curves.shape
+    p = lower.size
+    for chunk in prange((m + CHUNK - 1) // CHUNK):
+        normal, factor, vectors, free = (
+            np.empty((p, p)),
+            np.empty((p, p)),
+            np.empty((4, p)),
+            np.empty(p, np.bool_),
+        )
+        basis, jacobian, lines = np.empty((6, n)), np.empty((p, n)), np.empty((2, n))
+        slopes = np.empty((5, p - 1 if delayed else p))
+        work = (normal, factor, vectors, np.empty(5), slopes, basis, lines[0], lines[1], jacobian)
+        products, parameters = np.empty(table.shape[1]), np.empty(p)
+        for c in range(chunk * CHUNK, min(m, (chunk + 1) * CHUNK)):
+            curve = curves[c]
+            d, pair, one, two = _best_of_table(curve, table, gram, pairs, products)
+            first, second = pairs[pair, 0], pairs[pair, 1]
+            _start(model, one, two, rates[first], rates[max(second, 0)], parameters)
+            if delayed:
+                parameters[p - 1] = delays[d]
+            for j in range(p):
+                parameters[j] = min(max(parameters[j], lower[j]), upper[j])
+            basis[0] = plasma
+            found, iterations[c], settled = _minimise(
+                model,
+                curve,
+                time,
+                plasma,
+                delayed,
+                lower,
+                upper,
+                scale,
+                max_iterations,
+                tolerance,
+                parameters,
+                free,
+                work,
+            )
+            for j in range(p):
+                values[c, j] = parameters[j]
+                free[j] = lower[j] < parameters[j] < upper[j] and normal[j, j] > 0.0
+            variance = found / (n - p) if n > p else np.nan
+            determined = pieces.covariance_diagonal(normal, free, variance, factor, variances[c])
+            state[c] = (CONVERGED if settled else 0) + (0 if determined else UNDETERMINED)
+            mean = 0.0
+            for i in range(n):
+                mean += curve[i]
+            mean /= n
+            total = 0.0
+            for i in range(n):
+                total += (curve[i] - mean) * (curve[i] - mean)
+            squares[c, 0], squares[c, 1] = found, total
