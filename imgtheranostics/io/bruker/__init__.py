@@ -1,0 +1,1 @@
+"""Bruker ParaVision: parameter files (JCAMP-DX) and reconstructed images (2dseq)."""
