@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from imgtheranostics._version import VERSION
-from imgtheranostics.cli import agents, files, nuclear, phantom, results, system, validating
+from imgtheranostics.cli import agents, files, mri, nuclear, phantom, results, system, validating
 from imgtheranostics.cli.terminal import print_error
 from imgtheranostics.errors import ImgTheranosticsError
 
@@ -24,6 +24,7 @@ app = typer.Typer(
 app.command("info")(files.info)
 app.command("convert")(files.convert)
 app.add_typer(nuclear.app, name="nuclear")
+app.add_typer(mri.app, name="mri")
 app.add_typer(agents.app, name="agents")
 app.add_typer(phantom.app, name="phantom")
 app.command("report")(results.report)

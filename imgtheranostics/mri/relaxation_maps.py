@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from imgtheranostics.errors import Caution, UnsupportedInput, merge_cautions
 from imgtheranostics.mri import model_curves
+from imgtheranostics.mri.methods import DECAY_MODELS, T1_METHODS, checked
 from imgtheranostics.mri.preparation import (
     Mask,
     NoiseLevel,
@@ -35,20 +36,6 @@ from imgtheranostics.volume import Estimate, Volume
 
 FloatArray = npt.NDArray[np.float64]
 Times = float | Sequence[float] | npt.NDArray[np.floating] | None
-
-T1_AXES = ("flip_angle", "inversion_time", "repetition_time")
-T1_METHODS = {
-    "flip_angle": ("nlls", "linear", "wlls"),
-    "inversion_time": ("magnitude", "signed", "two_parameter", "look_locker"),
-    "repetition_time": ("two_parameter", "three_parameter"),
-}
-"""Methods of T1 by the axis along which the images vary; the first is the default."""
-
-DECAY_MODELS = {
-    "t2": ("exponential", "noise_floor", "offset", "epg", "log_linear", "wls"),
-    "t2star": ("noise_floor", "exponential", "offset", "arlo", "log_linear", "wls"),
-}
-"""Models of signal decay by the quantity that they give."""
 
 
 def t1_map(v: Volume, **options: Any) -> Estimate:
@@ -155,7 +142,9 @@ def t1_plan(
     check_signal(v, "T1")
     v, moved, motion = aligned(v, motion_correct)
     series = series_along(v, _t1_axis(v))
-    name = _checked(method, T1_METHODS[series.axis.name], f"T1 from {series.axis.name.replace('_', ' ')}")
+    methods = T1_METHODS[series.axis.name]
+    words = series.axis.name.replace("_", " ")
+    name = checked(method or methods[0], methods, f"method of T1 from {words}s")
     if method is None and series.axis.name == "inversion_time" and _is_signed(v):
         name = "signed"
     level = noise_level(v, series.samples, noise_sd, n_coils=n_coils)
@@ -296,7 +285,7 @@ def _decay_plan(
 
     check_signal(v, quantity.upper().replace("STAR", "*"))
     if model is not None:
-        _checked(model, DECAY_MODELS[quantity], quantity)
+        checked(model, DECAY_MODELS[quantity], f"model of {quantity}")
     v, moved, motion = aligned(v, voxels.motion_correct)
     series = series_along(v, "echo_time")
     level = noise_level(v, series.samples, noise.sd, n_coils=noise.n_coils, attempt=noise.attempt)
@@ -339,7 +328,7 @@ def _decay_plan(
 
 
 def _t1_axis(v: Volume) -> str:
-    found = [name for name in T1_AXES if v.axis(name) is not None]
+    found = [name for name in T1_METHODS if v.axis(name) is not None]
     if len(found) == 1:
         return found[0]
     raise UnsupportedInput(
@@ -347,21 +336,13 @@ def _t1_axis(v: Volume) -> str:
         if not found
         else "the images vary in several things that T1 can be fitted to",
         found=", ".join(f"{axis.name} x {len(axis)}" for axis in v.axes) or "one image",
-        needed=f"one axis of {', '.join(T1_AXES)}",
+        needed=f"one axis of {', '.join(T1_METHODS)}",
         next_step="give all images of one series",
     )
 
 
 def _is_signed(v: Volume) -> bool:
     return (mr_record(v).image_component or "").upper().startswith("REAL")
-
-
-def _checked(method: str | None, methods: Sequence[str], what: str) -> str:
-    if method is None:
-        return methods[0]
-    if method not in methods:
-        raise ValueError(f"the method of {what} must be one of {', '.join(methods)}, not {method!r}")
-    return method
 
 
 def _repetition(v: Volume, series: Series, method: str, given: Times) -> Stated | None:

@@ -1,0 +1,91 @@
+"""Options that several commands share, kept as dataclasses: a command takes one argument for each group."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from imgtheranostics.cli import options
+from imgtheranostics.cli.runs import Delivery
+
+
+@dataclass(frozen=True)
+class Common:
+    """Regions, labels and output: what every command that quantifies takes."""
+
+    rois: options.RoiPaths = None
+    resample_rois: options.ResampleRois = False
+    resolution_mm: options.Resolution = None
+    anatomy: options.Anatomy = None
+    series: options.Series = None
+    subject: options.Subject = None
+    session: options.Session = None
+    out: options.Out = None
+    force: options.Force = False
+    workers: options.Workers = None
+    as_json: options.AsJson = False
+    keep_identifiers: options.KeepIdentifiers = False
+    no_report: options.NoReport = False
+    quiet: options.Quiet = False
+    verbose: options.Verbose = 0
+
+    @property
+    def delivery(self) -> Delivery:
+        """Where and how the result goes."""
+        return Delivery(self.out, self.force, self.as_json, self.keep_identifiers, self.no_report, self.quiet)
+
+    @property
+    def files(self) -> list[Path]:
+        """Files that were read beside the scan."""
+        return [*(self.rois or []), *([self.anatomy] if self.anatomy is not None else [])]
+
+    def table_options(self) -> dict[str, Any]:
+        """Keywords of region tables."""
+        names = ("resolution_mm", "subject", "session", "workers")
+        return {name: getattr(self, name) for name in names}
+
+
+def grouped(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with each argument that is a group replaced by the options of that group.
+
+    The parameters of the result are those of the function and of its groups, in order; typer reads them from
+    the signature.
+    """
+    signature = inspect.signature(command, eval_str=True)
+    groups = {
+        name: one.annotation
+        for name, one in signature.parameters.items()
+        if isinstance(one.annotation, type) and is_dataclass(one.annotation)
+    }
+    parameters: list[inspect.Parameter] = []
+    for name, one in signature.parameters.items():
+        parameters += _expanded(groups[name]) if name in groups else [one]
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:
+        built = {
+            name: group(**{one.name: given.pop(one.name) for one in fields(group)})
+            for name, group in groups.items()
+        }
+        command(**given, **built)
+
+    run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {one.name: one.annotation for one in parameters}
+    return run
+
+
+def _expanded(group: type[Any]) -> list[inspect.Parameter]:
+    hints = get_type_hints(group, include_extras=True)
+    return [
+        inspect.Parameter(
+            one.name,
+            inspect.Parameter.POSITIONAL_OR_KEYWORD,
+            default=inspect.Parameter.empty if one.default is MISSING else one.default,
+            annotation=hints[one.name],
+        )
+        for one in fields(group)
+    ]

@@ -1,0 +1,33 @@
+"""Names of methods and models, without any numerics, so that the command line can list them."""
+
+from __future__ import annotations
+
+T1_METHODS = {
+    "flip_angle": ("nlls", "linear", "wlls"),
+    "inversion_time": ("magnitude", "signed", "two_parameter", "look_locker"),
+    "repetition_time": ("two_parameter", "three_parameter"),
+}
+"""Methods of T1 by the axis along which the images vary; the first is the default."""
+
+DECAY_MODELS = {
+    "t2": ("exponential", "noise_floor", "offset", "epg", "log_linear", "wls"),
+    "t2star": ("noise_floor", "exponential", "offset", "arlo", "log_linear", "wls"),
+}
+"""Models of signal decay by the quantity that they give."""
+
+DCE_MODELS = ("tofts", "extended_tofts", "patlak", "2cxm", "2cum")
+"""Models of tracer exchange."""
+
+POPULATION_AIFS = ("parker", "georgiou", "weinmann", "mcgrath_rodent")
+"""Arterial input functions of populations."""
+
+
+def checked(name: str, known: tuple[str, ...], what: str) -> str:
+    """The name, if it is one of those; ValueError otherwise.
+
+    >>> checked("patlak", DCE_MODELS, "model")
+    'patlak'
+    """
+    if name not in known:
+        raise ValueError(f"the {what} must be one of {', '.join(known)}, not {name!r}")
+    return name
