@@ -13,6 +13,7 @@ def compile_all() -> Iterator[tuple[str, Callable[[], None]]]:
     yield "peak value", _peak
     yield "contours", _contours
     yield "phantom shapes", _occupancy
+    yield "contrast curves", _contrast_curves
 
 
 def _region_statistics() -> None:
@@ -68,4 +69,17 @@ def _occupancy() -> None:
     voxels = np.zeros((1, 3), np.int32)
     occupancy.fractions(
         rows, centres, groups, margins, bores, one, one, voxels, np.zeros(1, np.int32), np.zeros((1, 2))
+    )
+
+
+def _contrast_curves() -> None:
+    from imgtheranostics.kernels import curve_parameters as kernels
+
+    samples, times, noise = np.ones((4, 1)), np.arange(4.0), np.zeros(1)
+    arrival, flags = np.zeros(1), np.zeros(1, np.uint16)
+    rows, errors = np.empty((2, kernels.LANDMARKS, 1))
+    kernels.landmarks(samples, times, 0, 2, noise, 4.0, 2, 1, 0, arrival, rows, errors, flags)
+    moments, (areas, deviations) = np.empty((2, 1)), np.empty((2, 1, 1))
+    kernels.initial_areas(
+        samples, times, 0, 2, noise, 4.0, 2, np.ones(1), arrival, moments, areas, deviations, flags
     )
