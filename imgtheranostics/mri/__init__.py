@@ -3,17 +3,58 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from imgtheranostics.mri.change_maps import (
+        delta_r1_map,
+        delta_r2_map,
+        delta_r2star_map,
+        enhancement,
+        enhancement_ratio,
+        time_intensity_maps,
+    )
+    from imgtheranostics.mri.rate_entry import load_map
+    from imgtheranostics.mri.relaxation_maps import t1_map, t2_map, t2star_map
 
 _HOMES = {
-    "concentration_map": "analysis",
-    "dce_map": "analysis",
-    "t1_map": "analysis",
-    "t2_map": "analysis",
-    "t2star_map": "analysis",
-    "temperature_map": "analysis",
+    "delta_r1_map": "change_maps",
+    "delta_r2_map": "change_maps",
+    "delta_r2star_map": "change_maps",
+    "enhancement": "change_maps",
+    "enhancement_ratio": "change_maps",
+    "load_map": "rate_entry",
+    "t1_map": "relaxation_maps",
+    "t2_map": "relaxation_maps",
+    "t2star_map": "relaxation_maps",
+    "time_intensity_maps": "change_maps",
 }
-_MODULES = ("analysis", "dce", "fluorine", "relaxometry", "thermometry")
+_MODULES = (
+    "agent_concentration",
+    "analysis",
+    "b1",
+    "dce",
+    "fluorine",
+    "input_function",
+    "noise",
+    "relaxometry",
+    "signal_change",
+    "thermometry",
+    "time_intensity",
+)
+
+__all__ = [
+    "delta_r1_map",
+    "delta_r2_map",
+    "delta_r2star_map",
+    "enhancement",
+    "enhancement_ratio",
+    "load_map",
+    "t1_map",
+    "t2_map",
+    "t2star_map",
+    "time_intensity_maps",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -22,3 +63,7 @@ def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return import_module(f"imgtheranostics.mri.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *_MODULES])
