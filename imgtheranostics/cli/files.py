@@ -91,6 +91,7 @@ def _as_dict(summary: SeriesSummary) -> dict[str, object]:
         "quantity": summary.quantity,
         "unit": summary.unit,
         "uid_tail": summary.uid_tail,
+        "place": summary.place,
         "files": summary.files,
         "problems": list(summary.problems),
     }

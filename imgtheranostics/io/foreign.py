@@ -1,10 +1,12 @@
-"""What to say about a file that is neither DICOM nor NIfTI."""
+"""What to say about a file that is no image that can be read."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from imgtheranostics.errors import CorruptInput, ImgTheranosticsError, UnsupportedInput
+from imgtheranostics.io.bruker.dataset import PARAMETER_NAMES, RAW_NAMES
+from imgtheranostics.io.git_lfs import is_lfs_pointer, refuse_lfs_pointer
 
 _ARCHIVES = (b"PK\x03\x04", b"\x1f\x8b", b"7z\xbc\xaf", b"Rar!")
 
@@ -18,6 +20,15 @@ def refuse_file(path: Path) -> ImgTheranosticsError:
         return CorruptInput("the file cannot be read", where=str(path), found=error.strerror)
     if not head:
         return CorruptInput("empty file", where=str(path))
+    if is_lfs_pointer(head):
+        return refuse_lfs_pointer(path)
+    if path.name in PARAMETER_NAMES or path.name in RAW_NAMES:
+        return UnsupportedInput(
+            "a file of a ParaVision scan that is no image",
+            where=str(path),
+            needed="the scan's folder, or a 2dseq file",
+            next_step="give the folder of the scan; raw data are to be reconstructed in ParaVision first",
+        )
     if path.suffix.lower() == ".msot":
         return UnsupportedInput(
             "raw detector data are no volume",

@@ -14,14 +14,17 @@ from imgtheranostics.errors import (
     NothingUsable,
     UnsupportedInput,
 )
+from imgtheranostics.io.bruker.dataset import RAW_NAMES
 from imgtheranostics.io.dicom.discovery import Found, find
 from imgtheranostics.io.dicom.planning import common_place, plan
 from imgtheranostics.io.dicom.reading import read
+from imgtheranostics.io.dicom.scaling import MR_SCALINGS
 from imgtheranostics.io.dicom.series import Catalogue, Series, catalogue, combine
 from imgtheranostics.io.foreign import refuse_file
 from imgtheranostics.volume import Volume
 
 if TYPE_CHECKING:
+    from imgtheranostics.io.bruker.planning import BrukerPlan
     from imgtheranostics.io.dicom.planning import Plan
 
 PathLike = str | os.PathLike[str]
@@ -38,7 +41,7 @@ class SeriesSummary:
     number : int
         From 1, in the order of the listing; `load` takes it as `series`.
     kind : str
-        ``dicom`` or ``nifti``; ``other`` for objects that are no image series.
+        ``dicom``, ``nifti`` or ``bruker``; ``other`` for objects that are no image series.
     modality : str
     n_images : int
         Planes.
@@ -53,6 +56,8 @@ class SeriesSummary:
         Why it cannot be loaded, and what to know when it can.
     uid_tail : str
         Last characters of the series UID.
+    place : str
+        Which scan, reconstruction and image of it, for ParaVision.
     """
 
     number: int
@@ -67,6 +72,7 @@ class SeriesSummary:
     files: int = 0
     problems: tuple[str, ...] = ()
     uid_tail: str = ""
+    place: str = ""
 
 
 @dataclass(slots=True)
@@ -81,7 +87,10 @@ class _Entry:
 
 
 def load(
-    path: PathLike | Sequence[PathLike], series: int | str | Sequence[int | str] | None = None
+    path: PathLike | Sequence[PathLike],
+    series: int | str | Sequence[int | str] | None = None,
+    *,
+    mr_scaling: str | None = None,
 ) -> Volume:
     """Load one image series as a Volume.
 
@@ -92,6 +101,11 @@ def load(
     series : int, str or list of them, optional
         Which one, where there are several: its number in the listing, its UID, or the end of its UID. A
         list makes one Volume of series that differ in one parameter only, such as one per flip angle.
+    mr_scaling : {"floating_point", "display", "stored"}, optional
+        Which of the values of MR images in DICOM files: those that compare between images (of Philips the
+        precise ones, else the rescaled ones), those that the scanner displays, or the stored numbers. By
+        default the first, with a warning where Philips files do not allow it; given outright, its absence is
+        an error.
 
     Returns
     -------
@@ -110,12 +124,12 @@ def load(
     >>> v = it.load("scan/PT")  # doctest: +SKIP
     """
     found = find(path)
-    entries, parts = _entries(found)
+    entries, parts = _entries(found, mr_scaling)
     if not entries:
         raise _nothing(path, found, parts)
     _raise_broken(parts)
     if series is not None and not isinstance(series, (int, str)):
-        return _combined(entries, series, path)
+        return _combined(entries, series, path, mr_scaling)
     chosen = entries if series is None else _matching(entries, series)
     if len(chosen) == 1:
         return chosen[0].load()
@@ -129,12 +143,14 @@ def load(
     )
 
 
-def load_all(path: PathLike | Sequence[PathLike]) -> list[Volume]:
+def load_all(path: PathLike | Sequence[PathLike], *, mr_scaling: str | None = None) -> list[Volume]:
     """Load every image series of a path.
 
     Parameters
     ----------
     path : path or list of paths
+    mr_scaling : {"floating_point", "display", "stored"}, optional
+        As in `load`.
 
     Returns
     -------
@@ -149,7 +165,7 @@ def load_all(path: PathLike | Sequence[PathLike]) -> list[Volume]:
         If any of them cannot be loaded.
     """
     found = find(path)
-    entries, parts = _entries(found)
+    entries, parts = _entries(found, mr_scaling)
     if not entries:
         raise _nothing(path, found, parts)
     _raise_broken(parts)
@@ -171,10 +187,10 @@ def info(path: PathLike | Sequence[PathLike]) -> list[SeriesSummary]:
     Raises
     ------
     NothingUsable
-        If the path does not exist or holds neither DICOM nor NIfTI.
+        If the path does not exist or holds no images.
     """
     found = find(path)
-    entries, parts = _entries(found)
+    entries, parts = _entries(found, None)
     listed = [entry.summary(number) for number, entry in enumerate(entries, start=1)]
     number = len(listed)
     for name, count in sorted(parts.others.items()):
@@ -188,12 +204,15 @@ def info(path: PathLike | Sequence[PathLike]) -> list[SeriesSummary]:
     return listed
 
 
-def _entries(found: Found) -> tuple[list[_Entry], Catalogue]:
+def _entries(found: Found, mr_scaling: str | None) -> tuple[list[_Entry], Catalogue]:
+    if mr_scaling is not None and mr_scaling not in MR_SCALINGS:
+        raise ValueError(f"mr_scaling is one of {', '.join(MR_SCALINGS)}, not {mr_scaling!r}")
     parts = catalogue(found.dicom) if found.dicom else Catalogue()
     parts.broken += [refuse_file(file) for file in found.suspicious()]
     ordered = sorted(parts.series, key=_series_order)
-    entries = [_dicom_entry(one) for one in ordered]
+    entries = [_dicom_entry(one, mr_scaling) for one in ordered]
     entries += [_nifti_entry(files) for files in _nifti_series(found.nifti)]
+    entries += _bruker_entries(found.bruker)
     return entries, parts
 
 
@@ -205,8 +224,11 @@ def _series_order(one: Series) -> tuple[str, float, str, str]:
     return one.modality, -1.0 if number is None else number, one.uid, str(one.files[0])
 
 
-def _dicom_entry(one: Series) -> _Entry:
-    return _Entry("dicom", one.uid, lambda number: _dicom_summary(number, one), lambda: read(plan(one)), one)
+def _dicom_entry(one: Series, mr_scaling: str | None) -> _Entry:
+    def volume() -> Volume:
+        return read(plan(one, mr_scaling))
+
+    return _Entry("dicom", one.uid, lambda number: _dicom_summary(number, one), volume, one)
 
 
 def _dicom_summary(number: int, one: Series) -> SeriesSummary:
@@ -235,7 +257,7 @@ def _dicom_summary(number: int, one: Series) -> SeriesSummary:
     )
 
 
-def _spacing(planned: Plan) -> tuple[float, ...]:
+def _spacing(planned: Plan | BrukerPlan) -> tuple[float, ...]:
     import numpy as np
 
     return tuple(float(v) for v in np.linalg.norm(planned.affine[:3, :3], axis=0))
@@ -284,6 +306,62 @@ def _nifti_summary(number: int, files: list[Path], volume: Callable[[], Volume])
     )
 
 
+def _bruker_entries(files: Sequence[Path]) -> list[_Entry]:
+    """The images of ParaVision scans; what cannot be described stays in the listing with its reason."""
+    if not files:
+        return []
+    from imgtheranostics.io.bruker.dataset import sort_key
+    from imgtheranostics.io.bruker.planning import plans
+
+    entries = []
+    for file in sorted(files, key=sort_key):
+        try:
+            entries += [_bruker_entry(planned) for planned in plans(file)]
+        except ImgTheranosticsError as error:
+            entries.append(_refused_entry(file, error))
+    return entries
+
+
+def _bruker_entry(planned: BrukerPlan) -> _Entry:
+    from imgtheranostics.io.bruker.reading import read as read_bruker
+
+    uid = planned.uid
+
+    def summary(number: int) -> SeriesSummary:
+        return SeriesSummary(
+            number=number,
+            kind="bruker",
+            modality="MR",
+            n_images=int(planned.chosen.size),
+            shape=planned.shape,
+            spacing_mm=_spacing(planned),
+            axes={axis.name: len(axis) for axis in planned.axes},
+            quantity=planned.quantity,
+            unit=planned.unit,
+            files=len(planned.dataset.files),
+            problems=tuple(str(caution) for caution in planned.cautions),
+            uid_tail=uid[-_UID_TAIL:],
+            place=planned.label,
+        )
+
+    return _Entry("bruker", uid, summary, lambda: read_bruker(planned))
+
+
+def _refused_entry(file: Path, error: ImgTheranosticsError) -> _Entry:
+    from imgtheranostics.io.bruker.dataset import place_of
+
+    def refuse() -> Volume:
+        raise error
+
+    def summary(number: int) -> SeriesSummary:
+        problem = (_problem(error),)
+        return SeriesSummary(
+            number, "bruker", "MR", 0, (), (), files=1, problems=problem, place=place_of(file)
+        )
+
+    return _Entry("bruker", "", summary, refuse)
+
+
 def _other(number: int, name: str, count: int, problems: tuple[str, ...]) -> SeriesSummary:
     problems = problems or ("not an image series",)
     return SeriesSummary(number, "other", name, count, (), (), files=count, problems=problems)
@@ -316,14 +394,17 @@ def _matching(entries: list[_Entry], series: int | str) -> list[_Entry]:
 
 
 def _combined(
-    entries: list[_Entry], wanted: Sequence[int | str], path: PathLike | Sequence[PathLike]
+    entries: list[_Entry],
+    wanted: Sequence[int | str],
+    path: PathLike | Sequence[PathLike],
+    mr_scaling: str | None,
 ) -> Volume:
     chosen = list(dict.fromkeys(id(entry) for text in wanted for entry in _matching(entries, text)))
     several = [entry.series for entry in entries if id(entry) in chosen]
     dicom = [one for one in several if one is not None]
     if not several or len(dicom) != len(several):
         raise UnsupportedInput("only DICOM series can be put together", where=_place(path))
-    return read(plan(combine(dicom, _place(path))))
+    return read(plan(combine(dicom, _place(path)), mr_scaling))
 
 
 def _raise_if_one_series_of_many_orientations(entries: list[_Entry]) -> None:
@@ -346,7 +427,9 @@ def _listing(entries: list[_Entry]) -> str:
         summary = entry.summary(number)
         shape = " x ".join(str(n) for n in summary.shape) or f"{summary.n_images} images"
         tail = f", UID ...{summary.uid_tail}" if summary.uid_tail else ""
-        lines.append(f"{number}: {summary.modality or summary.kind} {shape}{tail}")
+        place = f", {summary.place}" if summary.place else ""
+        what = f", {summary.quantity}" if place and summary.quantity not in ("", "signal") else ""
+        lines.append(f"{number}: {summary.modality or summary.kind} {shape}{what}{place}{tail}")
     return "; ".join(lines)
 
 
@@ -367,8 +450,15 @@ def _nothing(path: PathLike | Sequence[PathLike], found: Found, parts: Catalogue
             found=held,
             needed="CT, MR, PT, NM, US or PA images",
         )
+    if any(file.name in RAW_NAMES for file in found.unknown):
+        return NothingUsable(
+            "a ParaVision scan without reconstructed images",
+            where=_place(path),
+            needed="2dseq and visu_pars in a folder pdata/1",
+            next_step="reconstruct the scan in ParaVision, and give the folder of the scan",
+        )
     return NothingUsable(
-        "nothing to load: neither DICOM nor NIfTI images",
+        "nothing to load: neither DICOM nor NIfTI images, nor a ParaVision scan",
         where=_place(path),
         found=f"{found.other} other files"
         + (f", {found.links} links that lead out of the folder and were not followed" if found.links else ""),

@@ -11,7 +11,6 @@ from imgtheranostics.io.bruker.frame_groups import Frames, read_frames
 from imgtheranostics.io.bruker.parameters import Parameters, read_parameters
 from imgtheranostics.io.bruker.placement import missing_visu
 
-IMAGE_NAME = "2dseq"
 PARAMETER_NAMES = frozenset({"visu_pars", "method", "acqp", "reco"})
 RAW_NAMES = frozenset({"fid", "ser", "rawdata.job0", "acqp", "method"})
 

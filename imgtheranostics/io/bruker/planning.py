@@ -66,6 +66,11 @@ class BrukerPlan:
     cautions: tuple[Caution, ...]
 
     @property
+    def uid(self) -> str:
+        """The identifier of the images; empty where the file has none."""
+        return self.dataset.visu.text("VisuUid") or ""
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the Volume."""
         size = self.storage.size

@@ -8,8 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from imgtheranostics.errors import NothingUsable
+from imgtheranostics.io.git_lfs import is_lfs_pointer_file
 
 MAXIMUM_FILES = 500_000
+
+IMAGE_NAME = "2dseq"
+"""What ParaVision calls its reconstructed images."""
 
 _SUFFIXES = frozenset({".dcm", ".ima"})
 _SIGNATURE_END = 132
@@ -25,6 +29,8 @@ class Found:
     ----------
     dicom, nifti : list of Path
         In the order of their names.
+    bruker : list of Path
+        Reconstructed images of ParaVision, by their name: the files carry no signature.
     other : int
         Files that are neither.
     links : int
@@ -35,20 +41,22 @@ class Found:
 
     dicom: list[Path] = field(default_factory=list)
     nifti: list[Path] = field(default_factory=list)
+    bruker: list[Path] = field(default_factory=list)
     unknown: list[Path] = field(default_factory=list)
     links: int = 0
     explicit: bool = False
 
     @property
     def other(self) -> int:
-        """Number of files that are neither DICOM nor NIfTI."""
+        """Number of files that are neither DICOM nor NIfTI nor ParaVision images."""
         return len(self.unknown)
 
     def suspicious(self) -> list[Path]:
         """Unknown files that may be damaged slices: dropping one silently would shorten a volume.
 
-        Every file that the user named; files called ``.dcm`` or ``.ima``; and files too short for a DICOM
-        signature that are named like the DICOM files beside them.
+        Every file that the user named; files called ``.dcm`` or ``.ima``; files too short for a DICOM
+        signature that are named like the DICOM files beside them; and pointers of Git LFS that are named
+        like images.
         """
         if self.explicit:
             return list(self.unknown)
@@ -58,7 +66,14 @@ class Found:
             for file in self.unknown
             if file.suffix.lower() in _SUFFIXES
             or ((file.parent, file.suffix.lower()) in named and _is_stub(file))
+            or (_may_be_image(file) and is_lfs_pointer_file(file))
         ]
+
+
+def _may_be_image(file: Path) -> bool:
+    """A name as scanners give it: without a suffix, or ending in a number as UIDs do."""
+    suffix = file.suffix.lower()
+    return suffix in (".hdr", ".img") or not suffix or suffix[1:].isdigit()
 
 
 def _is_stub(file: Path) -> bool:
@@ -130,6 +145,9 @@ def _inside(link: Path, top: Path) -> bool:
 
 
 def _sort_in(file: Path, found: Found) -> None:
+    if file.name == IMAGE_NAME:
+        found.bruker.append(file)
+        return
     try:
         with file.open("rb") as stream:
             head = stream.read(352)

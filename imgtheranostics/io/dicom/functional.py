@@ -11,10 +11,11 @@ from imgtheranostics.errors import CorruptInput, MissingMetadata, UnsupportedInp
 from imgtheranostics.io.dicom.clocks import acquisition_us, microseconds, utc_offset, with_zone
 from imgtheranostics.io.dicom.frames import COMPONENTS, Frame, Vector, check_vector, mr_component
 from imgtheranostics.io.dicom.header import Header
-from imgtheranostics.io.dicom.scaling import read_real_world
+from imgtheranostics.io.dicom.scaling import PHILIPS_MR, read_real_world
 from imgtheranostics.io.dicom.values import parse_datetime
 
 _PIXEL_KEYWORD = "PerFrameFunctionalGroupsSequence"
+_PHILIPS_GROUPS = "Philips MR Imaging DD 005"
 
 
 class _Groups:
@@ -133,6 +134,8 @@ def _frame(
     mappings = groups.items("RealWorldValueMappingSequence")
     if mappings:
         frame.details["real_world"] = read_real_world(mappings, header, modality)
+    if modality == "MR":
+        frame.details["philips_scale_slope"] = _philips_scale_slope(groups)
     frame.order = _temporal_order(groups, dimensions)
     describe = {"MR": _describe_mr, "CT": _describe_ct, "PT": _describe_pet, "PA": _describe_pa}[modality]
     describe(frame, groups)
@@ -167,6 +170,25 @@ def _rescale(groups: _Groups) -> tuple[float, float] | None:
     if slope is None:
         return None
     return slope, groups.number(["PixelValueTransformationSequence"], "RescaleIntercept") or 0.0
+
+
+def _philips_scale_slope(groups: _Groups) -> float | None:
+    """The scale slope (2005,100E) of a frame, which Philips keeps in a private sequence of its group."""
+    for source in (groups.own, groups.shared):
+        if not hasattr(source, "private_block"):
+            continue
+        try:
+            outer = source.private_block(0x2005, _PHILIPS_GROUPS)[0x0F].value
+            value = outer[0].private_block(0x2005, PHILIPS_MR)[0x0E].value
+            return float(value)
+        except (KeyError, IndexError, AttributeError, TypeError):
+            continue
+        except ValueError:
+            raise CorruptInput(
+                "a private attribute that must hold a number does not",
+                where=f"{groups.header.path}: (2005,100E) of a frame",
+            ) from None
+    return None
 
 
 def _frame_start(groups: _Groups, file_start: int | None) -> int | None:

@@ -56,8 +56,14 @@ class Plan:
         return (frame.columns, frame.rows, self.order.shape[0], *(len(axis) for axis in self.axes))
 
 
-def plan(series: Series) -> Plan:
+def plan(series: Series, mr_scaling: str | None = None) -> Plan:
     """Check geometry, axes, scale and metadata of a series, without reading a pixel.
+
+    Parameters
+    ----------
+    series : Series
+    mr_scaling : str, optional
+        Which values of MR images: one of `imgtheranostics.io.dicom.scaling.MR_SCALINGS`.
 
     Raises
     ------
@@ -73,7 +79,7 @@ def plan(series: Series) -> Plan:
     cautions: list[Caution] = []
     stacked = stack(frames, _thickness(frames, cautions), where)
     arrangement = arrange(frames, stacked.members, series.modality, where)
-    scaling = series_scaling(frames, series.modality)
+    scaling = series_scaling(frames, series.modality, mr_scaling)
     described = describe(series.modality, frames, arrangement, scaling, where)
     cautions += _header_cautions(frames, series.modality)
     return Plan(

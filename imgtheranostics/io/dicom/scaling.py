@@ -17,6 +17,9 @@ from imgtheranostics.io.dicom.header import Header
 REQUIRED = frozenset({"CT", "PT"})
 """Modalities whose stored values mean nothing without a slope."""
 
+MR_SCALINGS = ("floating_point", "display", "stored")
+"""What `load` takes as `mr_scaling`: values that compare between images, display values, stored numbers."""
+
 PHILIPS_MR = "Philips MR Imaging DD 001"
 PHILIPS_PET = "Philips PET Private Group"
 
@@ -118,13 +121,20 @@ class _Notes:
             self.cautions.append(Caution(code, message, where))
 
 
-def series_scaling(frames: Sequence[Frame], modality: str) -> Scaling:
+def series_scaling(frames: Sequence[Frame], modality: str, mr_scaling: str | None = None) -> Scaling:
     """The scale of every plane, checked to be of one kind.
+
+    Parameters
+    ----------
+    frames : sequence of Frame
+    modality : str
+    mr_scaling : str, optional
+        One of `MR_SCALINGS`, for MR images only.
 
     Raises
     ------
     MissingMetadata
-        If a slope is absent where stored values mean nothing without one.
+        If a slope is absent where stored values mean nothing without one, or where it was asked for.
     CorruptInput
         If a slope is not one finite number other than 0.
     UnitMismatch
@@ -138,7 +148,11 @@ def series_scaling(frames: Sequence[Frame], modality: str) -> Scaling:
         key = _memo_key(frame)
         scale = memo.get(key) if key is not None else None
         if scale is None:
-            scale = _plane_scale(frame, modality, philips, notes)
+            scale = (
+                _plane_scale(frame, modality, philips, notes)
+                if modality != "MR" or mr_scaling is None
+                else _wanted_scale(frame, mr_scaling, philips, notes)
+            )
             if key is not None:
                 memo[key] = scale
         scales.append(scale)
@@ -165,6 +179,7 @@ def _memo_key(frame: Frame) -> tuple[object, ...] | None:
         elements.get("RealWorldValueMappingSequence"),
         frame.details.get("real_world"),
         frame.details.get("component"),
+        frame.details.get("philips_scale_slope"),
         frame.header.private(PHILIPS_MR, 0x2005, 0x0E) if frame.header.layout.private else None,
     )
 
@@ -176,7 +191,7 @@ def _plane_scale(frame: Frame, modality: str, philips: bool, notes: _Notes) -> S
         mapping = _real_world(header.sequence("RealWorldValueMappingSequence"), header, modality, notes)
     slope, intercept = _rescale(frame, modality, notes, optional=isinstance(mapping, Scale))
     if philips and frame.details.get("component") != "phase":
-        precise = _philips_floating_point(header, slope, intercept, notes)
+        precise = _philips_floating_point(frame, slope, intercept, notes)
         if precise is not None:
             return precise
     if isinstance(mapping, Scale):
@@ -184,6 +199,34 @@ def _plane_scale(frame: Frame, modality: str, philips: bool, notes: _Notes) -> S
     if slope is None:
         return Scale()
     return Scale(slope, intercept, "rescale")
+
+
+def _wanted_scale(frame: Frame, mr_scaling: str, philips: bool, notes: _Notes) -> Scale:
+    """The scale that the user asked for by name."""
+    if mr_scaling == "stored":
+        return Scale()
+    if mr_scaling == "display":
+        slope, intercept = _rescale(frame, "MR", notes, optional=True)
+        if philips:
+            _note_display_values(frame.header, "display values were asked for", notes)
+        return Scale() if slope is None else Scale(slope, intercept, "rescale")
+    scale = _plane_scale(frame, "MR", philips, notes)
+    if philips and frame.details.get("component") != "phase" and scale.rule != "philips_floating_point":
+        raise MissingMetadata(
+            "the Philips scale slope is absent: precise floating-point values cannot be computed",
+            where=f"{frame.header.path}: (2005,100E)",
+            needed="the scale slope of every image",
+            next_step="export with private attributes, or ask for mr_scaling='display'",
+        )
+    return scale
+
+
+def _note_display_values(header: Header, why: str, notes: _Notes) -> None:
+    notes.add(
+        "philips-display-values",
+        f"{why}: values are display values, which do not compare between scans, echoes or flip angles",
+        f"{header.path}: (2005,100E)",
+    )
 
 
 def _rescale(frame: Frame, modality: str, notes: _Notes, *, optional: bool) -> tuple[float | None, float]:
@@ -229,19 +272,18 @@ def _check_slope(slope: float, header: Header, notes: _Notes) -> None:
 
 
 def _philips_floating_point(
-    header: Header, slope: float | None, intercept: float, notes: _Notes
+    frame: Frame, slope: float | None, intercept: float, notes: _Notes
 ) -> Scale | None:
     """The precise value (stored x RS + RI) / (RS x SS), which alone compares between images."""
-    scale_slope = header.private_number(PHILIPS_MR, 0x2005, 0x0E, b"FL")
+    header = frame.header
+    per_frame = frame.details.get("philips_scale_slope")
+    scale_slope = (
+        per_frame if isinstance(per_frame, float) else header.private_number(PHILIPS_MR, 0x2005, 0x0E, b"FL")
+    )
     if scale_slope is None:
-        notes.add(
-            "philips-display-values",
-            "the Philips scale slope is absent: values are display values, which do not compare between "
-            "scans, echoes or flip angles",
-            f"{header.path}: (2005,100E)",
-        )
+        _note_display_values(header, "the Philips scale slope is absent", notes)
         return None
-    if scale_slope <= 0:
+    if not scale_slope > 0 or not math.isfinite(scale_slope):
         raise CorruptInput("the Philips scale slope is not positive", where=f"{header.path}: (2005,100E)")
     return Scale(1.0 / scale_slope, intercept / ((slope or 1.0) * scale_slope), "philips_floating_point")
 
