@@ -328,7 +328,8 @@ def delta_rate_map(
             post_error=after.standard_error.data.astype(np.float64),
         )
     flags = np.asarray(after.flags.data | before.flags.data, np.uint16)
-    chosen = Chosen(np.isfinite(fit.parameters[f"delta_{kind}_per_s"]), flags, {})
+    inside = np.isfinite(fit.parameters[f"delta_{kind}_per_s"]) | (flags == 0)
+    chosen = Chosen(inside, flags, {})
     return calculated_estimate(
         grid,
         fit,
@@ -358,10 +359,7 @@ def calculated_estimate(
 ) -> Estimate:
     """Numbers that were calculated and not fitted, as an Estimate: no goodness of fit goes along."""
     value = np.asarray(fit.parameters[parameter])
-    outside = chosen.flags
-    if value.ndim > outside.ndim:
-        outside = np.broadcast_to(outside[..., np.newaxis], value.shape)
-    flags = fit.flags | outside
+    flags = chosen.merged(fit.flags)
     result = v.derived(value, quantity, QUANTITIES[quantity].unit or v.unit, step, axes=axes)
     result = result.with_warnings(*warnings, *share_cautions(flags, value, quantity))
     plain = result.replace(warnings=())

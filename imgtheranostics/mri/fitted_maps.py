@@ -68,7 +68,7 @@ def estimate_of(
     error = np.asarray(fit.standard_errors[parameter], np.float64) * abs(scale)
     if calibration_relative:
         error = np.hypot(error, calibration_relative * np.abs(value))
-    flags = fit.flags | chosen.flags
+    flags = chosen.merged(fit.flags)
     cautions = (*warnings, *share_cautions(flags, value, quantity))
     result = v.derived(value, quantity, unit, step, axes=axes).with_warnings(*cautions)
     plain = result.replace(warnings=())

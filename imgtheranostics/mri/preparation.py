@@ -153,6 +153,13 @@ class Chosen:
     flags: FlagArray
     decision: dict[str, Any]
 
+    def merged(self, found: FlagArray) -> FlagArray:
+        """Flags of a fit, with the reason instead where a voxel was not worked on; also for several samples."""
+        inside, flags = self.inside, self.flags
+        if found.ndim > inside.ndim:
+            inside, flags = inside[..., np.newaxis], flags[..., np.newaxis]
+        return np.asarray(np.where(inside, found, 0) | flags, np.uint16)
+
 
 def chosen_voxels(
     samples: Array,
@@ -262,8 +269,6 @@ def noise_level(
     UnsupportedInput
         If an estimate was asked for and the image has no background to take it from.
     """
-    from imgtheranostics.mri.noise import background_noise_sd
-
     if isinstance(given, str):
         if given != "estimate":
             raise ValueError(f"noise_sd is a number or 'estimate', not {given!r}")
@@ -275,6 +280,8 @@ def noise_level(
         return NoiseLevel(float(given) or None, {"rule": text, "noise_sd": float(given)})
     if not attempt:
         return NoiseLevel(None, {"rule": "not used"})
+    from imgtheranostics.mri.noise import background_noise_sd
+
     try:
         estimate = background_noise_sd(samples, n_coils=n_coils)
     except ImgTheranosticsError as refusal:
