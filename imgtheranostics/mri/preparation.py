@@ -154,7 +154,7 @@ class Chosen:
     decision: dict[str, Any]
 
     def merged(self, found: FlagArray) -> FlagArray:
-        """Flags of a fit, with the reason instead where a voxel was not worked on; also for several samples."""
+        """Flags of a fit, with the reason instead where a voxel was not worked on."""
         inside, flags = self.inside, self.flags
         if found.ndim > inside.ndim:
             inside, flags = inside[..., np.newaxis], flags[..., np.newaxis]
