@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any
@@ -12,6 +13,12 @@ from imgtheranostics.phantom.spec import PhantomSpec
 Value = float | str
 Case = Mapping[str, Value]
 """Axis kind to the value that one volume has there."""
+
+
+FITTED = frozenset({"flip_angle", "echo", "inversion"})
+"""Dynamic axes of which an analysis makes one map; they make frames only where a value of them is named."""
+WHOLE_SERIES = frozenset({"ktrans", "ve", "vp", "cem43"})
+"""Quantities of which a series in time gives one map."""
 
 
 def all_axes(spec: PhantomSpec) -> tuple[AxisSpec, ...]:
@@ -31,13 +38,38 @@ def cases_of(spec: PhantomSpec) -> tuple[Case, ...]:
     )
 
 
-def dynamic_axis(spec: PhantomSpec) -> AxisSpec | None:
-    """The axis whose values are frames of one volume, or None."""
-    return next((axis for axis in all_axes(spec) if axis.layout == "dynamic"), None)
+def largest_samples(spec: PhantomSpec) -> int:
+    """The most samples that one volume can have beyond space."""
+    dynamic = [axis for axis in all_axes(spec) if axis.layout == "dynamic"]
+    fitted = max((len(axis.values) for axis in dynamic if axis.kind in FITTED), default=1)
+    return fitted * math.prod(len(axis.values) for axis in dynamic if axis.kind not in FITTED)
+
+
+def frames_axis(spec: PhantomSpec, quantity: str, when: Mapping[Any, Value]) -> AxisSpec | None:
+    """The axis whose values are frames of what an analysis finds of a quantity, or None.
+
+    Parameters
+    ----------
+    spec : PhantomSpec
+    quantity : str
+        Empty for the image itself.
+    when
+        As `places`.
+    """
+    dynamic = [axis for axis in all_axes(spec) if axis.layout == "dynamic"]
+    for axis in dynamic:
+        if axis.kind in FITTED and axis.kind in when:
+            return axis
+    left = [axis for axis in dynamic if axis.kind not in FITTED]
+    return left[0] if left and quantity not in WHOLE_SERIES else None
 
 
 def places(
-    spec: PhantomSpec, cases: Sequence[Case], at: Sequence[Value], when: Mapping[Any, Value]
+    spec: PhantomSpec,
+    cases: Sequence[Case],
+    at: Sequence[Value],
+    when: Mapping[Any, Value],
+    quantity: str = "",
 ) -> Iterator[tuple[int, int, str]]:
     """Volume, frame and printed axis value of everything that `at` and `when` choose.
 
@@ -49,8 +81,10 @@ def places(
     at : sequence of values
         ``all``, or values of any axis; of those axes that it names, one of its values is needed.
     when : mapping of axis kind to value
+    quantity : str
+        What is looked for there, which decides what its frames are.
     """
-    frames = dynamic_axis(spec)
+    frames = frames_axis(spec, quantity, when)
     named = {axis.kind: [value for value in at if value in axis.values] for axis in all_axes(spec)}
     for volume, case in enumerate(cases):
         for frame in range(len(frames.values) if frames else 1):

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from imgtheranostics.errors import UnsupportedInput
 from imgtheranostics.io.budget import memory_budget_bytes
-from imgtheranostics.phantom.cases import dynamic_axis
+from imgtheranostics.phantom.cases import largest_samples
 from imgtheranostics.phantom.misplacement import misdrawn, shapes_on_grid
 from imgtheranostics.phantom.mixture import Mixture
 from imgtheranostics.phantom.pet import blur
@@ -180,8 +180,7 @@ def _check_level(spec: PhantomSpec, parts: Sequence[Part], level: int) -> None:
 
 def _check_memory(spec: PhantomSpec) -> None:
     """Refuse a grid that would not fit: one volume with its frames, the labels, and room to work."""
-    series = dynamic_axis(spec)
-    frames = len(series.values) if series else 1
+    frames = largest_samples(spec)
     needed, budget = math.prod(spec.grid.shape) * (4 * frames + 24), memory_budget_bytes()
     if needed > budget:
         raise UnsupportedInput(

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _HOMES: dict[str, tuple[str, str]] = {
     "PET": ("imgtheranostics.phantom.emission", "Pet"),
     "SPECT": ("imgtheranostics.phantom.emission", "Spect"),
+    "MRI": ("imgtheranostics.phantom.mri", "Mri"),
+    "MPI": ("imgtheranostics.phantom.mpi", "Mpi"),
 }
 """Module and class of each modality's physics; a new modality adds a line."""
 

@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from imgtheranostics.phantom.model import Level, Model, Name, NotNegative, Number, Positive, Share
+from imgtheranostics.phantom.model import Level, Model, Name, NotNegative, Number, Positive
+from imgtheranostics.phantom.mri_scanner import MriScanner
 
 Window = tuple[Positive, Positive]
-Interval = tuple[Number, Number]
 
 
 class Misplacement(Model):
@@ -29,25 +29,6 @@ class Misplacement(Model):
     shift_sd_mm: NotNegative = 0.0
     region_shift_sd_mm: NotNegative = 0.0
     region_margin_sd_mm: NotNegative = 0.0
-
-
-class MriScanner(Model):
-    """Magnetic resonance: sequence and fields. Ranges are (lowest, highest) over the grid."""
-
-    sequence: Literal["spoiled_gradient_echo", "multi_echo", "phase_shift", "saturation"]
-    field_t: Positive | None = None
-    nucleus: Literal["1H", "19F"] = "1H"
-    repetition_time_ms: Positive | None = None
-    echo_time_ms: Positive | None = None
-    flip_angle_deg: Positive | None = None
-    flip_angles_deg: tuple[Positive, ...] = ()
-    relative_b1: Interval = (1.0, 1.0)
-    b0_ppm: Interval = (0.0, 0.0)
-    bias_field: Share = 0.0
-    saturation_s: Positive | None = None
-    pools: tuple[Name, ...] = ()
-    plasma_input: Name | None = None
-    drift_ppm_per_min: Number = 0.0
 
 
 class CtScanner(Model):

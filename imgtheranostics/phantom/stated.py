@@ -27,6 +27,8 @@ _OWN_UNITS = {
     "agent_mass": "mg",
     "spins": "1",
     "volume_fraction": "%",
+    "fat_fraction": "1",
+    "heat_loss_rate": "1/min",
 }
 _SIGNED = frozenset({"attenuation", "delta_attenuation", "temperature", "b0_shift", "temperature_change"})
 

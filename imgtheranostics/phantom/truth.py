@@ -122,7 +122,9 @@ def _places(spec: PhantomSpec, item: ExpectSpec, modality: str) -> Iterator[tupl
     """Volume, frame and printed axis value of each place that an expectation speaks of."""
     for part in parts_of(spec):
         if part.physics.modality == modality:
-            for volume, frame, name in places(spec, part.physics.cases(spec), item.at, dict(item.when)):
+            for volume, frame, name in places(
+                spec, part.physics.cases(spec), item.at, dict(item.when), item.quantity
+            ):
                 yield part.first + volume, frame, name
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -10,10 +11,13 @@ from typing import Any, Literal
 from imgtheranostics.errors import UnsupportedInput
 from imgtheranostics.io.atomic import output_folder
 from imgtheranostics.io.dicom.header_modules import Labels
-from imgtheranostics.io.dicom.writing import write_dicom
+from imgtheranostics.io.dicom.writing import object_kind, write_dicom
 from imgtheranostics.phantom.making import Phantom
 from imgtheranostics.phantom.truth import Expectation
 from imgtheranostics.volume import Volume
+
+MOST_CLASSIC_IMAGES = 100
+"""MR images of a series that are still written as one file each."""
 
 
 def write(
@@ -28,7 +32,7 @@ def write(
     The folder holds ``dicom/<name>/`` and ``nifti/<name>.nii.gz`` with PET-BIDS sidecars,
     ``regions.nii.gz`` with names in ``regions.json`` (and ``regions_core.*`` where there are cores),
     beside DICOM images the same regions as ``regions.seg.dcm`` and ``regions.rtstruct.dcm``,
-    ``truth/<name>_id_per_ml.nii.gz`` and ``truth/truth.json``.
+    ``truth/<name>_<quantity>.nii.gz`` and ``truth/truth.json``.
 
     Parameters
     ----------
@@ -74,8 +78,18 @@ def write_images_as_dicom(phantom: Phantom, folder: Path) -> list[Path]:
 
 
 def write_image_as_dicom(phantom: Phantom, number: int, folder: Path) -> Path:
-    """One volume as a DICOM series in a folder of its own under `folder`; its path."""
-    name = phantom.names[number]
+    """One volume as a DICOM series in a folder of its own under `folder`; its path.
+
+    MR series of many images become one multi-frame file. What no DICOM object holds (phase, magnetic
+    particle imaging) becomes a NIfTI file in that folder.
+    """
+    name, volume = phantom.names[number], phantom.volumes[number]
+    if not _has_dicom_object(volume):
+        from imgtheranostics.io.saving import save
+
+        (folder / name).mkdir(parents=True)
+        save(volume, folder / name / f"{name}.nii.gz")
+        return folder / name
     labels = Labels(
         patient_name=f"PHANTOM^{phantom.slug.upper()}",
         patient_id=f"PHANTOM-{phantom.slug}",
@@ -83,8 +97,18 @@ def write_image_as_dicom(phantom: Phantom, number: int, folder: Path) -> Path:
         series_number=number + 1,
         phantom=True,
     )
-    write_dicom(phantom.volumes[number], folder / name, labels=labels)
+    images = math.prod(volume.shape[2:])
+    enhanced = object_kind(volume) == "MR" and images > MOST_CLASSIC_IMAGES
+    write_dicom(volume, folder / name, labels=labels, enhanced=enhanced)
     return folder / name
+
+
+def _has_dicom_object(volume: Volume) -> bool:
+    try:
+        object_kind(volume)
+    except UnsupportedInput:
+        return False
+    return True
 
 
 def truth_record(phantom: Phantom) -> dict[str, Any]:
@@ -141,7 +165,9 @@ def _write_dicom_regions(phantom: Phantom, folder: Path) -> None:
     from imgtheranostics.io.regions_writing import save_rois
 
     grid = phantom.regions.grid
-    folders = [folder / "dicom" / name for name in phantom.names]
+    folders = [place for name in phantom.names if any((place := folder / "dicom" / name).glob("*.dcm"))]
+    if not folders:
+        return
     fitting = (one for one in folders if grid.axis_match(SourceSeries.of(one).grid) is not None)
     series = next(fitting, folders[0])
     for kind in ("seg", "rtstruct"):
@@ -162,6 +188,7 @@ def _write_truth(phantom: Phantom, folder: Path) -> None:
 
     folder.mkdir()
     for number, name in enumerate(phantom.names):
-        save(phantom.truth_map(number), folder / f"{name}_id_per_ml.nii.gz")
+        ideal = phantom.truth_map(number)
+        save(ideal, folder / f"{name}_{ideal.quantity}.nii.gz")
     text = json.dumps(truth_record(phantom), indent=2, ensure_ascii=False, allow_nan=False)
     write_text(folder / "truth.json", text + "\n")
