@@ -14,6 +14,7 @@ def compile_all() -> Iterator[tuple[str, Callable[[], None]]]:
     yield "contours", _contours
     yield "phantom shapes", _occupancy
     yield "contrast curves", _contrast_curves
+    yield "transverse relaxation", _decay
 
 
 def _region_statistics() -> None:
@@ -82,4 +83,23 @@ def _contrast_curves() -> None:
     moments, (areas, deviations) = np.empty((2, 1)), np.empty((2, 1, 1))
     kernels.initial_areas(
         samples, times, 0, 2, noise, 4.0, 2, np.ones(1), arrival, moments, areas, deviations, flags
+    )
+
+
+def _decay() -> None:
+    from imgtheranostics.kernels import decay, linear_decay, noise_floor
+
+    shifts = np.array([0.0, 0.01, 0.02])
+    samples = np.exp(-50.0 * shifts)[:, np.newaxis]
+    rates = np.array([1.0, 50.0, 1000.0])
+    curves = np.exp(-np.outer(rates, shifts))
+    results = np.empty((decay.ROWS, 1)), np.empty(1, np.int16), np.empty(1, np.uint16)
+    times = 0.01, shifts, 0.01
+    decay.fit_decays(samples, *times, rates, curves, False, *results)
+    linear_decay.fit_lines(samples, *times, True, *results)
+    linear_decay.fit_arlo(samples, *times, *results)
+    table = np.ones((3, 2))
+    table.setflags(write=False)
+    noise_floor.fit_noise_floor(
+        samples, np.zeros(1), 1.0, 4.0, False, *times, rates, curves, table, 16.0, *results
     )

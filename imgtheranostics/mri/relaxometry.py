@@ -1,0 +1,7 @@
+"""Relaxation times from signals at several settings of one parameter, on arrays."""
+
+from __future__ import annotations
+
+from imgtheranostics.mri.decay import fit_t2, fit_t2star
+
+__all__ = ["fit_t2", "fit_t2star"]
