@@ -1,0 +1,348 @@
+"""Dynamic contrast enhancement: from signal to concentration, and from concentration to perfusion.
+
+Each stage can be called alone: `signal_to_concentration` needs T1 before the agent, `fit` needs tissue and
+plasma concentration, however they were obtained. Input functions are in `imgtheranostics.mri.input_function`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from imgtheranostics.errors import ImplausibleValue
+from imgtheranostics.fit import Fit, PlanarSignal, planar
+from imgtheranostics.mri.dce_concentration import signal_to_concentration
+from imgtheranostics.mri.dce_models import MODELS, Model, Parameter, Search, delay_parameter, search
+from imgtheranostics.mri.input_function import checked_curve_times, population_aif
+from imgtheranostics.volume import Flag
+
+__all__ = ["fit", "plasma_from_blood", "population_aif", "signal_to_concentration"]
+
+FloatArray = npt.NDArray[np.float64]
+
+BLOCK_BYTES = 4 << 20
+"""Curves in float64 that are fitted at a time."""
+
+NOT_ENHANCING_LEVEL = 1e-3
+"""Chance that noise alone passes as enhancement (F test of the model against none)."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Block:
+    """What the kernel found for a block of curves, in its own units."""
+
+    values: FloatArray
+    variances: FloatArray
+    squares: FloatArray
+    iterations: npt.NDArray[np.int32]
+    state: npt.NDArray[np.uint8]
+
+
+def plasma_from_blood(blood: npt.ArrayLike, haematocrit: float) -> FloatArray:
+    """Plasma concentration from that in whole blood: the agent stays out of the cells.
+
+    Parameters
+    ----------
+    blood : array_like
+        Concentration in whole blood, any unit.
+    haematocrit : float
+        Volume of cells over volume of blood, within 0 and 1.
+
+    Raises
+    ------
+    ImplausibleValue
+        If the haematocrit is not between 0 and 1.
+    """
+    if not 0.0 < haematocrit < 1.0:
+        percent = " (percent?)" if 1.0 <= haematocrit <= 100.0 else ""
+        raise ImplausibleValue(
+            "the haematocrit is outside its range",
+            where="haematocrit",
+            found=f"{haematocrit:g}{percent}",
+            needed="a fraction between 0 and 1, in people about 0.42",
+            next_step="give a fraction, or leave it out when the curve is that of plasma",
+        )
+    return np.asarray(blood, dtype=np.float64) / (1.0 - haematocrit)
+
+
+def fit(
+    model: str,
+    concentration: npt.ArrayLike,
+    time_s: npt.ArrayLike,
+    plasma: npt.ArrayLike,
+    *,
+    haematocrit: float | None = None,
+    fit_delay: bool = False,
+    delay_bounds_s: tuple[float, float] = (-5.0, 30.0),
+    mask: npt.ArrayLike | None = None,
+    workers: int | None = None,
+    max_iterations: int = 200,
+    tolerance: float = 1e-7,
+    check_time: bool = True,
+) -> Fit:
+    """Perfusion parameters of a tracer model from concentration curves.
+
+    The plasma curve is taken as straight lines between its samples, zero before the first; its convolution
+    with the model's exponentials is exact for that, at any increasing times. The start is the best of a table
+    of rates (and delays) with their linear weights; a bounded Levenberg-Marquardt fit follows.
+
+    Parameters
+    ----------
+    model : {"tofts", "extended_tofts", "patlak", "2cxm", "2cum"}
+        ``tofts``: Ktrans, ve; ``extended_tofts``: and vp; ``patlak``: PS, vp (no backflux);
+        ``2cxm``: exchange between plasma and interstitium, Fp, PS, ve, vp; ``2cum``: the same without
+        backflux, Fp, PS, vp.
+    concentration : (..., n) array_like
+        Concentration in tissue, mmol/L.
+    time_s : (n,) array_like
+        Time of the samples in s, increasing.
+    plasma : (n,) array_like
+        Input function at the same times, mmol/L: concentration in plasma, or in whole blood when
+        `haematocrit` is given.
+    haematocrit : float, optional
+        Volume fraction of cells in blood; `plasma` is then divided by (1 - haematocrit). Without it, `plasma`
+        is used as it is.
+    fit_delay : bool
+        Fit by how much the tissue lags behind the input function, per curve.
+    delay_bounds_s : (float, float)
+        Earliest and latest delay in s, at most half of the scan; negative where the input function was
+        measured downstream.
+    mask : (...) array_like of bool, optional
+        Curves to fit.
+    workers : int, optional
+        Threads; all by default. The result does not depend on it.
+    max_iterations, tolerance : int, float
+        Most steps, and the relative change of every parameter below which the fit is settled.
+    check_time : bool
+        Whether times that look like minutes or milliseconds are refused.
+
+    Returns
+    -------
+    Fit
+        ``ktrans_per_min`` and ``ps_per_min`` in 1/min, ``fp_ml_100ml_min``, ``ve``, ``vp``, ``delay_s``:
+        those of the model. For ``patlak`` the slope is given under both names, Ktrans and PS. All are NaN and
+        flagged in a curve with a sample that is not finite (INVALID_INPUT), one that does not settle
+        (NOT_CONVERGED), and one in which an F test at 0.001 finds no enhancement (NOT_ENHANCING). A value at
+        a bound (ve and vp at most 1) is kept, flagged AT_BOUND and has no standard error; ``ve`` without any
+        exchange into it is NaN, flagged ILL_CONDITIONED.
+
+    Raises
+    ------
+    ValueError
+        For an unknown model, fewer samples than parameters, times that do not increase, or lengths that
+        differ.
+    ImplausibleValue
+        If the haematocrit is not between 0 and 1, or the times look like minutes or milliseconds.
+
+    References
+    ----------
+    .. [1] Tofts PS et al. J Magn Reson Imaging 1999, 10:223
+    .. [2] Patlak CS et al. J Cereb Blood Flow Metab 1983, 3:1. doi:10.1038/jcbfm.1983.1
+    .. [3] Sourbron SP, Buckley DL. Magn Reson Med 2011, 66:735. doi:10.1002/mrm.22861
+    """
+    if model not in MODELS:
+        raise ValueError(f"unknown model {model!r}; there are {', '.join(MODELS)}")
+    chosen_model = MODELS[model]
+    time = checked_curve_times(time_s, check_unit=check_time)
+    input_function = _checked_plasma(plasma, time.size, haematocrit)
+    delay = (
+        delay_parameter(delay_bounds_s, float(time[-1] - time[0])) if fit_delay and time.size > 1 else None
+    )
+    parameters = (*chosen_model.parameters, *([delay] if delay is not None else []))
+    if time.size < len(parameters):
+        raise ValueError(
+            f"{model} has {len(parameters)} parameters and needs at least {len(parameters)} samples, "
+            f"found {time.size}"
+        )
+    curves = planar(concentration, time.size, "concentration")
+    places = search(chosen_model, time, input_function, delay)
+    result = _Result(curves, parameters)
+    within = curves.chosen(mask)
+    result.flags[~within] = Flag.MASKED_OUT
+    todo = np.flatnonzero(within)
+    per_block = max(64, BLOCK_BYTES // (8 * time.size))
+    for first in range(0, todo.size, per_block):
+        result.add(
+            todo[first : first + per_block],
+            chosen_model,
+            time,
+            input_function,
+            places,
+            delay is not None,
+            (max_iterations, tolerance, workers),
+        )
+    return result.fit(chosen_model)
+
+
+class _Result:
+    """Parameters of all curves, filled block by block."""
+
+    def __init__(self, curves: PlanarSignal, parameters: tuple[Parameter, ...]) -> None:
+        self.curves = curves
+        self.parameters = parameters
+        dtype = curves.samples.dtype
+        shape = (len(parameters), curves.n_voxels)
+        self.values = np.full(shape, np.nan, dtype)
+        self.errors = np.full(shape, np.nan, dtype)
+        self.r_squared = np.full(curves.n_voxels, np.nan, dtype)
+        self.rmse = np.full(curves.n_voxels, np.nan, dtype)
+        self.iterations = np.zeros(curves.n_voxels, np.int32)
+        self.flags = np.zeros(curves.n_voxels, np.uint16)
+
+    def add(
+        self,
+        voxels: npt.NDArray[np.intp],
+        model: Model,
+        time: FloatArray,
+        plasma: FloatArray,
+        places: Search,
+        delayed: bool,
+        limits: tuple[int, float, int | None],
+    ) -> None:
+        """Fit the curves of some voxels."""
+        block = np.ascontiguousarray(self.curves.samples[:, voxels].T, dtype=np.float64)
+        finite = np.isfinite(block).all(axis=1)
+        self.flags[voxels[~finite]] |= np.uint16(Flag.INVALID_INPUT)
+        if not finite.all():
+            block, voxels = block[finite], voxels[finite]
+        if voxels.size == 0:
+            return
+        found = _fit_block(model.code, block, time, plasma, places, delayed, self.parameters, limits)
+        flags, usable = self._judge(block, found, model)
+        self.flags[voxels] |= flags
+        with np.errstate(invalid="ignore", divide="ignore"):
+            self.r_squared[voxels] = 1.0 - found.squares[:, 0] / found.squares[:, 1]
+        self.rmse[voxels] = np.sqrt(found.squares[:, 0] / time.size)
+        self.iterations[voxels] = found.iterations
+        for row, parameter in enumerate(self.parameters):
+            known = usable[:, row]
+            self.values[row, voxels[known]] = found.values[known, row] * parameter.factor
+            self.errors[row, voxels[known]] = np.sqrt(found.variances[known, row]) * parameter.factor
+
+    def _judge(
+        self, block: FloatArray, found: _Block, model: Model
+    ) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.bool_]]:
+        """Flags of each curve, and which of its parameters are known."""
+        from imgtheranostics.kernels.tracer_fit import CONVERGED, UNDETERMINED
+
+        names = [parameter.name for parameter in self.parameters]
+        lower = np.array([parameter.lower / parameter.factor for parameter in self.parameters])
+        upper = np.array([parameter.upper / parameter.factor for parameter in self.parameters])
+        flags = np.zeros(len(block), np.uint16)
+        failed = (found.state & CONVERGED) == 0
+        flags[failed] |= np.uint16(Flag.NOT_CONVERGED)
+        silent = _not_enhancing(block, found.squares[:, 0], len(names))
+        flags[silent] |= np.uint16(Flag.NOT_ENHANCING)
+        known = np.repeat(~(failed | silent)[:, np.newaxis], len(names), axis=1)
+        at_bound = (found.values <= lower) | (found.values >= upper)
+        flags[(at_bound & known).any(axis=1)] |= np.uint16(Flag.AT_BOUND)
+        flags[known[:, 0] & ((found.state & UNDETERMINED) != 0)] |= np.uint16(Flag.ILL_CONDITIONED)
+        if model.volume_of is not None:
+            volume, filled_by = (names.index(name) for name in model.volume_of)
+            empty = known[:, volume] & (found.values[:, filled_by] <= lower[filled_by])
+            flags[empty] |= np.uint16(Flag.ILL_CONDITIONED)
+            known[empty, volume] = False
+        return flags, known
+
+    def fit(self, model: Model) -> Fit:
+        """Everything in the leading shape of the concentration."""
+        back = self.curves.restored
+        names = [parameter.name for parameter in self.parameters]
+        values = {name: back(row) for name, row in zip(names, self.values, strict=True)}
+        errors = {name: back(row) for name, row in zip(names, self.errors, strict=True)}
+        units = {parameter.name: parameter.unit for parameter in self.parameters}
+        if model.name == "patlak":
+            for table in (values, errors):
+                table["ktrans_per_min"] = table["ps_per_min"]
+            units["ktrans_per_min"] = units["ps_per_min"]
+        return Fit(
+            values,
+            errors,
+            back(self.r_squared),
+            back(self.rmse),
+            back(self.iterations),
+            back(self.flags),
+            units,
+        )
+
+
+def _checked_plasma(plasma: npt.ArrayLike, n: int, haematocrit: float | None) -> FloatArray:
+    """The input function in plasma, checked."""
+    curve = np.asarray(plasma, dtype=np.float64)
+    if curve.shape != (n,):
+        raise ValueError(f"plasma has shape {curve.shape}, but needs one value for each of the {n} times")
+    if not bool(np.isfinite(curve).all()):
+        raise ValueError("plasma holds values that are not finite; give the whole input function")
+    if not bool((curve > 0.0).any()):
+        raise ValueError("plasma is nowhere above zero: there is no input function")
+    if haematocrit is not None:
+        curve = plasma_from_blood(curve, haematocrit)
+    return np.ascontiguousarray(curve)
+
+
+def _fit_block(
+    code: int,
+    block: FloatArray,
+    time: FloatArray,
+    plasma: FloatArray,
+    places: Search,
+    delayed: bool,
+    parameters: tuple[Parameter, ...],
+    limits: tuple[int, float, int | None],
+) -> _Block:
+    """Run the kernel on curves of shape (m, n)."""
+    from imgtheranostics.kernels.threads import thread_limit
+    from imgtheranostics.kernels.tracer_fit import fit_tracer_models
+
+    m, p = len(block), len(parameters)
+    factors = np.array([parameter.factor for parameter in parameters])
+    lower = np.array([parameter.lower for parameter in parameters]) / factors
+    upper = np.array([parameter.upper for parameter in parameters]) / factors
+    scale = np.array([parameter.negligible for parameter in parameters]) / factors
+    found = _Block(
+        np.empty((m, p)),
+        np.empty((m, p)),
+        np.empty((m, 2)),
+        np.empty(m, np.int32),
+        np.empty(m, np.uint8),
+    )
+    max_iterations, tolerance, workers = limits
+    with thread_limit(workers):
+        fit_tracer_models(
+            code,
+            block,
+            time,
+            plasma,
+            delayed,
+            lower,
+            upper,
+            scale,
+            places.table,
+            places.gram,
+            places.pairs,
+            places.rates,
+            places.delays,
+            max_iterations,
+            tolerance,
+            found.values,
+            found.variances,
+            found.squares,
+            found.iterations,
+            found.state,
+        )
+    return found
+
+
+def _not_enhancing(block: FloatArray, squares: FloatArray, p: int) -> npt.NDArray[np.bool_]:
+    """Curves that the model explains no better than noise would be: F test against a curve of zeros."""
+    from scipy.special import fdtri
+
+    n = block.shape[1]
+    all_squares = np.einsum("ij,ij->i", block, block)
+    explained = all_squares - squares
+    if n == p:
+        return np.asarray(explained <= 0.0)
+    least = float(fdtri(p, n - p, 1.0 - NOT_ENHANCING_LEVEL))
+    return np.asarray(~(explained * (n - p) > least * p * squares) | (explained <= 0.0))
