@@ -14,6 +14,7 @@ def compile_all() -> Iterator[tuple[str, Callable[[], None]]]:
     yield "contours", _contours
     yield "phantom shapes", _occupancy
     yield "contrast curves", _contrast_curves
+    yield "agent concentration", _agent_inversion
     yield "transverse relaxation", _decay
 
 
@@ -103,3 +104,14 @@ def _decay() -> None:
     noise_floor.fit_noise_floor(
         samples, np.zeros(1), 1.0, 4.0, False, *times, rates, curves, table, 16.0, *results
     )
+
+
+def _agent_inversion() -> None:
+    from imgtheranostics.kernels import agent_inversion as kernels
+
+    one, echoes = np.ones(1), np.array([0.002, 0.004])
+    images, flags = np.ones((2, 1)), np.zeros((2, 1), np.uint16)
+    out = np.empty((4, 2, 1))
+    kernels.invert_with_decay(images, one, one, 4.0, 5.0, 0.005, 0.002, 20.0, out, flags)
+    found = np.empty((8, 1))
+    kernels.fit_echoes(images, images, echoes, one, one, 4.0, 5.0, 0.005, 20.0, found, flags[0].copy())

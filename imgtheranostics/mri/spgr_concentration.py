@@ -1,0 +1,465 @@
+"""Concentration of an agent from spoiled gradient-echo signals and the T1 before; exact or with T2* decay."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from imgtheranostics.agents import Relaxivity
+from imgtheranostics.errors import ImplausibleValue
+from imgtheranostics.kernels.threads import thread_limit
+from imgtheranostics.mri.agent_concentration import NAME, calibrated
+from imgtheranostics.mri.agent_relaxivity import as_relaxivity, shared_count
+from imgtheranostics.mri.calibrated_fit import CalibratedFit
+from imgtheranostics.mri.plausible import (
+    checked_b1,
+    checked_echo_times,
+    checked_flip_angles,
+    checked_repetition_times,
+)
+from imgtheranostics.mri.signal_change import baseline_level
+from imgtheranostics.mri.voxel_blocks import Curves, DoubleArray, FlagArray, IndexArray, checked_baseline
+from imgtheranostics.volume import Flag
+
+HIGHEST_MM = 20.0
+"""Concentration up to which a second solution counts as possible, mmol/L."""
+
+_LONGEST_T1_S = 20.0
+
+
+@dataclass(frozen=True, eq=False)
+class Spgr:
+    """A spoiled gradient-echo acquisition and what it met before the agent.
+
+    Parameters
+    ----------
+    flip_angle_deg, repetition_time_s : float
+    t1_s : float or array_like
+        T1 before the agent, s.
+    b1 : float or array_like, optional
+        Transmit field relative to nominal. The same that corrected `t1_s` belongs here too.
+    t1_error : float or array_like
+        Standard error of `t1_s`.
+    """
+
+    flip_angle_deg: float
+    repetition_time_s: float
+    t1_s: npt.ArrayLike
+    b1: npt.ArrayLike | None = None
+    t1_error: npt.ArrayLike = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class _Tissue:
+    """Per voxel, flat: rate before the agent, its error, flip angle; flags of voxels that lack one."""
+
+    r10: DoubleArray
+    r10_error: DoubleArray
+    flip_rad: DoubleArray
+    flags: FlagArray
+    repetition_s: float
+
+
+def from_spgr(
+    signal: npt.ArrayLike,
+    relaxivity: Relaxivity | float,
+    *,
+    flip_angle_deg: float,
+    repetition_time_s: float,
+    t1_s: npt.ArrayLike,
+    baseline: tuple[int, int],
+    b1: npt.ArrayLike | None = None,
+    t1_error: npt.ArrayLike = 0.0,
+    noise_sd: npt.ArrayLike | None = None,
+    mask: npt.ArrayLike | None = None,
+) -> CalibratedFit:
+    """Concentration over time from spoiled gradient-echo signals, exactly, without T2* decay.
+
+    A = (S / S0) (1 - E10) / (1 - E10 cos a), E1 = (1 - A) / (1 - A cos a), R1 = -ln(E1) / TR, and
+    C = (R1 - 1/T1) / r1 (mri.md F9). Nothing is clipped: a signal that no T1 gives is NaN.
+
+    Parameters
+    ----------
+    signal : (..., n) array_like
+        Signal over time; two images are ``np.stack((pre, post), axis=-1)`` with ``baseline=(0, 1)``.
+    relaxivity : Relaxivity or float
+        r1 in L/mmol/s; see `relaxivity_for`.
+    flip_angle_deg, repetition_time_s : float
+    t1_s : float or (...) array_like
+        T1 before the agent, s.
+    baseline : (first, stop)
+        Samples before the agent; S0 is their mean.
+    b1 : float or (...) array_like, optional
+        Transmit field relative to nominal; the one that corrected `t1_s`.
+    t1_error : float or (...) array_like
+        Standard error of `t1_s`; 0 leaves it out, NaN makes that of the result NaN.
+    noise_sd : float or (...) array_like, optional
+        Noise of one sample; without it, the scatter of the baseline.
+    mask : (...) array_like of bool, optional
+
+    Returns
+    -------
+    CalibratedFit
+        ``concentration_mm`` of shape (..., n), flags likewise. `Flag.OUTSIDE_RANGE` where E1 is not between 0
+        and 1, `Flag.INVALID_INPUT` where T1 or the baseline is not positive or a sample is not finite,
+        `Flag.INVALID_B1` where the transmit field is not positive.
+
+    Raises
+    ------
+    ValueError
+        If shapes or window do not fit.
+    ImplausibleValue
+        If angles, times or T1 look like another unit.
+    UnitMismatch
+        If the relaxivity is not an r1.
+    """
+    used = {"r1": as_relaxivity(relaxivity, "r1")}
+    spgr = Spgr(flip_angle_deg, repetition_time_s, t1_s, b1, t1_error)
+    return _dynamic(signal, used, spgr, 0.0, baseline, noise_sd, mask, HIGHEST_MM, None)
+
+
+def from_spgr_with_decay(
+    signal: npt.ArrayLike,
+    r1: Relaxivity | float,
+    r2star: Relaxivity | float,
+    *,
+    echo_time_s: float,
+    flip_angle_deg: float,
+    repetition_time_s: float,
+    t1_s: npt.ArrayLike,
+    baseline: tuple[int, int],
+    b1: npt.ArrayLike | None = None,
+    t1_error: npt.ArrayLike = 0.0,
+    noise_sd: npt.ArrayLike | None = None,
+    highest_mm: float = HIGHEST_MM,
+    mask: npt.ArrayLike | None = None,
+    workers: int | None = None,
+) -> CalibratedFit:
+    """Concentration over time from spoiled gradient-echo signals whose T1 and T2* both shorten.
+
+    Solves S / S0 = g(1/T1 + r1 C) / g(1/T1) exp(-TE r2* C) (mri.md F10); the T2* before the agent cancels.
+    The signal rises to a maximum and falls. Below the maximum the lower concentration is returned, and
+    `Flag.AMBIGUOUS_BRANCH` set where the higher one is at most `highest_mm`. An agent whose signal only falls
+    has one solution. To tell the branches apart, measure several echoes: `from_spgr_echoes`.
+
+    Parameters
+    ----------
+    signal, flip_angle_deg, repetition_time_s, t1_s, baseline, b1, t1_error, noise_sd, mask
+        As in `from_spgr`.
+    r1, r2star : Relaxivity or float
+        L/mmol/s, of one agent at one field.
+    echo_time_s : float
+    highest_mm : float
+        Highest concentration that is thought possible, mmol/L.
+    workers : int, optional
+
+    Returns
+    -------
+    CalibratedFit
+        As `from_spgr`; `Flag.OUTSIDE_RANGE` where the signal lies above the maximum that the model can reach.
+
+    Raises
+    ------
+    ValueError, ImplausibleValue, UnitMismatch
+        As in `from_spgr`; if the relaxivities are of different agents' counts or fields.
+    """
+    used = {"r1": as_relaxivity(r1, "r1"), "r2star": as_relaxivity(r2star, "r2star")}
+    shared_count(used)
+    if not highest_mm > 0:
+        raise ValueError(f"highest_mm must be positive, got {highest_mm}")
+    echo_s = float(checked_echo_times(echo_time_s)[0])
+    spgr = Spgr(flip_angle_deg, repetition_time_s, t1_s, b1, t1_error)
+    return _dynamic(signal, used, spgr, echo_s, baseline, noise_sd, mask, highest_mm, workers)
+
+
+def _dynamic(
+    signal: npt.ArrayLike,
+    used: dict[str, Relaxivity],
+    spgr: Spgr,
+    echo_s: float,
+    baseline: tuple[int, int],
+    noise_sd: npt.ArrayLike | None,
+    mask: npt.ArrayLike | None,
+    highest_mm: float,
+    workers: int | None,
+) -> CalibratedFit:
+    """Both inversions of a dynamic signal, block by block."""
+    given = np.asarray(signal)
+    n = given.shape[-1] if given.ndim else 0
+    first, stop = checked_baseline(baseline, n)
+    curves = Curves.of(given, n, mask)
+    tissue = tissue_before(spgr, curves)
+    noise = None if noise_sd is None else curves.flat(noise_sd, "noise_sd")
+    values, errors, shared = (curves.empty_series() for _ in range(3))
+    flags = np.repeat((curves.flags() | tissue.flags)[np.newaxis], n, axis=0)
+    with thread_limit(workers):
+        for index in curves.blocks():
+            samples = curves.samples(index)
+            base, sd = baseline_level(samples, first, stop, None if noise is None else noise[index])
+            state = flags[:, index]
+            state[~np.isfinite(samples)] |= Flag.INVALID_INPUT.value
+            with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+                state[:, ~(base > 0)] |= Flag.INVALID_INPUT.value
+                ratio = samples / base
+            inverted = _inverted(ratio, index, tissue, used, echo_s, highest_mm, state)
+            spread = _ratio_variance(ratio, sd / base, first, stop)
+            values[:, index] = inverted[0]
+            errors[:, index], shared[:, index] = _errors(inverted, spread, index, tissue, used, echo_s)
+            flags[:, index] = state
+    rule = "exact inversion" if echo_s == 0 else f"numeric inversion with r2* decay, TE {echo_s:g} s"
+    return calibrated(
+        curves.restored(values),
+        curves.restored(errors),
+        curves.restored(shared),
+        curves.restored(flags),
+        values.dtype,
+        used,
+        relative=used["r1"].relative_uncertainty or 0.0 if echo_s == 0 else None,
+        decisions=_decisions(rule, spgr, {"baseline": [first, stop]}),
+    )
+
+
+def _inverted(
+    ratio: DoubleArray,
+    index: IndexArray,
+    tissue: _Tissue,
+    used: dict[str, Relaxivity],
+    echo_s: float,
+    highest_mm: float,
+    flags: FlagArray,
+) -> DoubleArray:
+    """Concentration, d ln(ratio)/dC, d ln g/dR at C and before, (4, n, n_some); flags are set in place."""
+    r10, flip, repetition_s = tissue.r10[index], tissue.flip_rad[index], tissue.repetition_s
+    r1 = used["r1"].value
+    if echo_s == 0:
+        found = _exact(ratio, r10, np.cos(flip), repetition_s, r1, flags)
+    else:
+        from imgtheranostics.kernels.agent_inversion import invert_with_decay
+
+        found = np.empty((4, *ratio.shape))
+        r2star = used["r2star"].value
+        invert_with_decay(ratio, r10, flip, r1, r2star, repetition_s, echo_s, highest_mm, found, flags)
+    found[3] = _growth(np.exp(-repetition_s * r10), np.cos(flip), repetition_s)
+    return found
+
+
+def _exact(
+    ratio: DoubleArray,
+    r10: DoubleArray,
+    cosine: DoubleArray,
+    repetition_s: float,
+    r1: float,
+    flags: FlagArray,
+) -> DoubleArray:
+    left = np.exp(-repetition_s * r10)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        a = ratio * (1.0 - left) / (1.0 - left * cosine)
+        left = (1.0 - a) / (1.0 - a * cosine)
+        impossible = ~((left > 0.0) & (left < 1.0))
+        flags[impossible & (flags == 0)] |= Flag.OUTSIDE_RANGE.value
+        left[flags != 0] = np.nan
+        growth = _growth(left, cosine, repetition_s)
+        value = (-np.log(left) / repetition_s - r10) / r1
+    return np.array([value, r1 * growth, growth, growth])
+
+
+def _growth(left: DoubleArray, cosine: DoubleArray, repetition_s: float) -> DoubleArray:
+    """Derivative of ln g by R in the steady state, from E1 and the cosine of the flip angle."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        growth: DoubleArray = repetition_s * left * (1.0 - cosine) / ((1.0 - left) * (1.0 - left * cosine))
+    return growth
+
+
+def _ratio_variance(ratio: DoubleArray, relative_sd: DoubleArray, first: int, stop: int) -> DoubleArray:
+    """Variance of ln(S / S0), with what a baseline sample shares with the mean that it is part of."""
+    n = stop - first
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        variance = 1.0 / ratio**2 + 1.0 / n
+        variance[first:stop] -= 2.0 / (n * ratio[first:stop])
+        scaled: DoubleArray = np.maximum(variance, 0.0) * relative_sd**2
+    return scaled
+
+
+def _errors(
+    inverted: DoubleArray,
+    spread: DoubleArray,
+    index: IndexArray,
+    tissue: _Tissue,
+    used: dict[str, Relaxivity],
+    echo_s: float,
+) -> tuple[DoubleArray, DoubleArray]:
+    """Standard error of the measurement (signals and T1), and of the relaxivities."""
+    value, slope, growth, growth_before = inverted
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        by_rate = (growth - growth_before) * tissue.r10_error[index]
+        measured = np.sqrt(spread + by_rate**2) / np.abs(slope)
+        shared = value * growth * (used["r1"].uncertainty or 0.0) / slope
+        if "r2star" in used:
+            by_decay = value * echo_s * (used["r2star"].uncertainty or 0.0) / slope
+            return measured, np.hypot(shared, by_decay)
+    return measured, np.abs(shared)
+
+
+def from_spgr_echoes(
+    pre: npt.ArrayLike,
+    post: npt.ArrayLike,
+    r1: Relaxivity | float,
+    r2star: Relaxivity | float,
+    *,
+    echo_time_s: npt.ArrayLike,
+    flip_angle_deg: float,
+    repetition_time_s: float,
+    t1_s: npt.ArrayLike,
+    b1: npt.ArrayLike | None = None,
+    t1_error: npt.ArrayLike = 0.0,
+    noise_sd: npt.ArrayLike | None = None,
+    highest_mm: float = HIGHEST_MM,
+    mask: npt.ArrayLike | None = None,
+    workers: int | None = None,
+) -> CalibratedFit:
+    """One concentration from several gradient echoes before and after an agent that shortens T1 and T2*.
+
+    Least squares over the echoes with noise in both images; started on both branches of the signal, so that
+    an agent that brightens at low and darkens at high concentration is read right on either side.
+
+    Parameters
+    ----------
+    pre, post : (..., n) array_like
+        Magnitudes at each echo, on one scale. Echoes at the noise floor do not belong here.
+    r1, r2star : Relaxivity or float
+        L/mmol/s, of one agent at one field.
+    echo_time_s : (n,) array_like
+        At least two.
+    flip_angle_deg, repetition_time_s, t1_s, b1, t1_error, mask, workers
+        As in `from_spgr_with_decay`.
+    noise_sd : float or (...) array_like, optional
+        Noise of one image; without it, the misfit of the echoes tells it (and overstates it where T1 is
+        uncertain, since an error of T1 is a misfit too).
+    highest_mm : float
+        A result above it is flagged `Flag.OUTSIDE_RANGE` and NaN.
+
+    Returns
+    -------
+    CalibratedFit
+        ``concentration_mm``; ``chi2`` over n - 1 degrees of freedom where `noise_sd` is given. `rmse` in
+        units of the signal, `iterations`. `Flag.NOT_CONVERGED`, `Flag.INITIALISATION_FAILED` with NaN;
+        `Flag.AT_BOUND` where nothing but a negative rate would fit, without a standard error.
+
+    Raises
+    ------
+    ValueError
+        If fewer than two echoes are given, or shapes do not fit.
+    ImplausibleValue, UnitMismatch
+        As in `from_spgr_with_decay`.
+    """
+    from imgtheranostics.kernels.agent_inversion import fit_echoes
+
+    used = {"r1": as_relaxivity(r1, "r1"), "r2star": as_relaxivity(r2star, "r2star")}
+    shared_count(used)
+    echoes = checked_echo_times(echo_time_s)
+    if echoes.size < 2:
+        raise ValueError("one echo does not tell T1 from T2* effects: at least two are needed")
+    before, after = Curves.of(pre, echoes.size, mask, "pre"), Curves.of(post, echoes.size, None, "post")
+    if before.planes.shape != after.planes.shape:
+        raise ValueError(f"post has shape {np.shape(post)}, but pre has {np.shape(pre)}")
+    spgr = Spgr(flip_angle_deg, repetition_time_s, t1_s, b1, t1_error)
+    tissue = tissue_before(spgr, before)
+    flags = before.flags() | tissue.flags
+    rows = np.full((8, flags.size), np.nan)
+    if before.planes.order != after.planes.order:
+        after = Curves.of(np.asarray(post, order=before.planes.order), echoes.size, None, "post")
+    with thread_limit(workers):
+        for index in before.blocks():
+            first, second, state = before.samples(index), after.samples(index), flags[index]
+            state[~np.isfinite(first + second).all(axis=0) | ~(first > 0).all(axis=0)] |= (
+                Flag.INVALID_INPUT.value
+            )
+            out = np.empty((8, index.size))
+            fit_echoes(
+                first, second, echoes, tissue.r10[index], tissue.flip_rad[index], used["r1"].value,
+                used["r2star"].value, tissue.repetition_s, highest_mm, out, state,
+            )  # fmt: skip
+            rows[:, index], flags[index] = out, state
+    noise = None if noise_sd is None else before.flat(noise_sd, "noise_sd")
+    return _echo_fit(before, rows, flags, tissue, used, noise, highest_mm, spgr)
+
+
+def _echo_fit(
+    curves: Curves,
+    rows: DoubleArray,
+    flags: FlagArray,
+    tissue: _Tissue,
+    used: dict[str, Relaxivity],
+    noise: DoubleArray | None,
+    highest_mm: float,
+    spgr: Spgr,
+) -> CalibratedFit:
+    """Values and errors from what the kernel found."""
+    n = curves.n_samples
+    value, squares, steps, curvature, _, by_rate, by_r1, by_r2star = rows
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        flags[value > highest_mm] |= Flag.OUTSIDE_RANGE.value
+        variance = squares / (n - 1) if noise is None else noise**2
+        error = np.sqrt(variance / curvature + (by_rate / curvature * tissue.r10_error) ** 2)
+        shared = np.hypot(
+            by_r1 / curvature * (used["r1"].uncertainty or 0.0),
+            by_r2star / curvature * (used["r2star"].uncertainty or 0.0),
+        )
+        chi2 = np.full_like(squares, np.nan) if noise is None else squares / noise**2
+    error[(flags & Flag.AT_BOUND.value) != 0] = np.nan
+    value = np.where((flags & ~np.uint16(Flag.AT_BOUND.value)) == 0, value, np.nan)
+    fit = calibrated(
+        curves.restored(value),
+        curves.restored(error),
+        curves.restored(shared),
+        curves.restored(flags),
+        curves.planes.samples.dtype,
+        used,
+        beside={"chi2": curves.restored(chi2)},
+        decisions=_decisions("least squares over gradient echoes, T1 and T2* together", spgr, {}),
+    )
+    usable = np.isfinite(fit.parameters[NAME])
+    rmse = np.where(usable, curves.restored(np.sqrt(squares / n)), np.nan)
+    whole = curves.restored(np.nan_to_num(steps)).astype(np.int32)
+    return replace(fit, rmse=rmse.astype(curves.planes.samples.dtype), iterations=whole)
+
+
+def tissue_before(spgr: Spgr, curves: Curves) -> _Tissue:
+    """T1 and flip angle of every voxel, checked."""
+    angle = float(checked_flip_angles(spgr.flip_angle_deg)[0])
+    repetition_s = float(checked_repetition_times(spgr.repetition_time_s)[0])
+    t1 = curves.flat(spgr.t1_s, "t1_s")
+    error = curves.flat(spgr.t1_error, "t1_error")
+    flags = np.zeros(t1.size, np.uint16)
+    usable = np.isfinite(t1) & (t1 > 0)
+    typical = float(np.median(t1[usable])) if usable.any() else 1.0
+    if typical > _LONGEST_T1_S:
+        raise ImplausibleValue(
+            "T1 looks like milliseconds",
+            where="t1_s",
+            found=f"median {typical:g} s",
+            needed=f"at most {_LONGEST_T1_S:g} s",
+            next_step="divide by 1000",
+        )
+    flags[~usable | (error < 0)] |= Flag.INVALID_INPUT.value
+    ratio = np.ones(t1.size) if spgr.b1 is None else curves.flat(checked_b1(spgr.b1), "b1")
+    flip = np.deg2rad(angle) * ratio
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        good = (flip > 0) & (flip < np.pi)
+        rate = np.where(usable, 1.0 / t1, 1.0)
+        rate_error = np.where(usable, error / t1**2, np.nan)
+    flags[~good] |= Flag.INVALID_B1.value
+    return _Tissue(rate, rate_error, np.where(good, flip, 1.0), flags, repetition_s)
+
+
+def _decisions(rule: str, spgr: Spgr, more: dict[str, list[int]]) -> dict[str, object]:
+    return {
+        "rule": rule,
+        "flip_angle_deg": float(spgr.flip_angle_deg),
+        "repetition_time_s": float(spgr.repetition_time_s),
+        "b1": "not given: nominal flip angle" if spgr.b1 is None else "given",
+        "t1_error": "given" if np.any(np.asarray(spgr.t1_error) != 0) else "not included",
+        **more,
+    }
