@@ -38,7 +38,14 @@ MR_SUFFIXES = frozenset(
         "TB1AFI",
         "TB1DAM",
         "TB1EPI",
+        "TB1SRGE",
+        "TB1RFM",
+        "RB1COR",
         "MRA",
+        "UNIT1",
+        "PDT2",
+        "T2star",
+        "angio",
     }
 )
 """File-name suffixes of MR images in BIDS."""
@@ -51,13 +58,18 @@ _MAPS = {
     "R2map": "r2",
     "R2starmap": "r2star",
     "TB1map": "relative_b1",
+    "M0map": "signal",
 }
+_SPOILED = ("VFA", "MPM", "MTS", "SPGR")
 _NEEDS_EXCITATION_TR = ("VFA", "IRT1", "MP2RAGE", "MPM", "MTS", "SPGR")
 
 LONGEST_ECHO_TIME_S = 5.0
 LONGEST_REPETITION_TIME_S = 60.0
 LONGEST_INVERSION_TIME_S = 30.0
 LARGEST_FIELD_T = 30.0
+LONGEST_SPOILED_REPETITION_TIME_S = 1.0
+"""Of spoiled gradient echoes at several flip angles; more is ms."""
+SHORTEST_REPETITION_TIME_S = 5e-4
 
 
 def is_mr(sidecar: Sidecar, suffix: str) -> bool:
@@ -100,6 +112,7 @@ def read_mr(
     inversion = _single(sidecar, "InversionTime")
     flip = _single(sidecar, "FlipAngle")
     _check_times(sidecar, _listed(sidecar, "EchoTime"), repetition, _listed(sidecar, "InversionTime"))
+    _check_repetition(sidecar, repetition, suffix)
     field_strength = sidecar.positive("MagneticFieldStrength")
     if field_strength is not None and field_strength > LARGEST_FIELD_T:
         raise refuse_implausible(
@@ -142,17 +155,20 @@ def check_flip_angles(flips: Sequence[float], sidecar: Sidecar) -> None:
 
 
 def _component(sidecar: Sidecar) -> str | None:
+    """Magnitude, phase, real or imaginary, in the words that DICOM images get too."""
     part = entities(image_stem(sidecar.image))[0].get("part")
     if part:
-        return {"mag": "MAGNITUDE", "phase": "PHASE", "real": "REAL", "imag": "IMAGINARY"}.get(part)
+        return {"mag": "magnitude", "phase": "phase", "real": "real", "imag": "imaginary"}.get(part)
     words = {word.upper() for word in sidecar.texts("ImageType")}
     if words & {"P", "PHASE"}:
-        return "PHASE"
-    return "MAGNITUDE" if words & {"M", "MAGNITUDE"} else None
+        return "phase"
+    return "magnitude" if words & {"M", "MAGNITUDE"} else None
 
 
 def _quantity(sidecar: Sidecar, suffix: str) -> tuple[str, str, float, tuple[Step, ...], tuple[Caution, ...]]:
     stated = sidecar.text("Units")
+    if suffix == "M0map":
+        return "signal", ARBITRARY, 1.0, (), ()
     if suffix in _MAPS:
         quantity = QUANTITIES[_MAPS[suffix]]
         unit = quantity.unit or ARBITRARY
@@ -166,7 +182,7 @@ def _quantity(sidecar: Sidecar, suffix: str) -> tuple[str, str, float, tuple[Ste
             return quantity.name, unit, 1.0, (), ()
         factor, history = _converted(sidecar, stated, unit)
         return quantity.name, unit, factor, history, ()
-    phase = _component(sidecar) == "PHASE"
+    phase = _component(sidecar) == "phase"
     if phase and stated is not None and stated.lower() in ("rad", "radians"):
         return "phase", "rad", 1.0, (), ()
     if phase:
@@ -250,6 +266,30 @@ def _check_times(
             found=f"{max(echoes):g} s and {repetition:g} s",
             needed="both in s",
             next_step="one of the two is probably in ms",
+        )
+
+
+def _check_repetition(sidecar: Sidecar, repetition: float | None, suffix: str) -> None:
+    """Repetition times that only another unit explains."""
+    if repetition is None or repetition <= 0:
+        return
+    key = "RepetitionTimeExcitation" if "RepetitionTimeExcitation" in sidecar else "RepetitionTime"
+    if repetition < SHORTEST_REPETITION_TIME_S:
+        raise refuse_implausible(
+            sidecar,
+            key,
+            f"{repetition:g} s",
+            "s, at least 0.0005",
+            "it was probably divided by 1000 twice: correct the sidecar",
+        )
+    excitation = "RepetitionTimeExcitation" in sidecar
+    if suffix in _SPOILED and excitation and repetition > LONGEST_SPOILED_REPETITION_TIME_S:
+        raise refuse_implausible(
+            sidecar,
+            key,
+            f"{repetition:g} s",
+            "s, at most 1 for spoiled gradient echoes",
+            "divide by 1000 if these are ms",
         )
 
 

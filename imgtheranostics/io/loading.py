@@ -100,7 +100,8 @@ def load(
         A file, a folder (searched with its subfolders) or a list of files.
     series : int, str or list of them, optional
         Which one, where there are several: its number in the listing, its UID, or the end of its UID. A
-        list makes one Volume of series that differ in one parameter only, such as one per flip angle.
+        list, also as one text with commas, makes one Volume of series that differ in one parameter only, such
+        as one per flip angle; ``all`` makes it of every series of the path.
     mr_scaling : {"floating_point", "display", "stored"}, optional
         Which of the values of MR images in DICOM files: those that compare between images (of Philips the
         precise ones, else the rescaled ones), those that the scanner displays, or the stored numbers. By
@@ -128,8 +129,11 @@ def load(
     if not entries:
         raise _nothing(path, found, parts)
     _raise_broken(parts)
+    several = _several(series, len(entries))
+    if several is not None:
+        return _combined(entries, several, path, mr_scaling)
     if series is not None and not isinstance(series, (int, str)):
-        return _combined(entries, series, path, mr_scaling)
+        raise ValueError("an empty list chooses no series")
     chosen = entries if series is None else _matching(entries, series)
     if len(chosen) == 1:
         return chosen[0].load()
@@ -139,8 +143,21 @@ def load(
         where=_place(path),
         found=_listing(entries),
         needed="one series",
-        next_step="choose one with series= (--series): its number, or the end of its UID",
+        next_step="choose one with series= (--series): its number, or the end of its UID; or several that "
+        "differ in one parameter, such as 1,2,3, or all, to make one volume of them",
     )
+
+
+def _several(series: int | str | Sequence[int | str] | None, count: int) -> list[int | str] | None:
+    """The choices that are to become one Volume, or None where one series is chosen."""
+    if isinstance(series, str):
+        if series.strip().lower() == "all":
+            return list(range(1, count + 1))
+        parts = [part.strip() for part in series.split(",")]
+        return [part for part in parts if part] if len(parts) > 1 else None
+    if series is None or isinstance(series, int):
+        return None
+    return list(series) or None
 
 
 def load_all(path: PathLike | Sequence[PathLike], *, mr_scaling: str | None = None) -> list[Volume]:
@@ -399,12 +416,22 @@ def _combined(
     path: PathLike | Sequence[PathLike],
     mr_scaling: str | None,
 ) -> Volume:
-    chosen = list(dict.fromkeys(id(entry) for text in wanted for entry in _matching(entries, text)))
-    several = [entry.series for entry in entries if id(entry) in chosen]
-    dicom = [one for one in several if one is not None]
-    if not several or len(dicom) != len(several):
-        raise UnsupportedInput("only DICOM series can be put together", where=_place(path))
-    return read(plan(combine(dicom, _place(path)), mr_scaling))
+    kept = {id(entry): entry for text in wanted for entry in _matching(entries, text)}
+    chosen = [entry for entry in entries if id(entry) in kept]
+    if len(chosen) == 1:
+        return chosen[0].load()
+    dicom = [entry.series for entry in chosen if entry.series is not None]
+    if len(dicom) == len(chosen):
+        return read(plan(combine(dicom, _place(path)), mr_scaling))
+    if dicom or len({entry.kind for entry in chosen}) > 1:
+        raise UnsupportedInput(
+            "series of different file formats cannot be put together",
+            where=_place(path),
+            found=", ".join(sorted({entry.kind for entry in chosen})),
+        )
+    from imgtheranostics.io.nifti_series import stack_volumes
+
+    return stack_volumes([entry.load() for entry in chosen], _place(path))
 
 
 def _raise_if_one_series_of_many_orientations(entries: list[_Entry]) -> None:

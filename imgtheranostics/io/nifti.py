@@ -11,6 +11,7 @@ from typing import Literal
 
 from imgtheranostics.errors import Caution, CorruptInput, NothingUsable
 from imgtheranostics.io.bids import interpret, rescale_by_values
+from imgtheranostics.io.git_lfs import is_lfs_pointer, is_lfs_pointer_file, refuse_lfs_pointer
 from imgtheranostics.io.gzip_stream import GzipStream, is_gzip
 from imgtheranostics.io.meaning import Meaning
 from imgtheranostics.io.nifti_header import NiftiHeader, looks_like_header, parse_header
@@ -106,6 +107,8 @@ def read_header(path: Path) -> NiftiFile:
             )
         header_path = beside
     start = _start(header_path, _HEADER_BYTES)
+    if is_lfs_pointer(start):
+        raise refuse_lfs_pointer(header_path)
     separate = _suffix(header_path) in (".hdr", ".hdr.gz")
     header = parse_header(start, str(header_path), separate_file=separate)
     if not header.is_pair:
@@ -123,6 +126,8 @@ def _load_one(path: Path, quantity: str | None) -> tuple[Volume, Sidecar]:
     file = read_header(path)
     sidecar = read_sidecar(path)
     header = file.header
+    if file.voxel_path != file.header_path and is_lfs_pointer_file(file.voxel_path):
+        raise refuse_lfs_pointer(file.voxel_path)
     check_size(file.voxel_path, header)
     meaning = _overruled(quantity) if quantity else interpret(sidecar, header)
     record = QUANTITIES[meaning.quantity]

@@ -18,23 +18,28 @@ from imgtheranostics.io.sidecar import Sidecar, entities, image_stem
 from imgtheranostics.volume import Axis, Source, Volume, make_step
 
 _VARYING = ("echo", "inv", "flip")
+_REPETITION_SUFFIX = "TB1AFI"
+_REPETITION = re.compile(r"^tr\d{1,2}$")
 _DCM2NIIX_ECHO = re.compile(r"^(?P<name>.+)_e(?P<echo>\d{1,2})(?P<part>_ph|_real|_imaginary)?$")
 
 _AXES = {
     "echo": ("echo_time", "echo_time_s", "EchoTime", "s"),
     "inv": ("inversion_time", "inversion_time_s", "InversionTime", "s"),
     "flip": ("flip_angle", "flip_angle_deg", "FlipAngle", "deg"),
+    "acq": ("repetition_time", "repetition_time_s", "RepetitionTimeExcitation", "s"),
 }
+_PREFERRED = ("inv", "flip", "echo", "acq")
 
 
 def group_files(paths: Sequence[Path]) -> list[list[Path]]:
     """Files that form one series, in first-seen order.
 
-    By BIDS, files that differ only in ``echo-``, else only in ``inv-``, else only in ``flip-``; by the
-    habit of dcm2niix, files that differ only in a last ``_e1``, ``_e2`` ...
+    By BIDS, files that differ only in ``echo-``, else only in ``inv-``, else only in ``flip-``, and the two
+    ``acq-tr1`` and ``acq-tr2`` of actual-flip-angle imaging; by the habit of dcm2niix, files that differ only
+    in a last ``_e1``, ``_e2`` ...
     """
     groups = [[path] for path in paths]
-    for entity in _VARYING:
+    for entity in (*_VARYING, "acq"):
         groups = _merge(groups, entity)
     return groups
 
@@ -50,6 +55,8 @@ def _merge(groups: list[list[Path]], entity: str) -> list[list[Path]]:
 def _key(path: Path, entity: str) -> tuple[Any, ...] | None:
     stem = image_stem(path)
     found, suffix = entities(stem)
+    if entity == "acq" and (suffix != _REPETITION_SUFFIX or not _REPETITION.match(found.get("acq", ""))):
+        return None
     if entity in found and suffix:
         rest = tuple(item for item in sorted(found.items()) if item[0] != entity)
         return (str(path.parent), suffix, rest)
@@ -60,7 +67,7 @@ def _key(path: Path, entity: str) -> tuple[Any, ...] | None:
 def varying_entity(paths: Sequence[Path]) -> str:
     """The entity along which the files of a group vary."""
     first, second = (entities(image_stem(path))[0] for path in paths[:2])
-    return next((name for name in _VARYING if first.get(name) != second.get(name)), "echo")
+    return next((name for name in (*_VARYING, "acq") if first.get(name) != second.get(name)), "echo")
 
 
 def stack(parts: Sequence[tuple[Volume, Sidecar]], paths: Sequence[Path]) -> Volume:
@@ -75,25 +82,68 @@ def stack(parts: Sequence[tuple[Volume, Sidecar]], paths: Sequence[Path]) -> Vol
     CorruptInput
         If two files say the same value.
     """
-    name, field, key, unit = _AXES[varying_entity(paths)]
+    entity = varying_entity(paths)
+    _, field, key, _ = _AXES[entity]
     volumes = [volume for volume, _ in parts]
-    _same_kind(volumes, paths)
     values = [_value(volume, sidecar, field, key) for volume, sidecar in parts]
-    if name == "flip_angle":
+    if entity == "flip":
         check_flip_angles(values, parts[0][1])
+    return _stacked(volumes, values, entity, [str(path) for path in paths])
+
+
+def stack_volumes(volumes: Sequence[Volume], where: str) -> Volume:
+    """One Volume from MR volumes that differ in one parameter of their acquisition.
+
+    Parameters
+    ----------
+    volumes : sequence of Volume
+    where : str
+        What messages name.
+
+    Raises
+    ------
+    GeometryMismatch
+        If they do not share one grid, quantity and set of axes, or differ in no parameter or in several.
+    CorruptInput
+        If two of them state the same value.
+    """
+    places = [f"series {n + 1} of those chosen from {where}" for n in range(len(volumes))]
+    differing = []
+    for entity in _PREFERRED:
+        values = [getattr(volume.acquisition, _AXES[entity][1], None) for volume in volumes]
+        if None not in values and len(set(values)) > 1:
+            differing.append((entity, [float(value) for value in values if value is not None]))
+    # inversion times often come with repetition times of their own, which are then no second parameter
+    names = [entity for entity, _ in differing if not (entity == "acq" and len(differing) > 1)]
+    if len(names) != 1:
+        raise GeometryMismatch(
+            "the series do not go together into one volume",
+            where=where,
+            found=f"they differ in {', '.join(_AXES[name][0] for name in names) or 'no parameter'}",
+            needed="one parameter that tells them apart: inversion, echo or repetition time, or flip angle",
+            next_step="load them one by one",
+        )
+    return _stacked(volumes, dict(differing)[names[0]], names[0], places)
+
+
+def _stacked(
+    volumes: Sequence[Volume], values: Sequence[float], entity: str, places: Sequence[str]
+) -> Volume:
+    name, field, key, unit = _AXES[entity]
+    _same_kind(volumes, places)
     order = sorted(range(len(values)), key=lambda n: values[n])
     ordered = [values[n] for n in order]
     if len(set(ordered)) < len(ordered):
         raise CorruptInput(
             f"two files of one series state the same {key}",
-            where=", ".join(str(path) for path in paths),
+            where=", ".join(places),
             found=", ".join(f"{value:g}" for value in ordered),
             needed="a value of its own for each file",
             next_step="correct the sidecars, or give one of the files alone",
         )
     first = volumes[order[0]]
     shape = (*first.shape, len(volumes))
-    check_budget(4 * int(np.prod(shape, dtype=np.int64)), where=paths[0])
+    check_budget(4 * int(np.prod(shape, dtype=np.int64)), where=places[0])
     data = np.empty(shape, dtype=first.data.dtype, order="F")
     for place, n in enumerate(order):
         data[..., place] = volumes[n].data
@@ -115,6 +165,8 @@ def _value(volume: Volume, sidecar: Sidecar, field: str, key: str) -> float:
     value = getattr(volume.acquisition, field, None)
     if value is None:
         value = sidecar.number(key)
+    if value is None and key == "RepetitionTimeExcitation":
+        value = sidecar.number("RepetitionTime")
     if value is None:
         raise MissingMetadata(
             f"{key} is needed to order the files of this series",
@@ -125,7 +177,7 @@ def _value(volume: Volume, sidecar: Sidecar, field: str, key: str) -> float:
     return float(value)
 
 
-def _same_kind(volumes: Sequence[Volume], paths: Sequence[Path]) -> None:
+def _same_kind(volumes: Sequence[Volume], paths: Sequence[str]) -> None:
     first = volumes[0]
     for volume, path in zip(volumes[1:], paths[1:], strict=True):
         difference = first.grid.same_as(volume.grid)
@@ -137,14 +189,18 @@ def _same_kind(volumes: Sequence[Volume], paths: Sequence[Path]) -> None:
                 needed="one grid",
                 next_step="load them one by one, and register or resample",
             )
-        if (volume.quantity, volume.unit) != (first.quantity, first.unit) or not all(
-            mine.same_as(theirs) for mine, theirs in zip(first.axes, volume.axes, strict=True)
-        ):
+        if (volume.quantity, volume.unit) != (first.quantity, first.unit) or not _same_axes(first, volume):
             raise GeometryMismatch(
                 "the files of one series hold different quantities or axes",
                 where=f"{paths[0]} and {path}",
                 found=f"{first.quantity} [{first.unit}] and {volume.quantity} [{volume.unit}]",
             )
+
+
+def _same_axes(first: Volume, second: Volume) -> bool:
+    return len(first.axes) == len(second.axes) and all(
+        mine.same_as(theirs) for mine, theirs in zip(first.axes, second.axes, strict=True)
+    )
 
 
 def _common_acquisition(records: Sequence[Any], field: str) -> tuple[Any, tuple[Caution, ...]]:

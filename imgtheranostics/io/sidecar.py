@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from imgtheranostics.errors import CorruptInput
+from imgtheranostics.io.git_lfs import is_lfs_pointer, refuse_lfs_pointer
 
 MAXIMUM_BYTES = 32 * 2**20
 MAXIMUM_DEPTH = 64
@@ -54,8 +55,11 @@ def read_json(path: Path) -> Any:
             )
         return result
 
+    raw = path.read_bytes()
+    if is_lfs_pointer(raw):
+        raise refuse_lfs_pointer(path)
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = raw.decode("utf-8-sig")
         content = json.loads(text, object_pairs_hook=pairs, parse_constant=_constant)
     except (UnicodeDecodeError, ValueError, RecursionError) as error:
         reason = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else _position(error)

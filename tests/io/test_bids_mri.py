@@ -316,7 +316,7 @@ def test_phase_image(tmp_path, units, quantity):
     sidecar = {"EchoTime": 0.005} | ({"Units": units} if units else {})
     volume = load_one(tmp_path, sidecar, "sub-01_echo-1_part-phase_MEGRE")
     assert volume.quantity == quantity
-    assert volume.acquisition.image_component == "PHASE"
+    assert volume.acquisition.image_component == "phase"
 
 
 def test_magnetisation_transfer_keys_are_read(tmp_path):

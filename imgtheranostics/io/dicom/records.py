@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -25,8 +26,10 @@ from imgtheranostics.io.dicom.header import Header
 from imgtheranostics.io.dicom.samples import Arrangement
 from imgtheranostics.io.dicom.scaling import Scaling
 
-_LONGEST_ECHO_S = 5.0
+_LONGEST_S = {"echo_time": 5.0, "repetition_time": 60.0, "inversion_time": 60.0}
+_SMALLEST_LAST_INVERSION_S = 5e-3
 _SHORTEST_MS = 0.05
+_MILLI_PI = 1000.0 * math.pi
 _LARGEST_DOSE_MBQ = 1e5
 
 
@@ -92,6 +95,7 @@ def mr_acquisition(frames: Sequence[Frame], scaling: Scaling, arrangement: Arran
     if any(caution.code == "philips-display-values" for caution in scaling.cautions):
         scale = "philips_display"
     resolution = header.number("TemporalResolution")
+    varying = _sample_parameters(frames, arrangement)
     component = frames[0].details.get("component")
     return MrAcquisition(
         manufacturer=header.text("Manufacturer"),
@@ -110,7 +114,8 @@ def mr_acquisition(frames: Sequence[Frame], scaling: Scaling, arrangement: Arran
         value_scale=scale,
         temporal_resolution_s=None if resolution is None else resolution / 1000.0,
         acquisition_datetime=_first_start(frames),
-        sample_parameters=_sample_parameters(frames, arrangement),
+        sample_parameters=varying,
+        repetition_times_s=varying.get("repetition_time", ()) if len(arrangement.axes) == 1 else (),
         subject=subject_of(header),
     )
 
@@ -143,35 +148,46 @@ def _echo_spacing(frames: Sequence[Frame]) -> float | None:
 
 
 def _check_times(frames: Sequence[Frame]) -> None:
-    for name, tag in (
-        ("echo_time", "EchoTime (0018,0081)"),
-        ("repetition_time", "RepetitionTime (0018,0080)"),
-    ):
-        for value in {frame.parameters.get(name) for frame in frames}:
-            if value is None or value <= 0:
-                continue
-            too_long = name == "echo_time" and value > _LONGEST_ECHO_S
-            if too_long or value * 1000.0 < _SHORTEST_MS:
-                raise ImplausibleValue(
-                    f"the {name.replace('_', ' ')} cannot be one in milliseconds",
-                    where=f"{frames[0].header.path}: {tag}",
-                    found=f"{value * 1000.0:g}",
-                    needed="milliseconds, as DICOM demands",
-                    next_step="correct the header: the value looks like seconds or microseconds",
-                )
+    tags = {
+        "echo_time": "EchoTime (0018,0081)",
+        "repetition_time": "RepetitionTime (0018,0080)",
+        "inversion_time": "InversionTime (0018,0082)",
+    }
+    for name, tag in tags.items():
+        values = sorted({frame.parameters.get(name, 0.0) for frame in frames} - {0.0})
+        wrong = next((v for v in values if v > _LONGEST_S[name] or 0 < v * 1000.0 < _SHORTEST_MS), None)
+        if wrong is None and name == "inversion_time" and len(values) > 1:
+            wrong = values[-1] if values[-1] < _SMALLEST_LAST_INVERSION_S else None
+        if wrong is not None:
+            raise ImplausibleValue(
+                f"the {name.replace('_', ' ')} cannot be one in milliseconds",
+                where=f"{frames[0].header.path}: {tag}",
+                found=f"{wrong * 1000.0:g}",
+                needed="milliseconds, as DICOM demands",
+                next_step="correct the header: the value looks like seconds or microseconds",
+            )
 
 
 def mr_quantity(frames: Sequence[Frame], scaling: Scaling) -> tuple[str, str, float, list[Caution]]:
-    """Signal, or phase in rad where the vendor's scale of it is known; with the factor to get there."""
-    if frames[0].details.get("component") == "phase":
-        maker = (frames[0].header.text("Manufacturer") or "").lower()
-        if maker.startswith("siemens") and scaling.rule == "rescale":
+    """Signal, or phase in rad where the vendor's scale of it is known; with the factor to get there.
+
+    Siemens stores 0 to 4095 for -pi to pi, with a slope of 2 and an intercept of -4096; the display values of
+    Philips are thousandths of rad from -pi on. Any other pair is no such scale, and the values are then left
+    as they are, without the name of an angle.
+    """
+    if frames[0].details.get("component") != "phase":
+        return "signal", "[arb'U]", 1.0, []
+    maker = (frames[0].header.text("Manufacturer") or "").lower()
+    if scaling.rule == "rescale":
+        pairs = {(scale.slope, scale.intercept) for scale in scaling.scales}
+        if maker.startswith("siemens") and pairs == {(2.0, -4096.0)}:
             return "phase", "rad", float(np.pi / 4096.0), []
-        if maker.startswith("philips") and scaling.rule == "rescale":
+        if maker.startswith("philips") and all(
+            abs(intercept + _MILLI_PI) < 0.01 * _MILLI_PI for _, intercept in pairs
+        ):
             return "phase", "rad", 1e-3, []
-        caution = Caution("phase-scale-unknown", "phase values are on the scanner's own scale, not rad")
-        return "signal", "[arb'U]", 1.0, [caution]
-    return "signal", "[arb'U]", 1.0, []
+    caution = Caution("phase-scale-unknown", "phase values are on the scanner's own scale, not rad")
+    return "signal", "[arb'U]", 1.0, [caution]
 
 
 def ultrasound_acquisition(

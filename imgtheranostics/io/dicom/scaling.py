@@ -197,8 +197,17 @@ def _plane_scale(frame: Frame, modality: str, philips: bool, notes: _Notes) -> S
     if isinstance(mapping, Scale):
         return mapping
     if slope is None:
-        return Scale()
+        return _siemens_phase(frame) if modality == "MR" else Scale()
     return Scale(slope, intercept, "rescale")
+
+
+def _siemens_phase(frame: Frame) -> Scale:
+    """Older Siemens phase images state no slope for their 12 bits, 0 to 4095 for -pi to pi."""
+    header = frame.header
+    siemens = (header.text("Manufacturer") or "").lower().startswith("siemens")
+    if siemens and frame.details.get("component") == "phase" and header.integer("BitsStored") == 12:
+        return Scale(2.0, -4096.0, "rescale")
+    return Scale()
 
 
 def _wanted_scale(frame: Frame, mr_scaling: str, philips: bool, notes: _Notes) -> Scale:
