@@ -177,7 +177,7 @@ def estimate_noise(image: Volume | npt.ArrayLike, *, n_coils: int = 1) -> NoiseE
     raise UnsupportedInput(
         "the noise level cannot be taken from the image: no part of it is distributed like noise",
         found=f"{100 * blanked:.0f} % of the voxels are exactly 0",
-        needed=f"an object, and air on {100 * LEAST_SHARE:.0f} % of the voxels that was not blanked or filtered",
+        needed=f"an object, and air on {100 * LEAST_SHARE:.0f} % of the voxels, not blanked or filtered",
         next_step="give the noise level (noise_sd), or a model that does not need it",
     )
 
