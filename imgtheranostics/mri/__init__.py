@@ -14,15 +14,18 @@ if TYPE_CHECKING:
         enhancement_ratio,
         time_intensity_maps,
     )
+    from imgtheranostics.mri.concentration_maps import concentration, joint_concentration
     from imgtheranostics.mri.rate_entry import load_map
     from imgtheranostics.mri.relaxation_maps import t1_map, t2_map, t2star_map
 
 _HOMES = {
+    "concentration": "concentration_maps",
     "delta_r1_map": "change_maps",
     "delta_r2_map": "change_maps",
     "delta_r2star_map": "change_maps",
     "enhancement": "change_maps",
     "enhancement_ratio": "change_maps",
+    "joint_concentration": "concentration_maps",
     "load_map": "rate_entry",
     "t1_map": "relaxation_maps",
     "t2_map": "relaxation_maps",
@@ -44,11 +47,13 @@ _MODULES = (
 )
 
 __all__ = [
+    "concentration",
     "delta_r1_map",
     "delta_r2_map",
     "delta_r2star_map",
     "enhancement",
     "enhancement_ratio",
+    "joint_concentration",
     "load_map",
     "t1_map",
     "t2_map",

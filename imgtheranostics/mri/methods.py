@@ -15,6 +15,12 @@ DECAY_MODELS = {
 }
 """Models of signal decay by the quantity that they give."""
 
+RATES = ("r1", "r2", "r2star")
+"""Relaxation rates that an agent changes."""
+
+CONCENTRATION_UNITS = ("mmol/L", "mg/mL", "particles/mL")
+"""What a concentration may be given in."""
+
 DCE_MODELS = ("tofts", "extended_tofts", "patlak", "2cxm", "2cum")
 """Models of tracer exchange."""
 

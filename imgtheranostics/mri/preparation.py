@@ -280,16 +280,23 @@ def noise_level(
         return NoiseLevel(float(given) or None, {"rule": text, "noise_sd": float(given)})
     if not attempt:
         return NoiseLevel(None, {"rule": "not used"})
-    from imgtheranostics.mri.noise import background_noise_sd
+    from imgtheranostics.mri.noise import estimate_noise
 
     try:
-        estimate = background_noise_sd(samples, n_coils=n_coils)
+        found = estimate_noise(samples, n_coils=n_coils)
     except ImgTheranosticsError as refusal:
         if given is not None:
             raise
         caution = Caution("noise-level-unknown", f"no noise floor is fitted: {refusal.what}", "--noise-sd")
         return NoiseLevel(None, {"rule": "not known", "explanation": refusal.what}, (caution,))
-    return NoiseLevel(estimate, {"rule": "background", "noise_sd": estimate})
+    decision = {
+        "rule": "background",
+        "noise_sd": found.sd,
+        "noise_sd_standard_error": found.standard_error,
+        "n_voxels": found.n_voxels,
+        "share_of_voxels": found.share,
+    }
+    return NoiseLevel(found.sd, decision)
 
 
 def aligned(v: Volume, wanted: bool) -> tuple[Volume, tuple[Caution, ...], dict[str, Any] | None]:
