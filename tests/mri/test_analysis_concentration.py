@@ -100,15 +100,15 @@ class TestFromRates:
         fe = it.mri.concentration(t1_of(0.5), t1_of(1.0), relaxivity=1.0, per="Fe", unit="mg/mL")
         assert fe.value.data == pytest.approx(0.055845, rel=1e-5)
         each = it.mri.concentration(
-            t1_of(0.5), t1_of(1.0), relaxivity=1000.0, per="particle", unit="particles/mL"
+            t1_of(0.5), t1_of(1.0), agent="aguix", relaxivity=1000.0, per="particle", unit="particles/mL"
         )
         assert each.unit == "{particles}/mL"
         assert each.value.data == pytest.approx(6.02214076e14, rel=1e-5)
 
     def test_units_that_cannot_be_had_are_refused(self):
-        with pytest.raises(UnsupportedInput, match="mass of what"):
+        with pytest.raises(UnsupportedInput, match="mass of what the concentration counts"):
             it.mri.concentration(t1_of(0.5), t1_of(1.0), relaxivity=1.0, unit="mg/mL")
-        with pytest.raises(MissingMetadata, match="one particle carries"):
+        with pytest.raises(MissingMetadata, match="particles per mL cannot be told"):
             it.mri.concentration(t1_of(0.5), t1_of(1.0), agent="aguix", unit="particles/mL")
         with pytest.raises(ValueError, match="unit must be one of"):
             it.mri.concentration(t1_of(0.5), t1_of(1.0), relaxivity=1.0, unit="g/L")
