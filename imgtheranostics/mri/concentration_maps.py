@@ -9,9 +9,9 @@ import numpy as np
 
 from imgtheranostics.agents import Agent, Relaxivity
 from imgtheranostics.errors import GeometryMismatch, MissingMetadata, UnsupportedInput, merge_cautions
-from imgtheranostics.mri.concentration_units import as_mass, as_particles
 from imgtheranostics.mri.change_maps import calculated_estimate, delta_rate_map
 from imgtheranostics.mri.concentration_choice import AgentChoice, concentration_decisions, quantity_of
+from imgtheranostics.mri.concentration_units import as_mass, as_particles
 from imgtheranostics.mri.methods import CONCENTRATION_UNITS, RATES, checked
 from imgtheranostics.mri.pairs import estimate_on
 from imgtheranostics.mri.preparation import Chosen, Mask
