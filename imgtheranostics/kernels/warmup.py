@@ -88,7 +88,7 @@ def _contrast_curves() -> None:
 
 
 def _decay() -> None:
-    from imgtheranostics.kernels import decay, linear_decay, noise_floor
+    from imgtheranostics.kernels import decay, epg, linear_decay, noise_floor
 
     shifts = np.array([0.0, 0.01, 0.02])
     samples = np.exp(-50.0 * shifts)[:, np.newaxis]
@@ -104,6 +104,9 @@ def _decay() -> None:
     noise_floor.fit_noise_floor(
         samples, np.zeros(1), 1.0, 4.0, False, *times, rates, curves, table, 16.0, *results
     )
+    angles, trains = np.full(1, 3.0), np.empty((1, 3, 3))
+    epg.echo_trains(rates, 0.01, 0.99, angles, trains)
+    epg.fit_echo_trains(samples, 0, 0.01, np.full(1, 0.99), angles, rates, 3.0, 0.1, trains, *results)
 
 
 def _agent_inversion() -> None:

@@ -14,7 +14,8 @@ from dataclasses import replace
 import numpy.typing as npt
 
 from imgtheranostics.fit import Fit, planar
-from imgtheranostics.mri.decay_models import DecayMaps, DecayProblem, Echoes, solver
+from imgtheranostics.mri.decay_models import DecayMaps, DecayProblem, Echoes, Solver, solver
+from imgtheranostics.mri.epg import DEFAULT_T1_S, epg_solver
 
 T2STAR_MODELS = ("noise_floor", "exponential", "offset", "arlo", "log_linear", "wls", "rician")
 T2_MODELS = ("exponential", "noise_floor", "offset", "epg", "log_linear", "wls", "rician")
@@ -100,6 +101,9 @@ def fit_t2(
     noise_sd: npt.ArrayLike | None = None,
     n_coils: int = 1,
     drop_first: bool = False,
+    b1: npt.ArrayLike | None = None,
+    refocusing_angle_deg: float = 180.0,
+    t1_s: npt.ArrayLike = DEFAULT_T1_S,
     mask: npt.ArrayLike | None = None,
     workers: int | None = None,
 ) -> Fit:
@@ -111,32 +115,53 @@ def fit_t2(
         Magnitude at each echo, arbitrary unit.
     echo_time_s : (n,) array_like
         Echo times in s, increasing.
-    model : {"exponential", "noise_floor", "offset", "log_linear", "wls", "rician"}, optional
+    model : {"exponential", "noise_floor", "offset", "epg", "log_linear", "wls", "rician"}, optional
         As in `fit_t2star`; by default ``noise_floor`` when `noise_sd` is given, else ``exponential``.
+        ``epg`` fits the train of echoes with its stimulated parts, see `imgtheranostics.mri.epg`; it needs
+        echoes at whole multiples of their spacing.
     noise_sd, n_coils, mask, workers
         As in `fit_t2star`.
     drop_first : bool
         Leave out the first echo, which has no stimulated part and lies below the decay of the others.
+    b1 : float or (...) array_like, optional
+        For ``epg``: actual over nominal refocusing angle; nominal without it.
+    refocusing_angle_deg : float
+        For ``epg``: nominal angle of every refocusing pulse.
+    t1_s : float or (...) array_like
+        For ``epg``: T1, which stimulated parts decay with; it is not fitted.
 
     Returns
     -------
     Fit
-        ``t2_s`` in s and ``s0``, with ``offset`` for that model; flags as in `fit_t2star`.
+        ``t2_s`` in s and ``s0``, with ``offset`` for that model; flags as in `fit_t2star`, and `INVALID_B1`
+        where a transmit field is not above 0. For ``epg``, ``s0`` is the transverse magnetisation after the
+        excitation.
 
     Raises
     ------
     ValueError, ImplausibleValue
-        As `fit_t2star`.
+        As `fit_t2star`; also if the train of ``epg`` does not start at a multiple of its spacing, an angle
+        looks like radians, or the transmit field like percent.
     """
     name = _named_model(model, T2_MODELS, noise_sd)
-    echoes = Echoes.of(echo_time_s)
+    train = echoes = Echoes.of(echo_time_s)
     curves = planar(signal, echoes.n)
     if drop_first:
         if echoes.n < 2:
             raise ValueError("drop_first leaves no echo")
         echoes = Echoes.of(echoes.times[1:])
         curves = replace(curves, samples=curves.samples[1:])
-    return _fitted(name, DecayProblem(curves, echoes, noise_sd, n_coils), "t2_s", mask, workers)
+    problem = DecayProblem(curves, echoes, noise_sd, n_coils)
+    if name != "epg":
+        return _fitted(name, problem, "t2_s", mask, workers)
+    solve = epg_solver(
+        replace(problem, echoes=train),
+        drop_first=drop_first,
+        refocusing_angle_deg=refocusing_angle_deg,
+        b1=b1,
+        t1_s=t1_s,
+    )
+    return _fitted(name, problem, "t2_s", mask, workers, solve)
 
 
 def _named_model(model: str | None, known: tuple[str, ...], noise_sd: npt.ArrayLike | None) -> str:
@@ -148,7 +173,12 @@ def _named_model(model: str | None, known: tuple[str, ...], noise_sd: npt.ArrayL
 
 
 def _fitted(
-    model: str, problem: DecayProblem, name: str, mask: npt.ArrayLike | None, workers: int | None
+    model: str,
+    problem: DecayProblem,
+    name: str,
+    mask: npt.ArrayLike | None,
+    workers: int | None,
+    solve: Solver | None = None,
 ) -> Fit:
     from imgtheranostics.kernels import decay as kernels
 
@@ -157,7 +187,8 @@ def _fitted(
     if model == "offset":
         names[kernels.OFFSET] = ("offset", "[arb'U]")
         errors[kernels.OFFSET] = kernels.OFFSET_ERROR
-    solve = solver(model, problem)
+    if solve is None:
+        solve = solver(model, problem)
     rows = (*names, *errors.values(), kernels.R_SQUARED, kernels.RMSE)
     maps = DecayMaps.empty(problem.signal, rows)
     maps.solve(problem.signal, problem.signal.chosen(mask), solve, workers)
