@@ -35,7 +35,8 @@ _ELSEWHERE = (
 )
 """Lists of the method and of the acquisition that stand for what visu_pars does not say."""
 
-MILLISECONDS = 1e-3
+MILLISECONDS_PER_S = 1000.0
+"""Divided by, so that 700 ms are 0.7 s and not 0.7000000000000001 s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,7 @@ def _stepped(dataset: Dataset, place: int) -> tuple[dict[str, FloatArray], list[
         values = dataset.frames.values(dataset.visu, parameter)
         if values is None or not np.isfinite(values).all():
             continue
-        table = values[:, 0][order] * (MILLISECONDS if unit == "s" else 1.0)
+        table = values[:, 0][order] / (MILLISECONDS_PER_S if unit == "s" else 1.0)
         if (table == table[0]).all():
             continue
         if (table == table[:, :1]).all():
@@ -144,7 +145,7 @@ def _elsewhere(
         if values is None or values.size != group.length or not np.isfinite(values).all():
             continue
         if (values != values.flat[0]).any():
-            return name, values.ravel() * MILLISECONDS
+            return name, values.ravel() / MILLISECONDS_PER_S
     return None, None
 
 
@@ -157,7 +158,7 @@ def _repetitions(dataset: Dataset, place: int) -> FloatArray | None:
     ]
     if total is None or total <= 0 or any(group.length > 1 for group in outer):
         return None
-    return np.arange(count, dtype=np.float64) * (total * MILLISECONDS / count)
+    return np.arange(count, dtype=np.float64) * (total / MILLISECONDS_PER_S / count)
 
 
 def _uneven(name: str) -> Caution:

@@ -151,11 +151,17 @@ def _poses(visu: Parameters, frames: Frames) -> tuple[FloatArray, FloatArray]:
         )
     turned = orientation.reshape(-1, 3, 3)
     products = turned @ np.swapaxes(turned, 1, 2)
-    if not np.isfinite(position).all() or not (np.abs(products - np.eye(3)) < 1e-2).all():
+    if not np.isfinite(position).all():
         raise CorruptInput(
-            "an orientation is no rotation, or a position is no place",
+            "a position is no place",
+            where=visu.where("VisuCorePosition"),
+            needed="three finite coordinates in mm",
+        )
+    if not (np.abs(products - np.eye(3)) < 1e-2).all():
+        raise CorruptInput(
+            "an orientation is no rotation",
             where=visu.where("VisuCoreOrientation"),
-            needed="nine direction cosines and three finite coordinates",
+            needed="nine direction cosines",
         )
     return turned, position
 

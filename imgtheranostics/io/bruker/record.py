@@ -9,7 +9,7 @@ import numpy as np
 
 from imgtheranostics.acquisition import MrAcquisition, Subject
 from imgtheranostics.errors import Caution, ImplausibleValue
-from imgtheranostics.io.bruker.axes import MILLISECONDS, STEPPED
+from imgtheranostics.io.bruker.axes import MILLISECONDS_PER_S, STEPPED
 from imgtheranostics.io.bruker.dataset import Dataset
 from imgtheranostics.io.bruker.frame_groups import IndexArray
 from imgtheranostics.volume import Axis
@@ -129,16 +129,16 @@ def absent_cautions(record: MrAcquisition, axes: Sequence[Axis]) -> tuple[Cautio
 
 def _single(dataset: Dataset, name: str, chosen: IndexArray) -> float | None:
     parameter, unit = STEPPED[name]
-    factor = MILLISECONDS if unit == "s" else 1.0
+    divisor = MILLISECONDS_PER_S if unit == "s" else 1.0
     values = dataset.frames.values(dataset.visu, parameter)
     if values is not None:
         mine = values[chosen.ravel(), 0]
-        return float(mine[0]) * factor if np.isfinite(mine).all() and (mine == mine[0]).all() else None
+        return float(mine[0]) / divisor if np.isfinite(mine).all() and (mine == mine[0]).all() else None
     for file, other in _FALLBACKS[name]:
         source = dataset.method if file == "method" else dataset.acqp
         value = None if source is None else source.number(other)
         if value is not None:
-            return value * factor
+            return value / divisor
     return None
 
 
@@ -150,7 +150,7 @@ def _varying(dataset: Dataset, chosen: IndexArray, on_axes: set[str]) -> dict[st
         values = dataset.frames.values(dataset.visu, parameter)
         if name in on_axes or values is None:
             continue
-        table = values[:, 0][samples] * (MILLISECONDS if unit == "s" else 1.0)
+        table = values[:, 0][samples] / (MILLISECONDS_PER_S if unit == "s" else 1.0)
         if np.isfinite(table).all() and (table == table[:1]).all() and (table != table.flat[0]).any():
             found[name] = tuple(float(v) for v in table[0])
     return found
@@ -167,7 +167,7 @@ def _check_times(dataset: Dataset, single: dict[str, float | None], axes: Sequen
         for value in values.get(name, []):
             short = name == "echo_time" and 0 < value < _SHORTEST_ECHO_S
             if value > longest or value < 0 or (short and not any(w in ultrashort for w in _ULTRASHORT)):
-                raise _implausible(dataset, name, value / MILLISECONDS, "milliseconds")
+                raise _implausible(dataset, name, value * MILLISECONDS_PER_S, "milliseconds")
 
 
 def _implausible(dataset: Dataset, name: str, value: float, needed: str) -> ImplausibleValue:

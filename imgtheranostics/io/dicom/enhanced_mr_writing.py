@@ -173,7 +173,7 @@ def _add_image(dataset: Dataset, record: MrAcquisition, identity: SeriesIdentity
     if record.nucleus:
         dataset.ResonantNucleus = record.nucleus
     if record.sequence:
-        dataset.PulseSequenceName = record.sequence
+        dataset.PulseSequenceName = record.sequence[:16]
 
 
 def _shared_groups(planes: PlaneGeometry, record: MrAcquisition) -> Dataset:
