@@ -132,26 +132,13 @@ def _normal_equations(jacobian, residual, normal, gradient):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _minimise(
-    model,
-    curve,
-    time,
-    plasma,
-    delayed,
-    lower,
-    upper,
-    scale,
-    max_iterations,
-    tolerance,
-    parameters,
-    free,
-    work,
-):
+def _minimise(model, curve, time, plasma, delayed, limits, parameters, free, work):
     """Levenberg-Marquardt from `parameters`, which become the minimum; sum of squares, iterations, settled.
 
     `work` holds normal matrix, factor, vectors, terms, slopes, basis, model curve, residual and Jacobian;
     the normal matrix is that of the minimum on return.
     """
+    lower, upper, scale, max_iterations, tolerance = limits
     normal, factor, vectors, terms, slopes, basis, fitted, residual, jacobian = work
     gradient, target, step, trial = vectors[0], vectors[1], vectors[2], vectors[3]
     evaluate(model, parameters, time, plasma, delayed, terms, slopes, basis, fitted, jacobian)
@@ -180,6 +167,17 @@ def _minimise(
             return squares, iteration, True
         damping = pieces.next_damping(damping, decrease, predicted)
     return squares, max_iterations, False
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _cross_the_kink(time, delay, lower, upper):
+    """A delay on the other side of the nearest one at which the shifted samples meet the samples.
+
+    There the slope of a shifted plasma curve of straight lines jumps, so that each side may have its minimum.
+    """
+    step = (time[time.size - 1] - time[0]) / (time.size - 1)
+    kink = step * np.round(delay / step)
+    return min(max(kink - np.copysign(0.1 * step, delay - kink), lower), upper)
 
 
 @njit(cache=True, nogil=True, parallel=True, error_model="numpy")
@@ -239,21 +237,25 @@ def fit_tracer_models(
             for j in range(p):
                 parameters[j] = min(max(parameters[j], lower[j]), upper[j])
             basis[0] = plasma
-            found, iterations[c], settled = _minimise(
-                model,
-                curve,
-                time,
-                plasma,
-                delayed,
-                lower,
-                upper,
-                scale,
-                max_iterations,
-                tolerance,
-                parameters,
-                free,
-                work,
+            limits = (lower, upper, scale, max_iterations, tolerance)
+            found, used, settled = _minimise(
+                model, curve, time, plasma, delayed, limits, parameters, free, work
             )
+            if delayed and model in (EXTENDED_TOFTS, PATLAK):
+                values[c] = parameters
+                parameters[p - 1] = _cross_the_kink(time, parameters[p - 1], lower[p - 1], upper[p - 1])
+                other, more, other_settled = _minimise(
+                    model, curve, time, plasma, delayed, limits, parameters, free, work
+                )
+                used += more
+                if other < found and other_settled:
+                    found, settled = other, True
+                else:
+                    parameters[:] = values[c]
+                    found, more, settled = _minimise(
+                        model, curve, time, plasma, delayed, limits, parameters, free, work
+                    )
+            iterations[c] = used
             for j in range(p):
                 values[c, j] = parameters[j]
                 free[j] = lower[j] < parameters[j] < upper[j] and normal[j, j] > 0.0
