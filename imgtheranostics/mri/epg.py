@@ -115,7 +115,7 @@ class _Train:
         number = echoes.first_s / spacing
         if round(number) < 1 or abs(number - round(number)) > _WHOLE_TRAIN:
             raise ValueError(
-                f"epg needs echoes at multiples of their spacing: the first at {1e3 * echoes.first_s:.4g} ms, "
+                f"epg needs echoes at multiples of their spacing; first {1e3 * echoes.first_s:.4g} ms, "
                 f"spacing {1e3 * spacing:.4g} ms"
             )
         return cls(spacing, round(number) - 1 + dropped)
