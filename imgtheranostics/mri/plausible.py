@@ -109,7 +109,7 @@ def b1_in_percent(b1: npt.ArrayLike) -> bool:
     values = np.asarray(b1)
     usable = np.count_nonzero((values > 0.0) & (values < np.inf))
     above = np.count_nonzero((values > LARGEST_RATIO_OF_B1) & (values < np.inf))
-    return 2 * above > usable
+    return bool(2 * above > usable)
 
 
 def checked_b1(b1: npt.ArrayLike) -> npt.NDArray[Any]:
