@@ -15,11 +15,13 @@ if TYPE_CHECKING:
         time_intensity_maps,
     )
     from imgtheranostics.mri.concentration_maps import concentration, joint_concentration
+    from imgtheranostics.mri.perfusion_maps import dce_map
     from imgtheranostics.mri.rate_entry import load_map
     from imgtheranostics.mri.relaxation_maps import t1_map, t2_map, t2star_map
 
 _HOMES = {
     "concentration": "concentration_maps",
+    "dce_map": "perfusion_maps",
     "delta_r1_map": "change_maps",
     "delta_r2_map": "change_maps",
     "delta_r2star_map": "change_maps",
@@ -48,6 +50,7 @@ _MODULES = (
 
 __all__ = [
     "concentration",
+    "dce_map",
     "delta_r1_map",
     "delta_r2_map",
     "delta_r2star_map",

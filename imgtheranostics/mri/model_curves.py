@@ -57,6 +57,28 @@ def decay(
     return np.asarray(floor + p.get("offset", 0.0))
 
 
+def tracer(model: str, time_s: FloatArray, plasma: FloatArray, p: Parameters) -> FloatArray:
+    """Concentration in tissue by a tracer model, from the plasma curve at the same times."""
+    from imgtheranostics.kernels.tracer_models import evaluate
+    from imgtheranostics.mri.dce_models import MODELS
+
+    known = MODELS[model].parameters
+    delayed = "delay_s" in p
+    values = np.array([p[one.name] / one.factor for one in known] + ([p["delay_s"]] if delayed else []))
+    curve = np.full(time_s.size, np.nan)
+    if not np.isfinite(values).all():
+        return curve
+    basis = np.zeros((6, time_s.size))
+    basis[0] = plasma
+    jacobian = np.empty((values.size, time_s.size))
+    terms, slopes = np.empty(5), np.empty((5, len(known)))
+    times = np.ascontiguousarray(time_s, np.float64)
+    evaluate(
+        MODELS[model].code, values, times, basis[0].copy(), delayed, terms, slopes, basis, curve, jacobian
+    )
+    return curve
+
+
 def scalars(parameters: Mapping[str, npt.NDArray[Any]], index: tuple[int, ...] = ()) -> dict[str, float]:
     """One voxel's parameters as plain numbers."""
     return {name: float(np.asarray(values)[index]) for name, values in parameters.items()}

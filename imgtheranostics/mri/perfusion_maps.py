@@ -1,0 +1,415 @@
+"""Perfusion maps: tracer models of a dynamic series, entered at the signal or at the concentration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from imgtheranostics.errors import Caution, MissingMetadata, UnsupportedInput, merge_cautions
+from imgtheranostics.fit import CurveFit, Fit
+from imgtheranostics.mri import plasma_curve
+from imgtheranostics.mri.change_maps import baseline_decision, calculated_estimate, required_baseline
+from imgtheranostics.mri.concentration_choice import AgentChoice
+from imgtheranostics.mri.fitted_maps import estimate_of
+from imgtheranostics.mri.methods import DCE_MODELS, checked
+from imgtheranostics.mri.model_curves import tracer
+from imgtheranostics.mri.plasma_curve import Aif, PlasmaCurve
+from imgtheranostics.mri.preparation import Chosen, Mask, chosen_voxels
+from imgtheranostics.mri.protocol import Series, required, series_along
+from imgtheranostics.mri.relaxation_plan import typed_refusals
+from imgtheranostics.mri.signal_concentration import from_signal
+from imgtheranostics.regions import Regions
+from imgtheranostics.volume import Axis, Estimate, Volume, make_step
+
+FloatArray = npt.NDArray[np.float64]
+Array = npt.NDArray[Any]
+
+CONCENTRATIONS = ("gd_concentration", "fe_concentration", "agent_concentration")
+"""Quantities at which the analysis may be entered."""
+
+PARAMETERS = {
+    "ktrans_per_min": "ktrans",
+    "ps_per_min": "ps",
+    "fp_ml_100ml_min": "fp",
+    "ve": "ve",
+    "vp": "vp",
+    "delay_s": "bolus_delay",
+}
+"""Quantity of each parameter of the array level."""
+
+WINDOWS_S = (60.0, 90.0, 120.0)
+_FINER = 4
+
+
+def dce_map(v: Volume | Estimate, **options: Any) -> dict[str, Estimate]:
+    """Perfusion and permeability of a dynamic series; options as in `dce_plan`.
+
+    Returns
+    -------
+    dict of str to Estimate
+        Those of the model: ``ktrans`` and ``ps`` in 1/min, ``fp`` in mL/100mL/min, ``ve``, ``vp``,
+        ``bolus_delay`` in s; and ``iauc`` over the first 60, 90 and 120 s, where the baseline is known.
+
+    Raises
+    ------
+    MissingMetadata, UnitMismatch, GeometryMismatch, UnsupportedInput, ImplausibleValue, NothingUsable
+    """
+    return dce_plan(v, **options).estimates()
+
+
+@dataclass(frozen=True, eq=False)
+class DcePlan:
+    """A tracer model, the concentration it is fitted to, and the input function.
+
+    Attributes
+    ----------
+    concentration : Estimate
+        With the axis ``time``.
+    series : Series
+        Its samples along time.
+    model : str
+    plasma : PlasmaCurve
+    fit_delay : bool
+    delay_bounds_s : (float, float)
+    window : (first, stop) or None
+        Images before the agent.
+    chosen : Chosen
+    decisions, warnings
+    """
+
+    concentration: Estimate
+    series: Series
+    model: str
+    plasma: PlasmaCurve
+    fit_delay: bool
+    delay_bounds_s: tuple[float, float]
+    window: tuple[int, int] | None
+    chosen: Chosen
+    decisions: dict[str, Any]
+    warnings: tuple[Caution, ...]
+    workers: int | None = None
+
+    def call(self, signal: Array, **more: Any) -> Fit:
+        """Fit curves along the last axis."""
+        from imgtheranostics.mri import dce
+
+        with typed_refusals():
+            return dce.fit(
+                self.model,
+                signal,
+                self.series.x,
+                self.plasma.values,
+                haematocrit=self.plasma.haematocrit,
+                fit_delay=self.fit_delay,
+                delay_bounds_s=self.delay_bounds_s,
+                **more,
+            )
+
+    @cached_property
+    def fit(self) -> Fit:
+        """The fit of every voxel that was chosen."""
+        return self.call(self.series.samples, mask=self.chosen.inside, workers=self.workers)
+
+    def estimates(self) -> dict[str, Estimate]:
+        """The maps by name."""
+        shared = 0.0 if self.plasma.shares_relaxivity else self.concentration.calibration_relative
+        found = {}
+        for parameter in self.fit.parameters:
+            quantity = PARAMETERS[parameter]
+            if self.model == "patlak" and quantity == "ktrans":
+                continue
+            found[quantity] = estimate_of(
+                self.series.volume,
+                self.fit,
+                parameter,
+                quantity,
+                make_step("dce_map", model=self.model, fit_delay=self.fit_delay),
+                self.chosen,
+                axes=self.series.others,
+                calibration_relative=0.0 if quantity == "bolus_delay" else shared,
+                decisions=self.decisions,
+                warnings=self.warnings,
+            )
+        area = self._initial_area()
+        return found if area is None else {**found, "iauc": area}
+
+    def _initial_area(self) -> Estimate | None:
+        """Areas in the usual windows as samples along time; None where no baseline tells the arrival."""
+        from imgtheranostics.mri.time_intensity import initial_area
+
+        windows = [w for w in WINDOWS_S if w <= self.series.x[-1] - self.series.x[0]]
+        if self.window is None or self.window[1] - self.window[0] < 2 or not windows:
+            return None
+        with typed_refusals():
+            fit = initial_area(
+                self.series.samples,
+                self.series.x,
+                baseline=self.window,
+                windows_s=windows,
+                mask=self.chosen.inside,
+                workers=self.workers,
+            )
+        names = [f"iauc_{window:g}_mm_s" for window in windows]
+        relative = self.concentration.calibration_relative
+        value = np.stack([np.asarray(fit.parameters[name], np.float64) for name in names], axis=-1)
+        error = np.stack([np.asarray(fit.standard_errors[name], np.float64) for name in names], axis=-1)
+        error = np.hypot(error, relative * np.abs(value))
+        flags = np.where(np.isfinite(value), 0, fit.flags[..., np.newaxis]).astype(np.uint16)
+        stacked = Fit({"iauc": value}, {"iauc": error}, value, value, np.zeros(value.shape, np.int32), flags)
+        found = calculated_estimate(
+            self.series.volume,
+            stacked,
+            "iauc",
+            "iauc",
+            make_step("initial_area", windows_s=windows, baseline=list(self.window)),
+            self.chosen,
+            axes=(*self.series.others, Axis("time", np.array(windows), "s")),
+            decisions=self.decisions,
+        )
+        return Estimate(found.value, found.standard_error, found.flags, relative, found.decisions)
+
+    def curves(self, regions: Regions | None) -> tuple[CurveFit, ...]:
+        """Mean concentration of each region over the voxels that have a value, with the model's curve."""
+        if self.series.others or regions is None:
+            return ()
+        first = next(iter(self.fit.parameters))
+        planes = self.series.samples.reshape(-1, self.series.x.size, order="F")
+        usable = np.isfinite(self.fit.parameters[first]).ravel(order="F")
+        found = []
+        for name, voxels in zip(regions, regions.voxel_lists(), strict=True):
+            inside = voxels[usable[voxels]]
+            if inside.size:
+                mean = planes[inside].mean(axis=0, dtype=np.float64)
+                found.append(self._curve(name, mean, int(inside.size)))
+        return tuple(found)
+
+    def _curve(self, label: str, measured: FloatArray, n_voxels: int) -> CurveFit:
+        fit = self.call(measured)
+        first = next(iter(fit.parameters))
+        x = self.series.x
+        line_x = np.interp(np.arange(0, x.size - 1 + 1e-9, 1.0 / _FINER), np.arange(x.size), x)
+        plasma = self.plasma.values / (1.0 - (self.plasma.haematocrit or 0.0))
+        p = {name: float(np.asarray(array)) for name, array in fit.parameters.items()}
+        line = tracer(self.model, line_x, np.interp(line_x, x, plasma), p)
+        value = p[first]
+        return CurveFit(
+            label=label,
+            quantity=PARAMETERS[first] if self.model != "patlak" else "ps",
+            axis="time",
+            axis_unit="s",
+            x=x,
+            measured=measured,
+            fitted=np.interp(x, line_x, line),
+            line_x=line_x,
+            line=line,
+            unit=self.series.volume.unit,
+            value=value,
+            standard_error=float(np.asarray(fit.standard_errors[first])),
+            n_voxels=n_voxels,
+        )
+
+
+def dce_plan(
+    v: Volume | Estimate,
+    *,
+    model: str = "extended_tofts",
+    aif: Aif = "parker",
+    aif_delay_s: float | None = None,
+    haematocrit: float | None = None,
+    compartment: str | None = None,
+    t1_blood_s: float | None = None,
+    baseline: tuple[int, int] | None = None,
+    fit_delay: bool = False,
+    delay_bounds_s: tuple[float, float] = (-5.0, 30.0),
+    t1: Volume | Estimate | float | None = None,
+    agent: Any = None,
+    relaxivity: Any = None,
+    relaxivity_uncertainty: float | None = None,
+    medium: str | None = None,
+    temperature_c: float | None = None,
+    per: str | None = None,
+    interpolate: bool = False,
+    field_strength_t: float | None = None,
+    mask: Mask = None,
+    workers: int | None = None,
+    **options: Any,
+) -> DcePlan:
+    """The fit behind `dce_map`.
+
+    Parameters
+    ----------
+    v : Volume or Estimate
+        Signal or concentration along ``time``.
+    model : {"tofts", "extended_tofts", "patlak", "2cxm", "2cum"}
+    aif : str, path, array, (times, values) or Regions
+        A population's name (``parker``, ``georgiou``, ``weinmann``, ``mcgrath_rodent``); a table, see
+        `imgtheranostics.mri.plasma_curve.read_curve`; values in mmol/L; or one region in a vessel.
+    aif_delay_s : float, optional
+        When the population's bolus arrives; by default at the last image of the baseline.
+    haematocrit : float, optional
+        The curve is of whole blood and has this haematocrit; 0.42, with a caution, for a population's curve.
+    compartment : {"plasma", "blood"}, optional
+        What an array or region counts.
+    t1_blood_s : float, optional
+        T1 of blood before the agent, for a vessel in a series of signals.
+    baseline : (first, stop), optional
+        Images before the agent; needed for signals.
+    fit_delay, delay_bounds_s
+        Fit by how much the tissue lags behind the input function.
+    t1, agent, relaxivity, relaxivity_uncertainty, medium, temperature_c, per, interpolate, field_strength_t
+        As in `imgtheranostics.mri.concentration_maps.concentration`, for signals.
+    mask : Volume, Regions or array, optional
+    workers : int, optional
+    **options
+        As in `imgtheranostics.mri.signal_concentration.from_signal`.
+
+    Raises
+    ------
+    ValueError
+        If the model is not known.
+    MissingMetadata, UnitMismatch, GeometryMismatch, UnsupportedInput, ImplausibleValue, NothingUsable
+    """
+    checked(model, DCE_MODELS, "model")
+    value = v.value if isinstance(v, Estimate) else v
+    choice = AgentChoice(
+        agent, relaxivity, relaxivity_uncertainty, medium, temperature_c, per, interpolate, field_strength_t
+    )
+    if value.quantity in CONCENTRATIONS:
+        found = v if isinstance(v, Estimate) else _as_estimate(value)
+    else:
+        found = from_signal(
+            value, None, choice, t1=t1, baseline=baseline, mask=mask, workers=workers, **options
+        )
+    series = series_along(found.value, "time")
+    chosen = chosen_voxels(series.samples, found.value, mask=mask)
+    plasma = _plasma(
+        value, series, aif, choice, baseline, aif_delay_s, haematocrit, compartment, t1_blood_s, options
+    )
+    delayed = _delay_caution(aif, aif_delay_s, fit_delay, plasma)
+    decisions = {
+        **dict(found.decisions),
+        "method": {"rule": model, "fit_delay": fit_delay},
+        "input_function": plasma.decision,
+        **({"baseline": baseline_decision(baseline)} if baseline is not None else {}),
+    }
+    return DcePlan(
+        found,
+        series,
+        model,
+        plasma,
+        fit_delay,
+        delay_bounds_s,
+        baseline,
+        chosen,
+        decisions,
+        merge_cautions(found.warnings, plasma.warnings, delayed),
+        workers,
+    )
+
+
+def _as_estimate(v: Volume) -> Estimate:
+    missing = v.replace(data=np.full(v.shape, np.nan, np.float32), warnings=())
+    flags = missing.replace(data=np.zeros(v.shape, np.uint16), quantity="flags", unit="1")
+    return Estimate(v, missing, flags, decisions={"concentration": {"rule": "given"}})
+
+
+def _plasma(
+    v: Volume,
+    series: Series,
+    aif: Aif,
+    choice: AgentChoice,
+    baseline: tuple[int, int] | None,
+    delay_s: float | None,
+    haematocrit: float | None,
+    compartment: str | None,
+    t1_blood_s: float | None,
+    options: dict[str, Any],
+) -> PlasmaCurve:
+    """The input function at the times of the series."""
+    time = series.x
+    if isinstance(aif, str) and plasma_curve.is_population(aif):
+        before = 0.0 if baseline is None else float(time[baseline[1] - 1])
+        start = before if delay_s is None else delay_s
+        return plasma_curve.population_curve(aif, time, delay_s=start, haematocrit=haematocrit)
+    if delay_s is not None:
+        raise UnsupportedInput(
+            "a delay belongs to a population's curve; a measured one has its own times",
+            where="--aif-delay-s (aif_delay_s=)",
+        )
+    if isinstance(aif, Regions):
+        values = _vessel(v, series, aif, choice, baseline, t1_blood_s, options)
+        rule = "region in the images"
+        return plasma_curve.measured_curve(
+            time, values, time, haematocrit=haematocrit, compartment=compartment, rule=rule,
+            shares_relaxivity=v.quantity not in CONCENTRATIONS,
+        )  # fmt: skip
+    if isinstance(aif, (str, Path)):
+        times, values, own = plasma_curve.read_curve(aif)
+        return plasma_curve.measured_curve(
+            times, values, time, haematocrit=haematocrit, compartment=compartment or own, rule="file"
+        )
+    times, values = plasma_curve.given_arrays(aif, time)
+    return plasma_curve.measured_curve(
+        times, values, time, haematocrit=haematocrit, compartment=compartment, rule="given"
+    )
+
+
+def _vessel(
+    v: Volume,
+    series: Series,
+    regions: Regions,
+    choice: AgentChoice,
+    baseline: tuple[int, int] | None,
+    t1_blood_s: float | None,
+    options: dict[str, Any],
+) -> FloatArray:
+    """Mean concentration in a vessel: of its concentrations, or from its mean signal and the T1 of blood."""
+    from imgtheranostics.mri.input_function import mean_signal, measured_aif
+
+    if len(regions) != 1:
+        raise UnsupportedInput(
+            "one region must be the vessel", found=f"{len(regions)} regions", next_step="name one of them"
+        )
+    inside = regions.fit_to(v.grid).mask(next(iter(regions)))
+    if v.quantity in CONCENTRATIONS:
+        with typed_refusals():
+            return mean_signal(series.samples, inside)
+    if t1_blood_s is None:
+        raise MissingMetadata(
+            "T1 of blood is not stated; the input function of a vessel needs it",
+            where="--t1-blood-s (t1_blood_s=)",
+            needed="T1 of blood before the agent at this field, in s",
+            next_step="give --t1-blood-s",
+        )
+    signals = series_along(v, "time")
+    purpose = "the input function of a vessel"
+    tr = required(v, "repetition_time_s", options.get("repetition_time_s"), purpose=purpose).scalar
+    flip = required(v, "flip_angle_deg", options.get("flip_angle_deg"), purpose=purpose).scalar
+    with typed_refusals():
+        return measured_aif(
+            mean_signal(signals.samples, inside),
+            signals.x,
+            flip_angle_deg=flip,
+            repetition_time_s=tr,
+            t1_s=t1_blood_s,
+            relaxivity=choice.at(v, "r1").value,
+            baseline=required_baseline(baseline, purpose),
+        )
+
+
+def _delay_caution(
+    aif: Aif, delay_s: float | None, fit_delay: bool, plasma: PlasmaCurve
+) -> tuple[Caution, ...]:
+    if not plasma_curve.is_population(aif) or delay_s is not None or fit_delay:
+        return ()
+    start = plasma.decision["delay_s"]
+    text = (
+        f"when the bolus arrives is not stated: {start:g} s is assumed, the last image of the baseline; an "
+        "error of one image shifts every parameter"
+    )
+    return (Caution("aif-delay-assumed", text, "--aif-delay-s"),)
