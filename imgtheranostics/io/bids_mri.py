@@ -38,6 +38,7 @@ MR_SUFFIXES = frozenset(
         "TB1AFI",
         "TB1DAM",
         "TB1EPI",
+        "TB1TFL",
         "TB1SRGE",
         "TB1RFM",
         "RB1COR",
