@@ -15,6 +15,11 @@ CHUNK = 256
 MOST_STEPS = 100
 TOLERANCE = 1e-12
 
+CERTAIN = 5.0
+"""Standard errors by which a signal must have fallen before a negative concentration is ruled out."""
+
+ROUNDING = 1e-9
+
 INVALID_INPUT = 4
 AT_BOUND = 8
 NOT_CONVERGED = 16
@@ -82,8 +87,11 @@ def _upper(wanted, r10, r1, decay, repetition_s, cosine):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _invert(ratio, r10, r1, decay, repetition_s, cosine, highest, out):
-    """Concentration of one signal ratio into out: C, dL/dC, d ln g / dR at C, steps; its flags."""
+def _invert(ratio, r10, r1, decay, repetition_s, cosine, highest, certain, out):
+    """Concentration of one signal ratio into out: C, dL/dC, d ln g / dR at C, steps; its flags.
+
+    A log ratio below -`certain` cannot be a concentration of 0 seen through noise.
+    """
     out[:3] = np.nan
     out[3] = 0.0
     if not ratio > 0.0:
@@ -101,9 +109,11 @@ def _invert(ratio, r10, r1, decay, repetition_s, cosine, highest, out):
     if rising:
         out[0], out[1], out[2], out[3] = _lower(wanted, r10, r1, decay, repetition_s, cosine)
         if np.isfinite(turning):
-            other = _upper(wanted, r10, r1, decay, repetition_s, cosine)[0]
-            if 0.0 <= other <= highest:
+            there, _ = _log_recovery(r10 + r1 * highest, repetition_s, cosine)
+            if r10 + r1 * highest > turning and there - reference - decay * highest <= wanted:
                 flags = AMBIGUOUS_BRANCH
+                if wanted < -certain:
+                    out[0], out[1], out[2], out[3] = _upper(wanted, r10, r1, decay, repetition_s, cosine)
     else:
         out[0], out[1], out[2], out[3] = _upper(wanted, r10, r1, decay, repetition_s, cosine)
     if not np.isfinite(out[0]):
@@ -112,16 +122,18 @@ def _invert(ratio, r10, r1, decay, repetition_s, cosine, highest, out):
 
 
 @njit(cache=True, nogil=True, error_model="numpy", parallel=True)
-def invert_with_decay(ratio, r10, flip_rad, r1, r2star, repetition_s, echo_s, highest, out, flags):
+def invert_with_decay(ratio, spread, r10, flip_rad, r1, r2star, repetition_s, echo_s, highest, out, flags):
     """Concentration from the ratio of the signal after to that before, with decay by r2*.
 
     ratio : (n, n_voxels) float64
+    spread : (n, n_voxels) float64; standard error of its logarithm, NaN where it is not known
     r10, flip_rad : (n_voxels,) float64; 1/s and rad, both positive
     out : (4, n, n_voxels) float64; mmol/L, dL/dC in L/mmol, d ln g / dR in s, Newton steps
     flags : (n, n_voxels) uint16
 
     Below the maximum of the signal the lower of the two concentrations is taken, and AMBIGUOUS_BRANCH set
-    where the other one is at most `highest`. Where the signal falls from 0 on, there is one.
+    where the other one is at most `highest`. A signal that is lower than before by more than noise explains
+    has only that other one. Where the signal falls from 0 on, there is one.
     """
     n, n_voxels = ratio.shape
     decay = echo_s * r2star
@@ -134,7 +146,10 @@ def invert_with_decay(ratio, r10, flip_rad, r1, r2star, repetition_s, echo_s, hi
                 out[3, k, v] = 0.0
                 if flags[k, v] != 0:
                     continue
-                flags[k, v] |= _invert(ratio[k, v], r10[v], r1, decay, repetition_s, cosine, highest, found)
+                certain = max(CERTAIN * spread[k, v], ROUNDING) if np.isfinite(spread[k, v]) else np.inf
+                flags[k, v] |= _invert(
+                    ratio[k, v], r10[v], r1, decay, repetition_s, cosine, highest, certain, found
+                )
                 out[:, k, v] = found
 
 
@@ -232,7 +247,7 @@ def _fit_echoes(before, after, echo_s, r10, r1, r2star, repetition_s, cosine, hi
             decay = echo_s[0] * r2star
             ratio = after[0] / before[0]
             if start == 1:
-                _invert(ratio, r10, r1, decay, repetition_s, cosine, highest, found)
+                _invert(ratio, r10, r1, decay, repetition_s, cosine, highest, np.inf, found)
                 c = found[0]
             else:
                 c = _upper(np.log(ratio), r10, r1, decay, repetition_s, cosine)[0]

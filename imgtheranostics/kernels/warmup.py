@@ -115,6 +115,6 @@ def _agent_inversion() -> None:
     one, echoes = np.ones(1), np.array([0.002, 0.004])
     images, flags = np.ones((2, 1)), np.zeros((2, 1), np.uint16)
     out = np.empty((4, 2, 1))
-    kernels.invert_with_decay(images, one, one, 4.0, 5.0, 0.005, 0.002, 20.0, out, flags)
+    kernels.invert_with_decay(images, images, one, one, 4.0, 5.0, 0.005, 0.002, 20.0, out, flags)
     found = np.empty((8, 1))
     kernels.fit_echoes(images, images, echoes, one, one, 4.0, 5.0, 0.005, 20.0, found, flags[0].copy())

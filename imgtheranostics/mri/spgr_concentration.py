@@ -20,7 +20,14 @@ from imgtheranostics.mri.plausible import (
     checked_repetition_times,
 )
 from imgtheranostics.mri.signal_change import baseline_level
-from imgtheranostics.mri.voxel_blocks import Curves, DoubleArray, FlagArray, IndexArray, checked_baseline
+from imgtheranostics.mri.voxel_blocks import (
+    Curves,
+    DoubleArray,
+    FlagArray,
+    IndexArray,
+    checked_baseline,
+    shortfall,
+)
 from imgtheranostics.volume import Flag
 
 HIGHEST_MM = 20.0
@@ -141,8 +148,10 @@ def from_spgr_with_decay(
 
     Solves S / S0 = g(1/T1 + r1 C) / g(1/T1) exp(-TE r2* C) (mri.md F10); the T2* before the agent cancels.
     The signal rises to a maximum and falls. Below the maximum the lower concentration is returned, and
-    `Flag.AMBIGUOUS_BRANCH` set where the higher one is at most `highest_mm`. An agent whose signal only falls
-    has one solution. To tell the branches apart, measure several echoes: `from_spgr_echoes`.
+    `Flag.AMBIGUOUS_BRANCH` set where the higher one is at most `highest_mm`. A signal that fell below the
+    baseline by more than five standard errors rules the lower, negative one out; the higher is returned, with
+    the same flag. An agent whose signal only falls has one solution. Several echoes tell the branches apart:
+    `from_spgr_echoes`.
 
     Parameters
     ----------
@@ -203,8 +212,8 @@ def _dynamic(
             with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
                 state[:, ~(base > 0)] |= Flag.INVALID_INPUT.value
                 ratio = samples / base
-            inverted = _inverted(ratio, index, tissue, used, echo_s, highest_mm, state)
             spread = _ratio_variance(ratio, sd / base, first, stop)
+            inverted = _inverted(ratio, spread, index, tissue, used, echo_s, highest_mm, state)
             values[:, index] = inverted[0]
             errors[:, index], shared[:, index] = _errors(inverted, spread, index, tissue, used, echo_s)
             flags[:, index] = state
@@ -223,6 +232,7 @@ def _dynamic(
 
 def _inverted(
     ratio: DoubleArray,
+    spread: DoubleArray,
     index: IndexArray,
     tissue: _Tissue,
     used: dict[str, Relaxivity],
@@ -240,7 +250,10 @@ def _inverted(
 
         found = np.empty((4, *ratio.shape))
         r2star = used["r2star"].value
-        invert_with_decay(ratio, r10, flip, r1, r2star, repetition_s, echo_s, highest_mm, found, flags)
+        spread = np.sqrt(spread)
+        invert_with_decay(
+            ratio, spread, r10, flip, r1, r2star, repetition_s, echo_s, highest_mm, found, flags
+        )
     found[3] = _growth(np.exp(-repetition_s * r10), np.cos(flip), repetition_s)
     return found
 
@@ -401,7 +414,7 @@ def _echo_fit(
     value, squares, steps, curvature, _, by_rate, by_r1, by_r2star = rows
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         flags[value > highest_mm] |= Flag.OUTSIDE_RANGE.value
-        variance = squares / (n - 1) if noise is None else noise**2
+        variance = squares / (n - 1) / shortfall(n - 1) ** 2 if noise is None else noise**2
         error = np.sqrt(variance / curvature + (by_rate / curvature * tissue.r10_error) ** 2)
         shared = np.hypot(
             by_r1 / curvature * (used["r1"].uncertainty or 0.0),

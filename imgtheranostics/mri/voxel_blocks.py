@@ -123,15 +123,21 @@ def checked_baseline(baseline: tuple[int, int], n: int) -> tuple[int, int]:
     return first, stop
 
 
+def shortfall(freedom: int) -> float:
+    """Mean of a standard deviation with few degrees of freedom over the true one, c4 of quality control.
+
+    The square root of the unbiased variance is low by this factor for normal noise: 0.92 for 3 degrees.
+    """
+    return math.sqrt(2.0 / freedom) * math.exp(math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2))
+
+
 def baseline_noise(samples: DoubleArray) -> DoubleArray:
     """Standard deviation of each curve's baseline samples (n, n_voxels), unbiased for normal noise.
 
-    NaN for a single sample. The square root of the unbiased variance is low by c4(n); the scatter of
-    a few samples is divided by it.
+    NaN for a single sample.
     """
     n = samples.shape[0]
     if n < 2:
         return np.full(samples.shape[1], np.nan)
-    c4 = math.sqrt(2.0 / (n - 1)) * math.exp(math.lgamma(n / 2) - math.lgamma((n - 1) / 2))
-    scatter: DoubleArray = samples.std(axis=0, ddof=1) / c4
+    scatter: DoubleArray = samples.std(axis=0, ddof=1) / shortfall(n - 1)
     return scatter
