@@ -44,7 +44,7 @@ def info(path: options.InputPath, as_json: options.AsJson = False, verbose: opti
             ", ".join(f"{name} {length}" for name, length in summary.axes.items()),
             summary.quantity,
             summary.unit,
-            summary.uid_tail,
+            summary.place or summary.uid_tail,
         ]
         for summary in summaries
     ]

@@ -68,7 +68,9 @@ def axes_of(dataset: Dataset, groups: Sequence[int]) -> Stepping:
     """
     axes: dict[int, Axis] = {}
     along: dict[tuple[int, str], FloatArray] = {}
-    cautions: list[Caution] = []
+    cautions = [
+        _unassigned(parameter) for parameter, _ in STEPPED.values() if _does_not_fit(dataset, parameter)
+    ]
     for place in groups:
         stepped, uneven = _stepped(dataset, place)
         cautions += [_uneven(name) for name in uneven]
@@ -113,15 +115,15 @@ def _stepped(dataset: Dataset, place: int) -> tuple[dict[str, FloatArray], list[
     uneven: list[str] = []
     order = np.moveaxis(dataset.frames.number_of(), place, 0).reshape(dataset.frames.shape[place], -1)
     for name, (parameter, unit) in STEPPED.items():
-        values = dataset.frames.values(dataset.visu, parameter)
+        values = dataset.frames.assigned(dataset.visu, parameter)
         if values is None or not np.isfinite(values).all():
             continue
-        table = values[:, 0][order] / (MILLISECONDS_PER_S if unit == "s" else 1.0)
+        table = values[order] / (MILLISECONDS_PER_S if unit == "s" else 1.0)
         if (table == table[0]).all():
             continue
         if (table == table[:, :1]).all():
             found[name] = table[:, 0]
-        elif _varies_with_slices(dataset, values[:, 0]):
+        elif _varies_with_slices(dataset, values):
             uneven.append(name)
     return found, uneven
 
@@ -159,6 +161,21 @@ def _repetitions(dataset: Dataset, place: int) -> FloatArray | None:
     if total is None or total <= 0 or any(group.length > 1 for group in outer):
         return None
     return np.arange(count, dtype=np.float64) * (total / MILLISECONDS_PER_S / count)
+
+
+def _does_not_fit(dataset: Dataset, parameter: str) -> bool:
+    return (
+        dataset.visu.numbers(parameter) is not None
+        and dataset.frames.assigned(dataset.visu, parameter) is None
+    )
+
+
+def _unassigned(parameter: str) -> Caution:
+    return Caution(
+        "parameter-not-assigned",
+        "a list of the acquisition has neither one value per frame nor one per step of a loop: not used",
+        f"visu_pars: {parameter}",
+    )
 
 
 def _uneven(name: str) -> Caution:

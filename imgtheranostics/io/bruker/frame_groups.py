@@ -97,6 +97,22 @@ class Frames:
         rows = numbers.reshape(-1, width)
         return rows[self._rows(visu, name, len(rows), strict)]
 
+    def assigned(self, visu: Parameters, name: str) -> FloatArray | None:
+        """One number per frame of a parameter that describes the acquisition; None where they do not fit.
+
+        Raises
+        ------
+        CorruptInput
+            If the parameter cannot be parsed as numbers at all.
+        """
+        numbers = visu.numbers(name)
+        if numbers is None:
+            return None
+        try:
+            return numbers.reshape(-1)[self._rows(visu, name, numbers.size, False)]
+        except CorruptInput:
+            return None
+
     def words(self, visu: Parameters, name: str) -> tuple[str, ...]:
         """The word or string of a parameter in each frame; empty where it is absent."""
         words = visu.words(name)

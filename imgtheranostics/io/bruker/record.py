@@ -130,9 +130,9 @@ def absent_cautions(record: MrAcquisition, axes: Sequence[Axis]) -> tuple[Cautio
 def _single(dataset: Dataset, name: str, chosen: IndexArray) -> float | None:
     parameter, unit = STEPPED[name]
     divisor = MILLISECONDS_PER_S if unit == "s" else 1.0
-    values = dataset.frames.values(dataset.visu, parameter)
+    values = dataset.frames.assigned(dataset.visu, parameter)
     if values is not None:
-        mine = values[chosen.ravel(), 0]
+        mine = values[chosen.ravel()]
         return float(mine[0]) / divisor if np.isfinite(mine).all() and (mine == mine[0]).all() else None
     for file, other in _FALLBACKS[name]:
         source = dataset.method if file == "method" else dataset.acqp
@@ -147,10 +147,10 @@ def _varying(dataset: Dataset, chosen: IndexArray, on_axes: set[str]) -> dict[st
     found: dict[str, tuple[float, ...]] = {}
     samples = chosen.reshape(len(chosen), -1, order="F")
     for name, (parameter, unit) in STEPPED.items():
-        values = dataset.frames.values(dataset.visu, parameter)
+        values = dataset.frames.assigned(dataset.visu, parameter)
         if name in on_axes or values is None:
             continue
-        table = values[:, 0][samples] / (MILLISECONDS_PER_S if unit == "s" else 1.0)
+        table = values[samples] / (MILLISECONDS_PER_S if unit == "s" else 1.0)
         if np.isfinite(table).all() and (table == table[:1]).all() and (table != table.flat[0]).any():
             found[name] = tuple(float(v) for v in table[0])
     return found

@@ -266,3 +266,32 @@ def test_parameters_that_only_the_method_has(tmp_path, scans):
     stored = scans.stored(visu, (4, 3), 1)
     record = it.load(scans.write(tmp_path, visu, stored, method=method, acqp=acqp)).acquisition
     assert (record.repetition_time_s, record.echo_time_s, record.flip_angle_deg) == (0.75, 0.0085, 25.0)
+
+
+def test_list_that_fits_no_loop_is_told_and_not_used(tmp_path, scans):
+    """Two loops of three and a list of four: which image has which value would be a guess."""
+    visu = scans.visu([(3, "FG_SLICE", {}), (3, "FG_CYCLE", {})])
+    visu["VisuAcqRepetitionTime"] = scans.array([100.0, 200.0, 300.0, 400.0])
+    volume = it.load(scans.write(tmp_path, visu, scans.stored(visu, (4, 3), 9)))
+    assert volume.acquisition.repetition_time_s is None
+    assert codes(volume)[:2] == ["acquisition-incomplete", "parameter-not-assigned"]
+
+
+def test_list_of_slices_and_repetitions_alike_is_a_guess_and_not_used(tmp_path, scans):
+    visu = scans.visu([(3, "FG_SLICE", {}), (3, "FG_CYCLE", {})])
+    visu["VisuAcqRepetitionTime"] = scans.array([100.0, 200.0, 300.0])
+    volume = it.load(scans.write(tmp_path, visu, scans.stored(visu, (4, 3), 9)))
+    assert [axis.name for axis in volume.axes] == ["time"]
+    assert "parameter-not-assigned" in codes(volume)
+
+
+def test_nineteen_f_scan_has_its_nucleus_and_the_field_of_the_acquisition(tmp_path, scans):
+    """282.57 MHz of 19F are 7.05 T; visu_pars may state the proton frequency of the magnet."""
+    visu = scans.visu() | {
+        "VisuAcqImagedNucleus": scans.string("19F"),
+        "VisuAcqImagingFrequency": "300.3",
+    }
+    acqp = {"BF1": "282.57", "NUCLEUS": "( 8 )\n<19F>"}
+    record = it.load(scans.write(tmp_path, visu, scans.stored(visu, (4, 3), 1), acqp=acqp)).acquisition
+    assert record.nucleus == "19F"
+    assert record.field_strength_t == pytest.approx(7.05, abs=0.01)
