@@ -10,10 +10,13 @@ T1_METHODS = {
 """Methods of T1 by the axis along which the images vary; the first is the default."""
 
 DECAY_MODELS = {
-    "t2": ("exponential", "noise_floor", "offset", "epg", "log_linear", "wls"),
-    "t2star": ("noise_floor", "exponential", "offset", "arlo", "log_linear", "wls"),
+    "t2": ("exponential", "noise_floor", "rician", "offset", "epg", "log_linear", "wls"),
+    "t2star": ("noise_floor", "exponential", "rician", "offset", "arlo", "log_linear", "wls"),
 }
 """Models of signal decay by the quantity that they give."""
+
+NOISE_MODELS = ("noise_floor", "rician")
+"""Models that need a noise level."""
 
 RATES = ("r1", "r2", "r2star")
 """Relaxation rates that an agent changes."""

@@ -11,6 +11,8 @@ import numpy.typing as npt
 FloatArray = npt.NDArray[np.float64]
 Parameters = Mapping[str, float]
 
+_FAR = 30.0
+
 
 def spoiled_gradient_echo(
     flip_angle_deg: FloatArray, p: Parameters, *, repetition_time_s: float, b1: float = 1.0
@@ -49,12 +51,50 @@ def look_locker(time_s: FloatArray, p: Parameters, *, magnitude: bool = True) ->
 
 
 def decay(
-    echo_time_s: FloatArray, p: Parameters, *, parameter: str, noise_sd: float = 0.0, n_coils: int = 1
+    echo_time_s: FloatArray,
+    p: Parameters,
+    *,
+    parameter: str,
+    noise_sd: float = 0.0,
+    n_coils: int = 1,
+    rician: bool = False,
 ) -> FloatArray:
-    """sqrt(S0^2 e^{-2 TE/T} + 2 n sigma^2), plus the offset where one was fitted."""
+    """sqrt(S0^2 e^{-2 TE/T} + 2 n sigma^2), plus the offset where one was fitted.
+
+    With `rician`, the mean of the noncentral chi distribution about S0 e^{-TE/T}.
+    """
     signal = p["s0"] * np.exp(-echo_time_s / p[parameter])
+    if rician:
+        return _mean_magnitude(signal / noise_sd, n_coils) * noise_sd
     floor = np.hypot(signal, np.sqrt(2.0 * n_coils) * noise_sd) if noise_sd else signal
     return np.asarray(floor + p.get("offset", 0.0))
+
+
+def echo_train(
+    echo_time_s: FloatArray, at_s: FloatArray, p: Parameters, *, angle_deg: float, t1_s: float, b1: float
+) -> FloatArray:
+    """Echoes with their stimulated parts, joined by straight lines where `at_s` lies between them."""
+    from imgtheranostics.mri import epg
+
+    spacing = float(np.min(np.diff(echo_time_s, prepend=0.0)))
+    n_echoes = round(float(echo_time_s[-1]) / spacing)
+    train = epg.echo_train(
+        p["t2_s"], n_echoes, spacing, t1_s=t1_s, refocusing_angle_deg=angle_deg, relative_b1=b1
+    )
+    times = spacing * np.arange(1, n_echoes + 1)
+    return np.asarray(p["s0"] * np.interp(at_s, times, train, left=np.nan))
+
+
+def _mean_magnitude(amplitude: FloatArray, n_coils: int) -> FloatArray:
+    """Mean of the noncentral chi distribution for noise of SD 1; far above it the first two terms in 1/A."""
+    from scipy.special import hyp1f1
+
+    from imgtheranostics.mri.noise_distribution import noise_mean
+
+    near = np.minimum(amplitude, _FAR)
+    mean = noise_mean(n_coils) * hyp1f1(-0.5, n_coils, -0.5 * near**2)
+    far = amplitude + (2 * n_coils - 1) / (2.0 * np.maximum(amplitude, _FAR))
+    return np.asarray(np.where(amplitude > _FAR, far, mean))
 
 
 def tracer(model: str, time_s: FloatArray, plasma: FloatArray, p: Parameters) -> FloatArray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from imgtheranostics.errors import Caution, UnsupportedInput, merge_cautions
 from imgtheranostics.mri import model_curves
-from imgtheranostics.mri.methods import DECAY_MODELS, T1_METHODS, checked
+from imgtheranostics.mri.methods import DECAY_MODELS, NOISE_MODELS, T1_METHODS, checked
 from imgtheranostics.mri.preparation import (
     Mask,
     NoiseLevel,
@@ -193,6 +193,7 @@ def t2_plan(
     b1: Volume | float | None = None,
     resample_b1: bool = False,
     refocusing_angle_deg: float = 180.0,
+    t1_s: float = 1.0,
     mask: Mask = None,
     threshold: float | None = None,
     motion_correct: bool = False,
@@ -205,8 +206,9 @@ def t2_plan(
     v : Volume
         Signal with an axis ``echo_time``.
     model : str, optional
-        ``exponential`` (the default), ``noise_floor`` (the default with a noise level), ``offset``, ``epg``
-        (stimulated echoes; takes `b1` and `refocusing_angle_deg`), ``log_linear`` or ``wls``.
+        ``exponential`` (the default), ``noise_floor`` (the default with a noise level), ``rician``,
+        ``offset``, ``epg`` (stimulated echoes; takes `b1`, `refocusing_angle_deg` and `t1_s`),
+        ``log_linear`` or ``wls``.
     noise_sd : float or "estimate", optional
     drop_first : bool
         Leave the first echo out, which stimulated echoes do not reach.
@@ -216,7 +218,7 @@ def t2_plan(
     options: dict[str, Any] = {"drop_first": drop_first}
     field = None
     if model == "epg":
-        options["refocusing_angle_deg"] = refocusing_angle_deg
+        options |= {"refocusing_angle_deg": refocusing_angle_deg, "t1_s": t1_s}
         field = transmit_field(b1, v, resample=resample_b1, relative_uncertainty=0.0)
     noise = _Noise(noise_sd, n_coils, attempt=False)
     voxels = _Voxels(mask, threshold, motion_correct, workers)
@@ -242,7 +244,7 @@ def t2star_plan(
         Signal with an axis ``echo_time``.
     model : str, optional
         ``noise_floor`` when a noise level is given or can be estimated, else ``exponential``; also
-        ``offset``, ``arlo``, ``log_linear``, ``wls``.
+        ``rician``, ``offset``, ``arlo``, ``log_linear``, ``wls``.
     noise_sd : float or "estimate", optional
         By default it is estimated where the background allows; 0 turns that off.
     n_coils, mask, threshold, motion_correct, workers
@@ -290,13 +292,13 @@ def _decay_plan(
     series = series_along(v, "echo_time")
     level = noise_level(v, series.samples, noise.sd, n_coils=noise.n_coils, attempt=noise.attempt)
     name = model or ("noise_floor" if level.sd else "exponential")
-    if name == "noise_floor" and not level.sd:
+    if name in NOISE_MODELS and not level.sd:
         raise UnsupportedInput(
-            "the noise-floor model needs a noise level",
+            f"the model {name} needs a noise level",
             found=level.decision.get("explanation"),
             next_step="give --noise-sd (noise_sd=), or the exponential model",
         )
-    floor: dict[str, Any] = {"noise_sd": level.sd, "n_coils": noise.n_coils} if name == "noise_floor" else {}
+    floor: dict[str, Any] = {"noise_sd": level.sd, "n_coils": noise.n_coils} if name in NOISE_MODELS else {}
     chosen = chosen_voxels(
         series.samples,
         v,
@@ -313,7 +315,7 @@ def _decay_plan(
         f"{quantity}_s",
         name,
         call,
-        lambda x, p, _b1: model_curves.decay(x, p, parameter=f"{quantity}_s", **floor),
+        _decay_curve(series, quantity, name, floor, options),
         chosen,
         field,
         decisions={
@@ -325,6 +327,20 @@ def _decay_plan(
         step_parameters={"axis": "echo_time", **options},
         workers=voxels.workers,
     )
+
+
+def _decay_curve(
+    series: Series, quantity: str, model: str, floor: dict[str, Any], options: dict[str, Any]
+) -> Callable[[FloatArray, model_curves.Parameters, float], FloatArray]:
+    """The model of a decay, for drawing."""
+
+    def curve(at: FloatArray, p: model_curves.Parameters, b1: float) -> FloatArray:
+        if model == "epg":
+            angle, t1_s = options["refocusing_angle_deg"], options["t1_s"]
+            return model_curves.echo_train(series.x, at, p, angle_deg=angle, t1_s=t1_s, b1=b1)
+        return model_curves.decay(at, p, parameter=f"{quantity}_s", rician=model == "rician", **floor)
+
+    return curve
 
 
 def _t1_axis(v: Volume) -> str:
