@@ -88,7 +88,8 @@ def _contrast_curves() -> None:
 
 
 def _decay() -> None:
-    from imgtheranostics.kernels import decay, epg, linear_decay, noise_floor
+    from imgtheranostics.kernels import decay, decay_lanes, epg, linear_decay, noise_floor
+    from imgtheranostics.kernels.lanes import read_only
 
     shifts = np.array([0.0, 0.01, 0.02])
     samples = np.exp(-50.0 * shifts)[:, np.newaxis]
@@ -103,6 +104,14 @@ def _decay() -> None:
     table.setflags(write=False)
     noise_floor.fit_noise_floor(
         samples, np.zeros(1), 1.0, 4.0, False, *times, rates, curves, table, 16.0, *results
+    )
+    decay_lanes.fit_decay_lanes(
+        read_only(samples.astype(np.float32)),
+        read_only(np.ones(1, np.bool_)),
+        0.01,
+        0.01,
+        np.empty((decay_lanes.N_RESULTS, 1), np.float32),
+        *results[1:],
     )
     angles, trains = np.full(1, 3.0), np.empty((1, 3, 3))
     epg.echo_trains(rates, 0.01, 0.99, angles, trains)

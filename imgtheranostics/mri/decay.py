@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy.typing as npt
 
 from imgtheranostics.fit import Fit, planar
-from imgtheranostics.mri.decay_models import DecayMaps, DecayProblem, Echoes, Solver, solver
+from imgtheranostics.mri.decay_models import DecayMaps, DecayProblem, Echoes, Solver, fits_lanes, solver
 from imgtheranostics.mri.epg import DEFAULT_T1_S, epg_solver
 
 T2STAR_MODELS = ("noise_floor", "exponential", "offset", "arlo", "log_linear", "wls", "rician")
@@ -191,5 +191,10 @@ def _fitted(
         solve = solver(model, problem)
     rows = (*names, *errors.values(), kernels.R_SQUARED, kernels.RMSE)
     maps = DecayMaps.empty(problem.signal, rows)
-    maps.solve(problem.signal, problem.signal.chosen(mask), solve, workers)
+    left = problem.signal.chosen(mask)
+    if fits_lanes(model, problem):
+        left = maps.solve_lanes(problem, left, workers)
+    else:
+        maps.blank()
+    maps.solve(problem.signal, left, solve, workers)
     return maps.fit(problem.signal, names, errors)

@@ -239,23 +239,78 @@ def _magnitude(problem: DecayProblem, model: str) -> Solver:
     return solve
 
 
+def _read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """A view that cannot be written, so that a kernel is compiled once for all callers."""
+    view = array.view()
+    view.setflags(write=False)
+    return view
+
+
+def fits_lanes(model: str, problem: DecayProblem) -> bool:
+    """Whether the float32 kernel serves: an exponential at equally spaced echoes, in float32."""
+    from imgtheranostics.kernels.decay_lanes import MOST_SPACINGS_BACK
+
+    echoes = problem.echoes
+    return (
+        model == "exponential"
+        and problem.signal.samples.dtype == np.float32
+        and 0.0 < echoes.first_s <= MOST_SPACINGS_BACK * echoes.spacing
+    )
+
+
 @dataclass(frozen=True, eq=False)
 class DecayMaps:
-    """Results of a decay for every voxel, flat, in the type of the signal."""
+    """Results of a decay for every voxel, flat, in the type of the signal.
 
+    Attributes
+    ----------
+    planes : (n_rows, n_voxels) ndarray
+    rows : mapping of int to ndarray
+        The plane of each row of a kernel's result.
+    """
+
+    planes: FloatArray
     rows: dict[int, FloatArray]
     iterations: npt.NDArray[np.int16]
     flags: npt.NDArray[np.uint16]
 
     @classmethod
     def empty(cls, signal: PlanarSignal, rows: tuple[int, ...]) -> DecayMaps:
-        """NaN and `Flag.MASKED_OUT` everywhere."""
+        """Room for the results; `solve` or `solve_lanes` fills it."""
         n = signal.n_voxels
+        planes = np.empty((len(rows), n), signal.samples.dtype)
         return cls(
-            {row: np.full(n, np.nan, signal.samples.dtype) for row in rows},
-            np.zeros(n, np.int16),
-            np.full(n, Flag.MASKED_OUT.value, np.uint16),
+            planes,
+            dict(zip(rows, planes, strict=True)),
+            np.empty(n, np.int16),
+            np.empty(n, np.uint16),
         )
+
+    def blank(self) -> None:
+        """NaN and `Flag.MASKED_OUT` everywhere."""
+        self.planes[:] = np.nan
+        self.iterations[:] = 0
+        self.flags[:] = Flag.MASKED_OUT.value
+
+    def solve_lanes(
+        self, problem: DecayProblem, chosen: npt.NDArray[np.bool_], workers: int | None
+    ) -> npt.NDArray[np.bool_]:
+        """Fit exponentials in float32 where that is exact enough; which voxels are left."""
+        from imgtheranostics.kernels.decay_lanes import UNSETTLED, fit_decay_lanes
+
+        echoes = problem.echoes
+        with thread_limit(workers):
+            fit_decay_lanes(
+                _read_only(problem.signal.samples),
+                _read_only(chosen),
+                echoes.first_s,
+                echoes.spacing,
+                self.planes,
+                self.iterations,
+                self.flags,
+            )
+        left: npt.NDArray[np.bool_] = self.flags == UNSETTLED
+        return left
 
     def solve(
         self, signal: PlanarSignal, chosen: npt.NDArray[np.bool_], solve: Solver, workers: int | None
