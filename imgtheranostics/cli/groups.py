@@ -9,8 +9,11 @@ from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
+import typer
+
 from imgtheranostics.cli import options
 from imgtheranostics.cli.runs import Delivery
+from imgtheranostics.mri.methods import UnknownChoice
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,10 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
             name: group(**{one.name: given.pop(one.name) for one in fields(group)})
             for name, group in groups.items()
         }
-        command(**given, **built)
+        try:
+            command(**given, **built)
+        except UnknownChoice as error:
+            raise typer.BadParameter(str(error)) from error
 
     run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {one.name: one.annotation for one in parameters}

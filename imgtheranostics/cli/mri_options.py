@@ -11,10 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import click
 import typer
 
-from imgtheranostics.mri.methods import DCE_MODELS, DECAY_MODELS, T1_METHODS
+from imgtheranostics.mri.methods import (
+    CONCENTRATION_UNITS,
+    DCE_MODELS,
+    DECAY_MODELS,
+    RATES,
+    T1_METHODS,
+)
 
 if TYPE_CHECKING:
-    from imgtheranostics.volume import Volume
+    from imgtheranostics.volume import Estimate, Volume
 
 
 def _choice(*groups: Sequence[str]) -> click.Choice[str]:
@@ -81,6 +87,68 @@ FlipAngle = Annotated[
 FieldT = Annotated[
     float | None, typer.Option("--field-t", min=0.0, help="Field strength, where the file does not say it.")
 ]
+EpgT1 = Annotated[float, typer.Option("--t1-s", min=1e-3, help="T1 for the epg model, s.")]
+Post = Annotated[
+    Path | None,
+    typer.Argument(
+        help="The scan after the agent; without it, PRE is a series over time.", show_default=False
+    ),
+]
+Register = Annotated[bool, typer.Option("--register", help="Align the second scan to the first, rigidly.")]
+TimeIntensity = Annotated[
+    bool,
+    typer.Option(
+        "--time-intensity", help="Also arrival, time to peak, peak, wash-in and wash-out of a series."
+    ),
+]
+Falling = Annotated[
+    bool, typer.Option("--falling", help="The agent takes signal away: the peak is a trough.")
+]
+Contrast = Annotated[
+    str | None,
+    typer.Option(
+        "--contrast",
+        click_type=_choice(RATES),
+        help="Which rate echoes tell, where the file does not say spin or gradient echo.",
+    ),
+]
+Unit = Annotated[
+    str,
+    typer.Option("--unit", click_type=_choice(CONCENTRATION_UNITS), help="mg/mL is that of the element."),
+]
+WithDecay = Annotated[
+    bool, typer.Option("--with-decay", help="Signals: take the decay by r2* until the echo into account.")
+]
+Method = Annotated[
+    str | None,
+    typer.Option(
+        "--method",
+        click_type=_choice(*T1_METHODS.values(), *DECAY_MODELS.values()),
+        help="Of the fit of a series, as in mri t1, t2 and t2star.",
+    ),
+]
+InputFunction = Annotated[
+    str,
+    typer.Option(
+        "--aif",
+        metavar="NAME|FILE|region:NAME",
+        help="parker, georgiou, weinmann, mcgrath_rodent; a table with time_s and plasma_mm or blood_mm; "
+        "or a region of --rois in a vessel.",
+    ),
+]
+AifDelay = Annotated[
+    float | None,
+    typer.Option("--aif-delay-s", help="When a population's bolus arrives; else at the end of the baseline."),
+]
+Haematocrit = Annotated[
+    float | None, typer.Option("--haematocrit", help="The input function is of whole blood with this one.")
+]
+BloodT1 = Annotated[
+    float | None, typer.Option("--t1-blood-s", min=1e-3, help="T1 of blood, for a vessel as input.")
+]
+FitDelay = Annotated[
+    bool, typer.Option("--fit-delay", help="Fit by how much each voxel lags behind the input function.")
+]
 Baseline = Annotated[
     str | None,
     typer.Option("--baseline", metavar="FIRST:STOP", help="Images before the agent, counted from 0: 0:5."),
@@ -90,7 +158,12 @@ BaselineT1 = Annotated[
     typer.Option("--t1", metavar="FILE|SECONDS", help="T1 before the agent: a map, or one value in s."),
 ]
 Pre = Annotated[
-    Path | None, typer.Option("--pre", help="The same scan, or map, before the agent.", show_default=False)
+    str | None,
+    typer.Option(
+        "--pre",
+        metavar="PATH|SECONDS",
+        help="The same scan, or map, before the agent; for relaxation times also one value in s.",
+    ),
 ]
 
 
@@ -133,6 +206,39 @@ class Voxels:
 
 
 @dataclass(frozen=True)
+class GradientEcho:
+    """A spoiled gradient echo, and what it met before the agent."""
+
+    t1: BaselineT1 = None
+    baseline: Baseline = None
+    repetition_time_s: RepetitionTime = None
+    flip_angle_deg: FlipAngle = None
+    echo_time_s: EchoTime = None
+    with_decay: WithDecay = False
+    b1: B1 = None
+    resample_b1: ResampleB1 = False
+
+    @property
+    def files(self) -> list[Path]:
+        """Files that were read."""
+        t1 = [Path(self.t1)] if self.t1 is not None and not is_number(self.t1) else []
+        return [*t1, *([self.b1] if self.b1 is not None else [])]
+
+    def keywords(self) -> dict[str, Any]:
+        """As the functions on volumes take them."""
+        return {
+            "t1": map_or_number(self.t1, "--t1"),
+            "baseline": window(self.baseline),
+            "repetition_time_s": self.repetition_time_s,
+            "flip_angle_deg": self.flip_angle_deg,
+            "echo_time_s": self.echo_time_s,
+            "with_decay": self.with_decay,
+            "b1": None if self.b1 is None else loaded(self.b1),
+            "resample_b1": self.resample_b1,
+        }
+
+
+@dataclass(frozen=True)
 class Agent:
     """What was injected, and how it relaxes."""
 
@@ -153,6 +259,14 @@ class Agent:
     temperature_c: Annotated[
         float | None, typer.Option("--temperature-c", help="Temperature of the record's value.")
     ] = None
+    per: Annotated[
+        str | None,
+        typer.Option(
+            "--per",
+            click_type=_choice(("Gd", "Fe", "Mn", "molecule", "particle")),
+            help="What the relaxivity counts.",
+        ),
+    ] = None
     interpolate: Annotated[
         bool, typer.Option("--interpolate", help="Allow a value between two recorded fields.")
     ] = False
@@ -166,6 +280,7 @@ class Agent:
             "relaxivity_uncertainty": self.relaxivity_uncertainty,
             "medium": self.medium,
             "temperature_c": self.temperature_c,
+            "per": self.per,
             "interpolate": self.interpolate,
             "field_strength_t": self.field_t,
         }
@@ -204,14 +319,29 @@ def loaded(path: Path, series: str | None = None) -> Volume:
     return load(path, series=series)
 
 
-def map_or_number(text: str | None, option: str) -> Volume | float | None:
+def mapped(path: Path, series: str | None = None) -> Volume | Estimate:
+    """A scan or a map, with its standard error where that lies beside it."""
+    from imgtheranostics.mri.rate_entry import load_map
+
+    return load_map(path, series)
+
+
+def is_number(text: str) -> bool:
+    """Whether an option that takes a number or a file holds a number."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def map_or_number(text: str | None, option: str) -> Volume | Estimate | float | None:
     """A number as it is, anything else as the path of a map."""
     if text is None:
         return None
-    try:
-        value = float(text)
-    except ValueError:
-        return loaded(Path(text))
+    if not is_number(text):
+        return mapped(Path(text))
+    value = float(text)
     if not (math.isfinite(value) and value > 0):
         raise typer.BadParameter("must be a positive number, or a file", param_hint=option)
     return value

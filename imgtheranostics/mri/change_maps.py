@@ -319,6 +319,7 @@ def delta_rate_map(
             "the two maps have different axes beyond space",
             found=f"{[axis.name for axis in after.axes]} and {[axis.name for axis in before.axes]}",
         )
+    within = chosen_voxels(after.value.data[..., np.newaxis], grid, mask=mask)
     with typed_refusals():
         fit = rate_change_from_times(
             before.value.data.astype(np.float64),
@@ -326,8 +327,9 @@ def delta_rate_map(
             kind=kind,
             pre_error=before.standard_error.data.astype(np.float64),
             post_error=after.standard_error.data.astype(np.float64),
+            mask=within.inside,
         )
-    flags = np.asarray(after.flags.data | before.flags.data, np.uint16)
+    flags = within.merged(np.asarray(after.flags.data | before.flags.data, np.uint16))
     inside = np.isfinite(fit.parameters[f"delta_{kind}_per_s"]) | (flags == 0)
     chosen = Chosen(inside, flags, {})
     return calculated_estimate(

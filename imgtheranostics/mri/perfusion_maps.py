@@ -18,7 +18,7 @@ from imgtheranostics.mri.concentration_choice import AgentChoice
 from imgtheranostics.mri.fitted_maps import estimate_of
 from imgtheranostics.mri.methods import DCE_MODELS, checked
 from imgtheranostics.mri.model_curves import tracer
-from imgtheranostics.mri.plasma_curve import Aif, PlasmaCurve
+from imgtheranostics.mri.plasma_curve import Aif, PlasmaCurve, is_population
 from imgtheranostics.mri.preparation import Chosen, Mask, chosen_voxels
 from imgtheranostics.mri.protocol import Series, required, series_along
 from imgtheranostics.mri.relaxation_plan import typed_refusals
@@ -332,7 +332,7 @@ def _plasma(
 ) -> PlasmaCurve:
     """The input function at the times of the series."""
     time = series.x
-    if isinstance(aif, str) and plasma_curve.is_population(aif):
+    if isinstance(aif, str) and is_population(aif):
         before = 0.0 if baseline is None else float(time[baseline[1] - 1])
         start = before if delay_s is None else delay_s
         return plasma_curve.population_curve(aif, time, delay_s=start, haematocrit=haematocrit)
@@ -405,7 +405,7 @@ def _vessel(
 def _delay_caution(
     aif: Aif, delay_s: float | None, fit_delay: bool, plasma: PlasmaCurve
 ) -> tuple[Caution, ...]:
-    if not plasma_curve.is_population(aif) or delay_s is not None or fit_delay:
+    if not is_population(aif) or delay_s is not None or fit_delay:
         return ()
     start = plasma.decision["delay_s"]
     text = (
