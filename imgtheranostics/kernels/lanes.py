@@ -84,10 +84,3 @@ def blank(begin, end, flag, planes, flags):
     marks = flags[begin:end]
     for lane in range(end - begin):
         marks[lane] = flag
-
-
-def read_only(array):
-    """A view that cannot be written, so that every caller meets the same compiled specialisation."""
-    view = array.view()
-    view.setflags(write=False)
-    return view

@@ -1,0 +1,143 @@
+"""Recovery of the magnetisation: T1 from inversion, saturation and Look-Locker times, with polarity restored.
+
+A block of voxels is scanned on a grid of rates (`imgtheranostics.kernels.recovery_grid`) for every sign
+pattern that a recovery can have. The patterns that come near the best are searched in float64
+(`imgtheranostics.kernels.recovery_voxel`), and `imgtheranostics.kernels.recovery_choice` decides.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit, prange
+
+from imgtheranostics.kernels.lanes import BLOCK, blank, list_chosen, take
+from imgtheranostics.kernels.recovery_choice import decide, search
+from imgtheranostics.kernels.recovery_grid import ROWS, SQUARES, normalise, scan
+
+CHUNK = 1024
+"""Voxels that one thread takes at a time."""
+
+N_VALUES = 10
+"""Planes of the result, see `recovery_voxel.report`."""
+
+SIGNED, MAGNITUDE, EITHER = 0, 1, 2
+"""Signals with sign, magnitudes, or magnitudes unless a sample of the voxel is negative."""
+
+NEARLY = 4.0
+"""A polarity whose sum of squares on the grid is this many times the smallest is still searched."""
+
+SINGLE = 3e-6
+"""What float32 may err in a sum of squares, relative to that of the signal."""
+
+_MASKED_OUT, _INVALID_INPUT = 1, 4
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _starts(best, squares, lane, rates, n_used, starts):
+    """Rates to begin with for the polarities worth a search, 0 for the others."""
+    least = np.inf
+    for j in range(n_used):
+        least = min(least, squares - best[2 * j * BLOCK + lane])
+    limit = NEARLY * max(least, 0.0) + SINGLE * squares
+    for j in range(starts.size):
+        starts[j] = 0.0
+        if j < n_used and squares - best[2 * j * BLOCK + lane] <= limit:
+            starts[j] = rates[int(best[(2 * j + 1) * BLOCK + lane])]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _usable(y, kind):
+    """Whether the samples are finite, not all 0, and have the sign that they must have."""
+    largest, smallest = 0.0, 0.0
+    for i in range(y.size):
+        if not np.isfinite(y[i]):
+            return False, False
+        largest = max(largest, y[i])
+        smallest = min(smallest, y[i])
+    if largest == 0.0 and smallest == 0.0:
+        return False, False
+    return kind != MAGNITUDE or smallest >= 0.0, smallest < 0.0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _fit_chunk(
+    samples, order, model, pair, kind, limits, rates, first, second, chosen, begin, planes, iterations, flags
+):
+    """Voxels [begin, begin + CHUNK) of `fit_recovery`."""
+    n, n_voxels = samples.shape
+    end = min(begin + CHUNK, n_voxels)
+    voxels = np.empty(CHUNK + 1, np.int64)
+    count = list_chosen(chosen, begin, end, voxels)
+    if count < end - begin:
+        blank(begin, end, _MASKED_OUT, planes, flags)
+    n_polarities = 1 if kind == SIGNED else n
+    signal = np.empty((n, BLOCK), np.float32)
+    rows = np.empty(ROWS, np.float32)
+    best = np.empty(2 * n_polarities * BLOCK, np.float32)
+    y = np.empty(n)
+    work = np.empty((5, n))
+    starts = np.empty(n_polarities)
+    candidates = np.empty((n_polarities, 4))
+    records = np.empty((n_polarities + 1, 10))
+    values = np.empty(N_VALUES)
+    for start in range(0, count, BLOCK):
+        stop = min(start + BLOCK, count)
+        for i in range(n):
+            take(samples[order[i]], voxels, start, stop, signal[i])
+        normalise(signal, rows)
+        scan(signal, first, second, n_polarities, rows, best)
+        for lane in range(stop - start):
+            voxel = voxels[start + lane]
+            for i in range(n):
+                y[i] = samples[order[i], voxel]
+            usable, negative = _usable(y, kind)
+            used = 0
+            if usable:
+                n_used = 1 if negative else n_polarities
+                _starts(best, rows[SQUARES + lane], lane, rates, n_used, starts)
+                used = search(y, model, pair, limits, starts, candidates, records, work)
+                flag = decide(y, pair, limits, candidates, records, work[4], values)
+            else:
+                flag = _INVALID_INPUT
+                values[:] = np.nan
+            iterations[voxel] = used
+            flags[voxel] = flag
+            for row in range(N_VALUES):
+                planes[row, voxel] = values[row]
+
+
+@njit(cache=True, nogil=True, parallel=True)
+def fit_recovery(
+    samples, order, model, pair, kind, limits, rates, first, second, chosen, planes, iterations, flags
+):
+    """Time constant, amplitudes and their errors of every chosen voxel.
+
+    samples : (n, n_voxels) float32 or float64, read only
+    order : (n,) int64, the samples in order of time
+    model : (3, max(n, 4)) float64; times and repetition times in that order, coefficients k0, k1, k2, m2
+    pair : bool, whether there is a second component
+    kind : int, `SIGNED`, `MAGNITUDE` or `EITHER`
+    limits : (7,) float64, see `recovery_choice`
+    rates : (n_grid,) float64, 1/s; first, second : (n_grid, n) float32, see `recovery_grid.scan`
+    chosen : (n_voxels,) bool
+    planes : (10, n_voxels) in the type of the samples, see `recovery_voxel.report`
+    iterations, flags : (n_voxels,) int16 and uint16
+    """
+    n_chunks = (samples.shape[1] + CHUNK - 1) // CHUNK
+    for chunk in prange(n_chunks):
+        _fit_chunk(
+            samples,
+            order,
+            model,
+            pair,
+            kind,
+            limits,
+            rates,
+            first,
+            second,
+            chosen,
+            chunk * CHUNK,
+            planes,
+            iterations,
+            flags,
+        )

@@ -1,0 +1,68 @@
+"""Complex recovery curves: one phase per voxel turns them into signed ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from imgtheranostics.fit import Fit
+
+
+@dataclass(frozen=True, eq=False)
+class InPhase:
+    """A complex signal along its phase, and what is left across it.
+
+    Attributes
+    ----------
+    along : (..., n) ndarray
+        Real signal, up to one sign per voxel.
+    across : (...) ndarray
+        Sum of squares of what is out of phase: noise, or a phase that changes between samples.
+    around : (...) ndarray
+        Sum of squares about the complex mean.
+    """
+
+    along: npt.NDArray[Any]
+    across: npt.NDArray[Any]
+    around: npt.NDArray[Any]
+
+
+def in_phase(signal: npt.ArrayLike, n: int) -> InPhase:
+    """Turn every curve by the phase along which it has most power: half that of the sum of its squares.
+
+    Raises
+    ------
+    ValueError
+        If the signal is not complex, or its last axis is not `n` long.
+    """
+    given = np.asarray(signal)
+    if given.dtype.kind != "c":
+        raise ValueError(f"signal is of type {given.dtype}; model 'complex' needs complex numbers")
+    if given.ndim == 0 or given.shape[-1] != n:
+        raise ValueError(f"signal has shape {given.shape}, but its last axis must have {n} samples")
+    with np.errstate(invalid="ignore"):
+        turn = np.exp(-0.5j * np.angle(np.sum(given * given, axis=-1, keepdims=True)))
+        turned = given * turn.astype(given.dtype)
+        across = np.sum(np.square(turned.imag), axis=-1)
+        deviation = given - given.mean(axis=-1, keepdims=True)
+        around = np.sum(np.square(deviation.real) + np.square(deviation.imag), axis=-1)
+    return InPhase(turned.real.copy(order="K"), across, around)
+
+
+def with_both_channels(fit: Fit, projected: InPhase, n: int) -> Fit:
+    """The fit of the signal along its phase with the noise of both channels.
+
+    Both channels have the same noise; the phase is a fourth parameter of 2 n numbers.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        alone = n * np.square(fit.rmse)
+        both = alone + projected.across
+        scale = np.sqrt((both / (2 * n - 4)) / (alone / max(n - 3, 1)))
+        scale = np.where(alone > 0.0, scale, 1.0).astype(fit.rmse.dtype)
+        explained = (1.0 - both / projected.around).astype(fit.rmse.dtype)
+        rmse = np.sqrt(both / (2 * n)).astype(fit.rmse.dtype)
+    errors = {name: np.asarray(error * scale) for name, error in fit.standard_errors.items()}
+    return replace(fit, standard_errors=errors, r_squared=np.asarray(explained), rmse=np.asarray(rmse))
