@@ -1,0 +1,164 @@
+"""The search for a transform in the coordinates of a pair: linear models, the repeat, the deformation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from imgtheranostics.registration.images import Pair
+from imgtheranostics.registration.optimising import (
+    Outcome,
+    Search,
+    centre_and_radii,
+    evaluate,
+    finest_mm,
+    levels,
+    optimise,
+    optimise_spline,
+)
+from imgtheranostics.registration.transform import Model, Transform, sitk_to_linear, sitk_to_spline
+
+if TYPE_CHECKING:
+    import SimpleITK
+
+FloatArray = npt.NDArray[np.float64]
+
+_NUDGE_VOXELS = 2.0
+_NODES = 6
+_FEWEST_VOXELS_PER_NODE = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """A linear solution in SimpleITK's form, in space, and how the optimiser came to it."""
+
+    optimised: SimpleITK.Transform
+    transform: Transform
+    outcome: Outcome
+    start_value: float
+
+
+def linear_search(
+    pair: Pair, model: Model, search: Search, start: Transform, *, factors: Sequence[int] | None = None
+) -> Found:
+    """Optimise a linear model from a start; affine begins with its rigid part.
+
+    Raises
+    ------
+    IllConditioned
+        If the images do not overlap.
+    """
+    outcome = Outcome()
+    steps: tuple[Model, ...] = ("rigid", "affine") if model == "affine" else (model,)
+    current = _in_pair(pair, start)
+    transform = _transform_of(steps[0], pair, current)
+    start_value = evaluate(pair, transform, search)
+    for step in steps:
+        transform = _transform_of(step, pair, current)
+        optimise(pair, transform, search, list(factors or levels(pair)), outcome)
+        current = sitk_to_linear(transform)
+    return Found(transform, Transform(_tidy(pair.in_space(current)), None, model), outcome, start_value)
+
+
+def seed_of(rng: int | np.random.Generator) -> int:
+    """A positive seed for SimpleITK, whose 0 stands for the clock."""
+    generator = np.random.default_rng(rng)
+    return int(generator.integers(1, 2**31 - 2))
+
+
+def _in_pair(pair: Pair, start: Transform) -> FloatArray:
+    """A start in the coordinates of the pair; in a plane, its part within the plane."""
+    if pair.plane is None:
+        return start.linear
+    basis, origin = pair.plane.basis, pair.plane.origin
+    flat = np.eye(3)
+    flat[:2, :2] = basis.T @ start.linear[:3, :3] @ basis
+    flat[:2, 2] = basis.T @ (start.linear[:3, :3] @ origin + start.linear[:3, 3] - origin)
+    return flat
+
+
+def _transform_of(model: Model, pair: Pair, matrix: FloatArray) -> SimpleITK.Transform:
+    """A SimpleITK transform of the model, turning about the middle of what counts, nearest to a matrix."""
+    import SimpleITK
+
+    n = matrix.shape[0] - 1
+    centre, _ = centre_and_radii(pair)
+    shift = (matrix[:n, :n] @ centre + matrix[:n, n] - centre).tolist()
+    if model == "translation":
+        return SimpleITK.TranslationTransform(n, shift)
+    if model == "affine":
+        return SimpleITK.AffineTransform(matrix[:n, :n].ravel().tolist(), shift, centre.tolist())
+    left, _, right = np.linalg.svd(matrix[:n, :n])
+    turn = left @ right
+    if n == 2:
+        flat = SimpleITK.Euler2DTransform()
+        flat.SetCenter(centre.tolist())
+        flat.SetMatrix(turn.ravel().tolist(), 1e-6)
+        flat.SetTranslation(shift)
+        return flat
+    space = SimpleITK.Euler3DTransform()
+    space.SetCenter(centre.tolist())
+    space.SetMatrix(turn.ravel().tolist(), 1e-6)
+    space.SetTranslation(shift)
+    return space
+
+
+def repeated(pair: Pair, optimised: SimpleITK.Transform, model: Model, search: Search) -> Transform:
+    """The solution of the two finest levels from two voxels and two voxels' worth of turn away."""
+    n = pair.fixed.GetDimension()
+    matrix = sitk_to_linear(optimised)
+    centre, radii = centre_and_radii(pair)
+    nudge = np.eye(n + 1)
+    step = _NUDGE_VOXELS * finest_mm(pair)
+    if model != "translation":
+        angle = min(0.1, step / float(np.linalg.norm(radii)))
+        nudge[:n, :n] = _turn(angle, n)
+    nudge[:n, n] = centre - nudge[:n, :n] @ centre + step / np.sqrt(n)
+    start = Transform(pair.in_space(matrix @ nudge), None, "affine")
+    return linear_search(
+        pair, model, Search(search.metric, search.seed + 1), start, factors=levels(pair)[-2:]
+    ).transform
+
+
+def _turn(angle: float, n: int) -> FloatArray:
+    """A small rotation about all axes at once."""
+    cosine, sine = np.cos(angle), np.sin(angle)
+    if n == 2:
+        return np.array([[cosine, -sine], [sine, cosine]])
+    axis = np.full(3, 1.0 / np.sqrt(3.0))
+    cross = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])
+    return np.asarray(np.eye(3) + sine * cross + (1.0 - cosine) * cross @ cross)
+
+
+def _tidy(matrix: FloatArray) -> FloatArray:
+    """The matrix with its exact last row."""
+    tidy = np.array(matrix)
+    tidy[3] = [0.0, 0.0, 0.0, 1.0]
+    return tidy
+
+
+def deformed(
+    pair: Pair,
+    linear: SimpleITK.Transform,
+    search: Search,
+    node_spacing_mm: float | None,
+    outcome: Outcome,
+) -> Transform:
+    """A free deformation before the rigid transform."""
+    import SimpleITK
+
+    size, spacing = np.array(pair.fixed.GetSize()), np.array(pair.fixed.GetSpacing())
+    extent = size * spacing
+    wanted = np.maximum(extent.max() / _NODES, _FEWEST_VOXELS_PER_NODE * spacing)
+    if node_spacing_mm is not None:
+        if not node_spacing_mm > 0:
+            raise ValueError("node_spacing_mm must be positive")
+        wanted = np.full(3, float(node_spacing_mm))
+    mesh = [int(n) for n in np.maximum(1, np.round(extent / wanted))]
+    spline = SimpleITK.BSplineTransformInitializer(pair.fixed, mesh, 3)
+    optimise_spline(pair, linear, spline, search, outcome)
+    return Transform(_tidy(sitk_to_linear(linear)), sitk_to_spline(spline), "bspline")
