@@ -131,6 +131,8 @@ def _volume(job: _Job, seed: np.random.SeedSequence) -> Volume:
         if job.level >= 2 and physics.psf_fwhm_mm > 0:
             image = _blurred(image, physics.psf_fwhm_mm, mixture)
         rng = np.random.Generator(np.random.Philox(child))
+        if scan.sequence.sequence == "phase_shift":
+            image = image.astype(np.complex64)
         image = noisy(image * fields.receive, sd, physics.noise, scanner.coils, rng)
         data[:, n] = np.angle(image) if scan.component == "phase" else np.abs(image)
     phase = scan.component == "phase"

@@ -161,12 +161,14 @@ def _magnitude(scan: Scan) -> Scan:
 def _axes(spec: PhantomSpec, sequence: MrSequence, *, main: bool) -> tuple[Axis, ...]:
     """Axes of one image: what its sequence samples, then time where the main scan is a series.
 
-    A further scan takes its own list, else the axis of the phantom.
+    A further scan takes its own list, else the axis of the phantom, else the echoes of the main one.
     """
     found = []
     for kind in _SAMPLED.get(sequence.sequence, ()):
         name, unit = _NAMES[kind]
         axis, listed = spec.axis_of(kind), getattr(sequence, _LISTS[kind])
+        if kind == "echo" and not listed:
+            listed = scanner_of(spec).echo_times_ms
         if listed and not main:
             found.append(Axis(name, np.array(listed) * (1.0 if unit == "deg" else 1e-3), unit))
         elif axis is not None and axis.layout == "dynamic":

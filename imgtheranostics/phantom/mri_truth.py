@@ -34,7 +34,7 @@ def region_value(spec: PhantomSpec, region: str, quantity: str, scan: Scan, fram
     held = spec.region(region)
     if quantity in ("t1", "t2", "t2star", "r1", "r2", "r2star"):
         tissue = tissue_at(spec, region, scan)
-        rate: float = getattr(tissue, quantity.replace("t", "r", 1))
+        rate: float = getattr(tissue, f"r{quantity[1:]}")
         return rate if quantity.startswith("r") else 1.0 / rate
     if quantity in ELEMENTS:
         return concentration_mmol_l(spec, region, scan, quantity) if scan.agent else 0.0

@@ -16,7 +16,7 @@ from imgtheranostics.phantom.making import Phantom
 from imgtheranostics.phantom.truth import Expectation
 from imgtheranostics.volume import Volume
 
-MOST_CLASSIC_IMAGES = 100
+MOST_CLASSIC_IMAGES = 50
 """MR images of a series that are still written as one file each."""
 
 

@@ -1,6 +1,6 @@
 """The proof: make a phantom, write its files, load and quantify them as a user would, compare with truth."""
 
-from imgtheranostics.validation import emission_methods
+from imgtheranostics.validation import emission_methods, mri_methods
 from imgtheranostics.validation.comparing import Validation, compare_phantoms, validate
 from imgtheranostics.validation.methods import METHODS, MethodMissing, method
 from imgtheranostics.validation.outcomes import (
@@ -27,5 +27,6 @@ __all__ = [
     "compare_phantoms",
     "emission_methods",
     "method",
+    "mri_methods",
     "validate",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -142,15 +143,30 @@ def log_slope(session: Session, expectation: Expectation) -> float:
     return sum(slopes) / len(slopes)
 
 
+@method("ladder_order", unit="1", short="ladder")
+def ladder_order(session: Session, expectation: Expectation) -> float:
+    """1 when the limit of detection by PET lies below that by MRI, else 0."""
+    spec = session.phantom.spec
+    nuclear = next((part for part in parts_of(spec) if part.physics.modality == "PET"), None)
+    if nuclear is None:
+        raise MethodMissing("ladder without PET")
+    volumes = range(nuclear.first, nuclear.first + len(nuclear.physics.cases(spec)))
+    rung = replace(
+        expectation, quantity="activity_concentration", places=tuple((volume, 0) for volume in volumes)
+    )
+    limits = [_molar(session, one, _limits(session, one).detection) for one in (rung, expectation)]
+    return float(limits[0] < limits[1])
+
+
 @method("log10_detection_limit", unit="1", short="log10 LOD")
 def log10_detection_limit(session: Session, expectation: Expectation) -> float:
-    """log10 of the least molar concentration of the label, without carrier, that differs from a blank."""
+    """log10 of the least molar concentration that differs from a blank: of a label alone, or of metal."""
     return math.log10(_molar(session, expectation, _limits(session, expectation).detection))
 
 
 @method("log10_quantification_limit", unit="1", short="log10 LOQ")
 def log10_quantification_limit(session: Session, expectation: Expectation) -> float:
-    """log10 of the least molar concentration of the label that is measured to about 10 %."""
+    """log10 of the least molar concentration that is measured to about 10 %."""
     return math.log10(_molar(session, expectation, _limits(session, expectation).quantification))
 
 
@@ -181,7 +197,11 @@ def _transferred(session: Session, expectation: Expectation, given: str) -> Tran
 
 
 def _vials(session: Session, volume: int) -> tuple[np.ndarray[tuple[int], np.dtype[np.float64]], ...]:
-    """True and measured concentration of each vial, Bq/mL, decay-corrected to injection."""
+    """True and measured concentration of each vial: Bq/mL, decay-corrected to injection; mmol/L in MRI."""
+    if session.modality(volume) == "MRI":
+        from imgtheranostics.validation.mri_methods import molar_vials
+
+        return molar_vials(session, volume)
     spec, scan = session.phantom.spec, _exposure(session, volume)
     curve = session.curve(volume, "activity_concentration")
     names = [region.name for region in spec.regions]
@@ -209,7 +229,9 @@ def _limits(session: Session, expectation: Expectation) -> Limits:
     return detection_limits(np.concatenate(true_all), np.concatenate(measured_all), np.array(blanks))
 
 
-def _molar(session: Session, expectation: Expectation, bq_ml: float) -> float:
-    """Concentration of the label's atoms, mol/L: activity over decay constant."""
+def _molar(session: Session, expectation: Expectation, concentration: float) -> float:
+    """Concentration in mol/L: of the label's atoms from Bq/mL, by its decay; of metal from mmol/L."""
+    if session.modality(expectation.places[0][0]) == "MRI":
+        return concentration * 1e-3
     decay = nuclide(_exposure(session, expectation.places[0][0]).label).decay_constant_per_s
-    return bq_ml / decay / AVOGADRO * _ML_PER_L
+    return concentration / decay / AVOGADRO * _ML_PER_L

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from imgtheranostics.errors import ImgTheranosticsError
 from imgtheranostics.validation.methods import MethodMissing
@@ -14,6 +14,9 @@ from imgtheranostics.volume import Estimate, Volume
 if TYPE_CHECKING:
     from imgtheranostics.nuclear import Calibration
     from imgtheranostics.phantom.making import Phantom
+
+_MOST_KEPT_BYTES = 128 * 2**20
+"""Loaded images that are kept for further measurements; the one asked for last always is."""
 
 Means = dict[tuple[str, int], float]
 
@@ -44,9 +47,10 @@ class Session:
         self._phantom = phantom
         self.folder = folder
         self.file_format = file_format
-        self._loaded: tuple[int, Volume] | None = None
+        self._loaded: dict[int, Volume] = {}
         self._means: dict[tuple[int, str], Means | ImgTheranosticsError] = {}
         self._curves: dict[tuple[int, str, bool], dict[str, Point]] = {}
+        self._kept: dict[Hashable, Any] = {}
 
     @property
     def phantom(self) -> Phantom:
@@ -59,21 +63,39 @@ class Session:
         """One of the phantom's images, written to a file and read by the public loader."""
         from imgtheranostics.io.loading import load
 
-        if self._loaded is None or self._loaded[0] != volume:
-            self._loaded = (volume, load(self._file(volume)))
-        return self._loaded[1]
+        if volume not in self._loaded:
+            found = load(self._file(volume))
+            held = sum(other.data.nbytes for other in self._loaded.values())
+            if held + found.data.nbytes > _MOST_KEPT_BYTES:
+                self._loaded.clear()
+            self._loaded[volume] = found
+        return self._loaded[volume]
 
     def quantified(self, volume: int, quantity: str) -> Volume | Estimate:
         """A quantity's map of one image, by the public API."""
+        if self.modality(volume) == "MRI":
+            from imgtheranostics.validation import mri_maps
+
+            return mri_maps.quantified(self, volume, quantity)
         return quantify(self.image(volume), quantity, calibration=self.calibration(volume))
+
+    def modality(self, volume: int) -> str:
+        """Modality of one of the phantom's images."""
+        from imgtheranostics.phantom.physics import part_with
+
+        return part_with(self.phantom.spec, volume)[0].modality
+
+    def kept(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """What several measurements need, made once; small things such as one map."""
+        if key not in self._kept:
+            self._kept[key] = make()
+        return self._kept[key]
 
     def calibration(self, volume: int) -> Calibration | None:
         """What the user of the phantom's camera knows of it, for images in counts; else None."""
         from imgtheranostics.nuclear import Calibration
-        from imgtheranostics.phantom.physics import part_with
 
-        spec = self.phantom.spec
-        modality = part_with(spec, volume)[0].modality
+        spec, modality = self.phantom.spec, self.modality(volume)
         physics = spec.physics_of(modality)
         if modality != "SPECT" or physics.sensitivity_cps_mbq is None:
             return None
