@@ -56,8 +56,10 @@ class Curves:
             yield index[first : first + length]
 
     def samples(self, index: IndexArray) -> DoubleArray:
-        """The curves of some voxels, (n, n_some) float64."""
-        return np.ascontiguousarray(self.planes.samples[:, index], dtype=np.float64)
+        """The curves of some voxels, (n, n_some) float64; what is not finite is NaN."""
+        values = np.array(self.planes.samples[:, index], dtype=np.float64, order="C")
+        values[~np.isfinite(values)] = np.nan
+        return values
 
     def flat(self, values: npt.ArrayLike, name: str) -> DoubleArray:
         """A number or a map as one float64 value per voxel; ValueError when the shape does not fit."""
