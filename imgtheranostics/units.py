@@ -214,6 +214,7 @@ _QUANTITIES = (
     Quantity("vp", "1", "plasma volume fraction"),
     Quantity("temperature_change", "Cel", "temperature change", signed_change=True),
     Quantity("specific_absorption_rate", "W/g", "heating power per mass of iron"),
+    Quantity("heated_volume", "mL", "volume above a temperature"),
     Quantity("cem43", "min", "cumulative equivalent minutes at 43 Cel"),
     Quantity("r_squared", "1", "share of the signal's variation that the fit explains"),
     Quantity("rmse", None, "root mean square of the fit's residuals, in the unit of the signal"),

@@ -254,6 +254,71 @@ def dce(
     )  # fmt: skip
 
 
+@app.command()
+@grouped
+def temperature(
+    path: options.InputPath,
+    magnitude: given.Magnitude = None,
+    noise_sd: given.NoiseSd = None,
+    reference: given.Reference = "0:1",
+    unheated: given.Unheated = None,
+    drift_order: given.DriftOrder = 1,
+    fat: given.Fat = None,
+    alpha_ppm_per_c: given.Alpha = -0.01,
+    alpha_relative_uncertainty: given.AlphaUncertainty = 0.0,
+    echo_time_s: given.EchoTime = None,
+    field_t: given.FieldT = None,
+    start_c: given.StartC = None,
+    above_c: given.AboveC = 41.0,
+    iron_mg_ml: given.Iron = None,
+    heating: given.Heating = None,
+    heat_capacity_j_g_k: given.HeatCapacity = 4.18,
+    mask: given.MaskPath = None,
+    *,
+    common: Common,
+) -> None:
+    """Temperature change from the phase of a series; thermal dose, heated volume, heating power."""
+    from imgtheranostics.mri import temperature_maps
+
+    said = locals()
+    runs.check_output(common.out, force=common.force)
+    if (iron_mg_ml is None) != (heating is None):
+        raise typer.BadParameter("--iron-mg-ml and --heating belong together", param_hint="--heating")
+    beside = [None if file is None else given.loaded(file) for file in (magnitude, unheated, fat, mask)]
+    phase = given.loaded(path, common.series)
+    change = temperature_maps.temperature_map(
+        phase,
+        beside[0],
+        reference=given.window(reference, "--reference") or (0, 1),
+        unheated=beside[1],
+        drift_order=drift_order,
+        fat=beside[2],
+        alpha_ppm_per_c=alpha_ppm_per_c,
+        alpha_relative_uncertainty=alpha_relative_uncertainty,
+        echo_time_s=echo_time_s,
+        field_strength_t=field_t,
+        noise_sd=noise_sd,
+        mask=beside[3],
+    )
+    regions = runs.regions_for(phase, common.rois, resample=common.resample_rois)
+    estimates, tables = [change], []
+    if start_c is not None:
+        estimates.append(temperature_maps.cem43_map(change, start_c))
+        tables.append(temperature_maps.heated_volume(change, regions, start_c, above_c=above_c))
+    if iron_mg_ml is not None:
+        estimates.append(
+            temperature_maps.specific_absorption_rate_map(
+                change,
+                iron_mg_ml,
+                window=given.window(heating, "--heating") or (0, 1),
+                heat_capacity_j_g_k=heat_capacity_j_g_k,
+            )
+        )
+    files = [magnitude, unheated, fat, mask]
+    read = phase.source.files
+    _deliver("mri temperature", estimates, regions, common, said, inputs=read, files=files, tables=tables)
+
+
 def _vessel(aif: str, regions: Regions, common: Common) -> Regions:
     """The region that ``region:NAME`` names."""
     name = aif.removeprefix("region:")
@@ -297,12 +362,13 @@ def _deliver(
     curves: Sequence[Any] = (),
     warnings: Sequence[Any] = (),
     inputs: Sequence[Path] = (),
+    tables: Sequence[Any] = (),
 ) -> None:
     """Tabulate, write and print."""
     from imgtheranostics.mri.region_tables import region_table
     from imgtheranostics.report.run import Run
 
-    table, cautions = region_table(estimates, regions, **common.table_options())
+    table, cautions = region_table(estimates, regions, more=tables, **common.table_options())
     read = inputs or estimates[0].value.source.files
     run = Run(
         command=command,
@@ -320,7 +386,8 @@ def _deliver(
 
 _NOT_PHYSICS = frozenset(
     ("rois", "anatomy", "subject", "session", "out", "force", "workers", "as_json", "keep_identifiers",
-     "no_report", "quiet", "verbose", "path", "pre", "post", "mask", "b1")
+     "no_report", "quiet", "verbose", "path", "pre", "post", "mask", "b1", "magnitude", "unheated",
+     "fat")
 )  # fmt: skip
 """Options that say where something is or how to print, or that may name somebody: not in the record."""
 

@@ -167,6 +167,48 @@ Pre = Annotated[
 ]
 
 
+Magnitude = Annotated[
+    Path | None,
+    typer.Option("--magnitude", help="Magnitude beside the phase; gives the error of each voxel."),
+]
+NoiseSd = Annotated[
+    float | None, typer.Option("--noise-sd", min=0.0, help="Noise of the magnitude, in its unit.")
+]
+Reference = Annotated[
+    str, typer.Option("--reference", metavar="FIRST:STOP", help="Images before heating, counted from 0.")
+]
+Unheated = Annotated[
+    Path | None, typer.Option("--unheated", help="Mask of what stays at its temperature, for the drift.")
+]
+Fat = Annotated[Path | None, typer.Option("--fat", help="Mask of fat, which is left out.")]
+DriftOrder = Annotated[int, typer.Option("--drift-order", min=0, max=2, help="Of the polynomial in space.")]
+Alpha = Annotated[float, typer.Option("--alpha-ppm-per-c", help="Temperature coefficient.")]
+AlphaUncertainty = Annotated[
+    float, typer.Option("--alpha-relative-uncertainty", min=0.0, help="Relative, shared by all voxels.")
+]
+StartC = Annotated[
+    float | None,
+    typer.Option("--start-c", help="Temperature before heating, Cel; gives dose and heated volume."),
+]
+AboveC = Annotated[float, typer.Option("--above-c", help="For the heated volume.")]
+MaskPath = Annotated[Path | None, typer.Option("--mask", help="Image whose zero voxels are left out.")]
+Iron = Annotated[
+    float | None,
+    typer.Option(
+        "--iron-mg-ml", min=1e-6, help="Iron in the heated medium; gives the power per gram of iron."
+    ),
+]
+Heating = Annotated[
+    str | None,
+    typer.Option(
+        "--heating", metavar="FIRST:STOP", help="Images from switching the field on, with --iron-mg-ml."
+    ),
+]
+HeatCapacity = Annotated[
+    float, typer.Option("--heat-capacity-j-g-k", min=1e-3, help="Of the medium; 4.18 is that of water.")
+]
+
+
 @dataclass(frozen=True)
 class Voxels:
     """Which voxels are worked on, and what is known of their noise."""

@@ -18,8 +18,15 @@ if TYPE_CHECKING:
     from imgtheranostics.mri.perfusion_maps import dce_map
     from imgtheranostics.mri.rate_entry import load_map
     from imgtheranostics.mri.relaxation_maps import t1_map, t2_map, t2star_map
+    from imgtheranostics.mri.temperature_maps import (
+        cem43_map,
+        heated_volume,
+        specific_absorption_rate_map,
+        temperature_map,
+    )
 
 _HOMES = {
+    "cem43_map": "temperature_maps",
     "concentration": "concentration_maps",
     "dce_map": "perfusion_maps",
     "delta_r1_map": "change_maps",
@@ -27,11 +34,14 @@ _HOMES = {
     "delta_r2star_map": "change_maps",
     "enhancement": "change_maps",
     "enhancement_ratio": "change_maps",
+    "heated_volume": "temperature_maps",
     "joint_concentration": "concentration_maps",
     "load_map": "rate_entry",
+    "specific_absorption_rate_map": "temperature_maps",
     "t1_map": "relaxation_maps",
     "t2_map": "relaxation_maps",
     "t2star_map": "relaxation_maps",
+    "temperature_map": "temperature_maps",
     "time_intensity_maps": "change_maps",
 }
 _MODULES = (
@@ -49,6 +59,7 @@ _MODULES = (
 )
 
 __all__ = [
+    "cem43_map",
     "concentration",
     "dce_map",
     "delta_r1_map",
@@ -56,11 +67,14 @@ __all__ = [
     "delta_r2star_map",
     "enhancement",
     "enhancement_ratio",
+    "heated_volume",
     "joint_concentration",
     "load_map",
+    "specific_absorption_rate_map",
     "t1_map",
     "t2_map",
     "t2star_map",
+    "temperature_map",
     "time_intensity_maps",
 ]
 

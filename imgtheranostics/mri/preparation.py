@@ -190,7 +190,7 @@ def chosen_voxels(
     flags = np.zeros(shape, np.uint16, order="F")
     decision: dict[str, Any] = {"rule": "all voxels"}
     if mask is not None:
-        within = _mask_array(mask, v).reshape((*v.grid.shape, *(1,) * (len(shape) - 3)))
+        within = mask_array(mask, v).reshape((*v.grid.shape, *(1,) * (len(shape) - 3)))
         inside &= within
         flags[~inside] = Flag.MASKED_OUT.value
         decision = {"rule": "mask", "n_voxels": int(np.count_nonzero(within))}
@@ -224,7 +224,14 @@ def below_noise(samples: Array, noise_sd: float, n_coils: int = 1) -> BoolArray:
     return np.asarray(power / n_samples < expected + _SIGNIFICANT * spread)
 
 
-def _mask_array(mask: Volume | Regions | npt.ArrayLike, v: Volume) -> BoolArray:
+def mask_array(mask: Volume | Regions | npt.ArrayLike, v: Volume) -> BoolArray:
+    """A mask in the voxel order of `v`; zero and NaN are outside.
+
+    Raises
+    ------
+    GeometryMismatch
+        If it lies on another grid.
+    """
     if isinstance(mask, Regions):
         return np.asarray((mask.fit_to(v.grid).labels > 0).any(axis=-1))
     if isinstance(mask, Volume):
@@ -306,4 +313,11 @@ def aligned(v: Volume, wanted: bool) -> tuple[Volume, tuple[Caution, ...], dict[
     from imgtheranostics.registration import align_series
 
     moved, report = align_series(v)
-    return moved, (), {"rule": "rigid to the first image", "report": str(report)}
+    decision = {
+        "rule": "rigid to the first image",
+        "n_corrected": int(np.count_nonzero(report.corrected)),
+        "largest_displacement_mm": float(np.nanmax(report.displacement_mm)),
+        "largest_residual_mm": float(np.nanmax(report.residual_mm)),
+        "threshold_mm": report.threshold_mm,
+    }
+    return moved, (), decision

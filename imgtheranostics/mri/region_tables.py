@@ -36,6 +36,7 @@ def region_table(
     subject: str | None = None,
     session: str | None = None,
     workers: int | None = None,
+    more: Sequence[pd.DataFrame] = (),
 ) -> tuple[pd.DataFrame, tuple[Caution, ...]]:
     """Statistics of several maps in each region: means over the voxels that have a value, with their counts.
 
@@ -48,6 +49,8 @@ def region_table(
     regions : Regions
     resolution_mm, subject, session, workers
         As in `imgtheranostics.regions.roi_statistics`.
+    more : sequence of pandas.DataFrame
+        Rows of quantities that no map holds.
 
     Returns
     -------
@@ -62,6 +65,13 @@ def region_table(
     tables = [
         roi_statistics(one, regions, resolution_mm=resolution_mm, workers=workers, **labels) for one in maps
     ]
+    for rows in more:
+        own = rows.copy()
+        for column, label in labels.items():
+            if label is not None:
+                own[column] = label
+        own.attrs["details"] = [{} for _ in range(len(own))]
+        tables.append(own)
     details = [row for part in tables for row in part.attrs.pop("details", [])]
     table = pd.concat(tables, ignore_index=True)
     table.attrs["details"] = details

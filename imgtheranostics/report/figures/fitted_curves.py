@@ -162,7 +162,7 @@ def _axis_words(figure: Figure, curve: CurveFit, symbol: str) -> None:
     upper = 1.0 - (_TITLE_IN + _CURVE_IN / 2) / height
     lower = 1.0 - (_TITLE_IN + _CURVE_IN + 0.06 + _REST_IN / 2) / height
     figure.text(0.005, upper, f"Signal [{unit}]" if unit else "Signal", rotation=90, va="center", fontsize=7)
-    figure.text(0.005, lower, "Rest [%]", rotation=90, va="center", fontsize=7)
+    figure.text(0.005, lower, "Residual [%]", rotation=90, va="center", fontsize=7)
     figure.text(
         _LEFT_IN / theme.WIDTH_IN, 0.04 / height, f"{words} [{symbol}]" if symbol else words, fontsize=8
     )
