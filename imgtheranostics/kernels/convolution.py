@@ -58,6 +58,7 @@ def convolve(time, values, rate, integral, moment):
     time, values, integral, moment : (n,) float64; time increasing, rate >= 0 in its inverse unit
     """
     integral[0] = moment[0] = 0.0
+    area, area_moment, before = 0.0, 0.0, values[0]
     last = -1.0
     decay = older = newer = older_moment = newer_moment = 0.0
     for i in range(1, time.size):
@@ -65,9 +66,14 @@ def convolve(time, values, rate, integral, moment):
         if abs(step - last) > SAME_STEP * step:
             decay, older, newer, older_moment, newer_moment = step_weights(rate, step)
             last = step
-        before, now, area = values[i - 1], values[i], integral[i - 1]
-        integral[i] = decay * area + (older * before + newer * now)
-        moment[i] = decay * (moment[i - 1] + step * area) + (older_moment * before + newer_moment * now)
+        now = values[i]
+        # What the new pieces add does not wait for the sums so far: the loop is as long as two products.
+        area_moment = decay * area_moment + (
+            decay * step * area + (older_moment * before + newer_moment * now)
+        )
+        area = decay * area + (older * before + newer * now)
+        integral[i], moment[i] = area, area_moment
+        before = now
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -30,6 +30,9 @@ PLASMA_ROW, INTEGRAL_ROW = 0, 1
 CONVERGED, UNDETERMINED = 1, 2
 """Bits of the state of a fit."""
 
+LEAST_GAIN = 1e-10
+"""Relative decrease of the sum of squares that a step must promise: less is a 1e-4th of a standard error."""
+
 TINY = 1e-30
 
 
@@ -163,7 +166,8 @@ def _minimise(model, curve, time, plasma, delayed, limits, parameters, free, wor
             parameters[:] = trial
             squares = new_squares
             _normal_equations(jacobian, residual, normal, gradient)
-        if small or (decrease >= 0.0 and predicted <= 1e-15 * squares):
+        flat = decrease >= 0.0 and damping <= 1.0 and predicted <= LEAST_GAIN * squares
+        if small or flat:
             return squares, iteration, True
         damping = pieces.next_damping(damping, decrease, predicted)
     return squares, max_iterations, False

@@ -16,6 +16,7 @@ def compile_all() -> Iterator[tuple[str, Callable[[], None]]]:
     yield "contrast curves", _contrast_curves
     yield "agent concentration", _agent_inversion
     yield "transverse relaxation", _decay
+    yield "tracer models", _tracer_models
 
 
 def _region_statistics() -> None:
@@ -127,3 +128,29 @@ def _agent_inversion() -> None:
     kernels.invert_with_decay(images, images, one, one, 4.0, 5.0, 0.005, 0.002, 20.0, out, flags)
     found = np.empty((8, 1))
     kernels.fit_echoes(images, images, echoes, one, one, 4.0, 5.0, 0.005, 20.0, found, flags[0].copy())
+
+
+def _tracer_models() -> None:
+    from imgtheranostics.kernels import tracer_fit, tracer_models
+
+    time, plasma, rates = np.arange(4.0), np.array([0.0, 1.0, 0.5, 0.2]), np.array([0.1])
+    table = np.empty((1, 3, 4))
+    tracer_fit.tabulate(time, plasma, rates, np.zeros(1), table)
+    gram, pairs = np.ones((1, 3, 3)), np.array([[0, 1]], np.int64)
+    lower, upper, scale = np.zeros(2), np.ones(2), np.full(2, 1e-6)
+    out = (np.empty((1, 2)), np.empty((1, 2)), np.empty((1, 2)), np.empty(1, np.int32), np.empty(1, np.uint8))
+    search = (table, gram, pairs, np.zeros(3), np.zeros(1))
+    tracer_fit.fit_tracer_models(
+        tracer_models.PATLAK,
+        plasma[np.newaxis],
+        time,
+        plasma,
+        False,
+        lower,
+        upper,
+        scale,
+        *search,
+        5,
+        1e-6,
+        *out,
+    )
