@@ -20,12 +20,13 @@ DEEPEST = 16
 """Structs within structs."""
 
 _LONGEST_NAME = 128
-_NAME = re.compile(r"##\$?([A-Za-z0-9_. /-]+)=")
+_NAME = re.compile(r"##\$?([A-Za-z0-9_. /-]+)=", re.ASCII)
 _HEADER = re.compile(
-    r"\A\(\s*(\d{1,9}(?:\s*,\s*\d{1,9})*)\s*\)[ \t]*(?=\n|\Z)|\A\( (\d{1,9}(?:, ?\d{1,9})*) \)[ \t]*"
+    r"\A\(\s*(\d{1,9}(?:\s*,\s*\d{1,9})*)\s*\)[ \t]*(?=\n|\Z)|\A\( (\d{1,9}(?:, ?\d{1,9})*) \)[ \t]*",
+    re.ASCII,
 )
-_TOKEN = re.compile(r"<|\(|\)|,|@(\d{1,9})\*\(|[^\s<(),]+")
-_NUMBER = re.compile(r"\A[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\Z")
+_TOKEN = re.compile(r"<|\(|\)|,|@(\d{1,9})\*\(|[^\s<(),]+", re.ASCII)
+_NUMBER = re.compile(r"\A[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\Z", re.ASCII)
 _SPECIAL = {"inf": math.inf, "+inf": math.inf, "-inf": -math.inf, "nan": math.nan, "-nan": math.nan}
 
 

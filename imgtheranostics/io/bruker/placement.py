@@ -24,6 +24,8 @@ from imgtheranostics.io.dicom.geometry import (
 )
 from imgtheranostics.units import UNITS, conversion_factor
 
+_FARTHEST_MM = 1e5
+
 FloatArray = npt.NDArray[np.float64]
 IndexArray = npt.NDArray[np.intp]
 
@@ -150,14 +152,14 @@ def _poses(visu: Parameters, frames: Frames) -> tuple[FloatArray, FloatArray]:
             "without it the voxels have no place; reconstruct the scan again with its geometry",
         )
     turned = orientation.reshape(-1, 3, 3)
-    products = turned @ np.swapaxes(turned, 1, 2)
-    if not np.isfinite(position).all():
+    if not np.isfinite(position).all() or np.abs(position).max() > _FARTHEST_MM:
         raise CorruptInput(
             "a position is no place",
             where=visu.where("VisuCorePosition"),
             needed="three finite coordinates in mm",
         )
-    if not (np.abs(products - np.eye(3)) < 1e-2).all():
+    are_cosines = np.isfinite(turned).all() and np.abs(turned).max() < 1.1
+    if not are_cosines or not (np.abs(turned @ np.swapaxes(turned, 1, 2) - np.eye(3)) < 1e-2).all():
         raise CorruptInput(
             "an orientation is no rotation",
             where=visu.where("VisuCoreOrientation"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ from imgtheranostics.errors import Caution, CorruptInput, ImplausibleValue
 from imgtheranostics.io.bruker.planning import BrukerPlan
 from imgtheranostics.io.bruker.storage import Storage
 from imgtheranostics.io.budget import check_budget
+from imgtheranostics.io.nifti_voxels import not_finite_cautions
 from imgtheranostics.io.pseudonym import pseudonym
 from imgtheranostics.volume import Source, Volume, make_step
 
@@ -47,11 +48,11 @@ def read(planned: BrukerPlan) -> Volume:
         # frames in the order of the file
         for place in np.argsort(planned.chosen, axis=None, kind="stable"):
             index = np.unravel_index(int(place), planned.chosen.shape)
-            scaled = _frame(planned, stream, int(planned.chosen[index]))
             target = data[(slice(None), slice(None), *((slice(None),) if three else index[:1]), *index[1:])]
-            target[...] = scaled
-    _check_range(planned, data)
+            _fill(target, planned, stream, int(planned.chosen[index]))
     cautions = [*planned.cautions, *_phase_cautions(planned, data)]
+    if storage.dtype.kind == "f":
+        cautions += not_finite_cautions(data)
     quantity, unit = planned.quantity, planned.unit
     if any(caution.code == "phase-scale-unknown" for caution in cautions):
         quantity, unit = "signal", "[arb'U]"
@@ -71,7 +72,8 @@ def read(planned: BrukerPlan) -> Volume:
     )
 
 
-def _frame(planned: BrukerPlan, stream: Any, number: int) -> npt.NDArray[np.float64]:
+def _fill(target: npt.NDArray[np.float32], planned: BrukerPlan, stream: BinaryIO, number: int) -> None:
+    """Read one frame, scale it in float64, store it in float32."""
     storage = planned.storage
     n_bytes = storage.dtype.itemsize * math.prod(storage.size)
     stream.seek(number * n_bytes)
@@ -84,11 +86,17 @@ def _frame(planned: BrukerPlan, stream: Any, number: int) -> npt.NDArray[np.floa
             needed=f"{n_bytes}",
         )
     stored = _unfolded(np.frombuffer(raw, dtype=storage.dtype), storage, number)
-    scaled = stored * float(storage.slope[number])
-    scaled += float(storage.offset[number])
-    if planned.factor != 1.0:
-        scaled *= planned.factor
-    return scaled
+    with np.errstate(over="ignore", invalid="ignore"):
+        target[...] = (stored * storage.slope[number] + storage.offset[number]) * planned.factor
+    if np.isfinite(target).all():
+        return
+    if (~np.isfinite(target) & np.isfinite(stored)).any():
+        raise ImplausibleValue(
+            "scaled values are beyond what float32 can hold",
+            where=planned.dataset.visu.where("VisuCoreDataSlope"),
+            needed=f"magnitudes up to {np.finfo(np.float32).max:.4g}",
+            next_step="reconstruct the images again",
+        )
 
 
 def _unfolded(raw: npt.NDArray[Any], storage: Storage, number: int) -> npt.NDArray[np.float64]:
@@ -105,19 +113,9 @@ def _unfolded(raw: npt.NDArray[Any], storage: Storage, number: int) -> npt.NDArr
     return stored.astype(np.float64)
 
 
-def _check_range(planned: BrukerPlan, data: npt.NDArray[np.float32]) -> None:
-    if planned.storage.dtype.kind == "f" or math.isfinite(float(np.abs(data).max())):
-        return
-    raise ImplausibleValue(
-        "scaled values are beyond what float32 can hold",
-        where=planned.dataset.visu.where("VisuCoreDataSlope"),
-        needed=f"magnitudes up to {np.finfo(np.float32).max:.4g}",
-    )
-
-
 def _phase_cautions(planned: BrukerPlan, data: npt.NDArray[np.float32]) -> list[Caution]:
     """Phase images are angles in rad; values beyond a full turn show that these are not."""
-    if planned.quantity != "phase" or float(np.nanmax(np.abs(data))) <= 2 * np.pi * 1.001:
+    if planned.quantity != "phase" or not (np.abs(data) > 2 * np.pi * 1.001).any():
         return []
     return [
         Caution(

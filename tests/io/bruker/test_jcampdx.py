@@ -61,6 +61,17 @@ def test_every_form_of_a_value(text, dims, expected):
     assert (entry.dims, entry.values) == (dims, expected)
 
 
+@pytest.mark.parametrize("text", ["( 3,\x1d3 )\n1 2", "( \u0663 )\n1 2 3", "@\u0663*(1)"])
+def test_digits_and_spaces_are_those_of_ascii(text):
+    """Other digits are words or damage, never counts."""
+    try:
+        entry = parse_value(text, "file: name")
+    except CorruptInput:
+        return
+    assert entry.dims is None
+    assert len(entry.values) < 6
+
+
 def test_string_that_the_writer_wrapped_is_one_string():
     assert values("( 2048 )\n<Various Fruits to Test \nFile Structure>") == [
         "Various Fruits to Test File Structure"
@@ -89,6 +100,7 @@ def test_comment_lines_and_wrapped_records_belong_to_their_record():
         "( 9 )\n@4000000*(@4000000*(0))",
         "( 9 )\n@3000*(@3000*(1 2 3))",
         f"( 9 )\n@{MOST_VALUES + 1}*()",
+        "(1, 2))",
     ],
 )
 def test_damaged_or_exploding_values_are_refused(text):

@@ -118,6 +118,21 @@ def test_pointer_instead_of_the_image(tmp_path, scans):
         it.load(folder)
 
 
+@pytest.mark.parametrize("slope", ["1e40", "1e308"])
+def test_scaled_values_beyond_float32(load_edited, slope):
+    with pytest.raises(ImplausibleValue, match="float32"):
+        load_edited({"VisuCoreDataSlope": f"( 1 )\n{slope}"})
+
+
+def test_voxels_that_are_no_numbers_stay_and_are_counted(tmp_path, scans):
+    stored = np.ones((4, 3, 1), dtype="f4")
+    stored[1, 2], stored[0, 0] = np.nan, np.inf
+    volume = it.load(scans.write(tmp_path, scans.visu(dtype="f4"), stored))
+    assert np.isnan(volume.data[1, 2, 0])
+    assert np.isinf(volume.data[0, 0, 0])
+    assert [caution.code for caution in volume.warnings] == ["not-finite-voxels"]
+
+
 def test_complex_images_without_their_group(load_edited):
     with pytest.raises(UnsupportedInput, match="complex"):
         load_edited({"VisuCoreFrameType": "COMPLEX_IMAGE"})
@@ -153,6 +168,9 @@ def test_complex_file_of_twice_the_size_says_so(load_edited, scans):
         ("VisuFGOrderDesc", "4", CorruptInput),
         ("VisuGroupDepVals", "( 2 )\n(0, <VisuCorePosition>) ((1, 2), 0)", CorruptInput),
         ("VisuCoreOrientation", "( 1, 9 )\n1 0 0 0 1 0 0 0 7", CorruptInput),
+        ("VisuCoreOrientation", "( 1, 9 )\n1e200 0 0 0 1e200 0 0 0 -1e200", CorruptInput),
+        ("VisuCoreOrientation", "( 1, 9 )\n1 0 0 0 nan 0 0 0 1", CorruptInput),
+        ("VisuCorePosition", "( 4, 3 )\n@4*(0 0 1e300)", CorruptInput),
         ("VisuCoreOrientation", "( 1, 8 )\n1 0 0 0 1 0 0 0", CorruptInput),
         ("VisuCorePosition", "( 4, 3 )\n0 0 0 0 0 1 0 0 nan 0 0 3", CorruptInput),
         ("VisuCoreSlicePacksSlices", "( 2 )\n(0, 3) (3, 3)", CorruptInput),
