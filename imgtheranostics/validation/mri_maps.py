@@ -27,6 +27,7 @@ Map = Volume | Estimate
 
 B1, BEFORE, T10, MAGNITUDE = "b1", "before", "t10", "magnitude"
 """Roles of scans beside the main one."""
+PERFUSION = ("ktrans", "ve", "vp")
 T1_WEIGHTED_DEG = 15.0
 """The flip angle whose image is compared before and after the agent."""
 
@@ -204,11 +205,37 @@ def _weighted(image: Volume) -> Volume:
     return image.frame(int(np.argmin(np.abs(axis.values - T1_WEIGHTED_DEG))))
 
 
+def perfusion(session: Session, volume: int, quantity: str) -> Estimate:
+    """Ktrans, ve or vp by the extended Tofts model with the population's input function."""
+    spec = session.phantom.spec
+    scanner = scanner_of(spec)
+
+    def make() -> dict[str, Estimate]:
+        image = session.image(volume)
+        time = image.axis("time")
+        assert time is not None  # noqa: S101
+        found: dict[str, Estimate] = api("dce_map")(
+            image,
+            model="extended_tofts",
+            aif=scanner.plasma_input,
+            aif_delay_s=scanner.bolus_arrival_s,
+            haematocrit=scanner.haematocrit,
+            baseline=(0, int(np.searchsorted(time.values, scanner.bolus_arrival_s, side="right"))),
+            t1=t1_before(session, volume),
+            **agent_options(spec),
+        )
+        return {name: found[name] for name in PERFUSION}
+
+    made: dict[str, Estimate] = session.kept(("perfusion", volume), make)
+    return made[quantity]
+
+
 _MAKERS: dict[str, Callable[[Session, int, str], Map]] = {
     "t1": t1,
     "r1": rate,
     "r2": rate,
     "r2star": rate,
+    **dict.fromkeys(PERFUSION, perfusion),
     "concentration": mass_concentration,
     "enhancement": enhancement,
     **dict.fromkeys(ELEMENTS, molar_concentration),
