@@ -114,9 +114,27 @@ class Frames:
             return None
 
     def words(self, visu: Parameters, name: str) -> tuple[str, ...]:
-        """The word or string of a parameter in each frame; empty where it is absent."""
+        """The word or string of a parameter in each frame; empty where it is absent.
+
+        Raises
+        ------
+        CorruptInput
+            If there are several different words that cannot be assigned to frames.
+        """
         words = visu.words(name)
-        return tuple(words[n] for n in self._rows(visu, name, len(words), False)) if words else ()
+        if not words:
+            return ()
+        if len(set(words)) == 1:
+            return words[:1] * self.count
+        return tuple(words[n] for n in self._rows(visu, name, len(words), False))
+
+    def element_word(self, visu: Parameters, name: str, place: int, element: int) -> str:
+        """The word or string that describes one element of a group; empty where there is none."""
+        start = self.groups[place].dependents.get(name)
+        words = visu.words(name)
+        if start is None or start + element >= len(words):
+            return ""
+        return words[start + element].strip()
 
     def _rows(self, visu: Parameters, name: str, found: int, strict: bool) -> IndexArray:
         if found == 1:
@@ -130,7 +148,10 @@ class Frames:
             if found != self.count:
                 raise self._miscounted(visu, name, found, 1)
             return np.arange(self.count, dtype=np.intp)
-        start = self.groups[depending[0]].dependents.get(name, 0)
+        starts = {self.groups[n].dependents.get(name, 0) for n in depending}
+        if len(starts) > 1:  # lists of several groups one after the other
+            raise self._miscounted(visu, name, found, 1)
+        start = starts.pop()
         needed = start + math.prod(self.groups[n].length for n in depending)
         if found < needed:
             if found == self.count:

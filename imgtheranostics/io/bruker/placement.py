@@ -128,7 +128,7 @@ def packages(visu: Parameters, frames: Frames, size: Sequence[int]) -> list[Pack
     if slice_group is None:
         _same_everywhere(visu, turned[np.newaxis], places[np.newaxis])
         return [Package(_affine(visu, turned[0], places[:1], spacing), np.zeros(1, dtype=np.intp))]
-    if len(size) == 3:
+    if len(size) == 3 and frames.shape[slice_group] > 1:
         raise UnsupportedInput(
             "several three-dimensional slabs in one file are not handled",
             where=visu.where("VisuFGOrderDesc"),

@@ -204,9 +204,7 @@ def _meaning(
 ) -> tuple[str, str, float, str | None, list[Caution]]:
     """Quantity, unit, factor, component and cautions of one image."""
     kinds = dataset.frames.words(dataset.visu, "VisuCoreFrameType")
-    units = dataset.frames.words(dataset.visu, "VisuCoreDataUnits")
     kind = kinds[frame].strip().upper() if kinds else ""
-    unit = units[frame].strip() if units else ""
     component = COMPONENTS.get(kind)
     names = [dataset.frames.groups[place].name for place in elements]
     if "FG_COMPLEX" in names:
@@ -224,16 +222,17 @@ def _meaning(
             next_step="reconstruct magnitude and phase images",
         )
     if "FG_ISA" in names:
-        return (*_map_meaning(dataset, frame, unit), component, [_own_map()])
+        place = next(p for p in elements if dataset.frames.groups[p].name == "FG_ISA")
+        return (*_map_meaning(dataset, place, elements[place]), component, [_own_map()])
     if component == "phase":
         return "phase", "rad", 1.0, component, []
     return "signal", "[arb'U]", 1.0, component, []
 
 
-def _map_meaning(dataset: Dataset, frame: int, unit: str) -> tuple[str, str, float]:
+def _map_meaning(dataset: Dataset, place: int, element: int) -> tuple[str, str, float]:
     """A relaxation time where the element's comment and unit say so, else an image in its own scale."""
-    comments = dataset.frames.words(dataset.visu, "VisuFGElemComment")
-    comment = comments[frame] if comments else ""
+    comment = dataset.frames.element_word(dataset.visu, "VisuFGElemComment", place, element)
+    unit = dataset.frames.element_word(dataset.visu, "VisuCoreDataUnits", place, element)
     quantity = next((name for pattern, name in _MAP_NAMES if pattern.match(comment)), None)
     if quantity is None or unit not in UNITS or UNITS[unit].dimension != "time":
         return "signal", "[arb'U]", 1.0

@@ -96,6 +96,25 @@ def test_maps_of_paravision_are_images_of_their_own(tmp_path, scans):
     assert all("scanner-map" in codes(volume) for volume in (fitted, t2, rss))
 
 
+def test_comments_of_two_groups_one_after_the_other(tmp_path, scans):
+    """Each group says where its comments begin: those of the inversion modes come first here."""
+    visu = scans.visu([(2, "FG_IRMODE", {}), (2, "FG_ISA", {})], slope=1.0)
+    visu["VisuFGOrderDesc"] = "( 2 )\n(2, <FG_IRMODE>, <>, 0, 1) (2, <FG_ISA>, <>, 1, 2)"
+    visu["VisuGroupDepVals"] = (
+        "( 3 )\n(<VisuFGElemComment>, 0) (<VisuFGElemComment>, 2) (<VisuCoreDataUnits>, 0)"
+    )
+    visu["VisuFGElemComment"] = "( 4, 65 )\n<Selective> <Non-selective> <T1 relaxation time> <RSS>"
+    visu["VisuCoreDataUnits"] = "( 2, 65 )\n<ms> <>"
+    volumes = it.load_all(scans.write(tmp_path, visu, scans.stored(visu, (4, 3), 4)))
+    assert [volume.quantity for volume in volumes] == ["t1", "signal", "t1", "signal"]
+
+
+def test_single_slab_may_be_a_group_of_one(tmp_path, scans):
+    visu = scans.visu([(1, "FG_SLICE", {})], size=(4, 3, 5), slope=1.0)
+    stored = scans.stored(visu, (4, 3, 5), 1)
+    assert np.array_equal(it.load(scans.write(tmp_path, visu, stored)).data, stored[..., 0])
+
+
 def test_map_without_a_unit_is_no_relaxation_time(tmp_path, scans):
     own = {"VisuFGElemComment": "( 2, 65 )\n<T1 relaxation time> <RSS>"}
     visu = scans.visu([(2, "FG_ISA", own)])
