@@ -19,7 +19,7 @@ from imgtheranostics.phantom.spec import PhantomSpec
 from imgtheranostics.units import QUANTITIES
 from imgtheranostics.volume import Volume
 
-STATED = ("ktrans", "ve", "vp", "delta_r2star", "concentration", "spins")
+STATED = ("ktrans", "ve", "vp", "delta_r2star", "concentration", "spins", "specific_absorption_rate")
 """Quantities that a region states and an analysis finds as they are."""
 
 

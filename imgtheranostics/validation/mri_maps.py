@@ -28,6 +28,7 @@ Map = Volume | Estimate
 B1, BEFORE, T10, MAGNITUDE = "b1", "before", "t10", "magnitude"
 """Roles of scans beside the main one."""
 PERFUSION = ("ktrans", "ve", "vp")
+HEAT = ("temperature_change", "cem43", "specific_absorption_rate")
 T1_WEIGHTED_DEG = 15.0
 """The flip angle whose image is compared before and after the agent."""
 
@@ -230,12 +231,19 @@ def perfusion(session: Session, volume: int, quantity: str) -> Estimate:
     return made[quantity]
 
 
+def _heat(session: Session, volume: int, quantity: str) -> Estimate:
+    from imgtheranostics.validation import mri_heat
+
+    return mri_heat.quantified(session, volume, quantity)
+
+
 _MAKERS: dict[str, Callable[[Session, int, str], Map]] = {
     "t1": t1,
     "r1": rate,
     "r2": rate,
     "r2star": rate,
     **dict.fromkeys(PERFUSION, perfusion),
+    **dict.fromkeys(HEAT, _heat),
     "concentration": mass_concentration,
     "enhancement": enhancement,
     **dict.fromkeys(ELEMENTS, molar_concentration),
@@ -253,13 +261,6 @@ def _has_relaxivity(record: str) -> bool:
     return bool(agents.get(record).relaxivities)
 
 
-def resting_cel(spec: PhantomSpec) -> float:
-    """Temperature before heating, as a thermometer shows it."""
-    return next(
-        truth.in_own_unit() for region in spec.regions if (truth := region.states("temperature")) is not None
-    )
-
-
 def amount_slope(session: Session, volume: int, quantity: str) -> float:
     """Slope of measured over true amounts."""
     raise MethodMissing(f"calibration of {quantity}")
@@ -268,8 +269,3 @@ def amount_slope(session: Session, volume: int, quantity: str) -> float:
 def background_amount(session: Session, volume: int, quantity: str) -> float:
     """Amount that the signal around the vials stands for."""
     raise MethodMissing(f"calibration of {quantity}")
-
-
-def initial_slope_per_min(session: Session, volume: int, region: str) -> float:
-    """Warming at the start of a series, Cel/min."""
-    raise MethodMissing("method for the initial slope of heating")

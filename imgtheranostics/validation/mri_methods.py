@@ -12,7 +12,7 @@ from imgtheranostics.phantom.cases import cases_of
 from imgtheranostics.phantom.mri_tissue import ELEMENTS
 from imgtheranostics.phantom.physics import part_with
 from imgtheranostics.regions import roi_statistics
-from imgtheranostics.validation import mri_maps
+from imgtheranostics.validation import mri_heat, mri_maps
 from imgtheranostics.validation.detection import straight_line
 from imgtheranostics.validation.methods import MethodMissing, method
 from imgtheranostics.volume import Estimate, Volume
@@ -240,21 +240,25 @@ def _lagrange(nodes: FloatArray, m: int) -> float:
 
 @method("dice_above_41", unit="1", short="Dice > 41 Cel")
 def dice_above_41(session: Session, expectation: Expectation) -> float:
-    """Overlap of the region with where the last image is warmer than 41 Cel, as Dice's coefficient."""
+    """Overlap of the region with where the last image is warmer than 41 Cel, as Dice's coefficient.
+
+    The region is that of the voxels of which it fills at least half, at every level.
+    """
     volume, frame = expectation.places[-1]
     found = session.quantified(volume, "temperature_change")
     rise = (found.value if isinstance(found, Estimate) else found).data[..., frame]
-    warm = rise + mri_maps.resting_cel(session.phantom.spec) > 41.0
-    inside = session.phantom.regions.mask(expectation.region)
+    warm = rise + mri_heat.resting_cel(session.phantom.spec) > 41.0
+    mixture = session.phantom.mixture
+    inside = mixture.nominal() == mixture.names.index(expectation.region) + 1
     return float(2 * np.sum(warm & inside) / (np.sum(warm) + np.sum(inside)))
 
 
 @method("initial_slope", unit="Cel/min", short="initial slope")
 def initial_slope(session: Session, expectation: Expectation) -> float:
-    """Warming at the start of the series, Cel/min."""
-    return mri_maps.initial_slope_per_min(
-        session, expectation.places[0][0], best(session, expectation.region)
-    )
+    """Warming at the start of the series, Cel/min: from the power per gram of iron."""
+    found = session.quantified(expectation.places[0][0], "specific_absorption_rate")
+    power = region_mean(session, found, expectation.region)
+    return mri_heat.heating_rate_per_min(power, session.phantom.spec)
 
 
 @method("background", short="background")
