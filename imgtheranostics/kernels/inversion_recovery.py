@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit, prange
 
 from imgtheranostics.kernels.lanes import BLOCK, blank, list_chosen, take
-from imgtheranostics.kernels.recovery_choice import decide, search
+from imgtheranostics.kernels.recovery_choice import FREE_SIGN, decide, search
 from imgtheranostics.kernels.recovery_grid import ROWS, SQUARES, normalise, scan
 
 CHUNK = 1024
@@ -26,8 +26,8 @@ SIGNED, MAGNITUDE, EITHER = 0, 1, 2
 NEARLY = 4.0
 """A polarity whose sum of squares on the grid is this many times the smallest is still searched."""
 
-SINGLE = 3e-6
-"""What float32 may err in a sum of squares, relative to that of the signal."""
+GRID_ERROR = 3e-4
+"""What half a step of the grid may add to a sum of squares, relative to that of the signal."""
 
 _MASKED_OUT, _INVALID_INPUT = 1, 4
 
@@ -38,7 +38,7 @@ def _starts(best, squares, lane, rates, n_used, starts):
     least = np.inf
     for j in range(n_used):
         least = min(least, squares - best[2 * j * BLOCK + lane])
-    limit = NEARLY * max(least, 0.0) + SINGLE * squares
+    limit = NEARLY * max(least, 0.0) + GRID_ERROR * squares
     for j in range(starts.size):
         starts[j] = 0.0
         if j < n_used and squares - best[2 * j * BLOCK + lane] <= limit:
@@ -80,6 +80,7 @@ def _fit_chunk(
     candidates = np.empty((n_polarities, 4))
     records = np.empty((n_polarities + 1, 10))
     values = np.empty(N_VALUES)
+    bounds = limits.copy()
     for start in range(0, count, BLOCK):
         stop = min(start + BLOCK, count)
         for i in range(n):
@@ -94,9 +95,11 @@ def _fit_chunk(
             used = 0
             if usable:
                 n_used = 1 if negative else n_polarities
+                if kind == EITHER:
+                    bounds[FREE_SIGN] = 0.0 if negative else 1.0
                 _starts(best, rows[SQUARES + lane], lane, rates, n_used, starts)
-                used = search(y, model, pair, limits, starts, candidates, records, work)
-                flag = decide(y, pair, limits, candidates, records, work[4], values)
+                used = search(y, model, pair, bounds, starts, candidates, records, work)
+                flag = decide(y, pair, bounds, candidates, records, work[4], values)
             else:
                 flag = _INVALID_INPUT
                 values[:] = np.nan

@@ -102,16 +102,35 @@ def _pick(candidates, records, slack, exact):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _ambiguous(candidates, records, chosen, one_square, values):
-    """Whether another possible polarity fits as well and gives a time that differs by more than its error."""
+def _weigh_others(candidates, records, chosen, one_square, values):
+    """Add to the errors what the other polarities may mean; whether one fits as well with another time.
+
+    With noise of variance `one_square` a polarity has the weight exp(-(SSE - SSE chosen) / (2 one_square)). A
+    sample near the null has a sign that its magnitude hides, which the covariance of one polarity leaves out.
+    """
+    time_error = values[4]
+    total, ambiguous = 1.0, False
+    spread0, spread1, spread2, spread3 = 0.0, 0.0, 0.0, 0.0
     for j in range(candidates.shape[0]):
         if j == chosen or candidates[j, POSSIBLE] == 0.0:
             continue
-        if records[j, SSE] - records[chosen, SSE] <= one_square:
-            difference = abs(1.0 / candidates[j, RATE] - values[0])
-            if difference > max(values[4], 1e-3 * values[0]) or values[4] != values[4]:
-                return True
-    return False
+        excess = records[j, SSE] - records[chosen, SSE]
+        t, k = 1.0 / candidates[j, RATE], candidates[j, RATIO]
+        difference = abs(t - values[0])
+        if excess <= one_square and not difference <= max(time_error, 1e-3 * values[0]):
+            ambiguous = True
+        weight = np.exp(-0.5 * max(excess, 0.0) / one_square)
+        total += weight
+        spread0 += weight * difference**2
+        spread1 += weight * (records[j, C1] - values[1]) ** 2
+        spread2 += weight * (k - values[2]) ** 2
+        spread3 += weight * (t * (k - 1.0) - values[3]) ** 2
+    if total > 1.0:
+        values[4] = np.sqrt(values[4] ** 2 + spread0 / total)
+        values[5] = np.sqrt(values[5] ** 2 + spread1 / total)
+        values[6] = np.sqrt(values[6] ** 2 + spread2 / total)
+        values[7] = np.sqrt(values[7] ** 2 + spread3 / total)
+    return ambiguous
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -126,7 +145,7 @@ def decide(y, pair, limits, candidates, records, signed, values):
     total = 0.0
     for i in range(n):
         total += y[i] * y[i]
-    exact = 1e-18 * total
+    exact = (1e-18 if spare > 0 else 1e-12) * total
     chosen = _pick(candidates, records, COMPARABLE / spare if spare > 0 else 0.0, exact)
     if chosen < 0:
         return _NOT_CONVERGED
@@ -145,7 +164,7 @@ def decide(y, pair, limits, candidates, records, signed, values):
     flag = 0
     if values[4] > values[0] or candidates[chosen, POSSIBLE] == 0.0:
         flag |= _ILL_CONDITIONED
-    one_square = record[SSE] / spare if spare > 0 else exact
-    if _ambiguous(candidates, records, chosen, one_square, values):
+    one_square = max(record[SSE] / spare if spare > 0 else 0.0, exact)
+    if _weigh_others(candidates, records, chosen, one_square, values):
         flag |= _AMBIGUOUS
     return flag
