@@ -87,7 +87,8 @@ class PlanarSignal:
     Attributes
     ----------
     samples : (n, n_voxels) ndarray
-        C order, float32 or float64 as it was given; read only where it is a view of the caller's array.
+        float32 or float64 as it was given; C order unless it was to be left where it lies; read only where it
+        is a view of the caller's array.
     shape : tuple of int
         Leading shape of the signal.
     order : {"C", "F"}
@@ -132,10 +133,11 @@ class PlanarSignal:
         return flat.reshape(self.shape, order=self.order)
 
 
-def planar(signal: npt.ArrayLike, n: int, name: str = "signal") -> PlanarSignal:
+def planar(signal: npt.ArrayLike, n: int, name: str = "signal", *, contiguous: bool = True) -> PlanarSignal:
     """A signal of shape (..., n) as planes, without a copy where memory already lies that way.
 
     Images of the data model lie so that this is a view; float32 stays float32, all else becomes float64.
+    Where memory lies curve by curve, ``contiguous=False`` leaves it there: for methods that take whole curves.
 
     Raises
     ------
@@ -150,5 +152,5 @@ def planar(signal: npt.ArrayLike, n: int, name: str = "signal") -> PlanarSignal:
     if given.dtype != np.float32:
         given = given.astype(np.float64, copy=False)
     order: Literal["C", "F"] = "F" if given.flags.f_contiguous and given.ndim > 1 else "C"
-    samples = np.ascontiguousarray(given.reshape(-1, n, order=order).T)
-    return PlanarSignal(samples, given.shape[:-1], order)
+    samples = given.reshape(-1, n, order=order).T
+    return PlanarSignal(np.ascontiguousarray(samples) if contiguous else samples, given.shape[:-1], order)

@@ -40,3 +40,11 @@ def test_a_map_or_mask_of_another_shape_is_refused():
         planes.flat(np.ones(5), "b1")
     with pytest.raises(ValueError, match="mask has shape"):
         planes.chosen(np.ones(5, bool))
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_curves_may_be_left_where_they_lie(order):
+    signal = np.asarray(np.arange(24.0).reshape(2, 3, 4), order=order)
+    planes = planar(signal, 4, contiguous=False)
+    assert np.shares_memory(planes.samples, signal)
+    assert np.array_equal(planes.samples, planar(signal, 4).samples)

@@ -145,7 +145,8 @@ def fit(
     if model not in MODELS:
         raise ValueError(f"unknown model {model!r}; there are {', '.join(MODELS)}")
     chosen_model = MODELS[model]
-    time = checked_curve_times(time_s, check_unit=check_time)
+    # Copies: an array that may not be written would compile the kernels a second time.
+    time = checked_curve_times(time_s, check_unit=check_time).copy()
     input_function = _checked_plasma(plasma, time.size, haematocrit)
     delay = (
         delay_parameter(delay_bounds_s, float(time[-1] - time[0])) if fit_delay and time.size > 1 else None
@@ -156,7 +157,7 @@ def fit(
             f"{model} has {len(parameters)} parameters and needs at least {len(parameters)} samples, "
             f"found {time.size}"
         )
-    curves = planar(concentration, time.size, "concentration")
+    curves = planar(concentration, time.size, "concentration", contiguous=False)
     places = search(chosen_model, time, input_function, delay)
     result = _Result(curves, parameters)
     within = curves.chosen(mask)
@@ -202,7 +203,11 @@ class _Result:
         limits: tuple[int, float, int | None],
     ) -> None:
         """Fit the curves of some voxels."""
-        block = np.ascontiguousarray(self.curves.samples[:, voxels].T, dtype=np.float64)
+        whole = voxels[-1] - voxels[0] + 1 == voxels.size
+        part = slice(voxels[0], voxels[-1] + 1) if whole else voxels
+        block = np.ascontiguousarray(self.curves.samples[:, part].T, dtype=np.float64)
+        if not block.flags.writeable:
+            block = block.copy()
         finite = np.isfinite(block).all(axis=1)
         self.flags[voxels[~finite]] |= np.uint16(Flag.INVALID_INPUT)
         if not finite.all():
@@ -279,7 +284,7 @@ def _checked_plasma(plasma: npt.ArrayLike, n: int, haematocrit: float | None) ->
         raise ValueError("plasma is nowhere above zero: there is no input function")
     if haematocrit is not None:
         curve = plasma_from_blood(curve, haematocrit)
-    return np.ascontiguousarray(curve)
+    return curve.copy()
 
 
 def _fit_block(

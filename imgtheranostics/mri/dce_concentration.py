@@ -72,7 +72,7 @@ def signal_to_concentration(
     given = np.asarray(signal)
     if given.ndim == 0:
         raise ValueError("signal needs a last axis of samples")
-    series = planar(given, given.shape[-1])
+    series = planar(given, given.shape[-1], contiguous=False)
     n = len(series.samples)
     first, stop = _window(baseline, n)
     t1 = series.flat(_checked_t1(t1_s), "t1_s").astype(np.float64)

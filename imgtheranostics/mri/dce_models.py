@@ -100,16 +100,16 @@ def search(model: Model, time_s: FloatArray, plasma: FloatArray, delay: Paramete
     duration = float(time_s[-1] - time_s[0])
     slowest = 0.3 / duration
     fastest = max(min(1.0, 2.0 / float(np.diff(time_s).min())), 30.0 * slowest)
-    rates = np.geomspace(slowest, fastest, N_RATES)
+    rates = np.geomspace(slowest, fastest, 0 if model.name == "patlak" else N_RATES)
     delays = np.zeros(1)
     if delay is not None:
-        most = max(8, LARGEST_TABLE // ((2 + N_RATES) * time_s.size))
+        most = max(8, LARGEST_TABLE // ((2 + rates.size) * time_s.size))
         count = int(min(1 + np.ceil(delay.upper - delay.lower), most))
         delays = np.linspace(delay.lower, delay.upper, count)
-    table = np.empty((delays.size, 2 + N_RATES, time_s.size))
+    table = np.empty((delays.size, 2 + rates.size, time_s.size))
     tabulate(time_s, plasma, rates, delays, table)
     gram = np.einsum("dai,dbi->dab", table, table)
-    every = range(2, 2 + N_RATES)
+    every = range(2, 2 + rates.size)
     pairs = {
         "tofts": [(row, -1) for row in every],
         "extended_tofts": [(0, row) for row in every],
