@@ -6,7 +6,10 @@ same instructions wherever its voxel lies, and the bytes depend neither on the m
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 from numba import njit
 
 BLOCK = 256
@@ -84,3 +87,10 @@ def blank(begin, end, flag, planes, flags):
     marks = flags[begin:end]
     for lane in range(end - begin):
         marks[lane] = flag
+
+
+def read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """A view that cannot be written, so that a kernel meets one type of array from every caller."""
+    view = array.view()
+    view.setflags(write=False)
+    return view

@@ -17,6 +17,8 @@ def compile_all() -> Iterator[tuple[str, Callable[[], None]]]:
     yield "agent concentration", _agent_inversion
     yield "transverse relaxation", _decay
     yield "tracer models", _tracer_models
+    yield "flip angles", _flip_angles
+    yield "recovery curves", _recovery
 
 
 def _region_statistics() -> None:
@@ -154,3 +156,43 @@ def _tracer_models() -> None:
         1e-6,
         *out,
     )
+
+
+def _flip_angles() -> None:
+    from imgtheranostics.kernels import vfa, vfa_voxel
+    from imgtheranostics.kernels.lanes import read_only
+
+    angles, chosen = np.array([0.1, 0.2, 0.4]), read_only(np.ones(1, np.bool_))
+    for kernel, dtype in ((vfa.fit_planes, np.float32), (vfa_voxel.fit_exactly, np.float64)):
+        signal, field = read_only(np.ones((3, 1), dtype)), read_only(np.ones(1, dtype))
+        planes, counts, flags = np.empty((6, 1), dtype), np.zeros(1, np.int16), np.zeros(1, np.uint16)
+        kernel(signal, angles, field, 0.01, vfa_voxel.NONLINEAR, 20.0, chosen, planes, counts, flags)
+
+
+def _recovery() -> None:
+    from imgtheranostics.kernels import inversion_recovery as kernels
+    from imgtheranostics.kernels.lanes import read_only
+
+    times, order = np.array([0.1, 0.5, 1.0, 2.0]), np.arange(4)
+    model = np.stack([times, 0.0 * times, [1.0, 0.0, 0.0, 0.0]])
+    limits = np.array([0.05, 50.0, 0.0, 2.5, 20.0, 0.0, 1.0])
+    rates, basis = np.array([0.5, 1.0]), np.ones((2, 4), np.float32)
+    chosen = read_only(np.ones(1, np.bool_))
+    for dtype in (np.float32, np.float64):
+        signal = read_only(np.abs(1.0 - 2.0 * np.exp(-times[:, None])).astype(dtype))
+        planes, counts, flags = np.empty((10, 1), dtype), np.zeros(1, np.int16), np.zeros(1, np.uint16)
+        kernels.fit_recovery(
+            signal,
+            order,
+            model,
+            True,
+            kernels.MAGNITUDE,
+            limits,
+            rates,
+            basis,
+            basis,
+            chosen,
+            planes,
+            counts,
+            flags,
+        )

@@ -58,10 +58,3 @@ class PlaneResults:
             flags=self.signal.restored(self.flags),
             units=dict(units),
         )
-
-
-def read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """A view that cannot be written, so that a kernel meets one type of array from every caller."""
-    view = array.view()
-    view.setflags(write=False)
-    return view

@@ -14,10 +14,11 @@ import numpy.typing as npt
 
 from imgtheranostics.errors import ImplausibleValue
 from imgtheranostics.fit import Fit, planar
+from imgtheranostics.kernels.lanes import read_only
 from imgtheranostics.kernels.threads import thread_limit
 from imgtheranostics.mri import recovery_model as models
 from imgtheranostics.mri.complex_recovery import in_phase, with_both_channels
-from imgtheranostics.mri.plane_results import PlaneResults, read_only
+from imgtheranostics.mri.plane_results import PlaneResults
 from imgtheranostics.mri.plausible import (
     check_distinct,
     check_sample_count,

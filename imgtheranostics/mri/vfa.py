@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from imgtheranostics.fit import Fit, planar
+from imgtheranostics.kernels.lanes import read_only
 from imgtheranostics.kernels.threads import thread_limit
-from imgtheranostics.mri.plane_results import PlaneResults, read_only
+from imgtheranostics.mri.plane_results import PlaneResults
 from imgtheranostics.mri.plausible import (
     check_distinct,
     check_sample_count,
