@@ -41,7 +41,7 @@ def region_table(
     """Statistics of several maps in each region: means over the voxels that have a value, with their counts.
 
     A row in which more than 5 % of the voxels failed, or sit at a bound of the fit, carries the warning
-    ``many-failed`` or ``many-at-bound``; voxels outside the mask or below the noise count as neither.
+    ``many-failed-in-region`` or ``many-at-bound-in-region``; voxels outside the mask or below the noise count as neither.
 
     Parameters
     ----------
@@ -88,21 +88,21 @@ def _mark_rows(table: pd.DataFrame) -> tuple[Caution, ...]:
         failed = worked_on - int(row["n_valid"])
         codes = []
         if failed > STATED_SHARE * worked_on:
-            codes.append("many-failed")
+            codes.append("many-failed-in-region")
         if counts.get("AT_BOUND", 0) > STATED_SHARE * worked_on:
-            codes.append("many-at-bound")
+            codes.append("many-at-bound-in-region")
         if codes:
             known = [code for code in str(row["warnings"]).split(";") if code]
             table.loc[index, "warnings"] = ";".join(dict.fromkeys((*known, *codes)))
         for code in codes:
             found.setdefault((str(row["quantity"]), code), set()).add(str(row["region"]))
     words = {
-        "many-failed": "could not be estimated; the mean is over the others",
-        "many-at-bound": "sit at a bound of the fit",
+        "many-failed-in-region": "could not be estimated; the mean is over the others",
+        "many-at-bound-in-region": "sit at a bound of the fit",
     }
     return tuple(
         Caution(
-            f"{code}-in-region",
+            code,
             f"{quantity}: in {len(regions)} region(s) more than {100 * STATED_SHARE:.0f} % of the voxels "
             f"{words[code]}; see the column flags",
             quantity,
