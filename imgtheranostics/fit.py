@@ -137,7 +137,7 @@ def planar(signal: npt.ArrayLike, n: int, name: str = "signal", *, contiguous: b
     """A signal of shape (..., n) as planes, without a copy where memory already lies that way.
 
     Images of the data model lie so that this is a view; float32 stays float32, all else becomes float64.
-    Where memory lies curve by curve, ``contiguous=False`` leaves it there: for methods that take whole curves.
+    Where memory lies curve by curve, ``contiguous=False`` leaves it there, for methods that want curves.
 
     Raises
     ------

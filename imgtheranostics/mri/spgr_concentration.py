@@ -211,8 +211,8 @@ def _dynamic(
             state[~np.isfinite(samples)] |= Flag.INVALID_INPUT.value
             with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
                 state[:, ~(base > 0)] |= Flag.INVALID_INPUT.value
-                ratio = samples / base
-            spread = _ratio_variance(ratio, sd / base, first, stop)
+                ratio, relative_sd = samples / base, sd / base
+            spread = _ratio_variance(ratio, relative_sd, first, stop)
             inverted = _inverted(ratio, spread, index, tissue, used, echo_s, highest_mm, state)
             values[:, index] = inverted[0]
             errors[:, index], shared[:, index] = _errors(inverted, spread, index, tissue, used, echo_s)

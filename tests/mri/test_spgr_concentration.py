@@ -212,6 +212,13 @@ def test_b1_enters_the_concentration():
     assert abs(from_spgr(signal, 8.9, **options).parameters[NAME][1] / 0.1 - 1) > 0.1
 
 
+def test_a_baseline_of_zeros_is_flagged():
+    signal = np.array([[0.0, 0, 0, 5, 6], [-1, 1, -1, 5, 6]])
+    found = from_spgr(signal, 4.5, flip_angle_deg=20, repetition_time_s=0.005, t1_s=1.2, baseline=(0, 3))
+    assert np.isnan(found.parameters["concentration_mm"]).all()
+    assert (found.flags & Flag.INVALID_INPUT != 0).all()
+
+
 def test_bad_maps_are_flagged_voxel_by_voxel():
     signal = np.tile(with_baseline(0.1, echo=0.0), (6, 1))
     signal[4, 0] = 0.0
