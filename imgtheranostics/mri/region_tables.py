@@ -41,7 +41,8 @@ def region_table(
     """Statistics of several maps in each region: means over the voxels that have a value, with their counts.
 
     A row in which more than 5 % of the voxels failed, or sit at a bound of the fit, carries the warning
-    ``many-failed-in-region`` or ``many-at-bound-in-region``; voxels outside the mask or below the noise count as neither.
+    ``many-failed-in-region`` or ``many-at-bound-in-region``; voxels outside the mask or below the noise count
+    as neither.
 
     Parameters
     ----------
