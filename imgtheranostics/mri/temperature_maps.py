@@ -170,6 +170,8 @@ def cem43_map(
     own = change.maps.get("shared_error")
     from_reference = 0.0 if own is None else np.nan_to_num(own.data.astype(np.float64))
     error = np.nan_to_num(change.standard_error.data.astype(np.float64))
+    common = np.broadcast_to(np.asarray(from_reference)[..., np.newaxis], error.shape)
+    error = np.sqrt(np.maximum(error**2 - common**2, 0.0))
     with typed_refusals():
         fit = cem43(
             temperature,

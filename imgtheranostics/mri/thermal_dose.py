@@ -93,7 +93,7 @@ def cem43(
         Times of the samples; exactly one of `time_s` and `frame_duration_s`.
     frame_duration_s : float or (n,) array_like, optional
     temperature_error : float, (...,) or (..., n) array_like, optional
-        Standard error of each sample, independent from frame to frame.
+        Standard error of each sample, independent from frame to frame: without what `shared_error` holds.
     shared_error : float or (...) array_like
         Standard error that all frames share: of the reference frames, of the start temperature.
     rate_above, rate_below : float
