@@ -259,13 +259,3 @@ def _has_relaxivity(record: str) -> bool:
     from imgtheranostics import agents
 
     return bool(agents.get(record).relaxivities)
-
-
-def amount_slope(session: Session, volume: int, quantity: str) -> float:
-    """Slope of measured over true amounts."""
-    raise MethodMissing(f"calibration of {quantity}")
-
-
-def background_amount(session: Session, volume: int, quantity: str) -> float:
-    """Amount that the signal around the vials stands for."""
-    raise MethodMissing(f"calibration of {quantity}")

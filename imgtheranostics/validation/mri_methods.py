@@ -12,7 +12,7 @@ from imgtheranostics.phantom.cases import cases_of
 from imgtheranostics.phantom.mri_tissue import ELEMENTS
 from imgtheranostics.phantom.physics import part_with
 from imgtheranostics.regions import roi_statistics
-from imgtheranostics.validation import mri_heat, mri_maps
+from imgtheranostics.validation import mri_amounts, mri_heat, mri_maps
 from imgtheranostics.validation.detection import straight_line
 from imgtheranostics.validation.methods import MethodMissing, method
 from imgtheranostics.volume import Estimate, Volume
@@ -174,7 +174,7 @@ def slope(session: Session, expectation: Expectation) -> float:
     """Slope over the vials: rate over concentration (a relaxivity), or measured over true amount."""
     place = expectation.places[0]
     if expectation.quantity not in _SCANS:
-        return mri_maps.amount_slope(session, place[0], expectation.quantity)
+        return mri_amounts.slope_over_vials(session, place[0], expectation.quantity)
     volume = place[0]
     if _SCANS[expectation.quantity]:
         volume = mri_maps.needed(session, volume, _SCANS[expectation.quantity])
@@ -264,4 +264,4 @@ def initial_slope(session: Session, expectation: Expectation) -> float:
 @method("background", short="background")
 def background(session: Session, expectation: Expectation) -> float:
     """Amount that the signal around the vials would stand for, in the unit of the quantity."""
-    return mri_maps.background_amount(session, expectation.places[0][0], expectation.quantity)
+    return mri_amounts.background_amount(session, expectation.places[0][0], expectation.quantity)
