@@ -79,16 +79,21 @@ def open_dataset(path: Path) -> Dataset:
 
 
 def scan_folder(path: Path) -> Path:
-    """The folder of the scan that a 2dseq file belongs to: two above, where ParaVision put it."""
-    folder = path.absolute().parent
-    return folder.parent.parent if folder.parent.name == "pdata" else folder
+    """The folder of the scan that a 2dseq file belongs to: two above, where ParaVision put it.
+
+    It is relative where `path` is, so that messages name it as it was typed.
+    """
+    folder = path.parent
+    if folder.absolute().parent.name != "pdata":
+        return folder
+    return folder.parent.parent if folder.parent.name == "pdata" else folder / ".." / ".."
 
 
 def place_of(path: Path) -> str:
     """Scan and reconstruction number, as far as the folders are numbers; nothing that a person named."""
     folder = path.absolute().parent
     words = []
-    scan = scan_folder(path).name
+    scan = folder.parent.parent.name
     if folder.parent.name == "pdata" and _NUMBER.match(scan):
         words.append(f"scan {scan}")
     if _NUMBER.match(folder.name):

@@ -100,7 +100,6 @@ def read_spacing(visu: Parameters, size: Sequence[int]) -> FloatArray:
         raise UnsupportedInput(
             "the field of view is not given in lengths",
             where=visu.where("VisuCoreUnits"),
-            found=", ".join(sorted({unit[:8] for unit in units})),
             needed="mm",
         )
     units = units * len(size) if len(units) == 1 else units

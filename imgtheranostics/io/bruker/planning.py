@@ -24,6 +24,8 @@ from imgtheranostics.volume import Axis
 
 FloatArray = npt.NDArray[np.float64]
 
+_UID = re.compile(r"^[0-9.]{1,64}$")
+_GROUP_NAME = re.compile(r"^FG_[A-Z_]{1,24}$")
 _SEPARATE = frozenset({"FG_ISA", "FG_COMPLEX", "FG_IRMODE"})
 _MAP_NAMES = (
     (re.compile(r"^\s*T1\s+relaxation\s+time", re.IGNORECASE), "t1"),
@@ -67,8 +69,9 @@ class BrukerPlan:
 
     @property
     def uid(self) -> str:
-        """The identifier of the images; empty where the file has none."""
-        return self.dataset.visu.text("VisuUid") or ""
+        """The identifier of the images; empty where the file has none, or a text that may name somebody."""
+        stated = self.dataset.visu.text("VisuUid") or ""
+        return stated if _UID.match(stated) else ""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -146,7 +149,10 @@ def _check_axes(dataset: Dataset, stepping: Stepping) -> None:
         raise UnsupportedInput(
             "several loops over frames step through nothing that the files tell",
             where=dataset.visu.where("VisuFGOrderDesc"),
-            found=", ".join(dataset.frames.groups[place].name[:24] for place in stepping.axes),
+            found=", ".join(
+                name if _GROUP_NAME.match(name) else "another group"
+                for name in (dataset.frames.groups[place].name for place in stepping.axes)
+            ),
             needed="at most one loop without a parameter",
         )
 

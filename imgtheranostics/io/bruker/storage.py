@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,8 @@ from imgtheranostics.io.bruker.dataset import Dataset
 from imgtheranostics.io.bruker.frame_groups import IndexArray
 from imgtheranostics.io.bruker.placement import read_size
 from imgtheranostics.io.git_lfs import is_lfs_pointer_file, refuse_lfs_pointer
+
+_ENUMERATION = re.compile(r"^_\d{1,3}BIT_[A-Z_]{1,16}$")
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -120,7 +123,7 @@ def _dtype(dataset: Dataset) -> np.dtype[np.generic]:
         raise UnsupportedInput(
             "the type of the stored numbers is not known",
             where=visu.where("VisuCoreWordType"),
-            found=word[:24],
+            found=word if _ENUMERATION.match(word) else "another text",
             needed=", ".join(WORD_TYPES),
         )
     if order is None and kind != "u1":
