@@ -10,7 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
-CHUNK = 256
+CHUNK = 64
+"""Voxels whose curves are turned into rows together; columns of planes are far apart in memory."""
 
 NOT_ENHANCING = 4096
 AT_BOUND = 8
@@ -23,6 +24,14 @@ ROUNDING = 1e-6
 
 LANDMARKS = 5
 """Rows: arrival, time to peak, peak, mean wash-in and wash-out slopes."""
+
+
+@njit(cache=True, nogil=True)
+def _rows(samples, begin, end, rows):
+    """Curves of samples[:, begin:end] as rows."""
+    for k in range(samples.shape[0]):
+        for v in range(begin, end):
+            rows[v - begin, k] = samples[k, v]
 
 
 @njit(cache=True, nogil=True)
@@ -252,10 +261,12 @@ def landmarks(
     for chunk in prange((n_voxels + CHUNK - 1) // CHUNK):
         work = np.empty((4, n))
         small = np.empty((2, 3, 3))
-        curve = np.empty(n)
+        curves = np.empty((CHUNK, n))
+        begin, end = chunk * CHUNK, min((chunk + 1) * CHUNK, n_voxels)
+        _rows(samples, begin, end, curves)
         row, error = np.empty(LANDMARKS), np.empty(LANDMARKS)
-        for v in range(chunk * CHUNK, min((chunk + 1) * CHUNK, n_voxels)):
-            curve[:] = samples[:, v]
+        for v in range(begin, end):
+            curve = curves[v - begin]
             row[:] = np.nan
             error[:] = np.nan
             base = _mean(curve, first, stop)
@@ -284,8 +295,10 @@ def _area(curve, time_s, begin, end, gradient):
     """Integral of the piecewise-linear curve from `begin` to `end`, inside its times; the gradient."""
     gradient[:] = 0.0
     total = 0.0
-    for k in range(time_s.size - 1):
+    for k in range(max(_first_from(time_s, begin) - 1, 0), time_s.size - 1):
         low, high = max(begin, time_s[k]), min(end, time_s[k + 1])
+        if low >= end:
+            break
         if high > low:
             middle = (0.5 * (low + high) - time_s[k]) / (time_s[k + 1] - time_s[k])
             gradient[k] += (high - low) * (1.0 - middle)
@@ -319,9 +332,11 @@ def initial_areas(
     """
     n, n_voxels = samples.shape
     for chunk in prange((n_voxels + CHUNK - 1) // CHUNK):
-        curve, arriving, gradient = np.empty(n), np.empty(n), np.empty(n)
-        for v in range(chunk * CHUNK, min((chunk + 1) * CHUNK, n_voxels)):
-            curve[:] = samples[:, v]
+        arriving, gradient, curves = np.empty(n), np.empty(n), np.empty((CHUNK, n))
+        lowest, highest = chunk * CHUNK, min((chunk + 1) * CHUNK, n_voxels)
+        _rows(samples, lowest, highest, curves)
+        for v in range(lowest, highest):
+            curve = curves[v - lowest]
             arrival[:, v] = np.nan
             areas[:, v] = np.nan
             errors[:, v] = np.nan
