@@ -28,8 +28,12 @@ _MOST_TILES = 4
 
 
 def keys(run: Run) -> tuple[str, ...]:
-    """Quantities that came from a fit, which leaves its goodness behind."""
-    return tuple(estimate.quantity for estimate in run.maps if estimate.maps)
+    """Quantities that are parameters and not uptake, when they have a standard error somewhere, or flags."""
+    return tuple(
+        estimate.quantity
+        for estimate in run.maps
+        if not scene.is_uptake(estimate.quantity) and uncertainty.has_doubt(estimate)
+    )
 
 
 def draw(run: Run, quantity: str) -> Drawing:
@@ -40,7 +44,9 @@ def draw(run: Run, quantity: str) -> Drawing:
     error = scene.sample_of(estimate.standard_error, chosen.sample_index)
     flags = scene.sample_of(estimate.flags, chosen.sample_index)
     value_scale = scene.scale_of(chosen)
-    error_scale = uncertainty.error_scale(error, scene.region_reach(chosen, error))
+    unflagged = np.where(flags == 0, error, np.nan)
+    shown = unflagged if np.isfinite(unflagged).any() else error
+    error_scale = uncertainty.error_scale(shown, scene.region_reach(chosen, error), bound=True)
     columns = [_column(chosen, n) for n in range(_COLUMNS)]
     bottom = max(item.top_in + item.height_in for item in columns[0]) + layout.LABEL_IN
     legend_in = max(_FOOT_IN, _LEGEND_ROW_IN * (len(counts) + 1))

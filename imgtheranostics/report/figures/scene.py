@@ -24,6 +24,8 @@ _FEWEST_LONG_SLICES = 12
 _TILES = 6
 _NEAR = 0.04
 _FLATTEST = 0.3
+_OUTSIDE_REACH = 2.0
+_UPTAKE = ("activity_concentration", "suv_", "id_per_", "count", "absorbed_dose")
 _ENOUGH = 100_000
 
 
@@ -115,11 +117,25 @@ def sample_of(volume: Volume, index: int) -> Array:
     return np.asarray(volume.planar[index].reshape(volume.grid.shape, order="F"))
 
 
+def is_uptake(quantity: str) -> bool:
+    """Whether a map is one of activity, which is read as dark on white; all others are parameters."""
+    return quantity.startswith(_UPTAKE)
+
+
 def scale_of(scene: Scene) -> Scale:
-    """Limits from the bulk of the map and from the hottest region, whichever reaches further."""
+    """Limits from the bulk of the map and from the hottest region, whichever reaches further.
+
+    Of a parameter's map, voxels with a flag do not count, and values outside the regions do not stretch the
+    scale to more than twice what the regions reach: a fit in air may end anywhere.
+    """
     quantity = QUANTITIES[scene.estimate.quantity]
     values = thinned(scene.data)
     values = values[np.isfinite(values)]
+    uptake = is_uptake(scene.estimate.quantity)
+    if not uptake:
+        unflagged = thinned(np.where(_flags_of(scene) == 0, scene.data, np.nan))
+        unflagged = unflagged[np.isfinite(unflagged)]
+        values = unflagged if unflagged.size else values
     if values.size == 0:
         return Scale(0.0, 1.0, "gray")
     in_regions = region_reach(scene, scene.data)
@@ -132,6 +148,8 @@ def scale_of(scene: Scene) -> Scale:
         if in_regions
         else float(np.percentile(values, 99.8))
     )
+    if in_regions > 0 and not uptake:
+        high = min(high, _OUTSIDE_REACH * in_regions)
     smallest, largest = float(values.min()), float(values.max())
     low = (
         0.0
@@ -140,12 +158,16 @@ def scale_of(scene: Scene) -> Scale:
     )
     high = low + _round_up(high - low) if high > low else low + 1.0
     beyond = {(False, True): "max", (True, False): "min", (True, True): "both"}
-    bare = "viridis" if scene.estimate.maps else "gray_r"
+    bare = "gray_r" if uptake else "viridis"
     colours = bare if scene.anatomy is None else "inferno"
     # Noise a little below a limit of zero is not worth an arrow on the colour bar.
     return Scale(
         low, high, colours, beyond.get((smallest < low - 0.1 * (high - low), largest > high), "neither")
     )
+
+
+def _flags_of(scene: Scene) -> Array:
+    return sample_of(scene.estimate.flags, scene.sample_index)
 
 
 def thinned(data: Array) -> npt.NDArray[np.float64]:

@@ -12,7 +12,7 @@ from imgtheranostics.report.figures.scene import Scale, Scene
 from imgtheranostics.report.registry import Drawing
 from imgtheranostics.report.run import Run
 from imgtheranostics.report.wording import flag_words, number, quantity_words, unit_words
-from imgtheranostics.volume import Flag, Volume
+from imgtheranostics.volume import Estimate, Flag, Volume
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,13 +39,14 @@ _CLEAN = "#eceeef"
 
 
 def keys(run: Run) -> tuple[str, ...]:
-    """Quantities whose map has a standard error somewhere, or flags, and is not shown with them elsewhere."""
-    return tuple(
-        e.quantity
-        for e in run.maps
-        if not e.maps
-        and (np.isfinite(scene.sample_of(e.standard_error, 0)).any() or bool(e.flags.data.any()))
-    )
+    """Maps of uptake with a standard error somewhere, or flags; parameters are shown with both at once."""
+    return tuple(e.quantity for e in run.maps if scene.is_uptake(e.quantity) and has_doubt(e))
+
+
+def has_doubt(estimate: Estimate) -> bool:
+    """Whether a map has a standard error somewhere, or flags."""
+    known = np.isfinite(scene.sample_of(estimate.standard_error, 0)).any()
+    return bool(known or estimate.flags.data.any())
 
 
 def draw(run: Run, quantity: str) -> Drawing:
@@ -79,13 +80,18 @@ def draw(run: Run, quantity: str) -> Drawing:
     return Drawing(figure, _caption(chosen, counts), _alt(quantity, scale, counts))
 
 
-def error_scale(error: npt.NDArray[Any], in_regions: float = 0.0) -> Scale:
-    """From zero to the 99th percentile of the finite standard errors, or to that of the regions."""
+def error_scale(error: npt.NDArray[Any], in_regions: float = 0.0, *, bound: bool = False) -> Scale:
+    """From zero to the 99th percentile of the finite standard errors, or to that of the regions.
+
+    With `bound`, errors outside the regions do not stretch it to more than twice theirs.
+    """
     values = scene.thinned(error)
     values = values[np.isfinite(values)]
     if values.size == 0:
         return Scale(0.0, 1.0, "cividis")
     high = max(float(np.percentile(values, 99.0)), in_regions)
+    if bound and in_regions > 0:
+        high = min(high, 2.0 * in_regions)
     high = high if high > 0 else float(values.max()) or 1.0
     return Scale(0.0, high, "cividis", "max" if values.max() > high else "neither")
 

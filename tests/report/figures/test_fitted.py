@@ -60,6 +60,24 @@ def test_a_fitted_map_is_shown_once_with_its_error_and_flags(run):
     assert "fitted-curves_t1.svg" in names
 
 
+def test_fits_that_ended_anywhere_do_not_rule_the_scale(run):
+    """Flagged voxels, and air outside the regions, may hold any value; the tubes reach 1.1 s."""
+    from dataclasses import replace
+
+    from imgtheranostics.report.figures import scene
+
+    (estimate,) = run.maps
+    data, flags = np.array(estimate.value.data), np.array(estimate.flags.data)
+    data[:6], flags[:6] = 400.0, Flag.ILL_CONDITIONED.value
+    data[:, :4] = 90.0
+    wild = replace(
+        estimate, value=estimate.value.replace(data=data), flags=estimate.flags.replace(data=flags)
+    )
+    scale = scene.scale_of(scene.scene_of(Run("mri t1", (wild,), run.table, regions=run.regions), "t1"))
+    assert 1.1 < scale.high <= 2.5
+    assert scale.colours == "viridis"
+
+
 def test_flags_are_counted_over_the_whole_map(run):
     drawing = fit_maps.draw(run, "t1")
     counts = {
