@@ -163,11 +163,14 @@ def _residuals(signal, n, w):
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def _logarithms(w):
-    """-ln u into _RATE, for u from SMALLEST_U to 1: the root is taken twice, then the series of atanh."""
+def logarithms(u, rate):
+    """-ln u for u from SMALLEST_U / 2 to 1: the root is taken twice, then the series of atanh.
+
+    u, rate : (BLOCK,) float32
+    """
     one = np.float32(1.0)
     for lane in range(BLOCK):
-        x = one - w[_U + lane]
+        x = one - u[lane]
         x = x / (one + math.sqrt(one - x))
         x = x / (one + math.sqrt(one - x))
         z = x / (np.float32(2.0) - x)
@@ -175,26 +178,26 @@ def _logarithms(w):
         series = np.float32(1 / 13) + zz * np.float32(1 / 15)
         series = np.float32(1 / 9) + zz * (np.float32(1 / 11) + zz * series)
         series = np.float32(1 / 5) + zz * (np.float32(1 / 7) + zz * series)
-        w[_RATE + lane] = np.float32(8.0) * z * (one + zz * (np.float32(1 / 3) + zz * series))
+        rate[lane] = np.float32(8.0) * z * (one + zz * (np.float32(1 / 3) + zz * series))
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def _back_to_start(spacings, w, bits):
-    """exp(spacings * rate) as a product of _P1 (near 1) and _P2 (a power of two).
+def back_to_start(rate, spacings, near_one, bits):
+    """exp(spacings * rate) as a product of a number near 1 and a power of two.
 
-    spacings : from the first echo to time 0; bits : (BLOCK,) int32, a view of the row _P2
+    rate, near_one : (BLOCK,) float32; spacings : from the first echo to time 0
+    bits : (BLOCK,) int32, the power of two as the bits of a float32
     """
     per_power = np.float32(spacings / math.log(2.0))
     for lane in range(BLOCK):
-        rate = w[_RATE + lane]
-        power = np.int32(per_power * rate + np.float32(0.5))
+        power = np.int32(per_power * rate[lane] + np.float32(0.5))
         whole = np.float32(power)
         # ln 2 in two parts, the first of which has so few digits that its multiples are exact
-        r = np.float32(spacings) * rate - whole * np.float32(0.693145751953125)
+        r = np.float32(spacings) * rate[lane] - whole * np.float32(0.693145751953125)
         r -= whole * np.float32(1.428606765330187e-06)
         series = np.float32(1 / 120) + r * (np.float32(1 / 720) + r * np.float32(1 / 5040))
         series = np.float32(0.5) + r * (np.float32(1 / 6) + r * (np.float32(1 / 24) + r * series))
-        w[_P1 + lane] = np.float32(1.0) + r * (np.float32(1.0) + r * series)
+        near_one[lane] = np.float32(1.0) + r * (np.float32(1.0) + r * series)
         bits[lane] = (power + np.int32(127)) << np.int32(23)
 
 
@@ -244,10 +247,11 @@ def _fit_block(signal, n, ones, first_s, spacing, w, bits, out, settled):
         _newton_step(w)
     _polynomials(signal, ones, w)
     _residuals(signal, n, w)
-    _logarithms(w)
+    rate = w[_RATE : _RATE + BLOCK]
+    logarithms(w[_U : _U + BLOCK], rate)
     lever = first_s / spacing
     # the derivatives of P are not needed any more; their rows serve for the way back to time 0
-    _back_to_start(lever, w, bits)
+    back_to_start(rate, lever, w[_P1 : _P1 + BLOCK], bits)
     _write(n, spacing, lever, w, out, settled)
 
 

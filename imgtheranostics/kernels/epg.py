@@ -149,7 +149,7 @@ def fit_echo_trains(
     samples : (n, n_voxels) float64; the echoes after the first `skipped` ones of the train
     spacing : seconds between echoes
     recovery : (n_voxels,) float64, exp(-spacing / T1)
-    angle : (n_voxels,) float64, actual refocusing angle in rad; not above 0 or NaN is no transmit field
+    angle : (n_voxels,) float64, actual refocusing angle in rad; outside 0 to 2 pi there is no transmit field
     rates : (n_rates,) float64 ascending, 1/s; the last is the upper bound
     first_angle, angle_step : the angles of the scan, rad
     curves : (n_angles, n_rates, n) float64, the trains at these angles and rates, of length one
@@ -166,7 +166,7 @@ def fit_echo_trains(
             scale = scaled_samples(samples, voxel, s)
             count = 0
             flag = INVALID_INPUT
-            if not angle[voxel] > 0.0:
+            if not 0.0 < angle[voxel] < 2.0 * np.pi:
                 flag = INVALID_B1
             elif scale > 0.0 and recovery[voxel] >= 0.0:
                 row = int(np.rint((angle[voxel] - first_angle) / angle_step))

@@ -81,12 +81,12 @@ def tabulated_mean(x, table, step, coils):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def tabulated_variance(x, table, step):
+def tabulated_variance(x, table, step, coils):
     """Variance of the magnitude for a true amplitude x, in units of sigma squared."""
     place = x / step
     last = table.shape[1] - 1
     if not place < last:
-        return 1.0
+        return 1.0 - (2.0 * coils - 1.0) / (2.0 * x * x)
     cell = int(place)
     return table[VARIANCE, cell] + (place - cell) * (table[VARIANCE, cell + 1] - table[VARIANCE, cell])
 
@@ -205,7 +205,7 @@ def _covariance(s, e, shifts, amplitude, sigma, coils, exact, table, step, norma
         variance, excess = 1.0, 0.0
         value, slope, _ = expected(a, sigma, coils, exact, table, step)
         if sigma > 0.0:
-            variance = tabulated_variance(a / sigma, table, step)
+            variance = tabulated_variance(a / sigma, table, step, coils)
             excess = value / sigma - tabulated_mean(a / sigma, table, step, coils)[0]
         by_amplitude = slope * e[i]
         by_rate = -by_amplitude * amplitude * shifts[i]

@@ -91,7 +91,7 @@ def _contrast_curves() -> None:
 
 
 def _decay() -> None:
-    from imgtheranostics.kernels import decay, decay_lanes, epg, linear_decay, noise_floor
+    from imgtheranostics.kernels import decay, decay_lanes, epg, linear_decay, noise_floor, noise_floor_lanes
     from imgtheranostics.kernels.lanes import read_only
 
     shifts = np.array([0.0, 0.01, 0.02])
@@ -108,13 +108,13 @@ def _decay() -> None:
     noise_floor.fit_noise_floor(
         samples, np.zeros(1), 1.0, 4.0, False, *times, rates, curves, table, 16.0, *results
     )
-    decay_lanes.fit_decay_lanes(
-        read_only(samples.astype(np.float32)),
-        read_only(np.ones(1, np.bool_)),
-        0.01,
-        0.01,
-        np.empty((decay_lanes.N_RESULTS, 1), np.float32),
-        *results[1:],
+    single, chosen = read_only(samples.astype(np.float32)), read_only(np.ones(1, np.bool_))
+    planes = np.empty((decay_lanes.N_RESULTS, 1), np.float32)
+    decay_lanes.fit_decay_lanes(single, chosen, 0.01, 0.01, planes, *results[1:])
+    one = np.ones(1, np.float32)
+    profile = np.ones((2, 3), np.float32)
+    noise_floor_lanes.fit_noise_floor_lanes(
+        single, read_only(one), chosen, 1.0, 4.0, 0.01, 0.01, profile, 64.0, planes, *results[1:]
     )
     angles, trains = np.full(1, 3.0), np.empty((1, 3, 3))
     epg.echo_trains(rates, 0.01, 0.99, angles, trains)
@@ -137,7 +137,7 @@ def _tracer_models() -> None:
 
     time, plasma, rates = np.arange(4.0), np.array([0.0, 1.0, 0.5, 0.2]), np.array([0.1])
     table = np.empty((1, 3, 4))
-    tracer_fit.tabulate(time, plasma, rates, np.zeros(1), table)
+    tracer_fit.tabulate(time, time, plasma, rates, np.zeros(1), table)
     gram, pairs = np.ones((1, 3, 3)), np.array([[0, 1]], np.int64)
     lower, upper, scale = np.zeros(2), np.ones(2), np.full(2, 1e-6)
     out = (np.empty((1, 2)), np.empty((1, 2)), np.empty((1, 2)), np.empty(1, np.int32), np.empty(1, np.uint8))
@@ -146,8 +146,10 @@ def _tracer_models() -> None:
         tracer_models.PATLAK,
         plasma[np.newaxis],
         time,
+        time,
         plasma,
         False,
+        True,
         lower,
         upper,
         scale,

@@ -134,7 +134,8 @@ def fit_t2(
     -------
     Fit
         ``t2_s`` in s and ``s0``, with ``offset`` for that model; flags as in `fit_t2star`, and `INVALID_B1`
-        where a transmit field is not above 0. For ``epg``, ``s0`` is the transverse magnetisation after the
+        where a transmit field is not above 0 or
+        turns by 360 degrees and more. For ``epg``, ``s0`` is the transverse magnetisation after the
         excitation.
 
     Raises
@@ -193,7 +194,7 @@ def _fitted(
     maps = DecayMaps.empty(problem.signal, rows)
     left = problem.signal.chosen(mask)
     if fits_lanes(model, problem):
-        left = maps.solve_lanes(problem, left, workers)
+        left = maps.solve_lanes(model, problem, left, workers)
     else:
         maps.blank()
     maps.solve(problem.signal, left, solve, workers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -208,9 +209,7 @@ def _magnitude(problem: DecayProblem, model: str) -> Solver:
             f"the model {model} needs noise_sd, the SD of the noise in one channel; "
             "mri.noise.background_noise_sd estimates it from the air around the object"
         )
-    noise_sd = problem.signal.flat(problem.noise_sd, "noise_sd")
-    if np.ndim(problem.noise_sd) == 0 and not 0.0 <= float(noise_sd.flat[0]) < np.inf:
-        raise ValueError(f"noise_sd must be a number of at least 0, got {problem.noise_sd!r}")
+    noise_sd = _noise(problem)
     coils = checked_coils(problem.n_coils)
     echoes = problem.echoes
     powers = echoes.curves**2
@@ -221,7 +220,7 @@ def _magnitude(problem: DecayProblem, model: str) -> Solver:
         results = empty_results(samples.shape[1])
         fit_noise_floor(
             samples,
-            noise_sd[voxels].astype(np.float64),
+            (noise_sd[voxels] if noise_sd.size > 1 else np.repeat(noise_sd, voxels.size)).astype(np.float64),
             float(coils),
             detectable,
             model == "rician",
@@ -247,15 +246,36 @@ def _read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def fits_lanes(model: str, problem: DecayProblem) -> bool:
-    """Whether the float32 kernel serves: an exponential at equally spaced echoes, in float32."""
+    """Whether a float32 kernel serves: an exponential or its noise floor at equally spaced echoes."""
     from imgtheranostics.kernels.decay_lanes import MOST_SPACINGS_BACK
 
     echoes = problem.echoes
     return (
-        model == "exponential"
+        model in ("exponential", "noise_floor")
         and problem.signal.samples.dtype == np.float32
         and 0.0 < echoes.first_s <= MOST_SPACINGS_BACK * echoes.spacing
     )
+
+
+def _noise(problem: DecayProblem) -> FloatArray:
+    """The noise level of each voxel, or one for all, in the type of the signal."""
+    given = np.asarray(problem.noise_sd)
+    if given.ndim:
+        return problem.signal.flat(given, "noise_sd")
+    if not 0.0 <= float(given) < np.inf:
+        raise ValueError(f"noise_sd must be a number of at least 0, got {problem.noise_sd!r}")
+    return np.full(1, given, problem.signal.samples.dtype)
+
+
+@lru_cache(maxsize=16)
+def _noise_profile(n_coils: int) -> tuple[FloatArray, float]:
+    """What `kernels.noise_floor_lanes` needs of the noise's distribution, and its cells per unit."""
+    table, step = chi_table(n_coils)
+    amplitude = step * np.arange(table.shape[1])
+    floored = np.sqrt(amplitude * amplitude + 2.0 * n_coils)
+    mean, _, variance = table
+    profile = np.array([variance, variance + (floored - mean) ** 2], np.float32)
+    return profile, 1.0 / step
 
 
 @dataclass(frozen=True, eq=False)
@@ -293,22 +313,30 @@ class DecayMaps:
         self.flags[:] = Flag.MASKED_OUT.value
 
     def solve_lanes(
-        self, problem: DecayProblem, chosen: npt.NDArray[np.bool_], workers: int | None
+        self, model: str, problem: DecayProblem, chosen: npt.NDArray[np.bool_], workers: int | None
     ) -> npt.NDArray[np.bool_]:
-        """Fit exponentials in float32 where that is exact enough; which voxels are left."""
+        """Fit in float32 where that is exact enough (see `fits_lanes`); which voxels are left."""
         from imgtheranostics.kernels.decay_lanes import UNSETTLED, fit_decay_lanes
+        from imgtheranostics.kernels.noise_floor_lanes import fit_noise_floor_lanes
 
-        echoes = problem.echoes
+        times = problem.echoes.first_s, problem.echoes.spacing
+        samples, wanted = _read_only(problem.signal.samples), _read_only(chosen)
         with thread_limit(workers):
-            fit_decay_lanes(
-                _read_only(problem.signal.samples),
-                _read_only(chosen),
-                echoes.first_s,
-                echoes.spacing,
-                self.planes,
-                self.iterations,
-                self.flags,
-            )
+            if model == "exponential":
+                fit_decay_lanes(samples, wanted, *times, self.planes, self.iterations, self.flags)
+            else:
+                fit_noise_floor_lanes(
+                    samples,
+                    _read_only(_noise(problem)),
+                    wanted,
+                    float(checked_coils(problem.n_coils)),
+                    largest_of_noise(problem.echoes.n, problem.n_coils),
+                    *times,
+                    *_noise_profile(problem.n_coils),
+                    self.planes,
+                    self.iterations,
+                    self.flags,
+                )
         left: npt.NDArray[np.bool_] = self.flags == UNSETTLED
         return left
 
