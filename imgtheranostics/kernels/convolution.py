@@ -77,18 +77,19 @@ def convolve(time, values, rate, integral, moment):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def convolve_shifted(time, values, rate, delay, shifted, slope, integral, moment):
-    """The curve, its slope, I and M at the samples less a delay, which may be negative.
+def convolve_shifted(wanted, time, values, rate, delay, shifted, slope, integral, moment):
+    """The curve, its slope, I and M at wanted times less a delay, which may be negative.
 
-    time, values, shifted, slope, integral, moment : (n,) float64
+    wanted, shifted, slope, integral, moment : (n,) float64, increasing times and results
+    time, values : (k,) float64, samples of the curve
     """
     n = time.size
     knot, area, area_moment = 0, 0.0, 0.0
     last, last_part = -1.0, -1.0
     decay = older = newer = older_moment = newer_moment = 0.0
     part = (1.0, 0.0, 0.0, 0.0, 0.0)
-    for i in range(n):
-        place = time[i] - delay
+    for i in range(wanted.size):
+        place = wanted[i] - delay
         if place < time[0]:
             shifted[i] = slope[i] = integral[i] = moment[i] = 0.0
             continue

@@ -37,18 +37,20 @@ TINY = 1e-30
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def tabulate(time, plasma, rates, delays, table):
+def tabulate(time, knots, plasma, rates, delays, table):
     """Plasma curve, its integral, and its convolution with each rate, for each delay.
 
-    time, plasma : (n,), rates : (r,), delays : (d,), table : (d, 2 + r, n) float64
+    time : (n,), knots, plasma : (k,), rates : (r,), delays : (d,), table : (d, 2 + r, n) float64
     """
     n = time.size
     shifted, slope, moment = np.empty(n), np.empty(n), np.empty(n)
     for d in range(delays.size):
-        convolve_shifted(time, plasma, 0.0, delays[d], shifted, slope, table[d, 1], moment)
+        convolve_shifted(time, knots, plasma, 0.0, delays[d], shifted, slope, table[d, 1], moment)
         table[d, PLASMA_ROW] = shifted
         for m in range(rates.size):
-            convolve_shifted(time, plasma, rates[m], delays[d], shifted, slope, table[d, 2 + m], moment)
+            convolve_shifted(
+                time, knots, plasma, rates[m], delays[d], shifted, slope, table[d, 2 + m], moment
+            )
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
@@ -135,7 +137,7 @@ def _normal_equations(jacobian, residual, normal, gradient):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _minimise(model, curve, time, plasma, delayed, limits, parameters, free, work):
+def _minimise(model, curve, time, knots, plasma, delayed, shared, limits, parameters, free, work):
     """Levenberg-Marquardt from `parameters`, which become the minimum; sum of squares, iterations, settled.
 
     `work` holds normal matrix, factor, vectors, terms, slopes, basis, model curve, residual and Jacobian;
@@ -144,7 +146,7 @@ def _minimise(model, curve, time, plasma, delayed, limits, parameters, free, wor
     lower, upper, scale, max_iterations, tolerance = limits
     normal, factor, vectors, terms, slopes, basis, fitted, residual, jacobian = work
     gradient, target, step, trial = vectors[0], vectors[1], vectors[2], vectors[3]
-    evaluate(model, parameters, time, plasma, delayed, terms, slopes, basis, fitted, jacobian)
+    evaluate(model, parameters, time, knots, plasma, delayed, shared, terms, slopes, basis, fitted, jacobian)
     squares = _squares(curve, fitted, residual)
     _normal_equations(jacobian, residual, normal, gradient)
     damping = pieces.FIRST_DAMPING
@@ -159,7 +161,7 @@ def _minimise(model, curve, time, plasma, delayed, limits, parameters, free, wor
         small = pieces.settled(parameters, step, scale, tolerance)
         predicted = pieces.predicted_decrease(normal, gradient, step)
         pieces.take_step(parameters, step, lower, upper, trial)
-        evaluate(model, trial, time, plasma, delayed, terms, slopes, basis, fitted, jacobian)
+        evaluate(model, trial, time, knots, plasma, delayed, shared, terms, slopes, basis, fitted, jacobian)
         new_squares = _squares(curve, fitted, residual)
         decrease = squares - new_squares
         if decrease >= 0.0:
@@ -174,12 +176,12 @@ def _minimise(model, curve, time, plasma, delayed, limits, parameters, free, wor
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _cross_the_kink(time, delay, lower, upper):
+def _cross_the_kink(knots, delay, lower, upper):
     """A delay on the other side of the nearest one at which the shifted samples meet the samples.
 
     There the slope of a shifted plasma curve of straight lines jumps, so that each side may have its minimum.
     """
-    step = (time[time.size - 1] - time[0]) / (time.size - 1)
+    step = (knots[knots.size - 1] - knots[0]) / (knots.size - 1)
     kink = step * np.round(delay / step)
     return min(max(kink - np.copysign(0.1 * step, delay - kink), lower), upper)
 
@@ -189,8 +191,10 @@ def fit_tracer_models(
     model,
     curves,
     time,
+    knots,
     plasma,
     delayed,
+    shared,
     lower,
     upper,
     scale,
@@ -209,8 +213,10 @@ def fit_tracer_models(
 ):
     """Fit each curve; rates per second.
 
-    model : int, code of `tracer_models`; curves : (m, n) float64, finite; time, plasma : (n,) float64
+    model : int, code of `tracer_models`; curves : (m, n) float64, finite; time : (n,) float64
+    knots, plasma : (k,) float64, times and values of the plasma curve
     delayed : bool, whether the delay of the plasma curve is the last parameter
+    shared : bool, whether knots are the same as time
     lower, upper, scale : (p,) float64, bounds, and size near zero below which steps do not matter
     table : (d, 2 + r, n) float64 of `tabulate`; gram : (d, 2 + r, 2 + r), its products with itself
     pairs : (q, 2) int64, rows of the table to combine, -1 for none; rates : (2 + r,), delays : (d,) float64
@@ -240,16 +246,17 @@ def fit_tracer_models(
                 parameters[p - 1] = delays[d]
             for j in range(p):
                 parameters[j] = min(max(parameters[j], lower[j]), upper[j])
-            basis[0] = plasma
+            if shared:
+                basis[0] = plasma
             limits = (lower, upper, scale, max_iterations, tolerance)
             found, used, settled = _minimise(
-                model, curve, time, plasma, delayed, limits, parameters, free, work
+                model, curve, time, knots, plasma, delayed, shared, limits, parameters, free, work
             )
             if delayed and model in (EXTENDED_TOFTS, PATLAK):
                 values[c] = parameters
-                parameters[p - 1] = _cross_the_kink(time, parameters[p - 1], lower[p - 1], upper[p - 1])
+                parameters[p - 1] = _cross_the_kink(knots, parameters[p - 1], lower[p - 1], upper[p - 1])
                 other, more, other_settled = _minimise(
-                    model, curve, time, plasma, delayed, limits, parameters, free, work
+                    model, curve, time, knots, plasma, delayed, shared, limits, parameters, free, work
                 )
                 used += more
                 if other < found and other_settled:
@@ -257,7 +264,7 @@ def fit_tracer_models(
                 else:
                     parameters[:] = values[c]
                     found, more, settled = _minimise(
-                        model, curve, time, plasma, delayed, limits, parameters, free, work
+                        model, curve, time, knots, plasma, delayed, shared, limits, parameters, free, work
                     )
             iterations[c] = used
             for j in range(p):

@@ -138,23 +138,24 @@ def _combine(terms, slopes, n_exponentials, delayed, basis, curve, jacobian):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def evaluate(model, parameters, time, plasma, delayed, terms, slopes, basis, curve, jacobian):
+def evaluate(model, parameters, time, knots, plasma, delayed, shared, terms, slopes, basis, curve, jacobian):
     """Concentration of a model in tissue and its derivatives.
 
     model : int, code of the table above
     parameters : (p,) float64; the last one is the delay of the plasma curve where `delayed`
-    time, plasma : (n,) float64
-    terms : (5,), slopes : (5, p without delay), basis : (6, n) float64, workspace; where not `delayed`,
-    basis[0] must hold the plasma curve
+    time : (n,) float64; knots, plasma : (k,) float64, times and values of the plasma curve
+    shared : bool, whether knots are the same as time
+    terms : (5,), slopes : (5, p without delay), basis : (6, n) float64, workspace; where `shared` and not
+    `delayed`, basis[0] must hold the plasma curve
     curve : (n,), jacobian : (p, n) float64, written
     """
     n_exponentials = terms_of(model, parameters, terms, slopes)
     for m in range(n_exponentials):
         rate = terms[RATE_1] if m == 0 else terms[RATE_2]
         integral, moment = basis[2 + 2 * m], basis[3 + 2 * m]
-        if delayed:
-            delay = parameters[parameters.size - 1]
-            convolve_shifted(time, plasma, rate, delay, basis[0], basis[1], integral, moment)
+        if delayed or not shared:
+            delay = parameters[parameters.size - 1] if delayed else 0.0
+            convolve_shifted(time, knots, plasma, rate, delay, basis[0], basis[1], integral, moment)
         else:
             convolve(time, plasma, rate, integral, moment)
     _combine(terms, slopes, n_exponentials, delayed, basis, curve, jacobian)

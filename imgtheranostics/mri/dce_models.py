@@ -93,7 +93,16 @@ def delay_parameter(bounds_s: tuple[float, float], duration_s: float) -> Paramet
     return Parameter("delay_s", "s", max(low, -half), min(high, half), 1e-3)
 
 
-def search(model: Model, time_s: FloatArray, plasma: FloatArray, delay: Parameter | None) -> Search:
+@dataclass(frozen=True, eq=False)
+class Inflow:
+    """The plasma curve, its times, and whether these are the same as the tissue's."""
+
+    time_s: FloatArray
+    plasma: FloatArray
+    shared: bool
+
+
+def search(model: Model, time_s: FloatArray, inflow: Inflow, delay: Parameter | None) -> Search:
     """The table of convolutions that starts are chosen from."""
     from imgtheranostics.kernels.tracer_fit import tabulate
 
@@ -107,7 +116,7 @@ def search(model: Model, time_s: FloatArray, plasma: FloatArray, delay: Paramete
         count = int(min(1 + np.ceil(delay.upper - delay.lower), most))
         delays = np.linspace(delay.lower, delay.upper, count)
     table = np.empty((delays.size, 2 + rates.size, time_s.size))
-    tabulate(time_s, plasma, rates, delays, table)
+    tabulate(time_s, inflow.time_s, inflow.plasma, rates, delays, table)
     gram = np.einsum("dai,dbi->dab", table, table)
     every = range(2, 2 + rates.size)
     pairs = {

@@ -114,7 +114,18 @@ def tracer(model: str, time_s: FloatArray, plasma: FloatArray, p: Parameters) ->
     terms, slopes = np.empty(5), np.empty((5, len(known)))
     times = np.ascontiguousarray(time_s, np.float64)
     evaluate(
-        MODELS[model].code, values, times, basis[0].copy(), delayed, terms, slopes, basis, curve, jacobian
+        MODELS[model].code,
+        values,
+        times,
+        times,
+        basis[0].copy(),
+        delayed,
+        True,
+        terms,
+        slopes,
+        basis,
+        curve,
+        jacobian,
     )
     return curve
 

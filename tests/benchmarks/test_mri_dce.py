@@ -48,7 +48,16 @@ class Scan:
         basis = np.empty((6, self.n))
         basis[0] = self.plasma
         curve, jacobian = np.empty(self.n), np.empty((p, self.n))
-        arguments = (np.array(parameters), self.time, self.plasma, False, np.empty(5), np.empty((5, p)))
+        arguments = (
+            np.array(parameters),
+            self.time,
+            self.time,
+            self.plasma,
+            False,
+            True,
+            np.empty(5),
+            np.empty((5, p)),
+        )
         evaluate(MODELS[self.model].code, *arguments, basis, curve, jacobian)
         return curve
 

@@ -71,7 +71,7 @@ def test_convolution_on_irregular_times_equals_quadrature(seed, rate):
 def test_shifted_convolution_equals_quadrature(seed, rate, delay):
     time, values = irregular(seed)
     shifted, slope, integral, moment = np.empty((4, time.size))
-    convolution.convolve_shifted(time, values, rate, delay, shifted, slope, integral, moment)
+    convolution.convolve_shifted(time, time, values, rate, delay, shifted, slope, integral, moment)
     # np.interp holds the last value, as the kernel does, and the first one, where the kernel has zero.
     expected = np.where(time - delay < time[0], 0, np.interp(time - delay, time, values))
     np.testing.assert_allclose(shifted, expected, atol=1e-10)
@@ -89,10 +89,21 @@ def test_no_delay_is_the_convolution_at_the_samples(seed, rate):
     integral, moment = np.empty((2, time.size))
     convolution.convolve(time, values, rate, integral, moment)
     shifted, slope, again, moment_again = np.empty((4, time.size))
-    convolution.convolve_shifted(time, values, rate, 0.0, shifted, slope, again, moment_again)
+    convolution.convolve_shifted(time, time, values, rate, 0.0, shifted, slope, again, moment_again)
     assert np.array_equal(shifted, values)
     np.testing.assert_allclose(again, integral, rtol=1e-13, atol=1e-13)
     np.testing.assert_allclose(moment_again, moment, rtol=1e-13, atol=1e-13)
+
+
+@given(st.integers(0, 2**32 - 1), RATES)
+def test_wanted_times_need_not_be_those_of_the_curve(seed, rate):
+    time, values = irregular(seed)
+    wanted = np.sort(np.random.default_rng(seed + 1).uniform(time[0] - 3, time[-1] + 5, 6))
+    shifted, slope, integral, moment = np.empty((4, 6))
+    convolution.convolve_shifted(wanted, time, values, rate, 0.0, shifted, slope, integral, moment)
+    for i, place in enumerate(wanted):
+        area = by_quadrature(time, values, rate, place, 0) if place > time[0] else 0
+        assert integral[i] == pytest.approx(area, abs=1e-9)
 
 
 def test_step_input_gives_the_closed_form_at_any_sampling():

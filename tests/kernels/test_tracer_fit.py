@@ -8,7 +8,7 @@ import pytest
 from scipy.optimize import least_squares
 
 from imgtheranostics.kernels import tracer_fit, tracer_models
-from imgtheranostics.mri.dce_models import MODELS, delay_parameter, search
+from imgtheranostics.mri.dce_models import MODELS, Inflow, delay_parameter, search
 from imgtheranostics.mri.input_function import population_aif
 
 TIME = np.arange(0.5, 300, 2.0)
@@ -24,7 +24,7 @@ def setting(name, delayed):
     lower = np.array([parameter.lower for parameter in parameters]) / factors
     upper = np.array([parameter.upper for parameter in parameters]) / factors
     scale = np.array([parameter.negligible for parameter in parameters]) / factors
-    return model, search(model, TIME, PLASMA, delay), lower, upper, scale
+    return model, search(model, TIME, Inflow(TIME, PLASMA, True), delay), lower, upper, scale
 
 
 def run(name, delayed, curves, *, max_iterations=200, tolerance=1e-9):
@@ -36,8 +36,10 @@ def run(name, delayed, curves, *, max_iterations=200, tolerance=1e-9):
         model.code,
         np.ascontiguousarray(curves),
         TIME,
+        TIME,
         PLASMA,
         delayed,
+        True,
         lower,
         upper,
         scale,
@@ -67,8 +69,10 @@ def forward(name, delayed, parameters):
         MODELS[name].code,
         parameters,
         TIME,
+        TIME,
         PLASMA,
         delayed,
+        True,
         np.empty(5),
         np.empty((5, p - delayed)),
         basis,

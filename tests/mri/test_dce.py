@@ -135,6 +135,34 @@ def test_samples_at_uneven_times(model):
     check(dce.fit(model, curves, time, plasma_at(time)), truth, dict.fromkeys(truth, (2e-3, 0.02)))
 
 
+@pytest.mark.parametrize("step_s", [5.0, 10.0])
+@pytest.mark.parametrize("model", ["tofts", "extended_tofts", "patlak"])
+def test_an_input_function_with_times_of_its_own_is_not_limited_by_the_images(model, step_s):
+    """Images 5 or 10 s apart miss the bolus; an input function every 0.25 s does not."""
+    time = np.arange(0, 400, step_s)
+    fine = np.arange(0, 400, 0.25)
+    curves, truth = cases(model, time, 0.0)
+    del truth["delay_s"]
+    found = dce.fit(model, curves, time, plasma_at(fine), plasma_time_s=fine)
+    check(found, truth, dict.fromkeys(truth, (1e-4, 0.01)))
+
+
+def test_a_delay_is_found_between_slow_images():
+    """Delays of 0 to 10 s at images every 8 s, the input function every 0.5 s."""
+    time, fine = np.arange(0, 400, 8.0), np.arange(0, 400, 0.5)
+    for delay_s in (0.0, 3.0, 7.5, 10.0):
+        curves, truth = cases("extended_tofts", time, delay_s)
+        found = dce.fit("extended_tofts", curves, time, plasma_at(fine), plasma_time_s=fine, fit_delay=True)
+        check(found, truth, {name: SHEET[name] for name in truth})
+
+
+def test_its_own_times_may_be_those_of_the_images():
+    curve = tissue("extended_tofts", TIME, ktrans=0.1, ve=0.3, vp=0.05)
+    one = dce.fit("extended_tofts", curve, TIME, plasma_at(TIME))
+    other = dce.fit("extended_tofts", curve, TIME, plasma_at(TIME), plasma_time_s=TIME)
+    assert one.parameters == other.parameters
+
+
 def test_standard_errors_are_the_scatter_of_2000_repeats():
     """Extended Tofts at 5 s and at a noise of 0.02 mmol/L; the issue asks for 10 %."""
     time = np.arange(0, 400, 4.0)
@@ -338,6 +366,9 @@ def test_as_many_samples_as_parameters_have_no_standard_error():
         ({"model": "kety"}, "tofts, extended_tofts, patlak, 2cxm, 2cum"),
         ({"time_s": TIME[::-1]}, "increase"),
         ({"time_s": TIME[:-1]}, "plasma has shape"),
+        ({"plasma_time_s": TIME[:-1]}, "plasma has shape"),
+        ({"plasma_time_s": TIME - 30}, "plasma ends at"),
+        ({"plasma_time_s": TIME[::-1]}, "increase"),
         ({"plasma": np.zeros(600)}, "nowhere above zero"),
         ({"plasma": np.where(TIME > 100, np.nan, 1)}, "not finite"),
         ({"concentration": np.ones((3, 599))}, "concentration has shape"),
