@@ -6,7 +6,9 @@ from . import io as io
 from . import mri as mri
 from . import nuclear as nuclear
 from . import phantom as phantom
+from . import registration as registration
 from . import report as report
+from . import segmentation as segmentation
 from .errors import Caution as Caution
 from .errors import CorruptInput as CorruptInput
 from .errors import GeometryMismatch as GeometryMismatch

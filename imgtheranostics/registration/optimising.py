@@ -26,11 +26,12 @@ METRICS: tuple[Metric, ...] = ("mutual_information", "correlation")
 
 _BINS = 32
 _POINTS = 150_000
+_SPLINE_POINTS = 20_000
 _COARSEST = 16
 _MOST_LEVELS = 5
 _BLUR = 0.7
 _ITERATIONS = 300
-_SPLINE_ITERATIONS = 150
+_SPLINE_ITERATIONS = 30
 _SHORTEST_STEP = 5e-5
 _RELAXATION = 0.7
 _FEWEST_SMOOTHED = 4
@@ -109,12 +110,13 @@ def optimise_spline(
     Displacements of the nodes stay below 0.4 of their distance, so that space cannot fold.
     """
     reach = _UNFOLDED * float(np.min(np.array(spline.GetFixedParameters())[6:9]))
-    for factor in levels(pair):
-        method = _method(pair, search, factor)
+    factors = levels(pair)
+    for factor in factors[:-1] or factors:
+        method = _method(pair, search, factor, _SPLINE_POINTS)
         method.SetOptimizerAsLBFGSB(
             gradientConvergenceTolerance=1e-6,
             numberOfIterations=_SPLINE_ITERATIONS,
-            maximumNumberOfFunctionEvaluations=4 * _SPLINE_ITERATIONS,
+            maximumNumberOfFunctionEvaluations=2 * _SPLINE_ITERATIONS,
             costFunctionConvergenceFactor=1e8,
             lowerBound=-reach,
             upperBound=reach,
@@ -155,7 +157,7 @@ def centre_and_radii(pair: Pair) -> tuple[FloatArray, FloatArray]:
     return centre, np.maximum(radii, finest_mm(pair))
 
 
-def _method(pair: Pair, search: Search, factor: int) -> Any:
+def _method(pair: Pair, search: Search, factor: int, points: int = _POINTS) -> Any:
     import SimpleITK
 
     method = SimpleITK.ImageRegistrationMethod()
@@ -171,7 +173,7 @@ def _method(pair: Pair, search: Search, factor: int) -> Any:
     n_points = float(np.prod([size / f for size, f in zip(*_shrunk(pair.fixed, factor), strict=True)]))
     # REGULAR moves each point within its voxel, which takes away the preference for whole-voxel shifts
     method.SetMetricSamplingStrategy(method.REGULAR)
-    method.SetMetricSamplingPercentage(min(1.0, _POINTS / n_points), search.seed)
+    method.SetMetricSamplingPercentage(min(1.0, points / n_points), search.seed)
     if pair.fixed_mask is not None:
         method.SetMetricFixedMask(pair.fixed_mask)
     if pair.moving_mask is not None:
