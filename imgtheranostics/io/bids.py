@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from imgtheranostics.errors import Caution
+from imgtheranostics.errors import Caution, ImplausibleValue
 from imgtheranostics.io.bids_cest import interpret_cest, is_cest
 from imgtheranostics.io.bids_mri import interpret_mr, is_mr, read_mr
 from imgtheranostics.io.bids_optical import interpret_ct, interpret_pa, interpret_us
@@ -19,6 +19,10 @@ from imgtheranostics.io.own_sidecar import interpret_own, is_own
 from imgtheranostics.io.sidecar import Sidecar
 from imgtheranostics.volume import make_step
 
+_TIMES = frozenset({"t1", "t2", "t2star"})
+_RATES = frozenset({"r1", "r2", "r2star"})
+_LONGEST_MEDIAN_S = 60.0
+_ENOUGH_VOXELS = 500_000
 _EMISSION_QUANTITIES = ("activity_concentration", "suv_", "id_per_", "count", "signal")
 
 
@@ -82,3 +86,35 @@ def rescale_by_values(data: npt.NDArray[Any], meaning: Meaning) -> tuple[npt.NDA
     step = make_step("convert_unit", found="%", to="1", factor=0.01)
     scaled = (data.astype(np.float64) * 0.01).astype(np.float32)
     return scaled, replace(meaning, history=(*meaning.history, step), cautions=(*meaning.cautions, caution))
+
+
+def check_by_values(data: npt.NDArray[Any], meaning: Meaning, sidecar: Sidecar) -> None:
+    """Refuse another tool's relaxation map whose values must be ms or 1/ms, whatever its sidecar says.
+
+    Our own maps are not looked at: among them are standard errors, which may be small.
+
+    Raises
+    ------
+    ImplausibleValue
+        If the median of a relaxation time is above a minute, or that of a rate below one per minute.
+    """
+    if meaning.quantity not in _TIMES | _RATES or is_own(sidecar):
+        return
+    flat = data.reshape(-1, order="F")
+    some = flat[:: max(1, flat.size // _ENOUGH_VOXELS)]
+    positive = some[np.isfinite(some) & (some > 0)]
+    if not positive.size:
+        return
+    median = float(np.median(positive))
+    is_time = meaning.quantity in _TIMES
+    if (median if is_time else 1.0 / median) <= _LONGEST_MEDIAN_S:
+        return
+    raise ImplausibleValue(
+        "the values of a relaxation map are not plausible in its unit",
+        where=sidecar.where("Units"),
+        found=f"a median of {median:.4g} {meaning.unit}",
+        needed=f"relaxation times below {_LONGEST_MEDIAN_S:g} s",
+        next_step="if they are in ms, write Units: ms into the sidecar"
+        if is_time
+        else "if they are in 1/ms, multiply them by 1000 and write Units: 1/s into the sidecar",
+    )

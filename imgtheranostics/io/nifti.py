@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from imgtheranostics.errors import Caution, CorruptInput, NothingUsable
-from imgtheranostics.io.bids import interpret, rescale_by_values
+from imgtheranostics.io.bids import check_by_values, interpret, rescale_by_values
 from imgtheranostics.io.git_lfs import is_lfs_pointer, is_lfs_pointer_file, refuse_lfs_pointer
 from imgtheranostics.io.gzip_stream import GzipStream, is_gzip
 from imgtheranostics.io.meaning import Meaning
@@ -139,6 +139,8 @@ def _load_one(path: Path, quantity: str | None) -> tuple[Volume, Sidecar]:
     if data.shape[3:] != lengths:
         data = data.reshape(data.shape[:3] + lengths, order="F")
     data, meaning = rescale_by_values(data, meaning)
+    if not quantity:
+        check_by_values(data, meaning, sidecar)
     header_cautions = header.cautions
     if record.dtype != "float32":
         header_cautions = tuple(one for one in header_cautions if one.code != "no-scaling")

@@ -150,6 +150,30 @@ def test_maps_load_as_their_quantity(tmp_path, suffix, units, stored, quantity, 
     assert float(volume.data[0, 0, 0]) == pytest.approx(value, rel=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("suffix", "units", "value"),
+    [("T1map", "s", 1200.0), ("T1map", None, 1200.0), ("T2starmap", "s", 80.0), ("R1map", "1/s", 0.0008)],
+)
+def test_map_whose_values_are_another_unit_is_refused(tmp_path, suffix, units, value):
+    """A relaxation time above a minute is none: 1200 are ms, whatever the sidecar says."""
+    with pytest.raises(ImplausibleValue, match="ms"):
+        it.load(write(tmp_path, f"sub-01_{suffix}", {"Units": units} if units else {}, value=value))
+
+
+def test_own_standard_error_of_a_rate_may_be_small(tmp_path):
+    path = write(tmp_path, "r1_se", {"Quantity": "r1", "Units": "1/s"}, value=0.001)
+    assert it.load(path).quantity == "r1"
+
+
+def test_failed_voxels_of_a_map_do_not_decide_its_unit(tmp_path):
+    path = write(tmp_path, "sub-01_T1map", {"Units": "s"}, value=1.3)
+    image = nibabel.load(path)
+    data = np.asanyarray(image.dataobj).copy()
+    data[0], data[1, 0] = np.nan, 0.0
+    nibabel.save(nibabel.Nifti1Image(data, image.affine, image.header), path)
+    assert it.load(path).quantity == "t1"
+
+
 def test_percent_of_a_transmit_field_is_recorded(tmp_path):
     volume = it.load(write(tmp_path, "sub-01_TB1map", {}, value=104.0))
     assert codes(volume) == ["b1-in-percent"]
