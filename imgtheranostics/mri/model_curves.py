@@ -97,8 +97,10 @@ def _mean_magnitude(amplitude: FloatArray, n_coils: int) -> FloatArray:
     return np.asarray(np.where(amplitude > _FAR, far, mean))
 
 
-def tracer(model: str, time_s: FloatArray, plasma: FloatArray, p: Parameters) -> FloatArray:
-    """Concentration in tissue by a tracer model, from the plasma curve at the same times."""
+def tracer(
+    model: str, time_s: FloatArray, plasma_time_s: FloatArray, plasma: FloatArray, p: Parameters
+) -> FloatArray:
+    """Concentration in tissue by a tracer model, from the plasma curve and its own times."""
     from imgtheranostics.kernels.tracer_models import evaluate
     from imgtheranostics.mri.dce_models import MODELS
 
@@ -109,7 +111,6 @@ def tracer(model: str, time_s: FloatArray, plasma: FloatArray, p: Parameters) ->
     if not np.isfinite(values).all():
         return curve
     basis = np.zeros((6, time_s.size))
-    basis[0] = plasma
     jacobian = np.empty((values.size, time_s.size))
     terms, slopes = np.empty(5), np.empty((5, len(known)))
     times = np.ascontiguousarray(time_s, np.float64)
@@ -117,10 +118,10 @@ def tracer(model: str, time_s: FloatArray, plasma: FloatArray, p: Parameters) ->
         MODELS[model].code,
         values,
         times,
-        times,
-        basis[0].copy(),
+        np.array(plasma_time_s, np.float64),
+        np.array(plasma, np.float64),
         delayed,
-        True,
+        False,
         terms,
         slopes,
         basis,

@@ -104,6 +104,7 @@ class DcePlan:
                 signal,
                 self.series.x,
                 self.plasma.values,
+                plasma_time_s=self.plasma.time_s,
                 haematocrit=self.plasma.haematocrit,
                 fit_delay=self.fit_delay,
                 delay_bounds_s=self.delay_bounds_s,
@@ -194,8 +195,9 @@ class DcePlan:
         x = self.series.x
         line_x = np.interp(np.arange(0, x.size - 1 + 1e-9, 1.0 / _FINER), np.arange(x.size), x)
         plasma = self.plasma.values / (1.0 - (self.plasma.haematocrit or 0.0))
+        knots = x if self.plasma.time_s is None else self.plasma.time_s
         p = {name: float(np.asarray(array)) for name, array in fit.parameters.items()}
-        line = tracer(self.model, line_x, np.interp(line_x, x, plasma), p)
+        line = tracer(self.model, line_x, knots, plasma, p)
         value = p[first]
         return CurveFit(
             label=label,

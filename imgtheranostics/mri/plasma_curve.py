@@ -29,17 +29,19 @@ _MOST_ROWS = 100_000
 
 @dataclass(frozen=True, eq=False)
 class PlasmaCurve:
-    """An input function at the times of the images.
+    """An input function at the times of the images, or at closer ones of its own.
 
     Attributes
     ----------
-    values : (n,) ndarray
+    values : (k,) ndarray
         mmol/L, in whole blood where `haematocrit` is set, else in plasma.
     haematocrit : float or None
     shares_relaxivity : bool
         Whether it was made with the relaxivity of the tissue, whose uncertainty then cancels.
     decision : mapping
     warnings : tuple of Caution
+    time_s : (k,) ndarray or None
+        Times of the values; None for those of the images.
     """
 
     values: FloatArray
@@ -47,16 +49,21 @@ class PlasmaCurve:
     shares_relaxivity: bool
     decision: dict[str, Any]
     warnings: tuple[Caution, ...] = ()
+    time_s: FloatArray | None = None
 
 
 def population_curve(
     name: str, time_s: FloatArray, *, delay_s: float, haematocrit: float | None
 ) -> PlasmaCurve:
-    """A population's input function; whole blood, but for those that were measured in plasma."""
-    from imgtheranostics.mri.input_function import population_aif
+    """A population's input function; whole blood, but for those that were measured in plasma.
 
+    It is known between the images too, so that slow images do not miss the bolus.
+    """
+    from imgtheranostics.mri.input_function import population_aif, population_times
+
+    closer = population_times(time_s, delay_s)
     with typed_refusals():
-        values = population_aif(name, time_s, delay_s=delay_s)
+        values = population_aif(name, closer, delay_s=delay_s)
     decision: dict[str, Any] = {"rule": f"population, {name}", "delay_s": float(delay_s)}
     if name in _IN_PLASMA:
         if haematocrit is not None:
@@ -65,14 +72,14 @@ def population_curve(
                 where="--haematocrit (haematocrit=)",
                 next_step="leave the haematocrit out",
             )
-        return PlasmaCurve(values, None, False, {**decision, "compartment": "plasma"})
+        return PlasmaCurve(values, None, False, {**decision, "compartment": "plasma"}, time_s=closer)
     warnings: tuple[Caution, ...] = ()
     if haematocrit is None:
         haematocrit = HAEMATOCRIT
         text = f"the haematocrit is not stated: {HAEMATOCRIT:g}, that of people, is assumed"
         warnings = (Caution("haematocrit-assumed", text, "--haematocrit"),)
     decision |= {"compartment": "whole blood", "haematocrit": haematocrit}
-    return PlasmaCurve(values, haematocrit, False, decision, warnings)
+    return PlasmaCurve(values, haematocrit, False, decision, warnings, closer)
 
 
 def measured_curve(

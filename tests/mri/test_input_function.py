@@ -14,6 +14,7 @@ from imgtheranostics.mri.input_function import (
     mean_signal,
     measured_aif,
     population_aif,
+    population_times,
     rodent_biexponential,
 )
 
@@ -105,6 +106,20 @@ def test_a_delay_moves_the_curve_and_nothing_is_there_before(name, delay):
     assert (curve[time < delay] == 0).all()
     np.testing.assert_allclose(curve, population_aif(name, time - delay), atol=1e-12)
     assert (curve >= 0).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("delay", [-5.0, 0.0, 33.3])
+def test_closer_times_lose_nothing_of_a_population_curve(name, delay):
+    """Area under straight lines against one every 0.01 s, to 0.1 %, and all within the scan."""
+    images = np.arange(0, 900, 12.0)
+    times = population_times(images, delay)
+    assert (times[0], times[-1]) == (images[0], images[-1])
+    assert (np.diff(times) > 0).all()
+    fine = np.arange(0, images[-1] + 0.005, 0.01)
+    expected = np.trapezoid(population_aif(name, fine, delay_s=delay), fine)
+    found = np.trapezoid(population_aif(name, times, delay_s=delay), times)
+    assert found == pytest.approx(expected, rel=1e-3)
 
 
 def test_the_names_are_also_found_beside_the_fit():
