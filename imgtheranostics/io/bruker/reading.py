@@ -86,11 +86,20 @@ def _fill(target: npt.NDArray[np.float32], planned: BrukerPlan, stream: BinaryIO
             needed=f"{n_bytes}",
         )
     stored = _unfolded(np.frombuffer(raw, dtype=storage.dtype), storage, number)
+    # plane by plane, so that no float64 copy of a whole three-dimensional frame is made
+    planes = [(..., k) for k in range(stored.shape[2])] if stored.ndim == 3 else [(...,)]
+    for plane in planes:
+        _scale(target[plane], stored[plane], planned, number)
+
+
+def _scale(
+    target: npt.NDArray[np.float32], stored: npt.NDArray[Any], planned: BrukerPlan, number: int
+) -> None:
+    storage = planned.storage
     with np.errstate(over="ignore", invalid="ignore"):
-        target[...] = (stored * storage.slope[number] + storage.offset[number]) * planned.factor
-    if np.isfinite(target).all():
-        return
-    if (~np.isfinite(target) & np.isfinite(stored)).any():
+        scaled = stored * storage.slope[number] + storage.offset[number]
+        target[...] = scaled * planned.factor
+    if not np.isfinite(target).all() and (~np.isfinite(target) & np.isfinite(stored)).any():
         raise ImplausibleValue(
             "scaled values are beyond what float32 can hold",
             where=planned.dataset.visu.where("VisuCoreDataSlope"),
@@ -99,8 +108,8 @@ def _fill(target: npt.NDArray[np.float32], planned: BrukerPlan, stream: BinaryIO
         )
 
 
-def _unfolded(raw: npt.NDArray[Any], storage: Storage, number: int) -> npt.NDArray[np.float64]:
-    """One frame in the shape that the header says, as float64."""
+def _unfolded(raw: npt.NDArray[Any], storage: Storage, number: int) -> npt.NDArray[Any]:
+    """One frame in the shape that the header says, without a copy."""
     swapped = storage.exchanged(number)
     shape = list(storage.size)
     if swapped is not None:
@@ -110,7 +119,7 @@ def _unfolded(raw: npt.NDArray[Any], storage: Storage, number: int) -> npt.NDArr
         stored = np.swapaxes(stored, *swapped)
     if storage.reversed_slices and stored.ndim == 3:
         stored = stored[:, :, ::-1]
-    return stored.astype(np.float64)
+    return stored
 
 
 def _phase_cautions(planned: BrukerPlan, data: npt.NDArray[np.float32]) -> list[Caution]:
