@@ -11,7 +11,9 @@ import numpy as np
 from numba import njit, prange
 
 from imgtheranostics.kernels.lanes import BLOCK, blank, list_chosen, take
-from imgtheranostics.kernels.recovery_choice import FREE_SIGN, decide, search
+from imgtheranostics.kernels.recovery_block import RATE, STEPS, refine
+from imgtheranostics.kernels.recovery_block import ROWS as LANE_ROWS
+from imgtheranostics.kernels.recovery_choice import FREE_SIGN, HIGH, LOW, decide, search
 from imgtheranostics.kernels.recovery_grid import ROWS, SQUARES, normalise, scan
 
 CHUNK = 1024
@@ -33,7 +35,22 @@ _MASKED_OUT, _INVALID_INPUT = 1, 4
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _starts(best, squares, lane, rates, n_used, starts):
+def _best_polarities(best, n_polarities, rates, negative, rows):
+    """The polarity that explains most of every lane, and its rate on the grid.
+
+    negative : (BLOCK,) int64; rows : (recovery_block.ROWS,) float64
+    """
+    for lane in range(BLOCK):
+        chosen = 0
+        for j in range(1, n_polarities):
+            if best[2 * j * BLOCK + lane] > best[2 * chosen * BLOCK + lane]:
+                chosen = j
+        negative[lane] = chosen
+        rows[RATE + lane] = rates[int(best[(2 * chosen + 1) * BLOCK + lane])]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _starts(best, squares, lane, rates, n_used, chosen, refined, starts):
     """Rates to begin with for the polarities worth a search, 0 for the others."""
     least = np.inf
     for j in range(n_used):
@@ -43,6 +60,8 @@ def _starts(best, squares, lane, rates, n_used, starts):
         starts[j] = 0.0
         if j < n_used and squares - best[2 * j * BLOCK + lane] <= limit:
             starts[j] = rates[int(best[(2 * j + 1) * BLOCK + lane])]
+    if starts[chosen] > 0.0 and refined > 0.0:
+        starts[chosen] = refined
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -75,6 +94,10 @@ def _fit_chunk(
     rows = np.empty(ROWS, np.float32)
     best = np.empty(2 * n_polarities * BLOCK, np.float32)
     y = np.empty(n)
+    curves = np.empty((n, BLOCK))
+    e, d = np.empty((n, BLOCK)), np.zeros((n, BLOCK))
+    lanes = np.empty(LANE_ROWS)
+    negative_samples = np.empty(BLOCK, np.int64)
     work = np.empty((5, n))
     starts = np.empty(n_polarities)
     candidates = np.empty((n_polarities, 4))
@@ -85,20 +108,24 @@ def _fit_chunk(
         stop = min(start + BLOCK, count)
         for i in range(n):
             take(samples[order[i]], voxels, start, stop, signal[i])
+            take(samples[order[i]], voxels, start, stop, curves[i])
         normalise(signal, rows)
         scan(signal, first, second, n_polarities, rows, best)
+        _best_polarities(best, n_polarities, rates, negative_samples, lanes)
+        refine(curves, negative_samples, model, pair, limits[LOW], limits[HIGH], e, d, lanes)
         for lane in range(stop - start):
             voxel = voxels[start + lane]
             for i in range(n):
-                y[i] = samples[order[i], voxel]
+                y[i] = curves[i, lane]
             usable, negative = _usable(y, kind)
             used = 0
             if usable:
                 n_used = 1 if negative else n_polarities
                 if kind == EITHER:
                     bounds[FREE_SIGN] = 0.0 if negative else 1.0
-                _starts(best, rows[SQUARES + lane], lane, rates, n_used, starts)
-                used = search(y, model, pair, bounds, starts, candidates, records, work)
+                squares, refined = rows[SQUARES + lane], lanes[RATE + lane]
+                _starts(best, squares, lane, rates, n_used, negative_samples[lane], refined, starts)
+                used = STEPS + search(y, model, pair, bounds, starts, candidates, records, work)
                 flag = decide(y, pair, bounds, candidates, records, work[4], values)
             else:
                 flag = _INVALID_INPUT

@@ -87,6 +87,8 @@ def descend(y, times, repetition_times, coefficients, pair, rate, low, high, wor
     curvature = out[CURVATURE]
     for step in range(1, MOST_STEPS + 1):
         change = out[SLOPE] / curvature
+        if abs(change) <= TOLERANCE * rate:
+            return rate, step - 1, True
         change = min(max(change, -0.5 * rate), rate)
         target = rate
         for _ in range(30):
