@@ -47,7 +47,7 @@ def t1(
     plan = t1_plan(
         given.loaded(path, common.series),
         method=method,
-        b1=None if b1 is None else given.loaded(b1),
+        b1=given.transmit_field(b1),
         resample_b1=resample_b1,
         repetition_time_s=repetition_time_s or None,
         workers=common.workers,
@@ -82,7 +82,7 @@ def t2(
         drop_first=drop_first,
         refocusing_angle_deg=refocusing_angle_deg,
         t1_s=t1_s,
-        b1=None if b1 is None else given.loaded(b1),
+        b1=given.transmit_field(b1),
         resample_b1=resample_b1,
         workers=common.workers,
         **voxels.keywords(),
@@ -217,6 +217,7 @@ def dce(
     haematocrit: given.Haematocrit = None,
     t1_blood_s: given.BloodT1 = None,
     fit_delay: given.FitDelay = False,
+    concentrations: given.Concentrations = False,
     *,
     agent: Agent,
     echo: GradientEcho,
@@ -230,6 +231,8 @@ def dce(
     said = locals()
     runs.check_output(common.out, force=common.force)
     series = given.mapped(path, common.series)
+    if concentrations:
+        series = _value_of(series).replace(quantity="agent_concentration", unit="mmol/L")
     regions = runs.regions_for(_value_of(series), common.rois, resample=common.resample_rois)
     keywords = {**voxels.keywords(), **echo.keywords()}
     if _value_of(series).quantity in perfusion_maps.CONCENTRATIONS:
@@ -397,7 +400,7 @@ def _parameters(said: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in said.items():
         flat |= asdict(value) if isinstance(value, (Agent, Common, GradientEcho, Voxels)) else {name: value}
     return {
-        name: value
+        name: "file" if isinstance(value, str) and Path(value).exists() else value
         for name, value in flat.items()
         if name not in _NOT_PHYSICS
         and isinstance(value, (str, int, float, list))

@@ -55,7 +55,7 @@ T2starModel = Annotated[
 DceModel = Annotated[str, typer.Option("--model", click_type=_choice(DCE_MODELS))]
 B1 = Annotated[
     Path | None,
-    typer.Option("--b1", help="Transmit-field map, ratio or percent, for the flip angles."),
+    typer.Option("--b1", help="Transmit-field map (ratio or percent), or a double-angle or AFI pair."),
 ]
 ResampleB1 = Annotated[
     bool, typer.Option("--resample-b1", help="Bring the transmit-field map from another grid, linearly.")
@@ -145,6 +145,9 @@ Haematocrit = Annotated[
 ]
 BloodT1 = Annotated[
     float | None, typer.Option("--t1-blood-s", min=1e-3, help="T1 of blood, for a vessel as input.")
+]
+Concentrations = Annotated[
+    bool, typer.Option("--concentrations", help="PATH holds concentrations in mmol/L and does not say so.")
 ]
 FitDelay = Annotated[
     bool, typer.Option("--fit-delay", help="Fit by how much each voxel lags behind the input function.")
@@ -275,7 +278,7 @@ class GradientEcho:
             "flip_angle_deg": self.flip_angle_deg,
             "echo_time_s": self.echo_time_s,
             "with_decay": self.with_decay,
-            "b1": None if self.b1 is None else loaded(self.b1),
+            "b1": transmit_field(self.b1),
             "resample_b1": self.resample_b1,
         }
 
@@ -366,6 +369,16 @@ def mapped(path: Path, series: str | None = None) -> Volume | Estimate:
     from imgtheranostics.mri.rate_entry import load_map
 
     return load_map(path, series)
+
+
+def transmit_field(path: Path | None) -> Volume | None:
+    """A transmit-field map, calculated where the path holds the pair of scans for it."""
+    if path is None:
+        return None
+    from imgtheranostics.mri.transmit_maps import b1_map, is_b1_series
+
+    image = loaded(path)
+    return b1_map(image).value if is_b1_series(image) else image
 
 
 def is_number(text: str) -> bool:

@@ -24,8 +24,10 @@ if TYPE_CHECKING:
         specific_absorption_rate_map,
         temperature_map,
     )
+    from imgtheranostics.mri.transmit_maps import b1_map
 
 _HOMES = {
+    "b1_map": "transmit_maps",
     "cem43_map": "temperature_maps",
     "concentration": "concentration_maps",
     "dce_map": "perfusion_maps",
@@ -46,19 +48,27 @@ _HOMES = {
 }
 _MODULES = (
     "agent_concentration",
+    "agent_mass",
+    "agent_relaxivity",
     "analysis",
     "b1",
     "dce",
     "fluorine",
+    "heating",
     "input_function",
+    "linear_calibration",
     "noise",
+    "noise_bias",
     "relaxometry",
     "signal_change",
+    "spgr_concentration",
+    "thermal_dose",
     "thermometry",
     "time_intensity",
 )
 
 __all__ = [
+    "b1_map",
     "cem43_map",
     "concentration",
     "dce_map",

@@ -20,8 +20,10 @@ from imgtheranostics.mri.temperature_maps import (
     specific_absorption_rate_map,
     temperature_map,
 )
+from imgtheranostics.mri.transmit_maps import b1_map
 
 __all__ = [
+    "b1_map",
     "cem43_map",
     "concentration",
     "dce_map",

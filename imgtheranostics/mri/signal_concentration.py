@@ -167,7 +167,15 @@ def t1_before(t1: Volume | Estimate | float | None, v: Volume) -> Estimate:
             needed="a T1 map, a series that it can be fitted to, or one value in s",
             next_step="give --t1 FILE or --t1 SECONDS (t1=)",
         )
-    return estimate_on(v, relaxation_estimate(t1, "r1", like=v))
+    return estimate_on(v, relaxation_estimate(as_t1(t1), "r1", like=v))
+
+
+def as_t1(t1: Volume | Estimate | float) -> Volume | Estimate | float:
+    """One image without a stated quantity that was given as T1 is taken for seconds, with a caution."""
+    if not isinstance(t1, Volume) or t1.quantity != "signal" or t1.axes:
+        return t1
+    text = "the image given as T1 does not state what it is: it is taken as T1 in s"
+    return t1.replace(quantity="t1", unit="s").with_warnings(Caution("quantity-assumed", text, "--t1"))
 
 
 def _stacked(

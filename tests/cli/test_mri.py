@@ -135,6 +135,40 @@ class TestT1:
         assert f"MASKED_OUT:{rows[1]['n_voxels']}" in rows[1]["flags"]
         assert "b1-in-percent" in rows[0]["warnings"]
 
+    def test_a_double_angle_pair_serves_as_the_map(self, vfa, tmp_path, capsys):
+        for n, angle in enumerate((60.0, 120.0), start=1):
+            data = np.full(SHAPE, 500 * np.sin(np.radians(angle * 0.9)))
+            write(tmp_path / "fmap" / f"sub-01_flip-{n}_TB1DAM.nii.gz", data, {"FlipAngle": angle})
+        rows = rows_of(capsys, "mri", "t1", vfa, "--b1", tmp_path / "fmap")
+        number = rows_of(capsys, "mri", "t1", vfa, "--b1", self.constant(tmp_path, 0.9))
+        assert rows[0]["mean"] == pytest.approx(number[0]["mean"], rel=1e-5)
+        assert rows[0]["mean"] != pytest.approx(0.9, rel=0.05), "the field changes T1"
+
+    def constant(self, folder, level):
+        return write(folder / "sub-01_TB1map.nii.gz", np.full(SHAPE, level), {})
+
+    def test_nothing_of_a_person_or_a_path_reaches_the_output(self, tmp_path, capsys):
+        """A canary in the header, in folder names and in options."""
+        import pydicom
+
+        data = np.stack([spgr(T1, angle) for angle in ANGLES], axis=-1)
+        v = Volume(data, AFFINE, "signal", "[arb'U]", (Axis("flip_angle", ANGLES, "deg"),), RECORD)
+        folder = tmp_path / "CANARY_JANE"
+        it.save(v, folder)
+        for path in folder.rglob("*.dcm"):
+            dataset = pydicom.dcmread(path)
+            dataset.PatientName, dataset.PatientID = "CANARY^JANE", "CANARY-7"
+            dataset.SeriesDescription = "CANARY"
+            dataset.save_as(path)
+        maps = tmp_path / "CANARY_maps"
+        b1 = self.constant(maps, 1.0)
+        out = tmp_path / "out"
+        found = run(capsys, "mri", "t1", folder, "--b1", b1, "-o", out, "--json")
+        assert "CANARY" not in found.out.replace(str(tmp_path), "")
+        assert "CANARY" not in found.err
+        for path in out.rglob("*"):
+            assert path.is_dir() or b"CANARY" not in path.read_bytes(), path.name
+
     def test_failed_voxels_are_counted_in_the_row_and_warned_of(self, rois, tmp_path, capsys):
         folder = vfa_folder(tmp_path / "anat")
         values = np.array(spgr(T1, ANGLES[1]))
