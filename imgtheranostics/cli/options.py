@@ -16,7 +16,10 @@ InputPaths = Annotated[
 ]
 Series = Annotated[
     str | None,
-    typer.Option("--series", help="Which series, when the folder holds several: number or end of its UID."),
+    typer.Option(
+        "--series",
+        help="Which series, when the folder holds several: number or end of its UID; 1,2,3 or all as one.",
+    ),
 ]
 RoiPaths = Annotated[
     list[Path] | None,

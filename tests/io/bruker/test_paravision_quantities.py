@@ -45,7 +45,7 @@ def test_repetition_time_that_only_the_method_had_is_asked_for(tmp_path, scans):
     assert known.acquisition.repetition_time_s == 0.015
     volume = it.load(scans.write(tmp_path / "b", visu, images, method={}))
     assert "method-file-missing" in [caution.code for caution in volume.warnings]
-    with pytest.raises(MissingMetadata, match="(?i)repetition"):
+    with pytest.raises(MissingMetadata, match=r"(?i)repetition"):
         it.mri.t1_map(volume)
 
 
