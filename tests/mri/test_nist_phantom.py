@@ -130,8 +130,8 @@ def test_philips_floating_point_values_give_t1_within_the_bar_and_others_do_not(
         # Siemens, TR follows TI beyond 200 ms; the bar of the other plate 5
         ("site1_20200218", 5, 6.0),
         ("site2_20180925", 5, 6.0),
-        # GE: the fitted inversion is only 0.8, and T1 beyond the last TI (0.8 s) come out 8 to 23 % short: six
-        # times up to 0.8 s at TR 1 s hardly tell such a T1 from a weaker inversion
+        # GE: the fitted inversion is only 0.8, and T1 beyond the last TI (0.8 s) come out up to 23 % short:
+        # six times up to 0.8 s at TR 1 s hardly tell such a T1 from a weaker inversion
         ("site3_ge", 4, 12.0),
         ("site3_ge", 5, 12.0),
     ],
@@ -166,6 +166,22 @@ def test_siemens_real_and_magnitude_images_of_two_scanners_agree(spheres):
         for site in ("site1_20200218", "site2_20180925")
     )
     np.testing.assert_allclose(one, two, rtol=0.08)
+
+
+def test_two_scanners_agree_on_plate_4_better_than_with_its_reference(spheres, reference):
+    """Below 0.8 s GE and Philips agree to 3 %, while both are up to 21 % off the reference (sphere 11).
+
+    What they share is then of this phantom's filling or temperature, not of the measurement.
+    """
+    short = slice(6, None)
+    ge, philips = (
+        np.sort(fitted_t1(*spheres("T1", site, 4)).parameters["t1_s"])[::-1][short]
+        for site in ("site3_ge", "site4_philips")
+    )
+    np.testing.assert_allclose(ge, philips, rtol=0.03)
+    truth = reference("T1", 4)[short]
+    assert np.abs(philips / truth - 1.0).max() > 0.15
+    np.testing.assert_allclose(ge / truth, philips / truth, atol=0.03)
 
 
 @pytest.mark.parametrize(("site", "plate"), T1_SETS)
