@@ -19,7 +19,7 @@ from imgtheranostics.mri.agent_relaxivity import (
 )
 from imgtheranostics.mri.calibrated_fit import CalibratedFit, largest_relative
 from imgtheranostics.mri.signal_change import Rate, elementwise, nothing_fitted, rate_change_from_times
-from imgtheranostics.mri.voxel_blocks import DoubleArray, FlagArray
+from imgtheranostics.mri.voxel_blocks import DoubleArray, FlagArray, stored
 from imgtheranostics.volume import Flag
 
 NAME = "concentration_mm"
@@ -236,18 +236,19 @@ def calibrated(
 
     Values are kept where they are finite; `Flag.AMBIGUOUS_BRANCH` and the like do not forbid them.
     """
-    usable = np.isfinite(value)
+    usable = np.isfinite(stored(value, dtype))
+    flags[~usable & (flags == 0)] = Flag.OUTSIDE_RANGE.value
     parameters = {NAME: value, **(beside or {})}
-    values = {name: np.where(usable, array, np.nan).astype(dtype) for name, array in parameters.items()}
+    values = {name: stored(np.where(usable, array, np.nan), dtype) for name, array in parameters.items()}
     uncertain = {name: np.full(value.shape, np.nan, dtype) for name in beside or {}}
     known = [r for r in relaxivities.values() if r.uncertainty]
     return CalibratedFit(
         values,
-        {NAME: np.where(usable, error, np.nan).astype(dtype), **uncertain},
+        {NAME: stored(np.where(usable, error, np.nan), dtype), **uncertain},
         *nothing_fitted(value.shape, dtype),
         flags=flags,
         units={NAME: UNIT, **dict.fromkeys(beside or {}, "1")},
-        calibration_errors={NAME: np.where(usable, calibration, np.nan).astype(dtype)},
+        calibration_errors={NAME: stored(np.where(usable, calibration, np.nan), dtype)},
         calibration_relative=relative
         if relative is not None
         else (largest_relative(value, calibration) if known else 0.0),

@@ -31,7 +31,7 @@ from imgtheranostics.mri.plausible import (
     checked_repetition_times,
 )
 from imgtheranostics.mri.signal_change import elementwise, nothing_fitted
-from imgtheranostics.mri.voxel_blocks import DoubleArray
+from imgtheranostics.mri.voxel_blocks import DoubleArray, stored
 from imgtheranostics.volume import Flag
 
 __all__ = [
@@ -190,24 +190,27 @@ def fluorine_concentration(
     (magnitude, share, factor), flags, dtype = elementwise(signal, weight, b1_factor, mask=mask)
     noise = np.full(magnitude.shape, float(noise_sd))
     amplitude, error, state = debiased(magnitude, noise, coils, snr)
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         good = np.isfinite(share) & (share > 0) & np.isfinite(factor) & (factor > 0)
         scale = np.where(good, reference.concentration_mm / tube * reference.weight / share * factor, np.nan)
     flags[(flags == 0) & ~good] |= Flag.INVALID_INPUT.value
     flags[flags == 0] |= state[flags == 0]
     usable = (flags & ~np.uint16(Flag.BELOW_NOISE.value)) == 0
     relative = float(np.hypot(reference.uncertainty_mm / reference.concentration_mm, tube_error / tube))
-    value = np.where(usable, scale * (amplitude - level), np.nan)
-    shared = np.hypot(value * relative, scale * level_error)
-    parameters = {NAME: value, LIMIT: np.where(usable, scale * snr * noise_sd, np.nan)}
-    errors = {NAME: np.where(usable, scale * error, np.nan), LIMIT: np.full(value.shape, np.nan)}
+    with np.errstate(invalid="ignore", over="ignore"):
+        value = np.where(usable, scale * (amplitude - level), np.nan)
+        usable &= np.isfinite(stored(value, dtype)) | ((flags & Flag.BELOW_NOISE.value) != 0)
+        shared = np.hypot(value * relative, scale * level_error)
+        parameters = {NAME: value, LIMIT: np.where(usable, scale * snr * noise_sd, np.nan)}
+        errors = {NAME: np.where(usable, scale * error, np.nan), LIMIT: np.full(value.shape, np.nan)}
+    flags[(flags == 0) & ~usable] |= Flag.OUTSIDE_RANGE.value
     return CalibratedFit(
-        {name: array.astype(dtype) for name, array in parameters.items()},
-        {name: array.astype(dtype) for name, array in errors.items()},
+        {name: stored(array, dtype) for name, array in parameters.items()},
+        {name: stored(array, dtype) for name, array in errors.items()},
         *nothing_fitted(value.shape, dtype),
         flags=flags,
         units={NAME: "mmol/L", LIMIT: "mmol/L"},
-        calibration_errors={NAME: shared.astype(dtype)},
+        calibration_errors={NAME: stored(shared, dtype)},
         calibration_relative=relative,
         decisions=_decisions(reference, tube, tube_error, level, noise_sd, snr),
         warnings=_cautions(reference, share),

@@ -9,7 +9,14 @@ import numpy.typing as npt
 
 from imgtheranostics.errors import ImplausibleValue
 from imgtheranostics.mri.calibrated_fit import CalibratedFit
-from imgtheranostics.mri.voxel_blocks import Curves, DoubleArray, checked_baseline, checked_times, shortfall
+from imgtheranostics.mri.voxel_blocks import (
+    Curves,
+    DoubleArray,
+    checked_baseline,
+    checked_times,
+    shortfall,
+    stored,
+)
 from imgtheranostics.volume import Flag
 
 RATE = "heating_rate_k_per_min"
@@ -139,16 +146,16 @@ def specific_absorption_rate(
     flags = curves.flags()
     for index in curves.blocks():
         samples = curves.samples(index)[first:stop]
-        fitted = inverse @ samples
-        squares = ((samples - design @ fitted) ** 2).sum(axis=0)
-        about = ((samples - samples.mean(axis=0)) ** 2).sum(axis=0)
-        spread = _spread(squares, n - n_terms) if given is None else given[index]
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            fitted = inverse @ samples
+            squares = ((samples - design @ fitted) ** 2).sum(axis=0)
+            about = ((samples - samples.mean(axis=0)) ** 2).sum(axis=0)
+            spread = _spread(squares, n - n_terms) if given is None else given[index]
             rows[:, index] = (
                 fitted[1], spread * np.linalg.norm(inverse[1]), np.sqrt(squares / n), 1.0 - squares / about
             )  # fmt: skip
         flags[index[~np.isfinite(fitted[1])]] |= Flag.INVALID_INPUT.value
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         bad = curves.chosen & ~((iron > 0) & np.isfinite(iron))
         flags[bad] |= Flag.INVALID_INPUT.value
         factor = np.where(bad, np.nan, heat / iron)
@@ -187,18 +194,21 @@ def _heating_fit(
     dtype = curves.planes.samples.dtype
 
     def shaped(values: DoubleArray) -> npt.NDArray[np.floating]:
-        return curves.restored(values.astype(dtype))
+        return curves.restored(stored(values, dtype))
 
-    power = slope * factor
+    with np.errstate(over="ignore", invalid="ignore"):
+        power, power_error = slope * factor, error * factor
+        common = np.abs(power) * relative
+    flags[(flags == 0) & ~np.isfinite(stored(power, dtype))] |= Flag.OUTSIDE_RANGE.value
     return CalibratedFit(
         {RATE: shaped(60.0 * slope), SAR: shaped(power)},
-        {RATE: shaped(60.0 * error), SAR: shaped(error * factor)},
+        {RATE: shaped(60.0 * error), SAR: shaped(power_error)},
         shaped(r_squared),
         shaped(rmse),
         np.zeros(curves.planes.shape, np.int32),
         curves.restored(flags),
         {RATE: "K/min", SAR: "W/g"},
-        calibration_errors={SAR: shaped(np.abs(power) * relative)},
+        calibration_errors={SAR: shaped(common)},
         calibration_relative=relative,
         decisions=decisions,
     )

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from imgtheranostics.errors import IllConditioned
 from imgtheranostics.mri.calibrated_fit import CalibratedFit, largest_relative
 from imgtheranostics.mri.signal_change import elementwise, nothing_fitted
-from imgtheranostics.mri.voxel_blocks import DoubleArray, shortfall
+from imgtheranostics.mri.voxel_blocks import DoubleArray, shortfall, stored
 from imgtheranostics.volume import Flag
 
 DETECTION_SDS = 3.0
@@ -124,21 +124,22 @@ class LinearCalibration:
         (reading, error), flags, dtype = elementwise(signal, spread, mask=mask)
         flags[~np.isfinite(reading)] |= Flag.INVALID_INPUT.value
         usable = flags == 0
-        value = np.where(usable, (reading - self.intercept) / self.slope, np.nan)
         (a, ab), (_, b) = self.covariance
-        variance = np.maximum(a + 2.0 * value * ab + value**2 * b, 0.0)
-        shared = np.sqrt(variance) / self.slope
-        with np.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore", over="ignore"):
+            value = np.where(usable, (reading - self.intercept) / self.slope, np.nan)
+            variance = np.maximum(a + 2.0 * value * ab + value**2 * b, 0.0)
+            shared = np.sqrt(variance) / self.slope
+            own = np.where(usable, error / self.slope, np.nan)
             weak = value < self.detection_limit
             flags[weak] |= Flag.BELOW_NOISE.value
             flags[value > self.highest] |= Flag.OUTSIDE_RANGE.value
         return CalibratedFit(
-            {"amount": value.astype(dtype)},
-            {"amount": np.where(usable, error / self.slope, np.nan).astype(dtype)},
+            {"amount": stored(value, dtype)},
+            {"amount": stored(own, dtype)},
             *nothing_fitted(value.shape, dtype),
             flags=flags,
             units={"amount": self.unit},
-            calibration_errors={"amount": shared.astype(dtype)},
+            calibration_errors={"amount": stored(shared, dtype)},
             calibration_relative=largest_relative(value[~weak], shared[~weak]),
             decisions={"calibration": self.decision()},
         )

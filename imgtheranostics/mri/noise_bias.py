@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 
@@ -57,11 +59,11 @@ def debias(
     if not (noise[flags == 0] > 0).all():
         raise ValueError("noise_sd must be positive; estimate it from a background without signal")
     amplitude, error, state = debiased(magnitude, noise, coils, snr)
-    fit = elementwise_fit(
-        {"amplitude": amplitude}, {"amplitude": error}, flags, {"amplitude": "[arb'U]"}, dtype
-    )
-    fit.flags[flags == 0] |= state[flags == 0]
-    return fit
+    state[flags != 0] = 0
+    flags |= np.where(np.isfinite(amplitude), 0, state).astype(np.uint16)
+    name = "amplitude"
+    fit = elementwise_fit({name: amplitude}, {name: error}, flags, {name: "[arb'U]"}, dtype)
+    return replace(fit, flags=flags | state)
 
 
 def debiased(

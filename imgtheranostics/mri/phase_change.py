@@ -53,7 +53,9 @@ class PhaseSeries:
         """Magnitudes, (n, n_some); 1 where there are none."""
         if self.magnitude is None:
             return np.ones((self.curves.n_samples, index.size))
-        return np.ascontiguousarray(self.magnitude.samples[:, index], dtype=np.float64)
+        size = np.array(self.magnitude.samples[:, index], dtype=np.float64)
+        size[~np.isfinite(size)] = np.nan
+        return size
 
 
 def wrapped(angle: npt.ArrayLike) -> DoubleArray:
@@ -184,7 +186,8 @@ def fit_drift(series: PhaseSeries, unheated: BoolArray, order: int) -> Drift:
     index = np.flatnonzero(unheated)
     change, _ = series.change(index)
     weight = series.weights(index).mean(axis=0)
-    usable = np.isfinite(change).all(axis=0) & np.isfinite(weight) & (weight > 0)
+    with np.errstate(over="ignore"):
+        usable = np.isfinite(change).all(axis=0) & np.isfinite(weight**2) & (weight > 0)
     index, change, weight = index[usable], change[:, usable], weight[usable]
     terms = polynomial_terms(index, series.curves.planes, order)
     n_terms = terms.shape[1]

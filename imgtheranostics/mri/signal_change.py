@@ -15,6 +15,7 @@ from imgtheranostics.mri.voxel_blocks import (
     FlagArray,
     baseline_noise,
     checked_baseline,
+    stored,
 )
 from imgtheranostics.volume import Flag
 
@@ -55,12 +56,15 @@ def elementwise_fit(
     units: Mapping[str, str],
     dtype: np.dtype[np.floating],
 ) -> Fit:
-    """A Fit of numbers that were calculated, not fitted: NaN where a flag forbids the value."""
-    forbidden = flags != 0
+    """A Fit of numbers that were calculated, not fitted: NaN where a flag forbids the value.
+
+    A value that overflows is flagged `Flag.OUTSIDE_RANGE`.
+    """
     values, deviations = {}, {}
     for name, value in parameters.items():
-        values[name] = np.where(forbidden, np.nan, value).astype(dtype)
-        deviations[name] = np.where(forbidden, np.nan, errors[name]).astype(dtype)
+        values[name] = stored(np.where(flags != 0, np.nan, value), dtype)
+        flags[(flags == 0) & ~np.isfinite(values[name])] = Flag.OUTSIDE_RANGE.value
+        deviations[name] = stored(np.where(flags != 0, np.nan, errors[name]), dtype)
     return Fit(values, deviations, *nothing_fitted(flags.shape, dtype), flags=flags, units=dict(units))
 
 
@@ -146,8 +150,9 @@ def signal_enhancement_ratio(
     (s0, s1, s2, e0, e1, e2), flags, dtype = elementwise(
         pre, early, late, pre_error, early_error, late_error, mask=mask
     )
-    flags[~np.isfinite(s0 + s1 + s2)] |= Flag.INVALID_INPUT.value
-    late_rise = s2 - s0
+    flags[~(np.isfinite(s0) & np.isfinite(s1) & np.isfinite(s2))] |= Flag.INVALID_INPUT.value
+    with np.errstate(invalid="ignore", over="ignore"):
+        late_rise = s2 - s0
     flags[(late_rise == 0) | (np.abs(late_rise) < SIGNIFICANT * np.hypot(e0, e2))] |= Flag.NOT_ENHANCING.value
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         value = (s1 - s0) / late_rise
@@ -293,8 +298,9 @@ def relative_enhancement(
         base, sd = baseline_level(samples, first, stop, None if noise is None else noise[index])
         relative, deviation = relative_change(samples, base, sd, inside, stop - first)
         bad = change_flags(samples, base, sd, stop - first)
-        value[:, index] = np.where(bad, np.nan, 100.0 * relative)
-        error[:, index] = np.where(bad, np.nan, 100.0 * deviation)
+        value[:, index] = stored(np.where(bad, np.nan, 100.0 * relative), value.dtype)
+        error[:, index] = stored(np.where(bad, np.nan, 100.0 * deviation), error.dtype)
+        bad[(bad == 0) & ~np.isfinite(value[:, index])] = Flag.OUTSIDE_RANGE.value
         flags[:, index] |= bad
     shaped = curves.restored(flags)
     name = "enhancement_percent"
@@ -312,7 +318,8 @@ def baseline_level(
 ) -> tuple[DoubleArray, DoubleArray]:
     """Mean of the baseline samples, and the noise of one sample: as given, else their scatter."""
     before = samples[first:stop]
-    return before.mean(axis=0), baseline_noise(before) if noise_sd is None else noise_sd
+    with np.errstate(over="ignore", invalid="ignore"):
+        return before.mean(axis=0), baseline_noise(before) if noise_sd is None else noise_sd
 
 
 def relative_change(

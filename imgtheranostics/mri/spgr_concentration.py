@@ -27,6 +27,7 @@ from imgtheranostics.mri.voxel_blocks import (
     IndexArray,
     checked_baseline,
     shortfall,
+    stored,
 )
 from imgtheranostics.volume import Flag
 
@@ -214,8 +215,12 @@ def _dynamic(
                 ratio, relative_sd = samples / base, sd / base
             spread = _ratio_variance(ratio, relative_sd, first, stop)
             inverted = _inverted(ratio, spread, index, tissue, used, echo_s, highest_mm, state)
-            values[:, index] = inverted[0]
-            errors[:, index], shared[:, index] = _errors(inverted, spread, index, tissue, used, echo_s)
+            values[:, index] = stored(inverted[0], values.dtype)
+            measured, common = _errors(inverted, spread, index, tissue, used, echo_s)
+            errors[:, index], shared[:, index] = (
+                stored(measured, values.dtype),
+                stored(common, values.dtype),
+            )
             flags[:, index] = state
     rule = "exact inversion" if echo_s == 0 else f"numeric inversion with r2* decay, TE {echo_s:g} s"
     return calibrated(

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from imgtheranostics.fit import Fit, FloatArray
 from imgtheranostics.mri.signal_change import nothing_fitted
-from imgtheranostics.mri.voxel_blocks import Curves, DoubleArray, checked_times
+from imgtheranostics.mri.voxel_blocks import Curves, DoubleArray, checked_times, stored
 from imgtheranostics.volume import Flag
 
 NAME = "cem43_min"
@@ -128,10 +128,9 @@ def cem43(
         own = np.nan if errors is None else errors[:, index]
         with np.errstate(invalid="ignore", over="ignore"):
             variance = ((gradient * own) ** 2).sum(axis=0) + (gradient.sum(axis=0) * shared[index]) ** 2
-        value[index], error[index] = total, np.sqrt(variance)
-        flags[index[~np.isfinite(total)]] |= Flag.INVALID_INPUT.value
+        value[index], error[index] = stored(total, value.dtype), stored(np.sqrt(variance), value.dtype)
+        flags[index[~np.isfinite(value[index])]] |= Flag.INVALID_INPUT.value
     shape = curves.planes.shape
-    value[~np.isfinite(value)] = np.nan
     return Fit(
         {NAME: curves.restored(value)},
         {NAME: curves.restored(error)},

@@ -20,7 +20,14 @@ from imgtheranostics.mri.phase_change import Drift, PhaseSeries, fit_drift, phas
 from imgtheranostics.mri.plausible import checked_echo_times
 from imgtheranostics.mri.signal_change import nothing_fitted
 from imgtheranostics.mri.thermal_dose import HeatedRegion, area_above, cem43
-from imgtheranostics.mri.voxel_blocks import BoolArray, DoubleArray, FlagArray, IndexArray, checked_baseline
+from imgtheranostics.mri.voxel_blocks import (
+    BoolArray,
+    DoubleArray,
+    FlagArray,
+    IndexArray,
+    checked_baseline,
+    stored,
+)
 from imgtheranostics.volume import Flag
 
 __all__ = [
@@ -184,7 +191,9 @@ def temperature_change(
     shared = curves.empty_map()
     flags = np.repeat((curves.flags() | _fat_flags(fatty))[np.newaxis], curves.n_samples, axis=0)
     for index in curves.blocks():
-        value[:, index], error[:, index], shared[index], state = _block(choices, index)
+        found, deviation, common, state = _block(choices, index)
+        value[:, index], error[:, index] = stored(found, value.dtype), stored(deviation, value.dtype)
+        shared[index] = stored(common, value.dtype)
         flags[:, index] |= state
     value[:, fatty] = error[:, fatty] = np.nan
     shared[fatty] = np.nan
@@ -209,15 +218,17 @@ def _block(choices: _Choices, index: IndexArray) -> tuple[DoubleArray, DoubleArr
     if choices.drift is not None:
         terms = polynomial_terms(index, series.curves.planes, choices.drift.order)
         drifted, spread = choices.drift.at(terms)
-        change = change - drifted
-        variance = variance + spread**2
+        with np.errstate(over="ignore", invalid="ignore"):
+            change, variance = change - drifted, variance + spread**2
     if choices.noise_sd is not None:
         weak = series.weights(index) < _LEAST_SNR * choices.noise_sd[index]
         weak |= weak[slice(*series.reference)].any(axis=0)
         flags[weak] |= Flag.BELOW_NOISE.value
         change[weak] = np.nan
-    error = np.where(np.isfinite(change), np.sqrt(variance), np.nan) / abs(choices.radians)
-    return change / choices.radians, error, np.sqrt(common) / abs(choices.radians), flags
+    scale = abs(choices.radians)
+    with np.errstate(over="ignore", invalid="ignore"):
+        error = np.where(np.isfinite(change), np.sqrt(variance), np.nan) / scale
+        return change / choices.radians, error, np.sqrt(common) / scale, flags
 
 
 def _phase_variance(choices: _Choices, index: IndexArray) -> tuple[DoubleArray, DoubleArray]:
@@ -225,7 +236,7 @@ def _phase_variance(choices: _Choices, index: IndexArray) -> tuple[DoubleArray, 
     series = choices.series
     first, stop = series.reference
     n, frames = stop - first, series.curves.n_samples
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         if choices.noise_sd is not None:
             single = (choices.noise_sd[index] / series.weights(index)) ** 2
             common = single[first:stop].sum(axis=0) / n**2

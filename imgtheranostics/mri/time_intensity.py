@@ -17,6 +17,7 @@ from imgtheranostics.mri.voxel_blocks import (
     FlagArray,
     checked_baseline,
     checked_times,
+    stored,
 )
 
 THRESHOLD = 4.0
@@ -139,8 +140,9 @@ def time_intensity(
                 unit_errors,
                 state,
             )
-            rows[:, index] = out * np.array([1.0, 1.0, sign, sign, sign])[:, np.newaxis]
-            deviations[:, index] = unit_errors * sd
+            out *= np.array([1.0, 1.0, sign, sign, sign])[:, np.newaxis]
+            rows[:, index] = stored(out, rows.dtype)
+            deviations[:, index] = stored(_scaled(unit_errors, sd), rows.dtype)
             flags[index] |= state
     scale = "%" if relative else unit
     units = ("s", "s", scale, f"{scale}/s", f"{scale}/s")
@@ -309,10 +311,17 @@ def _areas(
                 errors,
                 state,
             )
-            rows[:, index] = np.vstack((moments[:1], areas))
-            deviations[:, index] = np.vstack((moments[1:], errors)) * sd
+            rows[:, index] = stored(np.vstack((moments[:1], areas)), rows.dtype)
+            deviations[:, index] = stored(_scaled(np.vstack((moments[1:], errors)), sd), rows.dtype)
             flags[index] |= state
     return rows, deviations, flags
+
+
+def _scaled(unit_errors: DoubleArray, sd: DoubleArray) -> DoubleArray:
+    """Errors for the noise that there is; 0 stays 0 where the noise is not known."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        scaled: DoubleArray = np.where(unit_errors == 0.0, 0.0, unit_errors * sd)
+    return scaled
 
 
 def _results(curves: Curves, n_rows: int) -> tuple[FloatArray, FloatArray, FlagArray]:

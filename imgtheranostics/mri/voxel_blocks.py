@@ -89,6 +89,14 @@ class Curves:
         return values.T.reshape((*self.planes.shape, values.shape[0]), order=self.planes.order)
 
 
+def stored(values: npt.ArrayLike, dtype: np.dtype[Any]) -> FloatArray:
+    """Values in the type of a result; NaN where that cannot hold them."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        kept: FloatArray = np.array(values, dtype=dtype)
+    kept[~np.isfinite(kept)] = np.nan
+    return kept
+
+
 def checked_times(time_s: npt.ArrayLike, name: str = "time_s") -> DoubleArray:
     """Times as float64.
 
@@ -141,5 +149,6 @@ def baseline_noise(samples: DoubleArray) -> DoubleArray:
     n = samples.shape[0]
     if n < 2:
         return np.full(samples.shape[1], np.nan)
-    scatter: DoubleArray = samples.std(axis=0, ddof=1) / shortfall(n - 1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        scatter: DoubleArray = samples.std(axis=0, ddof=1) / shortfall(n - 1)
     return scatter

@@ -58,6 +58,18 @@ def test_t1_before_and_after_gives_gadolinium():
     assert "relaxivity-uncertainty-unknown" in {caution.code for caution in fit.warnings}
 
 
+def test_aguix_in_plasma_leaves_the_sheets_fractions():
+    """mri.md section 6: .766/.587/.344/.119/.0017 at 0.5/1/2/4/12 h, by the record's half-life of 1.3 h."""
+    agent = get("aguix")
+    hours = np.array([0.0, 0.5, 1.0, 2.0, 4.0, 12.0])
+    left = 0.5 ** (3600 * hours / agent.half_life("plasma").seconds)
+    t1 = 1 / (1 / 1.9 + 8.9 * 0.5 * left)
+    fit = from_relaxation_times(1.9, t1, agent.relaxivity("r1", 3.0), kind="r1")
+    fractions = fit.parameters[NAME][1:] / fit.parameters[NAME][0]
+    np.testing.assert_allclose(fractions[:4], [0.766, 0.587, 0.344, 0.119], atol=5e-4)
+    assert fractions[4] == pytest.approx(0.0017, abs=5e-5)
+
+
 def test_concentration_counts_molecules_or_atoms_as_the_relaxivity_does():
     per_gd = from_rate_change(237.0, get("gd3n-c80-peg").relaxivity("r1", 2.4, per="Gd"), kind="r1")
     per_molecule = from_rate_change(
