@@ -20,7 +20,7 @@ CHUNK = 1024
 """Voxels that one thread takes at a time."""
 
 N_VALUES = 10
-"""Planes of the result, see `recovery_voxel.report`."""
+"""Numbers of one voxel, see `recovery_voxel.report`."""
 
 SIGNED, MAGNITUDE, EITHER = 0, 1, 2
 """Signals with sign, magnitudes, or magnitudes unless a sample of the voxel is negative."""
@@ -80,7 +80,21 @@ def _usable(y, kind):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _fit_chunk(
-    samples, order, model, pair, kind, limits, rates, first, second, chosen, begin, planes, iterations, flags
+    samples,
+    order,
+    model,
+    pair,
+    kind,
+    limits,
+    rates,
+    first,
+    second,
+    chosen,
+    places,
+    begin,
+    planes,
+    iterations,
+    flags,
 ):
     """Voxels [begin, begin + CHUNK) of `fit_recovery`."""
     n, n_voxels = samples.shape
@@ -132,13 +146,17 @@ def _fit_chunk(
                 values[:] = np.nan
             iterations[voxel] = used
             flags[voxel] = flag
-            for row in range(N_VALUES):
-                planes[row, voxel] = values[row]
+            n_places = places.size
+            for row in range(n_places):
+                planes[row, voxel] = values[places[row]]
+                planes[n_places + row, voxel] = values[4 + places[row]]
+            planes[2 * n_places, voxel] = values[8]
+            planes[2 * n_places + 1, voxel] = values[9]
 
 
 @njit(cache=True, nogil=True, parallel=True)
 def fit_recovery(
-    samples, order, model, pair, kind, limits, rates, first, second, chosen, planes, iterations, flags
+    samples, order, model, pair, kind, limits, rates, first, second, chosen, places, planes, iterations, flags
 ):
     """Time constant, amplitudes and their errors of every chosen voxel.
 
@@ -150,7 +168,8 @@ def fit_recovery(
     limits : (7,) float64, see `recovery_choice`
     rates : (n_grid,) float64, 1/s; first, second : (n_grid, n) float32, see `recovery_grid.scan`
     chosen : (n_voxels,) bool
-    planes : (10, n_voxels) in the type of the samples, see `recovery_voxel.report`
+    places : (p,) int64, which of T, c1, k and T (k - 1) are wanted
+    planes : (2 p + 2, n_voxels) in the type of the samples; those, their standard errors, R^2 and RMSE
     iterations, flags : (n_voxels,) int16 and uint16
     """
     n_chunks = (samples.shape[1] + CHUNK - 1) // CHUNK
@@ -166,6 +185,7 @@ def fit_recovery(
             first,
             second,
             chosen,
+            places,
             chunk * CHUNK,
             planes,
             iterations,

@@ -91,7 +91,15 @@ def _contrast_curves() -> None:
 
 
 def _decay() -> None:
-    from imgtheranostics.kernels import decay, decay_lanes, epg, linear_decay, noise_floor, noise_floor_lanes
+    from imgtheranostics.kernels import (
+        decay,
+        decay_lanes,
+        epg,
+        linear_decay,
+        linear_decay_lanes,
+        noise_floor,
+        noise_floor_lanes,
+    )
     from imgtheranostics.kernels.lanes import read_only
 
     shifts = np.array([0.0, 0.01, 0.02])
@@ -111,6 +119,9 @@ def _decay() -> None:
     single, chosen = read_only(samples.astype(np.float32)), read_only(np.ones(1, np.bool_))
     planes = np.empty((decay_lanes.N_RESULTS, 1), np.float32)
     decay_lanes.fit_decay_lanes(single, chosen, 0.01, 0.01, planes, *results[1:])
+    linear_decay_lanes.fit_line_lanes(
+        single, chosen, 0.01, shifts.astype(np.float32), True, planes, *results[1:]
+    )
     one = np.ones(1, np.float32)
     profile = np.ones((2, 3), np.float32)
     noise_floor_lanes.fit_noise_floor_lanes(
@@ -182,7 +193,7 @@ def _recovery() -> None:
     chosen = read_only(np.ones(1, np.bool_))
     for dtype in (np.float32, np.float64):
         signal = read_only(np.abs(1.0 - 2.0 * np.exp(-times[:, None])).astype(dtype))
-        planes, counts, flags = np.empty((10, 1), dtype), np.zeros(1, np.int16), np.zeros(1, np.uint16)
+        planes, counts, flags = np.empty((8, 1), dtype), np.zeros(1, np.int16), np.zeros(1, np.uint16)
         kernels.fit_recovery(
             signal,
             order,
@@ -194,6 +205,7 @@ def _recovery() -> None:
             basis,
             basis,
             chosen,
+            np.array([0, 1, 2]),
             planes,
             counts,
             flags,

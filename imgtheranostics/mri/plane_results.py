@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -36,22 +36,19 @@ class PlaneResults:
         planes = np.empty((2 * n_parameters + 2, n), signal.samples.dtype)
         return cls(signal, planes, np.zeros(n, np.int16), np.zeros(n, np.uint16))
 
-    def as_fit(self, units: Mapping[str, str], places: Sequence[int] | None = None) -> Fit:
+    def as_fit(self, units: Mapping[str, str]) -> Fit:
         """The planes by name, in the leading shape of the signal.
 
         Parameters
         ----------
         units : mapping of str to str
-            UCUM code of each parameter.
-        places : sequence of int, optional
-            Plane of each parameter; in order by default. Planes that are not named are left out.
+            UCUM code of each parameter, in the order of the planes.
         """
         restored = [self.signal.restored(plane) for plane in self.planes]
-        n = len(restored) // 2 - 1
-        wanted = range(n) if places is None else places
+        n = len(units)
         return Fit(
-            parameters={name: restored[k] for name, k in zip(units, wanted, strict=True)},
-            standard_errors={name: restored[n + k] for name, k in zip(units, wanted, strict=True)},
+            parameters=dict(zip(units, restored[:n], strict=True)),
+            standard_errors=dict(zip(units, restored[n : 2 * n], strict=True)),
             r_squared=restored[2 * n],
             rmse=restored[2 * n + 1],
             iterations=self.signal.restored(self.iterations),

@@ -34,7 +34,6 @@ FloatArray = npt.NDArray[np.float64]
 Polarity = Literal["signed", "magnitude", "either", "free"]
 
 _INVERSION_MODELS = ("magnitude", "signed", "complex", "two_parameter")
-_TIME, _AMPLITUDE, _RATIO, _CORRECTED = range(4)
 
 
 def fit_inversion_recovery(
@@ -110,17 +109,15 @@ def fit_inversion_recovery(
         check_sample_count(times.size, 3, "inversion times", chosen.name)
         projected = in_phase(signal, times.size)
         signal, polarity = projected.along, "free"
-    results = _run(
+    fit = _run(
         signal, times, repetition_times, chosen, polarity, t1_limit_s, mask, workers, "inversion times"
     )
-    share = results.planes[_RATIO]
+    share = fit.parameters["inversion_efficiency"]
     if model == "two_parameter":
-        share[:] = np.where(np.isfinite(results.planes[_TIME]), 1.0, np.nan)
-        results.planes[_RATIO + 4] = np.nan
+        share[...] = np.where(np.isfinite(fit.parameters["t1_s"]), 1.0, np.nan)
+        fit.standard_errors["inversion_efficiency"][...] = np.nan
     else:
         share -= 1.0
-    units = {"t1_s": "s", "s0": "[arb'U]", "inversion_efficiency": "1"}
-    fit = results.as_fit(units, (_TIME, _AMPLITUDE, _RATIO))
     return fit if projected is None else with_both_channels(fit, projected, times.size)
 
 
@@ -163,11 +160,7 @@ def fit_saturation_recovery(
     if model not in choices:
         raise ValueError(f"model {model!r} is not one of {', '.join(choices)}")
     times = checked_recovery_times(recovery_time_s, "recovery_time_s")
-    results = _run(signal, times, None, choices[model], "signed", t1_limit_s, mask, workers, "recovery times")
-    units = {"t1_s": "s", "s0": "[arb'U]"}
-    if model == "two_parameter":
-        return results.as_fit(units, (_TIME, _AMPLITUDE))
-    return results.as_fit({**units, "saturation_efficiency": "1"}, (_TIME, _AMPLITUDE, _RATIO))
+    return _run(signal, times, None, choices[model], "signed", t1_limit_s, mask, workers, "recovery times")
 
 
 def fit_look_locker(
@@ -214,10 +207,10 @@ def fit_look_locker(
     if model not in ("magnitude", "signed"):
         raise ValueError(f"model {model!r} is not one of magnitude, signed")
     times = checked_recovery_times(time_s, "time_s")
-    results = _run(signal, times, None, models.LOOK_LOCKER, model, t1_limit_s, mask, workers, "times")
-    results.planes[_RATIO] -= 1.0
-    units = {"t1_s": "s", "t1star_s": "s", "s0": "[arb'U]", "inversion_efficiency": "1"}
-    return results.as_fit(units, (_CORRECTED, _TIME, _AMPLITUDE, _RATIO))
+    fit = _run(signal, times, None, models.LOOK_LOCKER, model, t1_limit_s, mask, workers, "times")
+    share = fit.parameters["inversion_efficiency"]
+    share -= 1.0
+    return fit
 
 
 def _repetition_times(given: npt.ArrayLike | None, times: FloatArray) -> FloatArray | None:
@@ -247,7 +240,7 @@ def _run(
     mask: npt.ArrayLike | None,
     workers: int | None,
     what: str,
-) -> PlaneResults:
+) -> Fit:
     """Check, and run the kernel on the samples in order of time."""
     from imgtheranostics.kernels import inversion_recovery as kernels
 
@@ -256,7 +249,7 @@ def _run(
     check_sample_count(times.size, model.n_parameters, what, model.name)
     check_distinct(times, model.n_parameters, what, model.name)
     planes = planar(signal, times.size)
-    results = PlaneResults.empty(planes, 4)
+    results = PlaneResults.empty(planes, len(model.parameters))
     order = np.argsort(times, kind="stable").astype(np.int64)
     sorted_times = times[order]
     waits = np.zeros_like(times) if repetition_times is None else repetition_times[order]
@@ -272,8 +265,9 @@ def _run(
             models.limits(model, low, high, longest_s, free_sign=polarity in ("free", "magnitude")),
             *models.grid(model, sorted_times, waits, low, high),
             read_only(planes.chosen(mask)),
+            np.array([place for _, _, place in model.parameters], np.int64),
             results.planes,
             results.iterations,
             results.flags,
         )
-    return results
+    return results.as_fit({name: unit for name, unit, _ in model.parameters})

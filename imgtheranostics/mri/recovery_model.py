@@ -40,11 +40,14 @@ class RecoveryModel:
         What k = -c2/c1 must exceed, and up to where a polarity is plausible.
     corrected : bool
         Whether T1 is T (k - 1), as for Look-Locker.
+    parameters : tuple of (str, str, int)
+        What is reported: name, unit, and place among T, c1, k and T (k - 1).
     """
 
     name: str
     coefficients: tuple[float, float, float, float]
     pair: bool
+    parameters: tuple[tuple[str, str, int], ...]
     smallest_ratio: float = 0.0
     largest_ratio: float = math.inf
     corrected: bool = False
@@ -55,14 +58,26 @@ class RecoveryModel:
         return 3 if self.pair else 2
 
 
-INVERSION = RecoveryModel("inversion recovery", (1.0, 0.0, 0.0, 0.0), True, 0.0, LARGEST_INVERSION)
-INVERSION_FINITE = RecoveryModel("inversion recovery", (1.0, 0.0, -1.0, -1.0), True, 0.0, LARGEST_INVERSION)
-PERFECT_INVERSION = RecoveryModel("two-parameter inversion recovery", (1.0, -2.0, 0.0, 0.0), False)
-PERFECT_INVERSION_FINITE = RecoveryModel("two-parameter inversion recovery", (1.0, -2.0, 1.0, 0.0), False)
-SATURATION = RecoveryModel("two-parameter saturation recovery", (1.0, -1.0, 0.0, 0.0), False)
-PARTIAL_SATURATION = RecoveryModel("three-parameter saturation recovery", (1.0, 0.0, 0.0, 0.0), True)
+_T, _C1, _K, _CORRECTED = range(4)
+_PLAIN = (("t1_s", "s", _T), ("s0", "[arb'U]", _C1))
+_INVERTED = (*_PLAIN, ("inversion_efficiency", "1", _K))
+_SATURATED = (*_PLAIN, ("saturation_efficiency", "1", _K))
+_TRAIN = (("t1_s", "s", _CORRECTED), ("t1star_s", "s", _T), *_INVERTED[1:])
+
+INVERSION = RecoveryModel("inversion recovery", (1.0, 0.0, 0.0, 0.0), True, _INVERTED, 0.0, LARGEST_INVERSION)
+INVERSION_FINITE = RecoveryModel(
+    "inversion recovery", (1.0, 0.0, -1.0, -1.0), True, _INVERTED, 0.0, LARGEST_INVERSION
+)
+PERFECT_INVERSION = RecoveryModel("two-parameter inversion recovery", (1.0, -2.0, 0.0, 0.0), False, _INVERTED)
+PERFECT_INVERSION_FINITE = RecoveryModel(
+    "two-parameter inversion recovery", (1.0, -2.0, 1.0, 0.0), False, _INVERTED
+)
+SATURATION = RecoveryModel("two-parameter saturation recovery", (1.0, -1.0, 0.0, 0.0), False, _PLAIN)
+PARTIAL_SATURATION = RecoveryModel(
+    "three-parameter saturation recovery", (1.0, 0.0, 0.0, 0.0), True, _SATURATED
+)
 LOOK_LOCKER = RecoveryModel(
-    "Look-Locker", (1.0, 0.0, 0.0, 0.0), True, 1.0, LARGEST_LOOK_LOCKER, corrected=True
+    "Look-Locker", (1.0, 0.0, 0.0, 0.0), True, _TRAIN, 1.0, LARGEST_LOOK_LOCKER, corrected=True
 )
 
 
