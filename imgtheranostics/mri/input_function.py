@@ -1,7 +1,7 @@
 """Arterial input functions: population curves, a rodent's two exponentials, and curves measured in a vessel.
 
 Population curves are whole-blood concentrations in mmol/L against the time in s since the bolus arrived;
-published constants are per minute. Before arrival there is no agent.
+published constants are per minute. Before arrival there is no agent, but for the feet of Parker's Gaussians.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ def population_aif(
     Parameters
     ----------
     name : {"parker", "georgiou", "weinmann", "mcgrath_rodent"}
-        ``parker``: 0.1 mmol/kg in people, two Gaussians and a sigmoid;
+        ``parker``: 0.1 mmol/kg in people, two Gaussians and a sigmoid, as published: 0.08 mmol/L at arrival,
+        and the feet of the Gaussians before it (below 0.001 mmol/L from 8 s before);
         ``georgiou``: 0.1 mmol/kg in people, 0.1 s resolution, recirculating gamma variates times three
         exponentials;
         ``weinmann``: two exponentials without a first pass, for `dose_mmol_kg`. They were measured in
@@ -61,7 +62,7 @@ def population_aif(
     time_s : (n,) array_like
         Times in s, in any order.
     delay_s : float
-        Time at which the bolus arrives; the concentration before is 0.
+        Time at which the bolus arrives.
     dose_mmol_kg : float, optional
         Injected dose, 0.1 if not given; only for ``weinmann``, the others are those of their own dose.
 
@@ -89,11 +90,11 @@ def population_aif(
     if name == "mcgrath_rodent":
         return rodent_biexponential(time_s, delay_s=delay_s, **_MCGRATH)
     since = _since_arrival(time_s, delay_s)
+    if name == "parker":
+        return _parker(since / 60.0)
     arrived = since >= 0.0
     minutes = np.where(arrived, since, 0.0) / 60.0
-    if name == "parker":
-        curve = _parker(minutes)
-    elif name == "georgiou":
+    if name == "georgiou":
         curve = _georgiou(minutes)
     else:
         dose = 0.1 if dose_mmol_kg is None else float(dose_mmol_kg)
@@ -123,9 +124,14 @@ def population_times(time_s: npt.ArrayLike, delay_s: float) -> FloatArray:
     """
     images = np.asarray(time_s, dtype=np.float64)
     first, last = float(images[0]), float(images[-1])
-    # One just before arrival, since some curves begin with a jump.
+    # One just before arrival, since some curves begin with a jump; Parker's begins earlier.
     later = np.arange(300.0, max(last - delay_s, 300.0) + 5.0, 5.0)
-    since = [np.array([-0.01]), np.arange(0.0, 60.0, 0.25), np.arange(60.0, 300.0, 1.0), later]
+    since = [
+        np.append(np.arange(-8.0, -0.1, 0.25), -0.01),
+        np.arange(0.0, 60.0, 0.25),
+        np.arange(60.0, 300.0, 1.0),
+        later,
+    ]
     times = delay_s + np.concatenate(since)
     return np.concatenate([[first], times[(times > first) & (times < last)], [last]])
 
@@ -313,7 +319,9 @@ def _since_arrival(time_s: npt.ArrayLike, delay_s: float) -> FloatArray:
     return times - delay_s
 
 
-def _parker(minutes: FloatArray) -> FloatArray:
+def _parker(since_minutes: FloatArray) -> FloatArray:
+    # A minute before arrival nothing is left of any term, and far before the exponentials would overflow.
+    minutes = np.maximum(since_minutes, -1.0)
     amplitude, rate, steepness, centre = _PARKER_TAIL
     curve = amplitude * np.exp(-rate * minutes) / (1.0 + np.exp(-steepness * (minutes - centre)))
     for area, middle, width in _PARKER_PEAKS:

@@ -170,7 +170,7 @@ class TestFromSignal:
         vessel = np.zeros(SHAPE)
         vessel[0, 0, 0] = 1
         options = {
-            "model": "patlak", "aif": Regions.from_masks({"artery": vessel}, v.grid), "baseline": (0, 5),
+            "model": "patlak", "aif": Regions.from_masks({"artery": vessel}, v.grid), "baseline": (0, 3),
             "t1": Volume(t1, np.eye(4), "t1", "s"), "relaxivity": R1, "relaxivity_uncertainty": 0.4,
             "haematocrit": 0.42,
         }  # fmt: skip

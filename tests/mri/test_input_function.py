@@ -101,11 +101,22 @@ def test_georgiou_stays_finite_for_hours():
 @pytest.mark.parametrize("name", NAMES)
 @given(delay=st.floats(-30, 300))
 def test_a_delay_moves_the_curve_and_nothing_is_there_before(name, delay):
+    """But for the feet of Parker's Gaussians: 0.0804 mmol/L at arrival, below 1e-3 from 8 s before."""
     time = np.linspace(0, 500, 51)
     curve = population_aif(name, time, delay_s=delay)
-    assert (curve[time < delay] == 0).all()
+    if name == "parker":
+        assert (curve[time < delay - 8] < 1e-3).all()
+        assert (curve[time < delay] < 0.0804).all()
+    else:
+        assert (curve[time < delay] == 0).all()
     np.testing.assert_allclose(curve, population_aif(name, time - delay), atol=1e-12)
     assert (curve >= 0).all()
+
+
+def test_parkers_curve_has_no_step_and_stays_finite_long_before():
+    time = np.arange(-20, 20, 0.01)
+    assert np.abs(np.diff(population_aif("parker", time))).max() < 0.02
+    assert population_aif("parker", [-1e6, -3600.0]) == pytest.approx([0, 0], abs=1e-12)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -170,7 +181,7 @@ def test_a_measured_concentration_is_put_onto_the_image_times():
 def test_a_measured_signal_becomes_the_concentration_that_made_it():
     """The signal equation run forwards for blood (T1 1.93 s) at 5 ms and 30 degrees."""
     time = np.arange(0, 120, 2.0)
-    truth = population_aif("parker", time, delay_s=20)
+    truth = population_aif("mcgrath_rodent", time, delay_s=20)
     e1 = np.exp(-0.005 * (1 / 1.93 + 4.5 * truth))
     signal = 300 * (1 - e1) / (1 - e1 * np.cos(np.radians(30)))
     found = measured_aif(
