@@ -62,6 +62,7 @@ _MODULES = (
     "relaxometry",
     "signal_change",
     "spgr_concentration",
+    "spgr_echoes",
     "thermal_dose",
     "thermometry",
     "time_intensity",

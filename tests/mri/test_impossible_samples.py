@@ -9,6 +9,7 @@ from imgtheranostics.mri import agent_concentration as rates
 from imgtheranostics.mri import fluorine, linear_calibration, signal_change, thermometry, time_intensity
 from imgtheranostics.mri import spgr_concentration as spgr
 from imgtheranostics.mri.agent_relaxivity import given_relaxivity
+from imgtheranostics.mri.spgr_echoes import from_spgr_echoes
 
 ABSURD = np.array([np.nan, np.inf, -np.inf, 0.0, -1.0, 1e-300, 1e300, -1e300, 1e-30, 1e30, 5e-324])
 TIMES = np.arange(0.0, 200.0, 5.0)
@@ -67,7 +68,7 @@ CALLS = {
     "numeric": lambda x, rng: spgr.from_spgr_with_decay(
         x(20, N), R1, R2STAR, echo_time_s=0.003, baseline=(0, 5), **tissue(rng)
     ),
-    "echoes": lambda x, rng: spgr.from_spgr_echoes(
+    "echoes": lambda x, rng: from_spgr_echoes(
         x(20, 3), x(20, 3), R1, R2STAR, echo_time_s=[0.002, 0.005, 0.009], **tissue(rng)
     ),
     "temperature": lambda x, rng: thermometry.temperature_change(
