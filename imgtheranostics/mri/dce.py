@@ -33,6 +33,9 @@ FloatArray = npt.NDArray[np.float64]
 BLOCK_BYTES = 4 << 20
 """Curves in float64 that are fitted at a time."""
 
+LARGEST = 1e150
+"""Concentrations whose squares would overflow are no better than infinite ones."""
+
 NOT_ENHANCING_LEVEL = 1e-3
 """Chance that noise alone passes as enhancement (F test of the model against none)."""
 
@@ -221,7 +224,7 @@ class _Result:
         block = np.ascontiguousarray(self.curves.samples[:, part].T, dtype=np.float64)
         if not block.flags.writeable:
             block = block.copy()
-        finite = np.isfinite(block).all(axis=1)
+        finite = np.abs(block).max(axis=1) < LARGEST
         self.flags[voxels[~finite]] |= np.uint16(Flag.INVALID_INPUT)
         if not finite.all():
             block, voxels = block[finite], voxels[finite]
@@ -230,14 +233,14 @@ class _Result:
         found = _fit_block(model.code, block, time, inflow, places, delayed, self.parameters, limits)
         flags, usable = self._judge(block, found, model)
         self.flags[voxels] |= flags
-        with np.errstate(invalid="ignore", divide="ignore"):
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
             self.r_squared[voxels] = 1.0 - found.squares[:, 0] / found.squares[:, 1]
-        self.rmse[voxels] = np.sqrt(found.squares[:, 0] / time.size)
-        self.iterations[voxels] = found.iterations
-        for row, parameter in enumerate(self.parameters):
-            known = usable[:, row]
-            self.values[row, voxels[known]] = found.values[known, row] * parameter.factor
-            self.errors[row, voxels[known]] = np.sqrt(found.variances[known, row]) * parameter.factor
+            self.rmse[voxels] = np.sqrt(found.squares[:, 0] / time.size)
+            self.iterations[voxels] = found.iterations
+            for row, parameter in enumerate(self.parameters):
+                known = usable[:, row]
+                self.values[row, voxels[known]] = found.values[known, row] * parameter.factor
+                self.errors[row, voxels[known]] = np.sqrt(found.variances[known, row]) * parameter.factor
 
     def _judge(
         self, block: FloatArray, found: _Block, model: Model

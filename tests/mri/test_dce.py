@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.signal import cont2discrete, lfilter, ss2tf
 
 from imgtheranostics.errors import ImplausibleValue
-from imgtheranostics.mri import dce
+from imgtheranostics.mri import dce, dce_models
 from imgtheranostics.volume import Flag
 
 TIME = np.arange(0.25, 300, 0.5)
@@ -396,3 +396,36 @@ def test_times_in_another_unit_are_questioned_and_can_be_confirmed(factor, words
         dce.fit("patlak", curve, TIME * factor, plasma_at(TIME))
     found = dce.fit("patlak", curve, TIME * factor, plasma_at(TIME), check_time=False)
     assert found.parameters["vp"] == pytest.approx(0.1, abs=0.01)
+
+
+def garbage(rng, plasma):
+    """Curves that no tissue has, of sizes from 1e-12 to 1e12."""
+    n = plasma.size
+    curves = rng.normal(size=(12, n)) * 10 ** rng.uniform(-12, 12, (12, 1))
+    curves[0], curves[1], curves[2], curves[3] = plasma, -plasma, np.cumsum(plasma), plasma**2
+    curves[4], curves[5], curves[6] = 1e308, 1e-308, np.exp(-np.arange(n))
+    curves[7], curves[7, n // 2] = 0.0, 5.0
+    curves[8, 0] = np.nan
+    return curves
+
+
+@settings(max_examples=40)
+@given(st.sampled_from(MODELS), st.booleans(), st.booleans(), st.integers(6, 60), st.integers(0, 2**32 - 1))
+def test_whatever_comes_in_a_result_is_within_its_bounds_or_nan_with_a_reason(model, delayed, rough, n, seed):
+    rng = np.random.default_rng(seed)
+    time = np.cumsum(rng.choice([0.01, 0.5, 1, 5, 30, 300], n)) + rng.uniform(-100, 100)
+    plasma = dce.population_aif("parker", time - time[0], delay_s=10)
+    if rough:
+        plasma = np.abs(rng.normal(size=n)) * 10 ** rng.uniform(-6, 6)
+    found = dce.fit(model, garbage(rng, plasma), time, plasma, fit_delay=delayed, check_time=False)
+    unflagged = found.flags == 0
+    assert found.flags[4] == found.flags[8] == Flag.INVALID_INPUT
+    for parameter in dce_models.MODELS[model].parameters:
+        values, errors = found.parameters[parameter.name], found.standard_errors[parameter.name]
+        known = np.isfinite(values)
+        assert known[unflagged].all()
+        assert not np.isinf(values).any()
+        assert (values[known] >= parameter.lower * (1 - 1e-9)).all()
+        assert (values[known] <= parameter.upper * (1 + 1e-9)).all()
+        assert (errors[np.isfinite(errors)] >= 0).all()
+        assert np.isfinite(errors[unflagged]).all()
