@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import asdict, dataclass
 from datetime import datetime, time
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -48,6 +49,27 @@ Nuclide = Annotated[str | None, typer.Option("--nuclide", help="Such as F-18 or 
 WeightKg = Annotated[float | None, typer.Option("--weight-kg", help="Body weight in kg (a mouse: 0.02).")]
 HeightM = Annotated[float | None, typer.Option("--height-m", help="Height in m.")]
 Sex = Annotated[str | None, typer.Option("--sex", help="M, F or O.")]
+
+
+@dataclass(frozen=True)
+class Administered:
+    """What was injected, when, and into whom."""
+
+    dose: Dose = None
+    injected_at: InjectedAt = None
+    delay: Delay = None
+    residual: Residual = None
+    residual_at: ResidualAt = None
+    infiltrated: Infiltrated = None
+    dose_uncertainty: DoseUncertainty = None
+    nuclide: Nuclide = None
+    weight_kg: WeightKg = None
+    height_m: HeightM = None
+    sex: Sex = None
+
+    def administration(self) -> Administration | None:
+        """As the options describe it, or None when the file's own shall be used."""
+        return build(**asdict(self))
 
 
 def parse_amount(text: str | None, option: str, unit: str, example: str) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -34,6 +35,20 @@ DeadTime = Annotated[
 
 NAMES = ("sensitivity_cps_mbq", "sensitivity_uncertainty", "counting_time_s", "dead_time_us")
 """Parameters of a command that takes these options."""
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """How counts become activity."""
+
+    sensitivity_cps_mbq: Sensitivity = None
+    sensitivity_uncertainty: SensitivityUncertainty = None
+    counting_time_s: CountingTime = None
+    dead_time_us: DeadTime = None
+
+    def calibration(self) -> Calibration | None:
+        """As the options describe it, or None when no sensitivity is given."""
+        return build(asdict(self))
 
 
 def build(given: dict[str, Any]) -> Calibration | None:

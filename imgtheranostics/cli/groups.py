@@ -17,16 +17,9 @@ from imgtheranostics.mri.methods import UnknownChoice
 
 
 @dataclass(frozen=True)
-class Common:
-    """Regions, labels and output: what every command that quantifies takes."""
+class Output:
+    """Where and how a result goes."""
 
-    rois: options.RoiPaths = None
-    resample_rois: options.ResampleRois = False
-    resolution_mm: options.Resolution = None
-    anatomy: options.Anatomy = None
-    series: options.Series = None
-    subject: options.Subject = None
-    session: options.Session = None
     out: options.Out = None
     force: options.Force = False
     workers: options.Workers = None
@@ -38,8 +31,21 @@ class Common:
 
     @property
     def delivery(self) -> Delivery:
-        """Where and how the result goes."""
+        """The same for `imgtheranostics.cli.runs.deliver`."""
         return Delivery(self.out, self.force, self.as_json, self.keep_identifiers, self.no_report, self.quiet)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One scan and where it is measured."""
+
+    rois: options.RoiPaths = None
+    resample_rois: options.ResampleRois = False
+    resolution_mm: options.Resolution = None
+    anatomy: options.Anatomy = None
+    series: options.Series = None
+    subject: options.Subject = None
+    session: options.Session = None
 
     @property
     def files(self) -> list[Path]:
@@ -48,8 +54,12 @@ class Common:
 
     def table_options(self) -> dict[str, Any]:
         """Keywords of region tables."""
-        names = ("resolution_mm", "subject", "session", "workers")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in ("resolution_mm", "subject", "session")}
+
+
+@dataclass(frozen=True)
+class Common(Output, Measured):
+    """What every command takes that measures one scan in regions."""
 
 
 def grouped(command: Callable[..., None]) -> Callable[..., None]:

@@ -371,7 +371,9 @@ def _deliver(
     from imgtheranostics.mri.region_tables import region_table
     from imgtheranostics.report.run import Run
 
-    table, cautions = region_table(estimates, regions, more=tables, **common.table_options())
+    table, cautions = region_table(
+        estimates, regions, more=tables, workers=common.workers, **common.table_options()
+    )
     read = inputs or estimates[0].value.source.files
     run = Run(
         command=command,

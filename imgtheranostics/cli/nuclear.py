@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from imgtheranostics.cli import administration_options as administered
-from imgtheranostics.cli import calibration_options as calibrated
 from imgtheranostics.cli import options, runs
-
-if TYPE_CHECKING:
-    from imgtheranostics.nuclear.administration import Administration
+from imgtheranostics.cli.administration_options import Administered
+from imgtheranostics.cli.calibration_options import NAMES, Calibrated
+from imgtheranostics.cli.groups import Common, Output, grouped
 
 app = typer.Typer(
     help="PET and SPECT: uptake and time-activity curves.", no_args_is_help=True, rich_markup_mode=None
@@ -47,45 +46,20 @@ ConfirmWeight = Annotated[
 
 
 @app.command()
+@grouped
 def uptake(
     path: options.InputPath,
-    rois: options.RoiPaths = None,
     quantity: Quantities = None,
-    series: options.Series = None,
-    dose: administered.Dose = None,
-    injected_at: administered.InjectedAt = None,
-    delay: administered.Delay = None,
-    residual: administered.Residual = None,
-    residual_at: administered.ResidualAt = None,
-    infiltrated: administered.Infiltrated = None,
-    dose_uncertainty: administered.DoseUncertainty = None,
-    nuclide: administered.Nuclide = None,
-    weight_kg: administered.WeightKg = None,
-    height_m: administered.HeightM = None,
-    sex: administered.Sex = None,
     density_g_ml: DensityGMl = 1.0,
     ct: Ct = None,
     decay_correction: DecayCorrection = None,
-    sensitivity_cps_mbq: calibrated.Sensitivity = None,
-    sensitivity_uncertainty: calibrated.SensitivityUncertainty = None,
-    counting_time_s: calibrated.CountingTime = None,
-    dead_time_us: calibrated.DeadTime = None,
     strict_clock: StrictClock = False,
     strict_dose: StrictDose = False,
     confirm_weight: ConfirmWeight = False,
-    resolution_mm: options.Resolution = None,
-    resample_rois: options.ResampleRois = False,
-    anatomy: options.Anatomy = None,
-    subject: options.Subject = None,
-    session: options.Session = None,
-    out: options.Out = None,
-    force: options.Force = False,
-    workers: options.Workers = None,
-    as_json: options.AsJson = False,
-    keep_identifiers: options.KeepIdentifiers = False,
-    no_report: options.NoReport = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = 0,
+    *,
+    administered: Administered,
+    calibrated: Calibrated,
+    common: Common,
 ) -> None:
     """SUV and injected activity per gram: how much of the dose is where."""
     from imgtheranostics.io.loading import load
@@ -99,11 +73,10 @@ def uptake(
         raise typer.BadParameter(
             f"{', '.join(unknown)} is not one of {', '.join(QUANTITIES)}", param_hint="--quantity"
         )
-    delivery = runs.Delivery(out, force, as_json, keep_identifiers, no_report, quiet)
-    runs.check_output(out, force=force)
-    administration = _administration(given)
-    volume = load(path, series=series)
-    regions = runs.regions_for(volume, rois, resample=resample_rois)
+    runs.check_output(common.out, force=common.force)
+    administration = administered.administration()
+    volume = load(path, series=common.series)
+    regions = runs.regions_for(volume, common.rois, resample=common.resample_rois)
     density = density_g_ml if ct is None else density_from_ct(load(ct))
     result = quantify(
         volume,
@@ -116,27 +89,26 @@ def uptake(
             strict_dose,
             strict_clock,
             confirm_weight,
-            calibrated.build(given),
+            calibrated.calibration(),
         ),
-        resolution_mm=resolution_mm,
-        subject=subject,
-        session=session,
-        workers=workers,
+        workers=common.workers,
+        **common.table_options(),
     )
     run = Run(
         command="nuclear uptake",
         estimates=result.estimates,
         table=result.table,
-        regions=regions if rois else None,
-        anatomy=load(anatomy) if anatomy is not None else None,
+        regions=regions if common.rois else None,
+        anatomy=load(common.anatomy) if common.anatomy is not None else None,
         parameters=_parameters(given),
-        inputs=[*volume.source.files, *(rois or []), *([ct] if ct else []), *([anatomy] if anatomy else [])],
+        inputs=[*volume.source.files, *common.files, *([ct] if ct else [])],
         warnings=result.warnings,
     )
-    runs.deliver(run, delivery)
+    runs.deliver(run, common.delivery)
 
 
 @app.command()
+@grouped
 def curves(
     paths: options.InputPaths,
     rois: Annotated[list[Path], typer.Option("--rois", help="Regions, for all scans or one file per scan.")],
@@ -148,34 +120,15 @@ def curves(
         bool,
         typer.Option("--decay-corrected/--as-measured", help="Correct for decay since injection, or not."),
     ] = True,
-    dose: administered.Dose = None,
-    injected_at: administered.InjectedAt = None,
-    delay: administered.Delay = None,
-    residual: administered.Residual = None,
-    residual_at: administered.ResidualAt = None,
-    infiltrated: administered.Infiltrated = None,
-    dose_uncertainty: administered.DoseUncertainty = None,
-    nuclide: administered.Nuclide = None,
-    weight_kg: administered.WeightKg = None,
-    height_m: administered.HeightM = None,
-    sex: administered.Sex = None,
     density_g_ml: DensityGMl = 1.0,
     decay_correction: DecayCorrection = None,
-    sensitivity_cps_mbq: calibrated.Sensitivity = None,
-    sensitivity_uncertainty: calibrated.SensitivityUncertainty = None,
-    counting_time_s: calibrated.CountingTime = None,
-    dead_time_us: calibrated.DeadTime = None,
     strict_clock: StrictClock = False,
     resolution_mm: options.Resolution = None,
     resample_rois: options.ResampleRois = False,
-    out: options.Out = None,
-    force: options.Force = False,
-    workers: options.Workers = None,
-    as_json: options.AsJson = False,
-    keep_identifiers: options.KeepIdentifiers = False,
-    no_report: options.NoReport = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = 0,
+    *,
+    administered: Administered,
+    calibrated: Calibrated,
+    output: Output,
 ) -> None:
     """Time-activity curves of regions, from a dynamic scan or from several scans of one subject."""
     from imgtheranostics.io.loading import load
@@ -183,9 +136,8 @@ def curves(
     from imgtheranostics.report.run import Run
 
     given = dict(locals())
-    delivery = runs.Delivery(out, force, as_json, keep_identifiers, no_report, quiet)
-    runs.check_output(out, force=force)
-    administration = _administration(given)
+    runs.check_output(output.out, force=output.force)
+    administration = administered.administration()
     volumes = [load(path) for path in paths]
     per_scan = len(rois) == len(volumes) > 1
     regions = [
@@ -201,9 +153,9 @@ def curves(
         density_g_ml=density_g_ml,
         decay_correction=decay_correction,
         resolution_mm=resolution_mm,
-        sensitivity_cps_mbq=calibrated.build(given),
+        sensitivity_cps_mbq=calibrated.calibration(),
         strict_clock=strict_clock,
-        workers=workers,
+        workers=output.workers,
     )
     run = Run(
         command="nuclear curves",
@@ -215,24 +167,20 @@ def curves(
         decisions=table.attrs.get("decisions", {}),
         warnings=tuple(table.attrs.get("warnings", ())),
     )
-    runs.deliver(run, delivery)
+    runs.deliver(run, output.delivery)
 
 
 _PHYSICS = (
     "quantity", "series", "dose", "delay", "residual", "infiltrated", "dose_uncertainty", "nuclide",
     "weight_kg", "height_m", "sex", "density_g_ml", "decay_correction", "decay_corrected", "strict_clock",
-    "strict_dose", "confirm_weight", "resolution_mm", "resample_rois", *calibrated.NAMES,
+    "strict_dose", "confirm_weight", "resolution_mm", "resample_rois", *NAMES,
 )  # fmt: skip
 """Options that shape the number and name nobody: these go into the record."""
 
 
 def _parameters(given: dict[str, Any]) -> dict[str, Any]:
-    return {name: given[name] for name in _PHYSICS if given.get(name) not in (None, False)}
-
-
-def _administration(given: dict[str, Any]) -> Administration | None:
-    names = (
-        "dose", "injected_at", "delay", "residual", "residual_at", "infiltrated", "dose_uncertainty",
-        "nuclide", "weight_kg", "height_m", "sex",
-    )  # fmt: skip
-    return administered.build(**{name: given[name] for name in names})
+    flat: dict[str, Any] = {}
+    for name, value in given.items():
+        grouped_here = is_dataclass(value) and not isinstance(value, type)
+        flat |= asdict(value) if grouped_here else {name: value}
+    return {name: flat[name] for name in _PHYSICS if flat.get(name) not in (None, False)}
