@@ -1,4 +1,4 @@
-"""Round inserts: places that the test itself chose, from disks that are darker or brighter than what is around."""
+"""Round inserts: places that the test itself chose, from disks darker or brighter than what is around."""
 
 from __future__ import annotations
 

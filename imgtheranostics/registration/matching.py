@@ -94,7 +94,7 @@ def register(
         Without axes beyond space. NaN voxels do not count. Two single slices of one plane are registered
         within the plane.
     model : {"rigid", "affine", "bspline", "translation"}
-        "bspline" is a rigid transform after a free deformation that cannot fold.
+        "bspline" is a rigid transform after a free deformation; one that folds is refused.
     mask : (i, j, k) array_like, Volume or Regions, optional
         Where to look, on the grid of `fixed`.
     rng : int or Generator
@@ -105,7 +105,8 @@ def register(
         Where to begin: the scanner's coordinates, the middles of both images on each other, or a
         transform.
     node_spacing_mm : float, optional
-        Distance of the B-spline's nodes; by default a sixth of the image, and at least four voxels.
+        Distance of the B-spline's nodes; by default a quarter of the image, and at least four
+        voxels; what varies faster is not followed.
     min_overlap : float
         Share of the smaller image that both must cover.
 
