@@ -18,7 +18,8 @@ TOLERANCE = 1e-12
 CERTAIN = 5.0
 """Standard errors by which a signal must have fallen before a negative concentration is ruled out."""
 
-ROUNDING = 1e-9
+LEAST_FALL = 0.01
+"""Share by which it must have fallen all the same: images without noise are still rounded."""
 
 INVALID_INPUT = 4
 AT_BOUND = 8
@@ -146,7 +147,7 @@ def invert_with_decay(ratio, spread, r10, flip_rad, r1, r2star, repetition_s, ec
                 out[3, k, v] = 0.0
                 if flags[k, v] != 0:
                     continue
-                certain = max(CERTAIN * spread[k, v], ROUNDING) if np.isfinite(spread[k, v]) else np.inf
+                certain = max(CERTAIN * spread[k, v], LEAST_FALL) if np.isfinite(spread[k, v]) else np.inf
                 flags[k, v] |= _invert(
                     ratio[k, v], r10[v], r1, decay, repetition_s, cosine, highest, certain, found
                 )

@@ -104,9 +104,9 @@ def from_spgr_with_decay(
     Solves S / S0 = g(1/T1 + r1 C) / g(1/T1) exp(-TE r2* C) (mri.md F10); the T2* before the agent cancels.
     The signal rises to a maximum and falls. Below the maximum the lower concentration is returned, and
     `Flag.AMBIGUOUS_BRANCH` set where the higher one is at most `highest_mm`. A signal that fell below the
-    baseline by more than five standard errors rules the lower, negative one out; the higher is returned, with
-    the same flag. An agent whose signal only falls has one solution. Several echoes tell the branches apart:
-    `imgtheranostics.mri.spgr_echoes`.
+    baseline by more than five standard errors, and 1 %, rules the lower, negative one out; the higher is
+    returned, with the same flag. An agent whose signal only falls has one solution. Several echoes tell the
+    branches apart: `imgtheranostics.mri.spgr_echoes`.
 
     Parameters
     ----------

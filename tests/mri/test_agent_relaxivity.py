@@ -44,6 +44,12 @@ def test_medium_is_needed_where_the_record_holds_several():
     assert "plasma" in str(refusal.value)
 
 
+def test_ferumoxytol_in_blood_is_refused():
+    """mri.md 4.1: of second order in blood, so there is no relaxivity to give."""
+    with pytest.raises(MissingMetadata, match="blood"):
+        relaxivity_for("ferumoxytol", "r2star", field_t=3.0, medium="blood")
+
+
 def test_another_field_is_refused_and_interpolated_only_when_asked():
     with pytest.raises(MissingMetadata, match=r"4\.7 T"):
         relaxivity_for("aguix", "r1", field_t=4.7)

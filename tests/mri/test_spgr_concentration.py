@@ -133,15 +133,18 @@ def test_an_agent_that_only_darkens_has_one_solution():
 
 
 def test_a_signal_that_fell_by_more_than_noise_has_only_the_higher_concentration():
-    """Iron whose signal hardly rises at all: at 0.5 mM it fell to a fraction, which no noise explains."""
+    """Iron whose signal hardly rises at all: at 0.5 mM it fell to a fraction, which no noise explains.
+
+    A fall of less than 1 % may be rounding even where the noise is said to be 0.
+    """
     options = {"r1": 5.0, "r2star": 1900.0}
     signal = with_baseline([0.5, 0.0], **options)
-    signal[2] *= 0.999
+    signal[2] *= 0.992
     arguments = {"echo_time_s": 0.003, "t1_s": 1.4, "baseline": (0, 1), **PROTOCOL}
-    known = from_spgr_with_decay(signal, 5.0, 1900.0, noise_sd=0.1, **arguments)
+    known = from_spgr_with_decay(signal, 5.0, 1900.0, noise_sd=0.0, **arguments)
     assert known.parameters[NAME][1] == pytest.approx(0.5, rel=1e-9)
     assert known.flags[1] == Flag.AMBIGUOUS_BRANCH
-    assert -0.01 < known.parameters[NAME][2] < 0
+    assert -0.1 < known.parameters[NAME][2] < 0
     unknown = from_spgr_with_decay(signal, 5.0, 1900.0, **arguments)
     assert unknown.parameters[NAME][1] < 0
     assert unknown.flags[1] == Flag.AMBIGUOUS_BRANCH
