@@ -92,7 +92,7 @@ def measured_curve(
     rule: str,
     shares_relaxivity: bool = False,
 ) -> PlasmaCurve:
-    """A measured curve at the times of the images.
+    """A measured curve at its own times, which must reach the last image: closer samples are not thinned out.
 
     Raises
     ------
@@ -102,7 +102,8 @@ def measured_curve(
     from imgtheranostics.mri.input_function import measured_aif
 
     with typed_refusals():
-        curve = measured_aif(values, time_s, at_s=at_s)
+        measured_aif(values, time_s, at_s=at_s)
+        curve = measured_aif(values, time_s)
     if haematocrit is None and compartment != "plasma":
         raise MissingMetadata(
             "the haematocrit is not stated; a curve of whole blood needs it",
@@ -122,7 +123,8 @@ def measured_curve(
         **({} if haematocrit is None else {"haematocrit": haematocrit}),
         "peak_mmol_l": float(curve.max()),
     }
-    return PlasmaCurve(curve, haematocrit, shares_relaxivity, decision)
+    own = np.array(time_s, np.float64)
+    return PlasmaCurve(curve, haematocrit, shares_relaxivity, decision, time_s=own)
 
 
 def read_curve(path: Path | str) -> tuple[FloatArray, FloatArray, str]:

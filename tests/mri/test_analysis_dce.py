@@ -115,6 +115,18 @@ class TestPopulations:
 
 
 class TestFiles:
+    def test_blood_samples_closer_than_the_images_are_all_used(self, tmp_path):
+        """Images 4 s apart would miss a bolus of 2 s: 5 mmol/L from 20.5 to 22.5 s adds 10 mmol/L s."""
+        knots = np.array([0, 20.4, 20.5, 22.5, 22.6, 300])
+        plasma = np.array([0.0, 0, 5, 5, 0, 0])
+        path = tmp_path / "aif.tsv"
+        rows = "\n".join(f"{t:.6f}\t{c}" for t, c in zip(knots, plasma, strict=True))
+        path.write_text(f"time_s\tplasma_mm\n{rows}\n", encoding="utf-8")
+        area = np.concatenate([[0], np.cumsum(np.diff(knots) * (plasma[1:] + plasma[:-1]) / 2)])
+        curve = 0.1 / 60 * np.interp(TIME, knots, area)
+        found = it.mri.dce_map(series(curve), model="patlak", aif=path)
+        assert found["ps"].value.data == pytest.approx(0.1, rel=1e-5)
+
     def test_a_table_in_minutes_is_read(self, tmp_path):
         path = tmp_path / "aif.tsv"
         rows = "\n".join(f"{t / 60:.9f}\t1.0" for t in TIME)
