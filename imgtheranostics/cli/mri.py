@@ -72,7 +72,7 @@ def t2(
     common: Common,
 ) -> None:
     """T2 from spin echoes."""
-    from imgtheranostics.mri.relaxation_maps import t2_plan
+    from imgtheranostics.mri.decay_maps import t2_plan
 
     said = locals()
     runs.check_output(common.out, force=common.force)
@@ -101,7 +101,7 @@ def t2star(
     common: Common,
 ) -> None:
     """T2* from gradient echoes, by default with the noise floor."""
-    from imgtheranostics.mri.relaxation_maps import t2star_plan
+    from imgtheranostics.mri.decay_maps import t2star_plan
 
     said = locals()
     runs.check_output(common.out, force=common.force)

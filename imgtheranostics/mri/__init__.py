@@ -15,9 +15,10 @@ if TYPE_CHECKING:
         time_intensity_maps,
     )
     from imgtheranostics.mri.concentration_maps import concentration, joint_concentration
+    from imgtheranostics.mri.decay_maps import t2_map, t2star_map
     from imgtheranostics.mri.perfusion_maps import dce_map
     from imgtheranostics.mri.rate_entry import load_map
-    from imgtheranostics.mri.relaxation_maps import t1_map, t2_map, t2star_map
+    from imgtheranostics.mri.relaxation_maps import t1_map
     from imgtheranostics.mri.temperature_maps import (
         cem43_map,
         heated_volume,
@@ -41,8 +42,8 @@ _HOMES = {
     "load_map": "rate_entry",
     "specific_absorption_rate_map": "temperature_maps",
     "t1_map": "relaxation_maps",
-    "t2_map": "relaxation_maps",
-    "t2star_map": "relaxation_maps",
+    "t2_map": "decay_maps",
+    "t2star_map": "decay_maps",
     "temperature_map": "temperature_maps",
     "time_intensity_maps": "change_maps",
 }

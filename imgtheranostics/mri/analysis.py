@@ -11,9 +11,10 @@ from imgtheranostics.mri.change_maps import (
     time_intensity_maps,
 )
 from imgtheranostics.mri.concentration_maps import concentration, joint_concentration
+from imgtheranostics.mri.decay_maps import t2_map, t2star_map
 from imgtheranostics.mri.perfusion_maps import dce_map
 from imgtheranostics.mri.rate_entry import load_map
-from imgtheranostics.mri.relaxation_maps import t1_map, t2_map, t2star_map
+from imgtheranostics.mri.relaxation_maps import t1_map
 from imgtheranostics.mri.temperature_maps import (
     cem43_map,
     heated_volume,

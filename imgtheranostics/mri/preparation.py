@@ -1,4 +1,4 @@
-"""What is settled before a fit: mask, noise level, transmit-field map and motion, each with its record."""
+"""What is settled before a fit: motion, mask and noise level, each with its record."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from imgtheranostics.errors import (
     Caution,
     GeometryMismatch,
     ImgTheranosticsError,
-    ImplausibleValue,
-    UnitMismatch,
+    merge_cautions,
 )
+from imgtheranostics.mri.protocol import Series, mr_record, series_along
 from imgtheranostics.regions import Regions
 from imgtheranostics.volume import Flag, Volume
 
@@ -24,30 +24,7 @@ FlagArray = npt.NDArray[np.uint16]
 
 Mask = Volume | Regions | npt.ArrayLike | None
 
-PERCENT_ABOVE = 10.0
-"""A transmit-field map whose median exceeds this is in percent."""
-
-B1_RELATIVE_UNCERTAINTY = 0.2 / 3.0**0.5
-"""Of a field that was not mapped: even between 0.8 and 1.2 of nominal (the sheet's range, unconfirmed)."""
-
 _SIGNIFICANT = 3.0
-
-
-@dataclass(frozen=True, eq=False)
-class TransmitField:
-    """The transmit field relative to nominal, or that it is not known.
-
-    Attributes
-    ----------
-    ratio : (i, j, k) ndarray or None
-    relative_uncertainty : float
-        Of the ratio; what a fit without a map does not know.
-    """
-
-    ratio: Array | None
-    relative_uncertainty: float
-    decision: dict[str, Any]
-    warnings: tuple[Caution, ...] = ()
 
 
 def on_grid(given: Volume, v: Volume, what: str, next_step: str) -> Array:
@@ -68,74 +45,6 @@ def on_grid(given: Volume, v: Volume, what: str, next_step: str) -> Array:
             next_step=next_step,
         )
     return given.data if match is None else match.apply_to_array(given.data)
-
-
-def transmit_field(
-    b1: Volume | float | None, v: Volume, *, resample: bool = False, relative_uncertainty: float | None = None
-) -> TransmitField:
-    """A transmit-field map on the grid of `v`, as a ratio to nominal.
-
-    Parameters
-    ----------
-    b1 : Volume or float, optional
-        Ratio or percent; a median above 10 counts as percent.
-    v : Volume
-    resample : bool
-        Bring a map from another grid by linear interpolation.
-    relative_uncertainty : float, optional
-        Of an unmapped field, or of the map; by default `B1_RELATIVE_UNCERTAINTY` without a map, 0 with one.
-
-    Raises
-    ------
-    GeometryMismatch
-        If it lies on another grid and `resample` is not asked for.
-    UnitMismatch, ImplausibleValue
-        If it is no transmit-field map.
-    """
-    if b1 is None:
-        spread = B1_RELATIVE_UNCERTAINTY if relative_uncertainty is None else relative_uncertainty
-        caution = Caution(
-            "b1-not-mapped",
-            "no transmit-field map was given: the flip angles are taken as nominal, and the standard error "
-            f"contains {200 * spread:.0f} % for it, as T1 goes with the square of the field",
-            "--b1",
-        )
-        explanation = f"no map; nominal flip angles, uncertain by {100 * spread:.1f} %"
-        return TransmitField(None, spread, {"rule": "nominal", "explanation": explanation}, (caution,))
-    spread = relative_uncertainty or 0.0
-    if not isinstance(b1, Volume):
-        if not 0.1 < b1 < PERCENT_ABOVE:
-            raise ImplausibleValue(
-                "the transmit field is no ratio to nominal", found=f"{b1:g}", needed="a ratio, such as 0.95"
-            )
-        ratio = np.full(v.grid.shape, float(b1), order="F")
-        return TransmitField(ratio, spread, {"rule": "one value", "relative_b1": float(b1)})
-    if b1.quantity not in ("relative_b1", "signal"):
-        raise UnitMismatch(
-            "a transmit-field map is needed",
-            found=f"{b1.quantity} [{b1.unit}]",
-            needed="relative_b1 [1], or percent",
-        )
-    decision: dict[str, Any] = {"rule": "map", "explanation": "flip angles are multiplied by the map"}
-    if resample and not v.grid.same_as(b1.grid) and v.grid.axis_match(b1.grid) is None:
-        b1 = _resampled(b1, v)
-        decision["resampled"] = "linear"
-    ratio = on_grid(b1, v, "the transmit-field map", "give --resample-b1 (resample_b1=True), or resample it")
-    positive = ratio[np.isfinite(ratio) & (ratio > 0)]
-    if not positive.size:
-        raise ImplausibleValue("the transmit-field map holds no positive value", needed="a ratio to nominal")
-    warnings: tuple[Caution, ...] = ()
-    if float(np.median(positive)) > PERCENT_ABOVE:
-        ratio = ratio * np.float32(0.01)
-        decision["converted"] = "percent to ratio"
-        warnings = (Caution("b1-in-percent", "the transmit-field map is in percent: divided by 100"),)
-    return TransmitField(ratio, spread, decision, (*b1.warnings, *warnings))
-
-
-def _resampled(b1: Volume, v: Volume) -> Volume:
-    from imgtheranostics.registration import resample
-
-    return resample(b1, np.eye(4), like=v)
 
 
 @dataclass(frozen=True, eq=False)
@@ -321,3 +230,75 @@ def aligned(v: Volume, wanted: bool) -> tuple[Volume, tuple[Caution, ...], dict[
         "threshold_mm": report.threshold_mm,
     }
     return moved, (), decision
+
+
+@dataclass(frozen=True, eq=False)
+class Handling:
+    """How the voxels of a series are handled before a fit, as a user says it.
+
+    Attributes
+    ----------
+    mask : Volume, Regions or array, optional
+        Voxels outside are NaN and flagged.
+    threshold : float, optional
+        Voxels whose largest sample stays below are flagged as below noise.
+    noise_sd : float or "estimate", optional
+        Standard deviation of the noise; voxels that do not rise above it are flagged as below noise.
+    n_coils : int
+        Coils whose squares were summed.
+    motion_correct : bool
+        Align the images to the first.
+    """
+
+    mask: Mask = None
+    threshold: float | None = None
+    noise_sd: float | str | None = None
+    n_coils: int = 1
+    motion_correct: bool = False
+
+    def prepare(self, v: Volume, axis: str, *, attempt: bool = False, masks_noise: bool = True) -> Prepared:
+        """A series along an axis, aligned, masked, and with its noise level.
+
+        Parameters
+        ----------
+        v : Volume
+        axis : str
+        attempt : bool
+            Estimate the noise where the background allows, even when nobody asked for it.
+        masks_noise : bool
+            Whether voxels that do not rise above the noise are left out.
+        """
+        v, moved, motion = aligned(v, self.motion_correct)
+        series = series_along(v, axis)
+        level = noise_level(v, series.samples, self.noise_sd, n_coils=self.n_coils, attempt=attempt)
+        chosen = chosen_voxels(
+            series.samples,
+            v,
+            mask=self.mask,
+            threshold=self.threshold,
+            noise_sd=level.sd if masks_noise else None,
+            n_coils=self.n_coils,
+        )
+        return Prepared(v, series, level, chosen, motion, merge_cautions(moved, level.warnings))
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A series that is ready for a fit, and the record of what was done to it."""
+
+    volume: Volume
+    series: Series
+    level: NoiseLevel
+    chosen: Chosen
+    motion: dict[str, Any] | None
+    warnings: tuple[Caution, ...]
+
+    def decisions(self) -> dict[str, Any]:
+        """For the record."""
+        scale = mr_record(self.volume).value_scale
+        return {
+            "mask": self.chosen.decision,
+            "noise_level": self.level.decision,
+            **({"scaling": {"rule": scale}} if scale else {}),
+            **({"motion": self.motion} if self.motion is not None else {}),
+        }

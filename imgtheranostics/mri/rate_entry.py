@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from imgtheranostics.errors import Caution, MissingMetadata, UnitMismatch, UnsupportedInput
-from imgtheranostics.mri import relaxation_maps
+from imgtheranostics.mri import decay_maps, relaxation_maps
 from imgtheranostics.mri.fitted_maps import with_rate
 from imgtheranostics.mri.preparation import Mask
 from imgtheranostics.mri.protocol import mr_record
@@ -58,8 +58,8 @@ def relaxation_estimate(
     if given == "signal" and isinstance(x, Volume):
         fits: dict[str, Callable[..., Estimate]] = {
             "t1": relaxation_maps.t1_map,
-            "t2": relaxation_maps.t2_map,
-            "t2star": relaxation_maps.t2star_map,
+            "t2": decay_maps.t2_map,
+            "t2star": decay_maps.t2star_map,
         }
         return fits[quantity](x, mask=mask, **options)
     if given not in (quantity, kind):

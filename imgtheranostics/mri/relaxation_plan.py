@@ -15,8 +15,9 @@ from imgtheranostics.errors import Caution, UnsupportedInput
 from imgtheranostics.fit import CurveFit, Fit
 from imgtheranostics.mri.fitted_maps import estimate_of
 from imgtheranostics.mri.model_curves import Parameters, scalars
-from imgtheranostics.mri.preparation import Chosen, TransmitField
+from imgtheranostics.mri.preparation import Chosen
 from imgtheranostics.mri.protocol import Series
+from imgtheranostics.mri.transmit_field import TransmitField
 from imgtheranostics.regions import Regions
 from imgtheranostics.volume import Estimate, make_step
 

@@ -19,18 +19,11 @@ from imgtheranostics.mri.change_maps import (
 )
 from imgtheranostics.mri.concentration_choice import AgentChoice, concentration_decisions, quantity_of
 from imgtheranostics.mri.pairs import check_comparable, estimate_on, second_on_first
-from imgtheranostics.mri.preparation import (
-    Mask,
-    NoiseLevel,
-    TransmitField,
-    aligned,
-    chosen_voxels,
-    noise_level,
-    transmit_field,
-)
+from imgtheranostics.mri.preparation import Mask, NoiseLevel, aligned, chosen_voxels, noise_level
 from imgtheranostics.mri.protocol import check_signal, required, series_along
 from imgtheranostics.mri.rate_entry import relaxation_estimate
 from imgtheranostics.mri.relaxation_plan import typed_refusals
+from imgtheranostics.mri.transmit_field import TransmitField, transmit_field
 from imgtheranostics.volume import Axis, Estimate, Volume, make_step
 
 Array = npt.NDArray[Any]

@@ -16,7 +16,7 @@ from imgtheranostics.errors import (
     UnitMismatch,
     UnsupportedInput,
 )
-from imgtheranostics.mri import decay, epg, relaxation_maps, relaxometry
+from imgtheranostics.mri import decay, decay_maps, epg, relaxation_maps, relaxometry
 from imgtheranostics.mri.methods import DECAY_MODELS
 from imgtheranostics.regions import Regions
 from imgtheranostics.volume import Axis, Flag, Volume
@@ -285,7 +285,7 @@ class TestEchoes:
         found = it.mri.t2_map(v, model="epg", b1=b1)
         assert found.value.data == pytest.approx(0.05, rel=2e-3)
         assert (it.mri.t2_map(v).value.data > 0.0515).all()
-        plan = relaxation_maps.t2_plan(v, model="epg", b1=b1)
+        plan = decay_maps.t2_plan(v, model="epg", b1=b1)
         curve = plan.curves(Regions.from_masks({"all": np.ones(SHAPE)}, v.grid))[0]
         assert curve.fitted == pytest.approx(curve.measured, rel=5e-3)
 
@@ -355,7 +355,7 @@ class TestCurves:
     @pytest.mark.parametrize("model", ["exponential", "noise_floor", "offset", "rician"])
     def test_the_drawn_decay_has_the_residual_of_the_fit(self, rng, model):
         v = multi_echo(0.004, 1000.0, 20.0, rng)
-        plan = relaxation_maps.t2star_plan(v, model=model, noise_sd=20.0)
+        plan = decay_maps.t2star_plan(v, model=model, noise_sd=20.0)
         regions = Regions.from_masks({"all": np.ones(SHAPE)}, v.grid)
         for curve in plan.curves(regions):
             fit = plan.call(curve.measured)
