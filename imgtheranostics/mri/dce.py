@@ -141,8 +141,8 @@ def fit(
         those of the model. For ``patlak`` the slope is given under both names, Ktrans and PS. All are NaN and
         flagged in a curve with a sample that is not finite (INVALID_INPUT), one that does not settle
         (NOT_CONVERGED), and one in which an F test at 0.001 finds no enhancement (NOT_ENHANCING). A value at
-        a bound (ve and vp at most 1) is kept, flagged AT_BOUND and has no standard error; ``ve`` without any
-        exchange into it is NaN, flagged ILL_CONDITIONED.
+        a bound (ve and vp at most 1) is kept, flagged AT_BOUND and has no standard error; those of the other
+        parameters take it as known. ``ve`` without any exchange into it is NaN, flagged ILL_CONDITIONED.
 
     Raises
     ------

@@ -86,11 +86,13 @@ class Search:
 
 def delay_parameter(bounds_s: tuple[float, float], duration_s: float) -> Parameter:
     """The delay of tissue behind the input function, at most half of the scan."""
-    low, high = float(bounds_s[0]), float(bounds_s[1])
-    if not low < high:
-        raise ValueError(f"delay_bounds_s must be (earliest, latest), found {bounds_s}")
     half = duration_s / 2
-    return Parameter("delay_s", "s", max(low, -half), min(high, half), 1e-3)
+    low, high = max(float(bounds_s[0]), -half), min(float(bounds_s[1]), half)
+    if not low < high:
+        raise ValueError(
+            f"delay_bounds_s must be (earliest, latest) within half of the scan ({half:g} s), found {bounds_s}"
+        )
+    return Parameter("delay_s", "s", low, high, 1e-3)
 
 
 @dataclass(frozen=True, eq=False)

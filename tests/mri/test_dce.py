@@ -375,6 +375,7 @@ def test_as_many_samples_as_parameters_have_no_standard_error():
         ({"concentration": np.ones((600,), complex)}, "real numbers"),
         ({"mask": np.ones((2, 2), bool)}, "mask has shape"),
         ({"fit_delay": True, "delay_bounds_s": (5, 5)}, "delay_bounds_s"),
+        ({"fit_delay": True, "delay_bounds_s": (200, 250)}, "within half of the scan"),
     ],
 )
 def test_what_does_not_fit_together_is_refused(change, words):
