@@ -90,7 +90,7 @@ def delay_parameter(bounds_s: tuple[float, float], duration_s: float) -> Paramet
     low, high = max(float(bounds_s[0]), -half), min(float(bounds_s[1]), half)
     if not low < high:
         raise ValueError(
-            f"delay_bounds_s must be (earliest, latest) within half of the scan ({half:g} s), found {bounds_s}"
+            f"delay_bounds_s must be (earliest, latest) within half of the scan, {half:g} s; found {bounds_s}"
         )
     return Parameter("delay_s", "s", low, high, 1e-3)
 
