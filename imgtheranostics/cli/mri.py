@@ -281,7 +281,7 @@ def temperature(
     common: Common,
 ) -> None:
     """Temperature change from the phase of a series; thermal dose, heated volume, heating power."""
-    from imgtheranostics.mri import temperature_maps
+    from imgtheranostics.mri import temperature_maps, thermal_maps
 
     said = locals()
     runs.check_output(common.out, force=common.force)
@@ -306,11 +306,11 @@ def temperature(
     regions = runs.regions_for(phase, common.rois, resample=common.resample_rois)
     estimates, tables = [change], []
     if start_c is not None:
-        estimates.append(temperature_maps.cem43_map(change, start_c))
-        tables.append(temperature_maps.heated_volume(change, regions, start_c, above_c=above_c))
+        estimates.append(thermal_maps.cem43_map(change, start_c))
+        tables.append(thermal_maps.heated_volume(change, regions, start_c, above_c=above_c))
     if iron_mg_ml is not None:
         estimates.append(
-            temperature_maps.specific_absorption_rate_map(
+            thermal_maps.specific_absorption_rate_map(
                 change,
                 iron_mg_ml,
                 window=given.window(heating, "--heating") or (0, 1),

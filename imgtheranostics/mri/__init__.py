@@ -7,9 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from imgtheranostics.mri.change_maps import (
-        delta_r1_map,
-        delta_r2_map,
-        delta_r2star_map,
         enhancement,
         enhancement_ratio,
         time_intensity_maps,
@@ -17,30 +14,27 @@ if TYPE_CHECKING:
     from imgtheranostics.mri.concentration_maps import concentration, joint_concentration
     from imgtheranostics.mri.decay_maps import t2_map, t2star_map
     from imgtheranostics.mri.perfusion_maps import dce_map
+    from imgtheranostics.mri.rate_change_maps import delta_r1_map, delta_r2_map, delta_r2star_map
     from imgtheranostics.mri.rate_entry import load_map
     from imgtheranostics.mri.relaxation_maps import t1_map
-    from imgtheranostics.mri.temperature_maps import (
-        cem43_map,
-        heated_volume,
-        specific_absorption_rate_map,
-        temperature_map,
-    )
+    from imgtheranostics.mri.temperature_maps import temperature_map
+    from imgtheranostics.mri.thermal_maps import cem43_map, heated_volume, specific_absorption_rate_map
     from imgtheranostics.mri.transmit_maps import b1_map
 
 _HOMES = {
     "b1_map": "transmit_maps",
-    "cem43_map": "temperature_maps",
+    "cem43_map": "thermal_maps",
     "concentration": "concentration_maps",
     "dce_map": "perfusion_maps",
-    "delta_r1_map": "change_maps",
-    "delta_r2_map": "change_maps",
-    "delta_r2star_map": "change_maps",
+    "delta_r1_map": "rate_change_maps",
+    "delta_r2_map": "rate_change_maps",
+    "delta_r2star_map": "rate_change_maps",
     "enhancement": "change_maps",
     "enhancement_ratio": "change_maps",
-    "heated_volume": "temperature_maps",
+    "heated_volume": "thermal_maps",
     "joint_concentration": "concentration_maps",
     "load_map": "rate_entry",
-    "specific_absorption_rate_map": "temperature_maps",
+    "specific_absorption_rate_map": "thermal_maps",
     "t1_map": "relaxation_maps",
     "t2_map": "decay_maps",
     "t2star_map": "decay_maps",

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from imgtheranostics.mri.change_maps import (
-    delta_r1_map,
-    delta_r2_map,
-    delta_r2star_map,
     enhancement,
     enhancement_ratio,
     time_intensity_maps,
@@ -13,14 +10,11 @@ from imgtheranostics.mri.change_maps import (
 from imgtheranostics.mri.concentration_maps import concentration, joint_concentration
 from imgtheranostics.mri.decay_maps import t2_map, t2star_map
 from imgtheranostics.mri.perfusion_maps import dce_map
+from imgtheranostics.mri.rate_change_maps import delta_r1_map, delta_r2_map, delta_r2star_map
 from imgtheranostics.mri.rate_entry import load_map
 from imgtheranostics.mri.relaxation_maps import t1_map
-from imgtheranostics.mri.temperature_maps import (
-    cem43_map,
-    heated_volume,
-    specific_absorption_rate_map,
-    temperature_map,
-)
+from imgtheranostics.mri.temperature_maps import temperature_map
+from imgtheranostics.mri.thermal_maps import cem43_map, heated_volume, specific_absorption_rate_map
 from imgtheranostics.mri.transmit_maps import b1_map
 
 __all__ = [

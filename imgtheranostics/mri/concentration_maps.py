@@ -9,12 +9,13 @@ import numpy as np
 
 from imgtheranostics.agents import Agent, Relaxivity
 from imgtheranostics.errors import GeometryMismatch, MissingMetadata, UnsupportedInput, merge_cautions
-from imgtheranostics.mri.change_maps import calculated_estimate, delta_rate_map
 from imgtheranostics.mri.concentration_choice import AgentChoice, concentration_decisions, quantity_of
 from imgtheranostics.mri.concentration_units import as_mass, as_particles
+from imgtheranostics.mri.fitted_maps import calculated_estimate
 from imgtheranostics.mri.methods import CONCENTRATION_UNITS, RATES, checked
 from imgtheranostics.mri.pairs import estimate_on
 from imgtheranostics.mri.preparation import Chosen, Mask
+from imgtheranostics.mri.rate_change_maps import delta_rate_map
 from imgtheranostics.mri.rate_entry import TIME_OF_RATE, decay_kind
 from imgtheranostics.mri.relaxation_plan import typed_refusals
 from imgtheranostics.mri.signal_concentration import from_signal

@@ -82,6 +82,36 @@ def estimate_of(
     )
 
 
+def calculated_estimate(
+    v: Volume,
+    fit: Fit,
+    parameter: str,
+    quantity: str,
+    step: Step,
+    chosen: Chosen,
+    *,
+    axes: tuple[Axis, ...] = (),
+    decisions: Mapping[str, Any] | None = None,
+    warnings: tuple[Caution, ...] = (),
+    beside: Mapping[str, Volume] | None = None,
+) -> Estimate:
+    """Numbers that were calculated and not fitted, as an Estimate: no goodness of fit goes along."""
+    value = np.asarray(fit.parameters[parameter])
+    flags = chosen.merged(fit.flags)
+    result = v.derived(value, quantity, QUANTITIES[quantity].unit or v.unit, step, axes=axes)
+    result = result.with_warnings(*warnings, *share_cautions(flags, value, quantity))
+    plain = result.replace(warnings=())
+    error = getattr(fit, "total_errors", fit.standard_errors)[parameter]
+    return Estimate(
+        result,
+        plain.replace(data=np.asarray(error)),
+        plain.replace(data=flags, quantity="flags", unit="1"),
+        float(getattr(fit, "calibration_relative", 0.0)),
+        decisions or {},
+        {name: volume.replace(warnings=()) for name, volume in (beside or {}).items()},
+    )
+
+
 def _beside(plain: Volume, signal_unit: str, fit: Fit, wanted: Mapping[str, str]) -> dict[str, Volume]:
     """Volumes of the further parameters and of the goodness of the fit."""
     arrays: dict[str, tuple[str, Array]] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from imgtheranostics.errors import Caution, GeometryMismatch, UnitMismatch
+from imgtheranostics.errors import Caution, GeometryMismatch, UnitMismatch, UnsupportedInput
 from imgtheranostics.mri.protocol import FIELDS, mr_record
 from imgtheranostics.volume import Estimate, Volume
 
@@ -109,4 +109,15 @@ def check_comparable(first: Volume, second: Volume) -> None:
             found=f"{before:g} and {after:g}",
             needed="one protocol before and after",
             next_step="compare relaxation times instead of signals",
+        )
+
+
+def single_image(v: Volume, what: str) -> None:
+    """Refuse a series where one image is needed."""
+    if v.axes:
+        raise UnsupportedInput(
+            f"{what} must be one image",
+            found=", ".join(f"{axis.name} x {len(axis)}" for axis in v.axes),
+            needed="one image, or a series alone with its baseline",
+            next_step="choose one image with frame(), or leave out the second scan and give --baseline",
         )

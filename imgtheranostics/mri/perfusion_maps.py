@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,39 +9,24 @@ import numpy as np
 import numpy.typing as npt
 
 from imgtheranostics.errors import Caution, MissingMetadata, UnsupportedInput, merge_cautions
-from imgtheranostics.fit import CurveFit, Fit
 from imgtheranostics.mri import plasma_curve
-from imgtheranostics.mri.change_maps import baseline_decision, calculated_estimate, required_baseline
+from imgtheranostics.mri.baseline_window import baseline_decision, required_baseline
 from imgtheranostics.mri.concentration_choice import AgentChoice
-from imgtheranostics.mri.fitted_maps import estimate_of
 from imgtheranostics.mri.methods import DCE_MODELS, checked
-from imgtheranostics.mri.model_curves import tracer
+from imgtheranostics.mri.perfusion_plan import DcePlan
 from imgtheranostics.mri.plasma_curve import Aif, PlasmaCurve, is_population
-from imgtheranostics.mri.preparation import Chosen, Mask, chosen_voxels
+from imgtheranostics.mri.preparation import Mask, chosen_voxels
 from imgtheranostics.mri.protocol import Series, required, series_along
 from imgtheranostics.mri.relaxation_plan import typed_refusals
 from imgtheranostics.mri.signal_concentration import from_signal
 from imgtheranostics.regions import Regions
-from imgtheranostics.volume import Axis, Estimate, Volume, make_step
+from imgtheranostics.volume import Estimate, Volume
 
 FloatArray = npt.NDArray[np.float64]
 Array = npt.NDArray[Any]
 
 CONCENTRATIONS = ("gd_concentration", "fe_concentration", "agent_concentration")
 """Quantities at which the analysis may be entered."""
-
-PARAMETERS = {
-    "ktrans_per_min": "ktrans",
-    "ps_per_min": "ps",
-    "fp_ml_100ml_min": "fp",
-    "ve": "ve",
-    "vp": "vp",
-    "delay_s": "bolus_delay",
-}
-"""Quantity of each parameter of the array level."""
-
-WINDOWS_S = (60.0, 90.0, 120.0)
-_FINER = 4
 
 
 def dce_map(v: Volume | Estimate, **options: Any) -> dict[str, Estimate]:
@@ -60,160 +43,6 @@ def dce_map(v: Volume | Estimate, **options: Any) -> dict[str, Estimate]:
     MissingMetadata, UnitMismatch, GeometryMismatch, UnsupportedInput, ImplausibleValue, NothingUsable
     """
     return dce_plan(v, **options).estimates()
-
-
-@dataclass(frozen=True, eq=False)
-class DcePlan:
-    """A tracer model, the concentration it is fitted to, and the input function.
-
-    Attributes
-    ----------
-    concentration : Estimate
-        With the axis ``time``.
-    series : Series
-        Its samples along time.
-    model : str
-    plasma : PlasmaCurve
-    fit_delay : bool
-    delay_bounds_s : (float, float)
-    window : (first, stop) or None
-        Images before the agent.
-    chosen : Chosen
-    decisions, warnings
-    """
-
-    concentration: Estimate
-    series: Series
-    model: str
-    plasma: PlasmaCurve
-    fit_delay: bool
-    delay_bounds_s: tuple[float, float]
-    window: tuple[int, int] | None
-    chosen: Chosen
-    decisions: dict[str, Any]
-    warnings: tuple[Caution, ...]
-    workers: int | None = None
-
-    def call(self, signal: Array, **more: Any) -> Fit:
-        """Fit curves along the last axis."""
-        from imgtheranostics.mri import dce
-
-        with typed_refusals():
-            return dce.fit(
-                self.model,
-                signal,
-                self.series.x,
-                self.plasma.values,
-                plasma_time_s=self.plasma.time_s,
-                haematocrit=self.plasma.haematocrit,
-                fit_delay=self.fit_delay,
-                delay_bounds_s=self.delay_bounds_s,
-                **more,
-            )
-
-    @cached_property
-    def fit(self) -> Fit:
-        """The fit of every voxel that was chosen."""
-        return self.call(self.series.samples, mask=self.chosen.inside, workers=self.workers)
-
-    def estimates(self) -> dict[str, Estimate]:
-        """The maps by name."""
-        shared = 0.0 if self.plasma.shares_relaxivity else self.concentration.calibration_relative
-        found = {}
-        for parameter in self.fit.parameters:
-            quantity = PARAMETERS[parameter]
-            if self.model == "patlak" and quantity == "ktrans":
-                continue
-            found[quantity] = estimate_of(
-                self.series.volume,
-                self.fit,
-                parameter,
-                quantity,
-                make_step("dce_map", model=self.model, fit_delay=self.fit_delay),
-                self.chosen,
-                axes=self.series.others,
-                calibration_relative=0.0 if quantity == "bolus_delay" else shared,
-                decisions=self.decisions,
-                warnings=self.warnings,
-            )
-        area = self._initial_area()
-        return found if area is None else {**found, "iauc": area}
-
-    def _initial_area(self) -> Estimate | None:
-        """Areas in the usual windows as samples along time; None where no baseline tells the arrival."""
-        from imgtheranostics.mri.time_intensity import initial_area
-
-        windows = [w for w in WINDOWS_S if w <= self.series.x[-1] - self.series.x[0]]
-        if self.window is None or self.window[1] - self.window[0] < 2 or not windows:
-            return None
-        with typed_refusals():
-            fit = initial_area(
-                self.series.samples,
-                self.series.x,
-                baseline=self.window,
-                windows_s=windows,
-                mask=self.chosen.inside,
-                workers=self.workers,
-            )
-        names = [f"iauc_{window:g}_mm_s" for window in windows]
-        relative = self.concentration.calibration_relative
-        value = np.stack([np.asarray(fit.parameters[name], np.float64) for name in names], axis=-1)
-        error = np.stack([np.asarray(fit.standard_errors[name], np.float64) for name in names], axis=-1)
-        error = np.hypot(error, relative * np.abs(value))
-        flags = np.where(np.isfinite(value), 0, fit.flags[..., np.newaxis]).astype(np.uint16)
-        stacked = Fit({"iauc": value}, {"iauc": error}, value, value, np.zeros(value.shape, np.int32), flags)
-        found = calculated_estimate(
-            self.series.volume,
-            stacked,
-            "iauc",
-            "iauc",
-            make_step("initial_area", windows_s=windows, baseline=list(self.window)),
-            self.chosen,
-            axes=(*self.series.others, Axis("time", np.array(windows), "s")),
-            decisions=self.decisions,
-        )
-        return Estimate(found.value, found.standard_error, found.flags, relative, found.decisions)
-
-    def curves(self, regions: Regions | None) -> tuple[CurveFit, ...]:
-        """Mean concentration of each region over the voxels that have a value, with the model's curve."""
-        if self.series.others or regions is None:
-            return ()
-        first = next(iter(self.fit.parameters))
-        planes = self.series.samples.reshape(-1, self.series.x.size, order="F")
-        usable = np.isfinite(self.fit.parameters[first]).ravel(order="F")
-        found = []
-        for name, voxels in zip(regions, regions.voxel_lists(), strict=True):
-            inside = voxels[usable[voxels]]
-            if inside.size:
-                mean = planes[inside].mean(axis=0, dtype=np.float64)
-                found.append(self._curve(name, mean, int(inside.size)))
-        return tuple(found)
-
-    def _curve(self, label: str, measured: FloatArray, n_voxels: int) -> CurveFit:
-        fit = self.call(measured)
-        first = next(iter(fit.parameters))
-        x = self.series.x
-        line_x = np.interp(np.arange(0, x.size - 1 + 1e-9, 1.0 / _FINER), np.arange(x.size), x)
-        plasma = self.plasma.values / (1.0 - (self.plasma.haematocrit or 0.0))
-        knots = x if self.plasma.time_s is None else self.plasma.time_s
-        p = {name: float(np.asarray(array)) for name, array in fit.parameters.items()}
-        line = tracer(self.model, line_x, knots, plasma, p)
-        value = p[first]
-        return CurveFit(
-            label=label,
-            quantity=PARAMETERS[first] if self.model != "patlak" else "ps",
-            axis="time",
-            axis_unit="s",
-            x=x,
-            measured=measured,
-            fitted=np.interp(x, line_x, line),
-            line_x=line_x,
-            line=line,
-            unit=self.series.volume.unit,
-            value=value,
-            standard_error=float(np.asarray(fit.standard_errors[first])),
-            n_voxels=n_voxels,
-        )
 
 
 def dce_plan(

@@ -11,14 +11,10 @@ import numpy.typing as npt
 from imgtheranostics.agents import Relaxivity
 from imgtheranostics.errors import Caution, MissingMetadata, UnsupportedInput, merge_cautions
 from imgtheranostics.fit import Fit
-from imgtheranostics.mri.change_maps import (
-    baseline_decision,
-    calculated_estimate,
-    required_baseline,
-    single_image,
-)
+from imgtheranostics.mri.baseline_window import baseline_decision, required_baseline
 from imgtheranostics.mri.concentration_choice import AgentChoice, concentration_decisions, quantity_of
-from imgtheranostics.mri.pairs import check_comparable, estimate_on, second_on_first
+from imgtheranostics.mri.fitted_maps import calculated_estimate
+from imgtheranostics.mri.pairs import check_comparable, estimate_on, second_on_first, single_image
 from imgtheranostics.mri.preparation import Mask, NoiseLevel, aligned, chosen_voxels, noise_level
 from imgtheranostics.mri.protocol import check_signal, required, series_along
 from imgtheranostics.mri.rate_entry import relaxation_estimate

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from imgtheranostics.errors import UnsupportedInput
-from imgtheranostics.mri.change_maps import calculated_estimate
+from imgtheranostics.mri.fitted_maps import calculated_estimate
 from imgtheranostics.mri.preparation import Mask, chosen_voxels
 from imgtheranostics.mri.protocol import Series, check_signal, required, series_along
 from imgtheranostics.mri.relaxation_plan import typed_refusals
