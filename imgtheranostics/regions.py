@@ -493,9 +493,11 @@ class _Spread(NamedTuple):
         if isinstance(x, Estimate):
             for sample, region in np.argwhere(n_valid == 1):
                 inside = voxels[starts[region] : starts[region + 1]]
-                total = float(np.nanmax(x.standard_error.planar[sample, inside]))
-                own = max(0.0, total**2 - calibration[sample, region] ** 2)
-                sampling[sample, region] = np.sqrt(own)
+                errors = x.standard_error.planar[sample, inside].astype(np.float64)
+                known = errors[np.isfinite(errors)]
+                if known.size:  # else nobody knows the error of the one voxel
+                    own = max(0.0, float(known.max()) ** 2 - calibration[sample, region] ** 2)
+                    sampling[sample, region] = np.sqrt(own)
         return cls(n_effective, sampling, calibration)
 
 

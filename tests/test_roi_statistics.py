@@ -113,6 +113,20 @@ def test_calibration_part_does_not_shrink_with_voxels():
     assert detail["standard_error_sampling"] == 0.0
 
 
+def test_single_voxel_without_an_error_has_none_in_the_table_either():
+    value = volume(np.full((3, 3, 3), 5.0))
+    mask = np.zeros((3, 3, 3), bool)
+    mask[1, 1, 1] = True
+    found = Estimate(
+        value,
+        value.replace(data=np.full((3, 3, 3), np.nan)),
+        value.replace(data=np.zeros((3, 3, 3)), quantity="flags", unit="1"),
+    )
+    row = roi_statistics(found, Regions.from_masks({"one": mask}, value.grid)).iloc[0]
+    assert row["mean"] == 5.0
+    assert np.isnan(row["standard_error"])
+
+
 def test_single_voxel_takes_the_error_of_the_voxel():
     image = volume(np.full((3, 3, 3), 4.0))
     regions = Regions.from_masks({"one": box(image.shape, 1, 2)}, image.grid)
