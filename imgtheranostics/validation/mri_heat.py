@@ -47,7 +47,11 @@ def temperature_change(session: Session, volume: int) -> Estimate:
         except UnsupportedInput:
             noise_sd = None  # an image without noise
         found: Estimate = api("temperature_map")(
-            phase, magnitude, unheated=session.phantom.regions.mask(UNHEATED), noise_sd=noise_sd
+            phase,
+            magnitude,
+            unheated=session.phantom.regions.mask(UNHEATED),
+            noise_sd=noise_sd,
+            mask=(magnitude.data > 0).all(axis=-1),
         )
         return found
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imgtheranostics._version import VERSION
-from imgtheranostics.phantom.cases import all_axes
+from imgtheranostics.phantom.cases import FITTED, all_axes
 from imgtheranostics.report.comparison import Comparison, PhantomLabel
 from imgtheranostics.validation.pictures import curves_of
 
@@ -158,7 +158,8 @@ def as_tsv(validation: Validation) -> str:
 
 
 def _axis_words(spec: PhantomSpec) -> str:
-    words = [axis.kind.replace("_", " ") + (f", {axis.unit}" if axis.unit else "") for axis in all_axes(spec)]
+    shown = [axis for axis in all_axes(spec) if axis.kind not in FITTED or axis.layout != "dynamic"]
+    words = [axis.kind.replace("_", " ") + (f", {axis.unit}" if axis.unit else "") for axis in shown]
     return "; ".join(words)
 
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _FAINT = 0.02
 """Share of the highest truth from which on a voxel belongs to what the picture must show."""
 _POINTS = 60
+CHANGES = ("change", "region_change")
+"""Methods whose last image shows what they measure."""
 
 
 def triptych_of(session: Session) -> list[Triptych]:
@@ -36,7 +38,7 @@ def triptych_of(session: Session) -> list[Triptych]:
     chosen = next((e for e in phantom.truth if e.truth is not None and e.places), None)
     if chosen is None:
         return []
-    volume, frame = chosen.places[0]
+    volume, frame = chosen.places[-1 if chosen.method in CHANGES else 0]
     ideal = phantom.truth_map(volume)
     try:
         found = session.quantified(volume, ideal.quantity)

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 _PANEL_IN = 1.75
 _BETWEEN_IN = 0.62
+_LEGEND_IN = 6.88
+_LETTER_IN = 0.06
+"""Width of the legend, and of a letter of its names on average."""
 _SMALL = 1e-3
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
@@ -71,7 +74,7 @@ def draw(comparison: Comparison, _key: str) -> Drawing:
     """One panel per level."""
     by_level = _points(comparison)
     kinds = list(dict.fromkeys(p.kind for points in by_level.values() for p in points))
-    legend_in = 0.17 * math.ceil(len(kinds) / 4)
+    legend_in = 0.17 * math.ceil(len(kinds) / _legend_columns(kinds))
     count = len(by_level)
     height = 0.2 + count * _PANEL_IN + (count - 1) * _BETWEEN_IN + 0.5 + legend_in
     figure = theme.new_figure(height)
@@ -88,12 +91,20 @@ def draw(comparison: Comparison, _key: str) -> Drawing:
     return Drawing(figure, _caption(comparison, by_level), _alt(comparison))
 
 
+def _legend_columns(kinds: Sequence[str]) -> int:
+    """As many as the longest name leaves room for, at most four."""
+    longest = max(len(kind) for kind in kinds)
+    return max(1, min(4, int(_LEGEND_IN / (0.12 + _LETTER_IN * longest))))
+
+
 def _legend(figure: Figure, kinds: Sequence[str], legend_in: float) -> None:
     from matplotlib.lines import Line2D
 
     width, height = figure.get_size_inches()
+    columns = _legend_columns(kinds)
     for n, kind in enumerate(kinds):
-        x, y = 0.62 + (n % 4) * 1.72, legend_in - 0.17 * (n // 4 + 0.5)
+        row, column = divmod(n, columns)
+        x, y = 0.62 + column * _LEGEND_IN / columns, legend_in - 0.17 * (row + 0.5)
         figure.text((x + 0.12) / width, y / height, kind, fontsize=7.5, va="center")
         mark = Line2D(
             [x / width],
