@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imgtheranostics.agents import Relaxivity
+from imgtheranostics.fit import FloatArray
 from imgtheranostics.mri.agent_relaxivity import (
     as_relaxivity,
     relaxivity_cautions,
@@ -19,7 +20,7 @@ from imgtheranostics.mri.agent_relaxivity import (
 )
 from imgtheranostics.mri.calibrated_fit import CalibratedFit, largest_relative
 from imgtheranostics.mri.signal_change import Rate, elementwise, nothing_fitted, rate_change_from_times
-from imgtheranostics.mri.voxel_blocks import DoubleArray, FlagArray, stored
+from imgtheranostics.mri.voxel_blocks import BoolArray, DoubleArray, FlagArray, stored
 from imgtheranostics.volume import Flag
 
 NAME = "concentration_mm"
@@ -234,24 +235,26 @@ def calibrated(
 ) -> CalibratedFit:
     """Concentrations with their two kinds of error and the record of their relaxivities.
 
-    Values are kept where they are finite; `Flag.AMBIGUOUS_BRANCH` and the like do not forbid them.
+    Values are kept where they are finite; `Flag.AMBIGUOUS_BRANCH` and the like do not forbid them. Arrays of
+    the result's type are taken over.
     """
-    usable = np.isfinite(stored(value, dtype))
+    usable = np.isfinite(value)
+    kept = _where(usable, value, dtype)
+    usable &= np.isfinite(kept)
     flags[~usable & (flags == 0)] = Flag.OUTSIDE_RANGE.value
-    parameters = {NAME: value, **(beside or {})}
-    values = {name: stored(np.where(usable, array, np.nan), dtype) for name, array in parameters.items()}
+    values = {NAME: kept, **{name: _where(usable, array, dtype) for name, array in (beside or {}).items()}}
     uncertain = {name: np.full(value.shape, np.nan, dtype) for name in beside or {}}
     known = [r for r in relaxivities.values() if r.uncertainty]
     return CalibratedFit(
         values,
-        {NAME: stored(np.where(usable, error, np.nan), dtype), **uncertain},
+        {NAME: _where(usable, error, dtype), **uncertain},
         *nothing_fitted(value.shape, dtype),
         flags=flags,
         units={NAME: UNIT, **dict.fromkeys(beside or {}, "1")},
-        calibration_errors={NAME: stored(np.where(usable, calibration, np.nan), dtype)},
+        calibration_errors={NAME: _where(usable, calibration, dtype)},
         calibration_relative=relative
         if relative is not None
-        else (largest_relative(value, calibration) if known else 0.0),
+        else (largest_relative(kept, calibration) if known else 0.0),
         decisions={
             "counts": shared_count(relaxivities) or "not stated",
             "relaxivity": {kind: relaxivity_decision(used) for kind, used in relaxivities.items()},
@@ -259,3 +262,11 @@ def calibrated(
         },
         warnings=relaxivity_cautions(relaxivities),
     )
+
+
+def _where(usable: BoolArray, values: FloatArray, dtype: np.dtype[np.floating]) -> FloatArray:
+    """Values of a result, NaN where there is no concentration; in place where their type allows."""
+    if values.dtype != dtype or not values.flags.writeable:
+        return stored(np.where(usable, values, np.nan), dtype)
+    values[~(usable & np.isfinite(values))] = np.nan
+    return values

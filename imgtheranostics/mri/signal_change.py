@@ -71,8 +71,9 @@ def elementwise_fit(
 def nothing_fitted(
     shape: tuple[int, ...], dtype: np.dtype[np.floating]
 ) -> tuple[FloatArray, FloatArray, npt.NDArray[np.integer]]:
-    """R squared, residual and iterations of values that were calculated without a fit."""
-    return np.full(shape, np.nan, dtype), np.full(shape, np.nan, dtype), np.zeros(shape, np.int32)
+    """R squared, residual and iterations of values that were calculated without a fit, without memory."""
+    missing = np.broadcast_to(np.array(np.nan, dtype), shape)
+    return missing, missing, np.broadcast_to(np.array(0, np.int32), shape)
 
 
 def percent_change(

@@ -18,7 +18,7 @@ BoolArray = npt.NDArray[np.bool_]
 FlagArray = npt.NDArray[np.uint16]
 DoubleArray = npt.NDArray[np.float64]
 
-BLOCK_BYTES = 2 << 20
+BLOCK_BYTES = 1 << 20
 """Size of one block of curves in float64."""
 
 
