@@ -190,23 +190,20 @@ def _recovery() -> None:
     model = np.stack([times, 0.0 * times, [1.0, 0.0, 0.0, 0.0]])
     limits = np.array([0.05, 50.0, 0.0, 2.5, 20.0, 0.0, 1.0])
     rates, basis = np.array([0.5, 1.0]), np.ones((2, 4), np.float32)
-    chosen = read_only(np.ones(1, np.bool_))
-    for dtype in (np.float32, np.float64):
-        signal = read_only(np.abs(1.0 - 2.0 * np.exp(-times[:, None])).astype(dtype))
-        planes, counts, flags = np.empty((8, 1), dtype), np.zeros(1, np.int16), np.zeros(1, np.uint16)
-        kernels.fit_recovery(
-            signal,
-            order,
-            model,
-            True,
-            kernels.MAGNITUDE,
-            limits,
-            rates,
-            basis,
-            basis,
-            chosen,
-            np.array([0, 1, 2]),
-            planes,
-            counts,
-            flags,
-        )
+    signal = read_only(np.abs(1.0 - 2.0 * np.exp(-times[:, None])))
+    kernels.fit_recovery(
+        signal,
+        order,
+        model,
+        True,
+        kernels.MAGNITUDE,
+        limits,
+        rates,
+        basis,
+        basis,
+        read_only(np.ones(1, np.bool_)),
+        np.array([0, 1, 2]),
+        np.empty((8, 1)),
+        np.zeros(1, np.int16),
+        np.zeros(1, np.uint16),
+    )

@@ -14,7 +14,8 @@ from dataclasses import replace
 import numpy.typing as npt
 
 from imgtheranostics.fit import Fit, planar
-from imgtheranostics.mri.decay_models import DecayMaps, DecayProblem, Echoes, Solver, fits_lanes, solver
+from imgtheranostics.mri.decay_lanes import fits_lanes, solve_lanes
+from imgtheranostics.mri.decay_models import DecayMaps, DecayProblem, Echoes, Solver, solver
 from imgtheranostics.mri.epg import DEFAULT_T1_S, epg_solver
 
 T2STAR_MODELS = ("noise_floor", "exponential", "offset", "arlo", "log_linear", "wls", "rician")
@@ -194,7 +195,7 @@ def _fitted(
     maps = DecayMaps.empty(problem.signal, rows)
     left = problem.signal.chosen(mask)
     if fits_lanes(model, problem):
-        left = maps.solve_lanes(model, problem, left, workers)
+        left = solve_lanes(model, problem, maps, left, workers)
     else:
         maps.blank()
     maps.solve(problem.signal, left, solve, workers)

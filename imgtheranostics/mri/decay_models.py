@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -209,7 +208,7 @@ def _magnitude(problem: DecayProblem, model: str) -> Solver:
             f"the model {model} needs noise_sd, the SD of the noise in one channel; "
             "mri.noise.background_noise_sd estimates it from the air around the object"
         )
-    noise_sd = _noise(problem)
+    noise_sd = noise_levels(problem)
     coils = checked_coils(problem.n_coils)
     echoes = problem.echoes
     powers = echoes.curves**2
@@ -238,26 +237,7 @@ def _magnitude(problem: DecayProblem, model: str) -> Solver:
     return solve
 
 
-def _read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """A view that cannot be written, so that a kernel is compiled once for all callers."""
-    view = array.view()
-    view.setflags(write=False)
-    return view
-
-
-def fits_lanes(model: str, problem: DecayProblem) -> bool:
-    """Whether a float32 kernel serves: an exponential or its noise floor at equally spaced echoes."""
-    from imgtheranostics.kernels.decay_lanes import MOST_SPACINGS_BACK
-
-    echoes = problem.echoes
-    return (
-        model in ("exponential", "noise_floor")
-        and problem.signal.samples.dtype == np.float32
-        and 0.0 < echoes.first_s <= MOST_SPACINGS_BACK * echoes.spacing
-    )
-
-
-def _noise(problem: DecayProblem) -> FloatArray:
+def noise_levels(problem: DecayProblem) -> FloatArray:
     """The noise level of each voxel, or one for all, in the type of the signal."""
     given = np.asarray(problem.noise_sd)
     if given.ndim:
@@ -265,17 +245,6 @@ def _noise(problem: DecayProblem) -> FloatArray:
     if not 0.0 <= float(given) < np.inf:
         raise ValueError(f"noise_sd must be a number of at least 0, got {problem.noise_sd!r}")
     return np.full(1, given, problem.signal.samples.dtype)
-
-
-@lru_cache(maxsize=16)
-def _noise_profile(n_coils: int) -> tuple[FloatArray, float]:
-    """What `kernels.noise_floor_lanes` needs of the noise's distribution, and its cells per unit."""
-    table, step = chi_table(n_coils)
-    amplitude = step * np.arange(table.shape[1])
-    floored = np.sqrt(amplitude * amplitude + 2.0 * n_coils)
-    mean, _, variance = table
-    profile = np.array([variance, variance + (floored - mean) ** 2], np.float32)
-    return profile, 1.0 / step
 
 
 @dataclass(frozen=True, eq=False)
@@ -296,7 +265,7 @@ class DecayMaps:
 
     @classmethod
     def empty(cls, signal: PlanarSignal, rows: tuple[int, ...]) -> DecayMaps:
-        """Room for the results; `solve` or `solve_lanes` fills it."""
+        """Room for the results; `solve` fills it, or `decay_lanes.solve_lanes`."""
         n = signal.n_voxels
         planes = np.empty((len(rows), n), signal.samples.dtype)
         return cls(
@@ -311,34 +280,6 @@ class DecayMaps:
         self.planes[:] = np.nan
         self.iterations[:] = 0
         self.flags[:] = Flag.MASKED_OUT.value
-
-    def solve_lanes(
-        self, model: str, problem: DecayProblem, chosen: npt.NDArray[np.bool_], workers: int | None
-    ) -> npt.NDArray[np.bool_]:
-        """Fit in float32 where that is exact enough (see `fits_lanes`); which voxels are left."""
-        from imgtheranostics.kernels.decay_lanes import UNSETTLED, fit_decay_lanes
-        from imgtheranostics.kernels.noise_floor_lanes import fit_noise_floor_lanes
-
-        times = problem.echoes.first_s, problem.echoes.spacing
-        samples, wanted = _read_only(problem.signal.samples), _read_only(chosen)
-        with thread_limit(workers):
-            if model == "exponential":
-                fit_decay_lanes(samples, wanted, *times, self.planes, self.iterations, self.flags)
-            else:
-                fit_noise_floor_lanes(
-                    samples,
-                    _read_only(_noise(problem)),
-                    wanted,
-                    float(checked_coils(problem.n_coils)),
-                    largest_of_noise(problem.echoes.n, problem.n_coils),
-                    *times,
-                    *_noise_profile(problem.n_coils),
-                    self.planes,
-                    self.iterations,
-                    self.flags,
-                )
-        left: npt.NDArray[np.bool_] = self.flags == UNSETTLED
-        return left
 
     def solve(
         self, signal: PlanarSignal, chosen: npt.NDArray[np.bool_], solve: Solver, workers: int | None

@@ -10,8 +10,16 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import curve_fit
 
-from imgtheranostics.kernels import decay, decay_lanes, linear_decay, noise_floor
+from imgtheranostics.kernels import (
+    decay,
+    decay_lanes,
+    linear_decay,
+    linear_decay_lanes,
+    noise_floor,
+    noise_floor_lanes,
+)
 from imgtheranostics.kernels.lanes import BLOCK
+from imgtheranostics.mri.decay_lanes import noise_profile
 from imgtheranostics.mri.decay_models import Echoes, empty_results
 from imgtheranostics.mri.noise_distribution import chi_table
 from imgtheranostics.volume import Flag
@@ -362,3 +370,153 @@ def test_all_floor_is_below_the_noise():
         out, _, flags = with_floor(samples, EQUAL, 1.0, exact=exact)
         assert flags[0] == Flag.BELOW_NOISE
         assert np.isnan(out).all()
+
+
+def floor_in_lanes(samples, times, sigma, *, coils=1, detectable=0.0):
+    n = samples.shape[1]
+    out = np.empty((decay_lanes.N_RESULTS, n), np.float32)
+    iterations, flags = np.empty(n, np.int16), np.empty(n, np.uint16)
+    arrays = np.ascontiguousarray(samples, np.float32), np.atleast_1d(np.float32(sigma)), np.ones(n, bool)
+    for array in arrays:
+        array.setflags(write=False)
+    noise_floor_lanes.fit_noise_floor_lanes(
+        *arrays,
+        float(coils),
+        detectable,
+        times[0],
+        times[1] - times[0],
+        *noise_profile(coils),
+        out,
+        iterations,
+        flags,
+    )
+    return out, iterations, flags
+
+
+def magnitudes(times, time_constants, snr, seed, coils=1):
+    rng = np.random.default_rng(seed)
+    parts = rng.standard_normal((2 * coils, times.size, time_constants.size))
+    parts[0] += snr * np.exp(-times[:, np.newaxis] / time_constants)
+    return np.sqrt((parts**2).sum(axis=0)).astype(np.float32)
+
+
+@pytest.mark.parametrize("coils", [1, 4])
+@pytest.mark.parametrize("snr", [20, 40, 200])
+def test_floor_in_lanes_agrees_with_the_float64_search(snr, coils):
+    truth = np.random.default_rng(15).uniform(0.002, 0.04, 3 * BLOCK + 5)
+    samples = magnitudes(EQUAL, truth, snr, seed=16, coils=coils)
+    out, iterations, flags = floor_in_lanes(samples, EQUAL, 1.0, coils=coils)
+    exact, _, _ = with_floor(samples.astype(np.float64), EQUAL, 1.0, coils=coils)
+    settled = flags == 0
+    assert settled.mean() > 0.8
+    assert np.all(flags[~settled] == decay_lanes.UNSETTLED)
+    assert np.all(iterations == noise_floor_lanes.STEPS)
+    rows = [decay.TIME, decay.AMPLITUDE, decay.R_SQUARED, decay.RMSE]
+    assert_allclose(out[[0, 1, 4, 5]][:, settled], exact[rows][:, settled], rtol=2e-5)
+    # beyond 16 sigma the lanes take the last value of the table, which is within 0.2 % of what follows
+    rows = [decay.TIME_ERROR, decay.AMPLITUDE_ERROR]
+    assert_allclose(out[[2, 3]][:, settled], exact[rows][:, settled], rtol=2e-3)
+
+
+@given(
+    seed=st.integers(0, 100_000),
+    n=st.integers(2, 20),
+    spacings=st.floats(0.2, 19.0),
+    snr=st.floats(3.0, 1000.0),
+    scale=st.floats(1e-6, 1e6),
+)
+def test_floor_in_lanes_gives_what_the_search_gives_or_leaves_it_to_it(seed, n, spacings, snr, scale):
+    times = 0.002 * spacings + 0.002 * np.arange(n)
+    truth = np.random.default_rng(seed).uniform(0.0005, 0.3, 32)
+    # the amplitude is that of the first echo
+    samples = magnitudes(times - times[0], truth, snr, seed) * np.float32(scale)
+    sigma = float(np.float32(scale))
+    out, _, flags = floor_in_lanes(samples, times, sigma)
+    exact, _, _ = with_floor(samples.astype(np.float64), times, sigma)
+    settled = flags == 0
+    assert_allclose(out[0, settled], exact[decay.TIME, settled], rtol=1e-4)
+    assert_allclose(out[1, settled], exact[decay.AMPLITUDE, settled], rtol=2e-4)
+
+
+def test_floor_in_lanes_leaves_what_is_no_decay_to_the_floor():
+    times = 0.003 + 0.002 * np.arange(8)
+    good = 100 * np.exp(-times / 0.01)
+    samples = np.stack([good, good, 0 * good, -good, good[::-1], 1e30 * good, 0.01 * good, good], axis=1)
+    samples[2, 0], samples[3, 1], samples[4, 7] = np.nan, np.inf, -1.0
+    _, _, flags = floor_in_lanes(samples, times, 1.0, detectable=4.0)
+    assert_array_equal(flags, decay_lanes.UNSETTLED)
+    for sigma in (0.0, np.nan, -1.0):
+        _, _, flags = floor_in_lanes(good[:, np.newaxis], times, sigma)
+        assert flags[0] == decay_lanes.UNSETTLED
+
+
+def test_floor_in_lanes_with_a_noise_level_per_voxel():
+    truth = np.random.default_rng(17).uniform(0.002, 0.03, 400)
+    samples = magnitudes(EQUAL, truth, 50, seed=18)
+    scale = np.random.default_rng(19).uniform(0.1, 10, 400).astype(np.float32)
+    one, _, settled = floor_in_lanes(samples, EQUAL, 1.0)
+    many, _, _ = floor_in_lanes(samples * scale, EQUAL, scale)
+    good = settled == 0
+    assert_allclose(many[0, good], one[0, good], rtol=1e-4)
+    assert_allclose(many[1, good], (scale * one[1])[good], rtol=1e-4)
+
+
+def lines(samples, times, weighted):
+    echoes = Echoes.of(times)
+    results = empty_results(samples.shape[1])
+    linear_decay.fit_lines(samples, echoes.first_s, echoes.shifts, echoes.spacing, weighted, *results)
+    return results
+
+
+def lines_in_lanes(samples, times, weighted):
+    n = samples.shape[1]
+    out = np.empty((decay_lanes.N_RESULTS, n), np.float32)
+    iterations, flags = np.empty(n, np.int16), np.empty(n, np.uint16)
+    arrays = np.ascontiguousarray(samples, np.float32), np.ones(n, bool)
+    for array in arrays:
+        array.setflags(write=False)
+    shifts = (times - times[0]).astype(np.float32)
+    linear_decay_lanes.fit_line_lanes(*arrays, times[0], shifts, weighted, out, iterations, flags)
+    return out, flags
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("times", [EQUAL, UNEQUAL], ids=["equal", "unequal"])
+def test_lines_in_lanes_agree_with_the_float64_kernel(times, weighted):
+    samples, _ = noisy_decays(times, 3 * BLOCK + 5, seed=20, noise=2.0)
+    samples = np.abs(samples).astype(np.float32)
+    out, flags = lines_in_lanes(samples, times, weighted)
+    exact, _, _ = lines(samples.astype(np.float64), times, weighted)
+    settled = flags == 0
+    assert settled.mean() > 0.99
+    rows = [decay.TIME, decay.AMPLITUDE, decay.TIME_ERROR, decay.AMPLITUDE_ERROR, decay.R_SQUARED, decay.RMSE]
+    assert_allclose(out[:, settled], exact[rows][:, settled], rtol=1e-4, atol=1e-5)
+
+
+@given(
+    seed=st.integers(0, 100_000),
+    scale=st.floats(1e-20, 1e15),
+    time_constant=st.floats(0.0005, 1.0),
+    noise=st.floats(0.0, 0.5),
+    weighted=st.booleans(),
+)
+def test_lines_in_lanes_give_what_float64_gives_or_leave_it(seed, scale, time_constant, noise, weighted):
+    rng = np.random.default_rng(seed)
+    samples = np.exp(-EQUAL[:, np.newaxis] / time_constant) + noise * rng.standard_normal((12, 16))
+    samples = (scale * samples).astype(np.float32)
+    out, flags = lines_in_lanes(samples, EQUAL, weighted)
+    exact, _, _ = lines(samples.astype(np.float64), EQUAL, weighted)
+    settled = flags == 0
+    assert np.all(flags[~settled] == decay_lanes.UNSETTLED)
+    assert_allclose(out[0, settled], exact[decay.TIME, settled], rtol=1e-4)
+    assert_allclose(out[1, settled], exact[decay.AMPLITUDE, settled], rtol=1e-4)
+
+
+def test_lines_in_lanes_leave_what_has_no_logarithm():
+    times = 0.003 + 0.002 * np.arange(8)
+    good = 100 * np.exp(-times / 0.01)
+    samples = np.stack([good, good, 0 * good, -good, good[::-1], 1e-42 * good, good], axis=1)
+    samples[2, 0], samples[3, 1], samples[4, 6] = np.nan, np.inf, 0.0
+    for weighted in (False, True):
+        _, flags = lines_in_lanes(samples, times, weighted)
+        assert_array_equal(flags, decay_lanes.UNSETTLED)
