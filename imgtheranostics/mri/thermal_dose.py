@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from imgtheranostics.fit import Fit, FloatArray
+from imgtheranostics.errors import Caution
+from imgtheranostics.fit import FloatArray
+from imgtheranostics.mri.calibrated_fit import CalibratedFit
 from imgtheranostics.mri.signal_change import nothing_fitted
 from imgtheranostics.mri.voxel_blocks import Curves, DoubleArray, checked_times, stored
 from imgtheranostics.volume import Flag
@@ -78,7 +80,7 @@ def cem43(
     reference_c: float = REFERENCE_C,
     nothing_below_c: float = NOTHING_BELOW_C,
     mask: npt.ArrayLike | None = None,
-) -> Fit:
+) -> CalibratedFit:
     """Cumulative equivalent minutes at 43 Cel, the integral of R^(43 - T) over time in minutes.
 
     With `time_s`, the temperature runs straight between its samples and the integral is exact; with
@@ -104,8 +106,9 @@ def cem43(
 
     Returns
     -------
-    Fit
-        ``cem43_min`` in min. NaN and `Flag.INVALID_INPUT` where a temperature is not finite.
+    CalibratedFit
+        ``cem43_min`` in min. NaN and `Flag.INVALID_INPUT` where a temperature is not finite. `decisions` hold
+        the convention, and a caution says that it is unconfirmed where it is the default one.
 
     Raises
     ------
@@ -131,13 +134,32 @@ def cem43(
         value[index], error[index] = stored(total, value.dtype), stored(np.sqrt(variance), value.dtype)
         flags[index[~np.isfinite(value[index])]] |= Flag.INVALID_INPUT.value
     shape = curves.planes.shape
-    return Fit(
+    return CalibratedFit(
         {NAME: curves.restored(value)},
         {NAME: curves.restored(error)},
         *nothing_fitted(shape, value.dtype),
         flags=curves.restored(flags),
         units={NAME: "min"},
+        decisions={
+            "rule": "straight lines between images" if straight else "constant temperature in each image",
+            "rate_above": dose.above,
+            "rate_below": dose.below,
+            "reference_c": dose.reference_c,
+            "nothing_below_c": dose.nothing_below_c,
+        },
+        warnings=_convention_caution(dose),
     )
+
+
+def _convention_caution(dose: _Dose) -> tuple[Caution, ...]:
+    """That the constants are from memory, as long as nobody chose others."""
+    if dose != _Dose(RATE_ABOVE, RATE_BELOW, REFERENCE_C, NOTHING_BELOW_C):
+        return ()
+    text = (
+        f"the convention of CEM43 (R {RATE_ABOVE:g} from {REFERENCE_C:g} Cel on, {RATE_BELOW:g} below, and "
+        f"nothing below {NOTHING_BELOW_C:g} Cel) is from memory and is not a validated truth"
+    )
+    return (Caution("unconfirmed-value", text, "cem43"),)
 
 
 def _minutes(

@@ -78,8 +78,12 @@ def cem43_map(
         "cem43",
         make_step("cem43_map", start_c=start, **convention),
         chosen,
-        decisions={**change.decisions, "start_temperature": {"rule": "given", "start_c": start}},
-        warnings=change.warnings,
+        decisions={
+            **change.decisions,
+            "start_temperature": {"rule": "given", "start_c": start},
+            "thermal_dose": dict(fit.decisions),
+        },
+        warnings=merge_cautions(change.warnings, fit.warnings),
     )
 
 

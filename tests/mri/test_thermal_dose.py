@@ -77,6 +77,13 @@ def test_dose_of_any_polyline_equals_quadrature(temperatures, step):
     assert minutes(temperatures, time_s=times) == pytest.approx(expected, rel=1e-6, abs=1e-9)
 
 
+def test_the_usual_convention_is_said_to_be_from_memory_and_another_is_not():
+    usual = cem43([43.0, 43.0], frame_duration_s=60.0)
+    assert [caution.code for caution in usual.warnings] == ["unconfirmed-value"]
+    assert usual.decisions["nothing_below_c"] == 39.0
+    assert cem43([43.0, 43.0], frame_duration_s=60.0, nothing_below_c=37.0).warnings == ()
+
+
 def test_convention_is_a_choice():
     at_38 = np.full(2, 38.0)
     assert minutes(at_38, time_s=[0, 60], nothing_below_c=37.0) == pytest.approx(0.25**5)
