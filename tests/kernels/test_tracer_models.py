@@ -84,13 +84,13 @@ def evaluated(code, parameters, time, plasma, delay=None):
     return curve, jacobian
 
 
-def scan(seed, n=30):
+def scan(seed, n=12):
     rng = np.random.default_rng(seed)
     return rng, np.cumsum(rng.uniform(0.5, 12, n)), rng.uniform(0, 8, n)
 
 
 @pytest.mark.parametrize("code", CODES)
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(seed=SEEDS)
 def test_model_solves_its_differential_equation(code, seed):
     rng, time, plasma = scan(seed)
@@ -102,7 +102,7 @@ def test_model_solves_its_differential_equation(code, seed):
 
 @pytest.mark.parametrize("code", CODES)
 @pytest.mark.parametrize("delayed", [False, True])
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(seed=SEEDS)
 def test_derivatives_equal_central_differences(code, delayed, seed):
     rng, time, plasma = scan(seed)
@@ -124,7 +124,7 @@ def test_derivatives_equal_central_differences(code, delayed, seed):
 
 
 @pytest.mark.parametrize("code", CODES)
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(seed=SEEDS, delay=st.floats(-10, 60))
 def test_a_delay_shifts_the_curve(code, seed, delay):
     """Against the model of an input function that was moved by hand, on the same straight lines."""
