@@ -36,6 +36,9 @@ LARGEST_U = np.float32(0.995)
 LEAST_R_SQUARED = np.float32(0.5)
 """Below it there may be another valley, and the search scans for it."""
 
+LEAST_SQUARES = np.float32(1e-24)
+"""About the mean; of smaller signals the squares of the residuals lose their digits."""
+
 MOST_SPACINGS_BACK = 20.0
 """From the first echo to time 0; beyond, the amplitude at time 0 leaves the range of float32."""
 
@@ -235,7 +238,7 @@ def _write(n, spacing, lever, w, out, settled):
         good = (
             (w[_STEP + lane] < SETTLED) & (x > SMALLEST_U) & (x < LARGEST_U) & (w[_A + lane] > np.float32(0))
         )
-        settled[lane] = good & (r_squared > LEAST_R_SQUARED)
+        settled[lane] = good & (r_squared > LEAST_R_SQUARED) & (w[_AROUND + lane] > LEAST_SQUARES)
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")

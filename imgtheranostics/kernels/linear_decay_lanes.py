@@ -20,7 +20,9 @@ from imgtheranostics.kernels.lanes import BLOCK, CHUNK, blank, list_chosen, put,
 LEAST_FALL = np.float32(0.02)
 """Of the logarithm over the echoes; below it the rounding of float32 is more than 1e-4 of it."""
 
-LEAST_SAMPLE = np.float32(1e-36)
+LEAST_SAMPLE = np.float32(1e-14)
+"""Of which the square keeps its digits."""
+
 MOST_LOGARITHM = np.float32(80.0)
 
 _MASKED_OUT = 1

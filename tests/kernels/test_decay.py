@@ -185,12 +185,18 @@ def test_lanes_agree_with_the_float64_search(n):
         assert_allclose(out[2:, settled], exact[rows][:, settled], rtol=2e-3)
 
 
-@given(seed=st.integers(0, 100_000), n=st.integers(2, 20), spacings=st.floats(0.2, 19.0))
-def test_lanes_give_what_the_search_gives_or_leave_it_to_it(seed, n, spacings):
+@given(
+    seed=st.integers(0, 100_000),
+    n=st.integers(2, 20),
+    spacings=st.floats(0.2, 19.0),
+    scale=st.floats(1e-25, 1e25),
+)
+def test_lanes_give_what_the_search_gives_or_leave_it_to_it(seed, n, spacings, scale):
     rng = np.random.default_rng(seed)
     times = 0.002 * spacings + 0.002 * np.arange(n)
     decays = np.exp(-(times[:, np.newaxis]) / rng.uniform(0.0005, 0.3, 32))
-    samples = (decays + 0.1 * decays[0] * rng.standard_normal((n, 32))).astype(np.float32)
+    decays *= scale / decays[0]
+    samples = (decays + 0.1 * scale * rng.standard_normal((n, 32))).astype(np.float32)
     out, _, flags = in_lanes(samples, times)
     exact, _, _ = fitted(samples.astype(np.float64), times)
     settled = flags == 0
