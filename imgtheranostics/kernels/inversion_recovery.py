@@ -160,7 +160,7 @@ def fit_recovery(
 ):
     """Time constant, amplitudes and their errors of every chosen voxel.
 
-    samples : (n, n_voxels) float32 or float64, read only
+    samples : (n, n_voxels) float64, read only
     order : (n,) int64, the samples in order of time
     model : (3, max(n, 4)) float64; times and repetition times in that order, coefficients k0, k1, k2, m2
     pair : bool, whether there is a second component
@@ -169,7 +169,7 @@ def fit_recovery(
     rates : (n_grid,) float64, 1/s; first, second : (n_grid, n) float32, see `recovery_grid.scan`
     chosen : (n_voxels,) bool
     places : (p,) int64, which of T, c1, k and T (k - 1) are wanted
-    planes : (2 p + 2, n_voxels) in the type of the samples; those, their standard errors, R^2 and RMSE
+    planes : (2 p + 2, n_voxels) float64; those, their standard errors, R^2 and RMSE
     iterations, flags : (n_voxels,) int16 and uint16
     """
     n_chunks = (samples.shape[1] + CHUNK - 1) // CHUNK

@@ -13,10 +13,14 @@ from imgtheranostics.kernels.lanes import BLOCK, CHUNK, blank, list_chosen, put,
 from imgtheranostics.kernels.vfa_block import (
     AMPLITUDE,
     FAST,
+    R_SQUARED,
+    RMSE,
     ROWS,
+    S0_ERROR,
     STEP,
     STEPS,
     T1,
+    T1_ERROR,
     WEIGHT_STEPS,
     Q,
     angles,
@@ -49,18 +53,18 @@ def _lane_flags(signal, b1, widest, method, longest, rows, codes):
         for lane in range(BLOCK):
             rows[STEP + lane] = 0.0
     limit = np.float32(longest)
+    zero = np.float32(0.0)
+    without_errors = signal.shape[0] == 2
     for lane in range(BLOCK):
-        code = np.uint16(0)
-        if not (
-            rows[Q + lane] > 0.0
-            and rows[Q + lane] < 1.0
-            and rows[T1 + lane] <= limit
-            and rows[AMPLITUDE + lane] > 0.0
-        ):
-            code = beyond
-        elif not (rows[STEP + lane] <= tolerance and rows[Q + lane] < top):
-            code = np.uint16(SEARCH)
-        codes[lane] = code
+        q, error = rows[Q + lane], rows[T1_ERROR + lane] + rows[S0_ERROR + lane]
+        settled = rows[STEP + lane] <= tolerance and q < top
+        known = (error >= zero and error < np.inf) or without_errors
+        sound = known and rows[RMSE + lane] < np.inf and rows[R_SQUARED + lane] <= np.float32(1.0)
+        inside = q > zero and q < np.float32(1.0) and rows[T1 + lane] <= limit
+        inside = inside and rows[AMPLITUDE + lane] > zero
+        code = np.uint16(0) if settled and sound else np.uint16(SEARCH)
+        # What is not a number has overflowed; the search tells.
+        codes[lane] = code if inside or q != q else beyond
     for i in range(signal.shape[0]):
         y = signal[i]
         for lane in range(BLOCK):

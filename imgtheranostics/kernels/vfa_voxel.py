@@ -30,7 +30,8 @@ TOLERANCE = 1e-10
 LARGEST_Q = 1.0 - 1e-7
 """T1 below TR/16 leaves no trace in the signal."""
 
-_INVALID_INPUT, _NOT_CONVERGED, _OUTSIDE_RANGE, _MASKED_OUT, _INVALID_B1 = 4, 16, 32, 1, 1024
+_MASKED_OUT, _INVALID_INPUT, _NOT_CONVERGED, _OUTSIDE_RANGE = 1, 4, 16, 32
+_ILL_CONDITIONED, _INVALID_B1 = 64, 1024
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -228,6 +229,9 @@ def solve_voxel(work, flip_rad, b1, repetition_time, method, longest, out):
     squares = _report(work, q, amplitude, repetition_time, out)
     if method == LINEAR:
         _line_errors(work, q, amplitude, mean_x, sxx, squares, repetition_time, out)
+    if n > 2 and not out[2] + out[3] + out[5] < np.inf:
+        out[:] = np.nan
+        return steps, _ILL_CONDITIONED
     return steps, 0
 
 

@@ -30,6 +30,9 @@ from imgtheranostics.mri.recovery_model import RecoveryModel
 T1_LIMIT_S = 20.0
 """T1 beyond it is outside the range: no protocol tells it from infinity."""
 
+SLAB = 65_536
+"""Voxels that are handed to the kernel in float64 at a time: a few MiB."""
+
 FloatArray = npt.NDArray[np.float64]
 Polarity = Literal["signed", "magnitude", "either", "free"]
 
@@ -255,19 +258,22 @@ def _run(
     waits = np.zeros_like(times) if repetition_times is None else repetition_times[order]
     low, high = models.rate_limits(sorted_times, longest_s)
     kinds = {"signed": kernels.SIGNED, "free": kernels.SIGNED, "magnitude": kernels.MAGNITUDE}
+    settings = (
+        order,
+        models.packed(model, sorted_times, waits),
+        model.pair,
+        kinds.get(polarity, kernels.EITHER),
+        models.limits(model, low, high, longest_s, free_sign=polarity in ("free", "magnitude")),
+        *models.grid(model, sorted_times, waits, low, high),
+    )
+    places = np.array([place for _, _, place in model.parameters], np.int64)
+    chosen = read_only(planes.chosen(mask))
     with thread_limit(workers):
-        kernels.fit_recovery(
-            read_only(planes.samples),
-            order,
-            models.packed(model, sorted_times, waits),
-            model.pair,
-            kinds.get(polarity, kernels.EITHER),
-            models.limits(model, low, high, longest_s, free_sign=polarity in ("free", "magnitude")),
-            *models.grid(model, sorted_times, waits, low, high),
-            read_only(planes.chosen(mask)),
-            np.array([place for _, _, place in model.parameters], np.int64),
-            results.planes,
-            results.iterations,
-            results.flags,
-        )
+        for begin in range(0, planes.n_voxels, SLAB):
+            run = slice(begin, begin + SLAB)
+            samples = read_only(np.ascontiguousarray(planes.samples[:, run], np.float64))
+            out = np.empty((results.planes.shape[0], samples.shape[1]))
+            counts, flags = results.iterations[run], results.flags[run]
+            kernels.fit_recovery(samples, *settings, chosen[run], places, out, counts, flags)
+            results.planes[:, run] = out
     return results.as_fit({name: unit for name, unit, _ in model.parameters})

