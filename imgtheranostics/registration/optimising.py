@@ -24,12 +24,12 @@ Metric = Literal["mutual_information", "correlation"]
 METRICS: tuple[Metric, ...] = ("mutual_information", "correlation")
 """Measures of agreement: between any contrasts, and between images of one contrast."""
 
-_BINS = 32
+_BINS = (24, 64)
 _POINTS = 150_000
 _SPLINE_POINTS = 20_000
 _COARSEST = 16
 _MOST_LEVELS = 5
-_BLUR = 0.7
+_BLUR = 0.5
 _ITERATIONS = 300
 _SPLINE_ITERATIONS = 30
 _SHORTEST_STEP = 5e-5
@@ -156,20 +156,22 @@ def centre_and_radii(pair: Pair) -> tuple[FloatArray, FloatArray]:
 def _method(pair: Pair, search: Search, factor: int, points: int = _POINTS) -> Any:
     import SimpleITK
 
+    sizes, steps = _shrunk(pair.fixed, factor)
+    n_voxels = float(np.prod([size // step for size, step in zip(sizes, steps, strict=True)]))
     method = SimpleITK.ImageRegistrationMethod()
     method.SetNumberOfThreads(1)
     method.SetNumberOfWorkUnits(1)
     if search.metric == "mutual_information":
-        method.SetMetricAsMattesMutualInformation(_BINS)
+        # few bins shift the optimum between images of different contrast, many stay empty
+        method.SetMetricAsMattesMutualInformation(int(np.clip(2.0 * n_voxels ** (1 / 3), *_BINS)))
     else:
         method.SetMetricAsCorrelation()
     method.SetInterpolator(SimpleITK.sitkLinear)
     method.MetricUseFixedImageGradientFilterOff()
     method.MetricUseMovingImageGradientFilterOff()
-    n_points = float(np.prod([size / f for size, f in zip(*_shrunk(pair.fixed, factor), strict=True)]))
     # REGULAR moves each point within its voxel, which takes away the preference for whole-voxel shifts
     method.SetMetricSamplingStrategy(method.REGULAR)
-    method.SetMetricSamplingPercentage(min(1.0, points / n_points), search.seed)
+    method.SetMetricSamplingPercentage(min(1.0, points / n_voxels), search.seed)
     if pair.fixed_mask is not None:
         method.SetMetricFixedMask(pair.fixed_mask)
     if pair.moving_mask is not None:

@@ -35,7 +35,7 @@ FloatArray = npt.NDArray[np.float64]
 
 _NUDGE_VOXELS = 2.0
 _NODES = 4
-# Coefficients below 0.4 of the distance of the nodes hardly ever fold space; `check_jacobian` has the last word.
+# coefficients below 0.4 of the distance of the nodes hardly ever fold space; `check_jacobian` decides
 _UNFOLDED = 0.4
 _FEWEST_VOXELS_PER_NODE = 4
 

@@ -28,13 +28,18 @@ def placed(shape, spacing):
     return affine
 
 
-def rigid(shift_mm=(0, 0, 0), turn_deg=0.0):
+@pytest.fixture(scope="session")
+def rigid():
     """Turn about S, then a shift: where points of the body go."""
-    cosine, sine = np.cos(np.radians(turn_deg)), np.sin(np.radians(turn_deg))
-    matrix = np.eye(4)
-    matrix[:2, :2] = [[cosine, -sine], [sine, cosine]]
-    matrix[:3, 3] = shift_mm
-    return matrix
+
+    def matrix_of(shift_mm=(0, 0, 0), turn_deg=0.0):
+        cosine, sine = np.cos(np.radians(turn_deg)), np.sin(np.radians(turn_deg))
+        matrix = np.eye(4)
+        matrix[:2, :2] = [[cosine, -sine], [sine, cosine]]
+        matrix[:3, 3] = shift_mm
+        return matrix
+
+    return matrix_of
 
 
 @pytest.fixture

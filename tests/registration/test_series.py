@@ -1,0 +1,156 @@
+"""Motion of a series whose contrast changes from sample to sample; motion and truth are the test's own."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from imgtheranostics import registration
+from imgtheranostics.errors import GeometryMismatch, NothingUsable
+from imgtheranostics.volume import Axis, Volume
+
+CONTRASTS = (
+    (1.0, 1.0, -0.6, 2.0, 1.5),
+    (2.0, -0.7, 1.0, 0.4, 1.0),
+    (0.5, 0.8, -0.3, 0.4, -0.3),
+    (1.5, -1.0, -1.0, 1.5, 1.0),
+)
+
+
+@pytest.fixture
+def series(body, rigid):
+    """Flip angles with another grey value each; sample 2 hardly moved, samples 1 and 3 did."""
+    motion = [rigid(), rigid((0.6, -0.4, 0.5), 1.5), rigid((0.02, 0.0, 0.0)), rigid((2.4, 1.0, -1.2), 4.0)]
+    samples = [body(matrix, contrast) for matrix, contrast in zip(motion, CONTRASTS, strict=True)]
+    axis = Axis("flip_angle", [2.0, 5.0, 10.0, 15.0], "deg")
+    data = np.stack([sample.data for sample in samples], axis=-1)
+    return Volume(data, samples[0].affine, "signal", samples[0].unit, (axis,)), motion
+
+
+def test_motion_is_taken_out_whatever_happens_to_the_contrast(series, body):
+    volume, motion = series
+    aligned, report = registration.align_series(volume, workers=1)
+    assert report.corrected.tolist() == [False, True, False, True]
+    assert report.registered.all()
+    for found, true in zip(report.matrices[[1, 3]], (motion[1], motion[3]), strict=True):
+        np.testing.assert_allclose(found[:3, 3], true[:3, 3], atol=0.1)
+        np.testing.assert_allclose(found[:3, :3], true[:3, :3], atol=0.006)
+    np.testing.assert_allclose(report.translation_mm[3], [2.4, 1.0, -1.2], atol=0.1)
+    np.testing.assert_allclose(report.rotation_deg[[1, 3], 2], [1.5, 4.0], atol=0.35)
+    assert report.residual_mm[[1, 3]].max() < 0.2
+    assert report.displacement_mm[3] > 2.5
+    still = body(None, CONTRASTS[3], snr=1e9).data
+    inside = np.isfinite(aligned.data[..., 3])
+    before = np.abs(volume.data[..., 3] - still)[inside].mean()
+    assert np.abs(aligned.data[..., 3] - still)[inside].mean() < 0.5 * before
+
+
+def test_what_did_not_move_keeps_every_voxel(series):
+    """Sample 2 lies 0.02 mm off: below a tenth of a voxel, so that no interpolation touches it."""
+    volume, _ = series
+    aligned, report = registration.align_series(volume)
+    for n in (0, 2):
+        np.testing.assert_array_equal(aligned.data[..., n], volume.data[..., n])
+        np.testing.assert_array_equal(report.matrices[n], np.eye(4))
+    assert report.displacement_mm[0] == 0.0
+    assert report.residual_mm[2] == report.displacement_mm[2] < report.threshold_mm == pytest.approx(0.1)
+
+
+def test_report_history_and_warnings(series):
+    volume, _ = series
+    aligned, report = registration.align_series(volume)
+    assert [caution.code for caution in report.warnings] == ["large-motion"]
+    assert "sample 3 moved" in report.warnings[0].message
+    assert aligned.warnings == report.warnings
+    step = aligned.history[-1]
+    assert step.name == "align_series"
+    assert step.parameters["corrected"] == [1, 3]
+    assert step.parameters["largest_displacement_mm"] == pytest.approx(report.displacement_mm.max())
+    table = report.table()
+    assert table["flip_angle"].tolist() == [2.0, 5.0, 10.0, 15.0]
+    assert len(report) == len(table) == 4
+    assert {"translation_r_mm", "rotation_s_deg", "displacement_mm", "residual_mm"} <= set(table.columns)
+
+
+def test_workers_do_not_change_a_bit(series):
+    volume, _ = series
+    one, report = registration.align_series(volume, workers=1)
+    two, again = registration.align_series(volume, workers=3)
+    assert one.data.tobytes() == two.data.tobytes()
+    assert report.matrices.tobytes() == again.matrices.tobytes()
+    assert report.residual_mm.tobytes() == again.residual_mm.tobytes()
+
+
+def test_another_reference(series):
+    volume, motion = series
+    _, report = registration.align_series(volume, reference=-1)
+    assert report.reference == 3
+    expected = motion[1] @ np.linalg.inv(motion[3])
+    np.testing.assert_allclose(report.matrices[1][:3, 3], expected[:3, 3], atol=0.15)
+    assert not report.corrected[3]
+
+
+def test_the_mean_as_reference(body, rigid):
+    shifts = [(-0.6, 0, 0), (0, 0, 0), (0.6, 0, 0)]
+    data = np.stack([body(rigid(shift)).data for shift in shifts], axis=-1)
+    volume = Volume(data, body().affine, "signal", body().unit, (Axis("time", [0.0, 1.0, 2.0], "s"),))
+    aligned, report = registration.align_series(volume, reference="mean", metric="correlation")
+    np.testing.assert_allclose(report.translation_mm[:, 0], [-0.6, 0.0, 0.6], atol=0.1)
+    assert report.corrected.tolist() == [True, False, True]
+    assert report.reference == "mean"
+    np.testing.assert_array_equal(aligned.data[..., 1], volume.data[..., 1])
+
+
+def test_a_sample_without_the_subject_is_left_alone_and_told(series, rng):
+    volume, _ = series
+    data = np.array(volume.data)
+    data[..., 1] = rng.normal(size=data.shape[:3])
+    data[..., 2] = np.nan
+    aligned, report = registration.align_series(volume.replace(data=data))
+    assert report.registered.tolist() == [True, False, False, True]
+    assert np.isnan(report.displacement_mm[[1, 2]]).all()
+    np.testing.assert_array_equal(aligned.data[..., 1], data[..., 1].astype(np.float32))
+    (caution,) = [one for one in report.warnings if one.code == "sample-not-registered"]
+    assert "samples 1, 2" in caution.message
+
+
+def test_single_slices_stay_in_their_plane(body, rigid):
+    shape, spacing = (64, 60, 1), np.array([0.6, 0.6, 4.0])
+    motion = [rigid(), rigid((0.9, -0.5, 0.0), 2.0)]
+    samples = [body(m, c, shape=shape, spacing=spacing) for m, c in zip(motion, CONTRASTS, strict=False)]
+    data = np.stack([sample.data for sample in samples], axis=-1)
+    axis = Axis("inversion_time", [0.1, 0.5], "s")
+    volume = Volume(data, samples[0].affine, "signal", samples[0].unit, (axis,))
+    _, report = registration.align_series(volume)
+    np.testing.assert_allclose(report.matrices[1], motion[1], atol=0.06)
+    assert report.translation_mm[1, 2] == pytest.approx(0.0, abs=1e-9)
+
+
+def test_further_axes_move_together(series):
+    volume, _ = series
+    data = np.stack([volume.data[..., [0, 1]], 0.5 * volume.data[..., [0, 1]]], axis=3)
+    axes = (Axis("echo_time", [0.01, 0.02], "s"), Axis("time", [0.0, 1.0], "s"))
+    both = Volume(data, volume.affine, "signal", volume.unit, axes)
+    aligned, report = registration.align_series(both)
+    assert aligned.shape == both.shape
+    assert report.axis == "time"
+    assert report.corrected.tolist() == [False, True]
+    moved = aligned.data[..., 1]
+    np.testing.assert_allclose(moved[..., 1], 0.5 * moved[..., 0], rtol=1e-4, atol=1e-5)
+
+
+def test_what_is_no_series_is_refused(series):
+    volume, _ = series
+    with pytest.raises(ValueError, match="no axis"):
+        registration.align_series(volume.frame(0))
+    for reference in (4, -5, "median"):
+        with pytest.raises(ValueError, match="reference"):
+            registration.align_series(volume, reference=reference)
+    with pytest.raises(ValueError, match="metric"):
+        registration.align_series(volume, metric="nothing")
+    with pytest.raises(GeometryMismatch, match="mask"):
+        registration.align_series(volume, mask=np.ones((3, 3, 3)))
+    blank = np.array(volume.data)
+    blank[..., 0] = 1.0
+    with pytest.raises(NothingUsable, match="no contrast"):
+        registration.align_series(volume.replace(data=blank))
