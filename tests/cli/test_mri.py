@@ -183,11 +183,30 @@ class TestT1:
         assert "many-failed-in-region" in rows[0]["warnings"]
         assert "many-failed-in-region" not in rows[1]["warnings"]
 
-    @pytest.mark.parametrize("motion", [False, True])
-    def test_motion_correction_of_a_still_series_changes_nothing(self, vfa, rois, motion, capsys):
-        words = ["--motion-correct"] if motion else []
-        rows = rows_of(capsys, "mri", "t1", vfa, "--rois", rois, *words)
-        assert rows[0]["mean"] == pytest.approx(1.2, rel=1e-4)
+    def test_motion_of_one_image_is_taken_out_and_on_record(self, tmp_path, capsys):
+        """A ball with two smaller ones inside; the third of five images lies two voxels further."""
+        i, j, k = np.meshgrid(*(np.arange(n) for n in (32, 32, 20)), indexing="ij")
+        t1 = np.full(i.shape, 1.0)
+        t1[(i - 11) ** 2 + (j - 18) ** 2 + (k - 9) ** 2 < 20] = 0.3
+        t1[(i - 20) ** 2 + (j - 13) ** 2 + (k - 11) ** 2 < 30] = 2.0
+        ball = (i - 15) ** 2 + (j - 15) ** 2 + 2 * (k - 10) ** 2 < 130
+        noise = np.random.default_rng(4).normal(0, 0.3, (*i.shape, 5))
+        data = np.abs(np.stack([spgr(t1, angle) * ball for angle in ANGLES], axis=-1) + noise)
+        data[..., 2] = np.roll(data[..., 2], 2, axis=0)
+        v = Volume(data, np.diag([2.0, 2, 2, 1]), "signal", "[arb'U]", (Axis("flip_angle", ANGLES, "deg"),),
+                   RECORD)  # fmt: skip
+        it.save(v, tmp_path / "moved.nii.gz")
+        whole = Volume((ball & (i > 8) & (i < 22)).astype(float), v.affine, "labels", "1")
+        it.save(whole, tmp_path / "ball.nii.gz")
+        words = ["mri", "t1", tmp_path / "moved.nii.gz", "--rois", tmp_path / "ball.nii.gz", "--json"]
+        still = json.loads(run(capsys, *words, "--motion-correct").out)
+        moved = json.loads(run(capsys, *words).out)
+        truth = t1[whole.data > 0].mean()
+        assert still["quantities"][0]["median"] == pytest.approx(1.0, rel=0.02)
+        assert abs(still["quantities"][0]["mean"] - truth) < 0.05 * truth
+        assert still["quantities"][0]["sd"] < moved["quantities"][0]["sd"]
+        assert still["decisions"]["motion"]["n_corrected"] == 1
+        assert still["decisions"]["motion"]["largest_displacement_mm"] == pytest.approx(4.0, abs=0.3)
 
 
 class TestRefusals:

@@ -1,0 +1,176 @@
+"""``mri enhancement``, ``mri concentration`` and ``mri dce``: what the agent does, and how much there is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from imgtheranostics.cli import mri_options as given
+from imgtheranostics.cli import options, runs
+from imgtheranostics.cli.groups import Common, grouped
+from imgtheranostics.cli.mri_groups import Agent, GradientEcho, Voxels
+from imgtheranostics.cli.mri_input import is_number, loaded, map_or_number, mapped, window
+from imgtheranostics.cli.mri_runs import deliver
+
+if TYPE_CHECKING:
+    from imgtheranostics.regions import Regions
+    from imgtheranostics.volume import Estimate, Volume
+
+
+@grouped
+def enhancement(
+    pre: options.InputPath,
+    post: given.Post = None,
+    baseline: given.Baseline = None,
+    time_intensity: given.TimeIntensity = False,
+    falling: given.Falling = False,
+    register: given.Register = False,
+    *,
+    voxels: Voxels,
+    common: Common,
+) -> None:
+    """Signal change in percent: of a second scan over the first, or over the baseline of a series."""
+    from imgtheranostics.mri import change_maps
+
+    said = locals()
+    runs.check_output(common.out, force=common.force)
+    if post is not None and (baseline is not None or time_intensity):
+        raise typer.BadParameter("belongs to a series over time, not to two scans", param_hint="--baseline")
+    first = loaded(pre, common.series)
+    second = None if post is None else loaded(post)
+    images = window(baseline)
+    keywords = {**voxels.keywords(), "baseline": images, "workers": common.workers}
+    estimates = [change_maps.enhancement(first, second, register=register, **keywords)]
+    if time_intensity:
+        estimates += change_maps.time_intensity_maps(first, falling=falling, **keywords).values()
+    regions = runs.regions_for(first, common.rois, resample=common.resample_rois)
+    files = [*first.source.files, *(second.source.files if second is not None else ())]
+    deliver("mri enhancement", estimates, regions, common, said, inputs=files, files=voxels.files)
+
+
+@grouped
+def concentration(
+    path: options.InputPath,
+    pre: given.Pre = None,
+    contrast: given.Contrast = None,
+    unit: given.Unit = "mmol/L",
+    method: given.Method = None,
+    register: given.Register = False,
+    *,
+    agent: Agent,
+    echo: GradientEcho,
+    voxels: Voxels,
+    common: Common,
+) -> None:
+    """Concentration of the agent: from relaxation times or signals before and after it."""
+    from imgtheranostics.mri import concentration_maps
+
+    said = locals()
+    runs.check_output(common.out, force=common.force)
+    post = mapped(path, common.series)
+    before = map_or_number(pre, "--pre")
+    rate = concentration_maps.rate_of(_value_of(post), contrast)
+    estimate = concentration_maps.concentration(
+        post,
+        before,
+        kind=contrast,
+        unit=unit,
+        **agent.keywords(),
+        **_concentration_options(_value_of(post), rate, method, register, echo, voxels, common),
+    )
+    regions = runs.regions_for(estimate.value, common.rois, resample=common.resample_rois)
+    read = [path, *([Path(pre)] if pre is not None and not is_number(pre) else [])]
+    files = [*echo.files, *voxels.files]
+    deliver("mri concentration", [estimate], regions, common, said, inputs=read, files=files)
+
+
+def _concentration_options(
+    post: Volume,
+    rate: str | None,
+    method: str | None,
+    register: bool,
+    echo: GradientEcho,
+    voxels: Voxels,
+    common: Common,
+) -> dict[str, Any]:
+    """What applies to the way that the image takes: a signal, a series to fit, or a map."""
+    keywords = voxels.keywords()
+    if rate is None:
+        return {**keywords, **echo.keywords(), "register": register, "workers": common.workers}
+    if post.quantity != "signal":
+        return {"mask": keywords["mask"]}
+    fits: dict[str, Any] = {**keywords, "workers": common.workers}
+    if rate == "r1":
+        mine = echo.keywords()
+        fits |= {
+            "method": method,
+            **{name: mine[name] for name in ("b1", "resample_b1", "repetition_time_s")},
+        }
+    else:
+        fits |= {"model": method}
+    return fits
+
+
+@grouped
+def dce(
+    path: options.InputPath,
+    model: given.DceModel = "extended_tofts",
+    aif: given.InputFunction = "parker",
+    aif_delay_s: given.AifDelay = None,
+    haematocrit: given.Haematocrit = None,
+    t1_blood_s: given.BloodT1 = None,
+    fit_delay: given.FitDelay = False,
+    concentrations: given.Concentrations = False,
+    *,
+    agent: Agent,
+    echo: GradientEcho,
+    voxels: Voxels,
+    common: Common,
+) -> None:
+    """Perfusion and permeability of a dynamic series of signals or concentrations."""
+    from imgtheranostics.mri import perfusion_maps
+    from imgtheranostics.mri.plasma_curve import is_population
+
+    said = locals()
+    runs.check_output(common.out, force=common.force)
+    series = mapped(path, common.series)
+    if concentrations:
+        series = _value_of(series).replace(quantity="agent_concentration", unit="mmol/L")
+    regions = runs.regions_for(_value_of(series), common.rois, resample=common.resample_rois)
+    keywords = {**voxels.keywords(), **echo.keywords()}
+    if _value_of(series).quantity in perfusion_maps.CONCENTRATIONS:
+        keywords = {name: keywords[name] for name in ("mask", "baseline")}
+    plan = perfusion_maps.dce_plan(
+        series,
+        model=model,
+        aif=_vessel(aif, regions, common) if aif.startswith("region:") else aif,
+        aif_delay_s=aif_delay_s,
+        haematocrit=haematocrit,
+        t1_blood_s=t1_blood_s,
+        fit_delay=fit_delay,
+        workers=common.workers,
+        **agent.keywords(),
+        **keywords,
+    )
+    estimates = list(plan.estimates().values())
+    curve_file = [] if is_population(aif) or aif.startswith("region:") else [Path(aif)]
+    deliver(
+        "mri dce", estimates, regions, common, said,
+        inputs=[path], files=[*echo.files, *voxels.files, *curve_file], curves=plan.curves(regions),
+    )  # fmt: skip
+
+
+def _vessel(aif: str, regions: Regions, common: Common) -> Regions:
+    """The region that ``region:NAME`` names."""
+    name = aif.removeprefix("region:")
+    if not common.rois or name not in list(regions):
+        known = ", ".join(regions) if common.rois else "none, give --rois"
+        raise typer.BadParameter(f"there is no region {name!r}; known: {known}", param_hint="--aif")
+    return regions.subset([name])
+
+
+def _value_of(image: Volume | Estimate) -> Volume:
+    value: Volume = getattr(image, "value", image)  # type: ignore[arg-type]
+    return value

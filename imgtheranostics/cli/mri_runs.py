@@ -1,0 +1,73 @@
+"""What every ``mri`` command does with its maps: regions, table, record, files, printing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from imgtheranostics.cli import runs
+from imgtheranostics.cli.groups import Common
+from imgtheranostics.cli.mri_input import loaded
+
+if TYPE_CHECKING:
+    from imgtheranostics.volume import Estimate
+
+
+def deliver(
+    command: str,
+    estimates: Sequence[Estimate],
+    regions: Any,
+    common: Common,
+    said: Mapping[str, Any],
+    *,
+    files: Sequence[Path | None] = (),
+    curves: Sequence[Any] = (),
+    warnings: Sequence[Any] = (),
+    inputs: Sequence[Path] = (),
+    tables: Sequence[Any] = (),
+) -> None:
+    """Tabulate, write and print."""
+    from imgtheranostics.mri.region_tables import region_table
+    from imgtheranostics.report.run import Run
+
+    table, cautions = region_table(
+        estimates, regions, more=tables, workers=common.workers, **common.table_options()
+    )
+    read = inputs or estimates[0].value.source.files
+    run = Run(
+        command=command,
+        estimates=estimates,
+        table=table,
+        regions=regions if common.rois else None,
+        anatomy=loaded(common.anatomy) if common.anatomy is not None else None,
+        parameters=_parameters(said),
+        inputs=[*read, *common.files, *(file for file in files if file is not None)],
+        curves=curves,
+        warnings=(*warnings, *cautions),
+    )
+    runs.deliver(run, common.delivery)
+
+
+_NOT_PHYSICS = frozenset(
+    ("rois", "anatomy", "subject", "session", "out", "force", "workers", "as_json", "keep_identifiers",
+     "no_report", "quiet", "verbose", "path", "pre", "post", "mask", "b1", "magnitude", "unheated",
+     "fat")
+)  # fmt: skip
+"""Options that say where something is or how to print, or that may name somebody: not in the record."""
+
+
+def _parameters(said: Mapping[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in said.items():
+        is_group = is_dataclass(value) and not isinstance(value, type)
+        flat |= asdict(value) if is_group else {name: value}
+    return {
+        name: "file" if isinstance(value, str) and Path(value).exists() else value
+        for name, value in flat.items()
+        if name not in _NOT_PHYSICS
+        and isinstance(value, (str, int, float, list))
+        and value is not False
+        and value != []
+    }
