@@ -61,19 +61,9 @@ def api(name: str, module: str = "mri") -> Any:
         If it does not exist yet.
     """
     try:
-        function = getattr(import_module(f"imgtheranostics.{module}"), name)
+        return getattr(import_module(f"imgtheranostics.{module}"), name)
     except (AttributeError, ImportError) as error:
         raise MethodMissing(f"imgtheranostics.{module}.{name}") from error
-
-    def called(*given: Any, **options: Any) -> Any:
-        try:
-            return function(*given, **options)
-        except (AttributeError, ImportError) as error:
-            if "imgtheranostics.mri" not in str(error):
-                raise
-            raise MethodMissing(f"{error.name} in imgtheranostics.mri") from error
-
-    return called
 
 
 def scan_of(session: Session, volume: int) -> Scan:
