@@ -1,8 +1,8 @@
 """Landmarks of contrast curves: arrival, peak, slopes, areas; each with the gradient that gives its error.
 
 Every parameter is a differentiable function of the samples once the samples that it rests on are chosen. Its
-gradient with respect to all samples is written out, so that its variance, noise^2 x sum of squares, contains
-every correlation (of a peak with the baseline, of an area with the arrival).
+gradient with respect to all samples is written out, so that its variance contains every correlation (of a
+peak with the baseline, of an area with the arrival).
 """
 
 from __future__ import annotations
@@ -35,11 +35,24 @@ def _rows(samples, begin, end, rows):
 
 
 @njit(cache=True, nogil=True)
-def _norm(gradient):
-    total = 0.0
+def _error(gradient, noise, shared):
+    """Standard error of what has this gradient: noise of each sample apart, shared errors all at once."""
+    own = 0.0
+    common = 0.0
     for k in range(gradient.size):
-        total += gradient[k] * gradient[k]
-    return np.sqrt(total)
+        if gradient[k] != 0.0:
+            own += (gradient[k] * noise[k]) ** 2
+            common += gradient[k] * shared[k]
+    return np.sqrt(own + common * common)
+
+
+@njit(cache=True, nogil=True)
+def _height(noise, first, stop, threshold):
+    """How far above the baseline a sample must lie; 0 where the noise is not known."""
+    total = 0.0
+    for k in range(first, stop):
+        total += noise[k]
+    return threshold * total / (stop - first) if np.isfinite(total) else 0.0
 
 
 @njit(cache=True, nogil=True)
@@ -190,17 +203,19 @@ def _relative(value, base, first, stop, given, share, gradient, relative):
 
 
 @njit(cache=True, nogil=True)
-def _landmarks(curve, time_s, first, stop, base, height, run, half, relative, work, small, out, errors):
+def _landmarks(
+    curve, time_s, first, stop, base, height, run, half, relative, noise, shared, work, small, out, errors
+):
     """All landmarks of one curve that begins at a known arrival out[0], or at one found here; its flags.
 
-    work : (4, n); errors are for unit noise
+    noise, shared : (n,); work : (4, n)
     """
     n = curve.size
     moving, rising, arriving, gradient = work[0], work[1], work[2], work[3]
     flags = 0
     if np.isnan(out[0]):
         out[0], flags = _arrival(curve, time_s, first, stop, base, height, run, arriving)
-        errors[0] = _norm(arriving) if flags == 0 else np.nan
+        errors[0] = _error(arriving, noise, shared) if flags == 0 else np.nan
         if flags & NOT_ENHANCING:
             return flags
     else:
@@ -217,14 +232,14 @@ def _landmarks(curve, time_s, first, stop, base, height, run, half, relative, wo
     ahead = time_s[n - 1] - moment
     out[1] = duration
     out[2] = _relative(peak, base, first, stop, rising, -1.0, gradient, relative)
-    errors[2] = _norm(gradient)
+    errors[2] = _error(gradient, noise, shared)
     if duration > 0.0:
         for k in range(n):
             moving[k] -= arriving[k]
             gradient[k] = rising[k] / duration - peak * moving[k] / (duration * duration)
-        errors[1] = _norm(moving) + 0.0 * errors[0]
+        errors[1] = _error(moving, noise, shared) + 0.0 * errors[0]
         out[3] = _relative(peak / duration, base, first, stop, gradient, -1.0 / duration, gradient, relative)
-        errors[3] = _norm(gradient) + 0.0 * errors[0]
+        errors[3] = _error(gradient, noise, shared) + 0.0 * errors[0]
         for k in range(n):
             moving[k] += arriving[k]
     else:
@@ -235,7 +250,7 @@ def _landmarks(curve, time_s, first, stop, base, height, run, half, relative, wo
             gradient[k] = (fall * moving[k] - rising[k]) / ahead
         gradient[n - 1] += 1.0 / ahead
         out[4] = _relative(fall, base, first, stop, gradient, 0.0, gradient, relative)
-        errors[4] = _norm(gradient)
+        errors[4] = _error(gradient, noise, shared)
     else:
         flags |= OUTSIDE_RANGE
     if state != 0:
@@ -245,28 +260,31 @@ def _landmarks(curve, time_s, first, stop, base, height, run, half, relative, wo
 
 @njit(cache=True, nogil=True, parallel=True)
 def landmarks(
-    samples, time_s, first, stop, noise_sd, threshold, run, half, relative, arrival_s, out, errors, flags
+    samples, noise, shared, time_s, first, stop, threshold, run, half, relative, arrival_s, out, errors, flags
 ):
     """Arrival, time to peak, peak above baseline, wash-in and wash-out slope of each curve.
 
     samples : (n, n_voxels) float64
+    noise : (n, n_voxels) float64; of each sample alone, NaN where it is not known
+    shared : (n, n_voxels) float64; error of each sample that all of a curve have in common
     time_s : (n,) float64, increasing
-    noise_sd : (n_voxels,) float64, 0 where it is not known
     relative : 0, or 1 (-1 for curves turned upside down) for percent of a baseline of that sign
     arrival_s : (n_voxels,) float64, NaN where it is to be found
-    out, errors : (LANDMARKS, n_voxels) float64; NaN where there is none. Errors are for unit noise.
+    out, errors : (LANDMARKS, n_voxels) float64; NaN where there is none
     flags : (n_voxels,) uint16
     """
     n, n_voxels = samples.shape
     for chunk in prange((n_voxels + CHUNK - 1) // CHUNK):
         work = np.empty((4, n))
         small = np.empty((2, 3, 3))
-        curves = np.empty((CHUNK, n))
+        tiles = np.empty((3, CHUNK, n))
         begin, end = chunk * CHUNK, min((chunk + 1) * CHUNK, n_voxels)
-        _rows(samples, begin, end, curves)
+        _rows(samples, begin, end, tiles[0])
+        _rows(noise, begin, end, tiles[1])
+        _rows(shared, begin, end, tiles[2])
         row, error = np.empty(LANDMARKS), np.empty(LANDMARKS)
         for v in range(begin, end):
-            curve = curves[v - begin]
+            curve, own, common = tiles[0, v - begin], tiles[1, v - begin], tiles[2, v - begin]
             row[:] = np.nan
             error[:] = np.nan
             base = _mean(curve, first, stop)
@@ -274,10 +292,11 @@ def landmarks(
                 flags[v] |= INVALID_INPUT
             else:
                 row[0] = arrival_s[v]
-                height = threshold * noise_sd[v]
+                height = _height(own, first, stop, threshold)
                 flags[v] |= _landmarks(
-                    curve, time_s, first, stop, base, height, run, half, relative, work, small, row, error
-                )
+                    curve, time_s, first, stop, base, height, run, half, relative, own, common, work, small,
+                    row, error,
+                )  # fmt: skip
             out[:, v] = row
             errors[:, v] = error
 
@@ -310,10 +329,11 @@ def _area(curve, time_s, begin, end, gradient):
 @njit(cache=True, nogil=True, parallel=True)
 def initial_areas(
     samples,
+    noise,
+    shared,
     time_s,
     first,
     stop,
-    noise_sd,
     threshold,
     run,
     windows_s,
@@ -325,18 +345,20 @@ def initial_areas(
 ):
     """Arrival of each curve, and the area under it in windows that begin there.
 
-    samples, time_s, noise_sd, arrival_s, flags : as in `landmarks`
+    samples, noise, shared, time_s, arrival_s, flags : as in `landmarks`
     windows_s : (n_windows,) float64
-    arrival : (2, n_voxels) float64; s, and its error for unit noise
+    arrival : (2, n_voxels) float64; s, and its error
     areas, errors : (n_windows, n_voxels) float64; NaN where the curve ends before the window
     """
     n, n_voxels = samples.shape
     for chunk in prange((n_voxels + CHUNK - 1) // CHUNK):
-        arriving, gradient, curves = np.empty(n), np.empty(n), np.empty((CHUNK, n))
+        arriving, gradient, tiles = np.empty(n), np.empty(n), np.empty((3, CHUNK, n))
         lowest, highest = chunk * CHUNK, min((chunk + 1) * CHUNK, n_voxels)
-        _rows(samples, lowest, highest, curves)
+        _rows(samples, lowest, highest, tiles[0])
+        _rows(noise, lowest, highest, tiles[1])
+        _rows(shared, lowest, highest, tiles[2])
         for v in range(lowest, highest):
-            curve = curves[v - lowest]
+            curve, own, common = tiles[0, v - lowest], tiles[1, v - lowest], tiles[2, v - lowest]
             arrival[:, v] = np.nan
             areas[:, v] = np.nan
             errors[:, v] = np.nan
@@ -348,14 +370,13 @@ def initial_areas(
             begin = arrival_s[v]
             arriving[:] = 0.0
             if np.isnan(begin):
-                begin, state = _arrival(
-                    curve, time_s, first, stop, base, threshold * noise_sd[v], run, arriving
-                )
+                height = _height(own, first, stop, threshold)
+                begin, state = _arrival(curve, time_s, first, stop, base, height, run, arriving)
                 flags[v] |= state
             arrival[0, v] = begin
             if state & NOT_ENHANCING:
                 continue
-            arrival[1, v] = _norm(arriving) if state == 0 else np.nan
+            arrival[1, v] = _error(arriving, own, common) if state == 0 else np.nan
             for w in range(windows_s.size):
                 end = begin + windows_s[w]
                 if end > time_s[n - 1] or begin < time_s[0]:
@@ -366,4 +387,4 @@ def initial_areas(
                     shift = _value_at(curve, time_s, end) - _value_at(curve, time_s, begin)
                     for k in range(n):
                         gradient[k] += shift * arriving[k]
-                    errors[w, v] = _norm(gradient)
+                    errors[w, v] = _error(gradient, own, common)

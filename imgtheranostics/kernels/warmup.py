@@ -80,13 +80,13 @@ def _occupancy() -> None:
 def _contrast_curves() -> None:
     from imgtheranostics.kernels import curve_parameters as kernels
 
-    samples, times, noise = np.ones((4, 1)), np.arange(4.0), np.zeros(1)
+    samples, times, noise = np.ones((4, 1)), np.arange(4.0), np.zeros((4, 1))
     arrival, flags = np.zeros(1), np.zeros(1, np.uint16)
     rows, errors = np.empty((2, kernels.LANDMARKS, 1))
-    kernels.landmarks(samples, times, 0, 2, noise, 4.0, 2, 1, 0, arrival, rows, errors, flags)
+    kernels.landmarks(samples, noise, noise, times, 0, 2, 4.0, 2, 1, 0, arrival, rows, errors, flags)
     moments, (areas, deviations) = np.empty((2, 1)), np.empty((2, 1, 1))
     kernels.initial_areas(
-        samples, times, 0, 2, noise, 4.0, 2, np.ones(1), arrival, moments, areas, deviations, flags
+        samples, noise, noise, times, 0, 2, 4.0, 2, np.ones(1), arrival, moments, areas, deviations, flags
     )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 
 from imgtheranostics.agents import Relaxivity
 from imgtheranostics.kernels.threads import thread_limit
-from imgtheranostics.mri.agent_concentration import calibrated
+from imgtheranostics.mri.agent_concentration import UNIT, calibrated
 from imgtheranostics.mri.agent_relaxivity import as_relaxivity, shared_count
 from imgtheranostics.mri.calibrated_fit import CalibratedFit
 from imgtheranostics.mri.plausible import checked_echo_times
@@ -22,6 +24,8 @@ from imgtheranostics.mri.voxel_blocks import (
     stored,
 )
 from imgtheranostics.volume import Flag
+
+SHARED = "shared_error_mm"
 
 
 def from_spgr(
@@ -64,9 +68,10 @@ def from_spgr(
     Returns
     -------
     CalibratedFit
-        ``concentration_mm`` of shape (..., n), flags likewise. `Flag.OUTSIDE_RANGE` where E1 is not between 0
-        and 1, `Flag.INVALID_INPUT` where T1 or the baseline is not positive or a sample is not finite,
-        `Flag.INVALID_B1` where the transmit field is not positive.
+        ``concentration_mm`` of shape (..., n), flags likewise; ``shared_error_mm`` is the part of its
+        standard error that all samples of a curve have in common, from baseline and T1.
+        `Flag.OUTSIDE_RANGE` where E1 is not between 0 and 1, `Flag.INVALID_INPUT` where T1 or the baseline is
+        not positive or a sample is not finite, `Flag.INVALID_B1` where the transmit field is not positive.
 
     Raises
     ------
@@ -156,7 +161,7 @@ def _dynamic(
     curves = Curves.of(given, n, mask)
     tissue = tissue_before(spgr, curves)
     noise = None if noise_sd is None else curves.flat(noise_sd, "noise_sd")
-    values, errors, shared = (curves.empty_series() for _ in range(3))
+    values, errors, shared, together = (curves.empty_series() for _ in range(4))
     flags = np.repeat((curves.flags() | tissue.flags)[np.newaxis], n, axis=0)
     with thread_limit(workers):
         for index in curves.blocks():
@@ -170,14 +175,14 @@ def _dynamic(
             spread = _ratio_variance(ratio, relative_sd, first, stop)
             inverted = _inverted(ratio, spread, index, tissue, used, echo_s, highest_mm, state)
             values[:, index] = stored(inverted[0], values.dtype)
-            measured, common = _errors(inverted, spread, index, tissue, used, echo_s)
-            errors[:, index], shared[:, index] = (
-                stored(measured, values.dtype),
-                stored(common, values.dtype),
-            )
+            found = _errors(inverted, spread, index, tissue, used, echo_s)
+            for kept, part in zip((errors, shared), found, strict=True):
+                kept[:, index] = stored(part, values.dtype)
+            common = _common_error(inverted, relative_sd, stop - first, tissue.r10_error[index])
+            together[:, index] = stored(common, values.dtype)
             flags[:, index] = state
     rule = "exact inversion" if echo_s == 0 else f"numeric inversion with r2* decay, TE {echo_s:g} s"
-    return calibrated(
+    fit = calibrated(
         curves.restored(values),
         curves.restored(errors),
         curves.restored(shared),
@@ -185,8 +190,21 @@ def _dynamic(
         values.dtype,
         used,
         relative=used["r1"].relative_uncertainty or 0.0 if echo_s == 0 else None,
+        beside={SHARED: curves.restored(together)},
         decisions=spgr_decisions(rule, spgr, {"baseline": [first, stop]}),
     )
+    return replace(fit, units={**fit.units, SHARED: UNIT})
+
+
+def _common_error(
+    inverted: DoubleArray, relative_sd: DoubleArray, n_baseline: int, rate_error: DoubleArray
+) -> DoubleArray:
+    """Error of each sample that all of its curve have in common, from the baseline's mean and from T1."""
+    _, slope, growth, growth_before = inverted
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        by_rate = (growth - growth_before) * rate_error
+        common: DoubleArray = np.sqrt(relative_sd**2 / n_baseline + by_rate**2) / np.abs(slope)
+    return common
 
 
 def _inverted(

@@ -15,6 +15,7 @@ from imgtheranostics.mri.voxel_blocks import (
     Curves,
     DoubleArray,
     FlagArray,
+    IndexArray,
     checked_baseline,
     checked_times,
     stored,
@@ -37,20 +38,29 @@ class _Setting:
     curves: Curves
     times: DoubleArray
     baseline: tuple[int, int]
-    noise: DoubleArray | None
+    noise: Curves | DoubleArray | None
+    shared: Curves | None
     arrival: DoubleArray | None
     sign: float
 
-    def block(self, index: npt.NDArray[np.int64]) -> tuple[DoubleArray, DoubleArray, DoubleArray]:
-        """Curves turned upwards, their noise, and the arrival or NaN; invalid where a given one is."""
-        samples = self.sign * self.curves.samples(index)
+    def errors(self, samples: DoubleArray, index: IndexArray) -> tuple[DoubleArray, DoubleArray]:
+        """Noise of each sample, and what the samples of a curve share, (n, n_some)."""
+        shared = np.zeros(samples.shape) if self.shared is None else self.shared.samples(index)
+        if isinstance(self.noise, Curves):
+            return self.noise.samples(index), shared
         noise = None if self.noise is None else self.noise[index]
         _, sd = baseline_level(samples, *self.baseline, noise)
+        return np.repeat(sd[np.newaxis], samples.shape[0], axis=0), shared
+
+    def block(self, index: IndexArray) -> tuple[DoubleArray, DoubleArray, DoubleArray, DoubleArray]:
+        """Curves turned upwards, their errors, and the arrival or NaN; invalid where a given one is."""
+        samples = self.sign * self.curves.samples(index)
+        noise, shared = self.errors(samples, index)
         if self.arrival is None:
-            return samples, sd, np.full(index.size, np.nan)
+            return samples, noise, shared, np.full(index.size, np.nan)
         arrival = self.arrival[index]
         samples[:, ~np.isfinite(arrival)] = np.nan
-        return samples, sd, arrival
+        return samples, noise, shared, arrival
 
 
 def time_intensity(
@@ -60,6 +70,7 @@ def time_intensity(
     baseline: tuple[int, int],
     arrival_s: npt.ArrayLike | None = None,
     noise_sd: npt.ArrayLike | None = None,
+    shared_error: npt.ArrayLike | None = None,
     relative: bool = True,
     falling: bool = False,
     peak_points: int = 3,
@@ -84,8 +95,10 @@ def time_intensity(
         Samples before the agent.
     arrival_s : float or (...) array_like, optional
         When the bolus arrives, taken as exact; without it, it is found as in `bolus_arrival`.
-    noise_sd : float or (...) array_like, optional
-        Noise of one sample; without it, the scatter of the baseline.
+    noise_sd : float, (...) or (..., n) array_like, optional
+        Noise of one sample, independent from one to the next; without it, the scatter of the baseline.
+    shared_error : (..., n) array_like, optional
+        Error of each sample that all of a curve have in common, as concentrations have by their baseline.
     relative : bool
         Peak and slopes in percent of the baseline; False for concentrations, whose baseline is 0.
     falling : bool
@@ -117,32 +130,33 @@ def time_intensity(
 
     if peak_points < 3 or peak_points % 2 == 0:
         raise ValueError(f"peak_points must be odd and at least 3, got {peak_points}")
-    setting = _settled(signal, time_s, baseline, noise_sd, arrival_s, falling, mask)
+    setting = _settled(signal, time_s, baseline, noise_sd, shared_error, arrival_s, falling, mask)
     _check_detection(setting, threshold, consecutive)
     curves, sign = setting.curves, setting.sign
     rows, deviations, flags = _results(curves, kernels.LANDMARKS)
     with thread_limit(workers):
         for index in curves.blocks():
-            samples, sd, arrival = setting.block(index)
-            out, unit_errors = np.empty((2, kernels.LANDMARKS, index.size))
+            samples, noise, shared, arrival = setting.block(index)
+            out, found = np.empty((2, kernels.LANDMARKS, index.size))
             state = np.zeros(index.size, np.uint16)
             kernels.landmarks(
                 samples,
+                noise,
+                shared,
                 setting.times,
                 *setting.baseline,
-                np.nan_to_num(sd),
                 float(threshold),
                 int(consecutive),
                 (peak_points - 1) // 2,
                 int(sign) if relative else 0,
                 arrival,
                 out,
-                unit_errors,
+                found,
                 state,
             )
             out *= np.array([1.0, 1.0, sign, sign, sign])[:, np.newaxis]
             rows[:, index] = stored(out, rows.dtype)
-            deviations[:, index] = stored(_scaled(unit_errors, sd), rows.dtype)
+            deviations[:, index] = stored(found, rows.dtype)
             flags[index] |= state
     scale = "%" if relative else unit
     units = ("s", "s", scale, f"{scale}/s", f"{scale}/s")
@@ -185,7 +199,7 @@ def bolus_arrival(
     ValueError
         If shapes, times or window do not fit, or nothing says what the noise is.
     """
-    setting = _settled(signal, time_s, baseline, noise_sd, None, falling, mask)
+    setting = _settled(signal, time_s, baseline, noise_sd, None, None, falling, mask)
     _check_detection(setting, threshold, consecutive)
     rows, deviations, flags = _areas(setting, np.empty(0), threshold, consecutive, workers)
     return _fit(setting.curves, ("arrival_s",), ("s",), rows, deviations, flags)
@@ -199,6 +213,7 @@ def initial_area(
     arrival_s: npt.ArrayLike | None = None,
     windows_s: Sequence[float] = WINDOWS_S,
     noise_sd: npt.ArrayLike | None = None,
+    shared_error: npt.ArrayLike | None = None,
     threshold: float = THRESHOLD,
     consecutive: int = CONSECUTIVE,
     mask: npt.ArrayLike | None = None,
@@ -221,8 +236,11 @@ def initial_area(
         When the bolus arrives, taken as exact; without it, it is found as in `bolus_arrival`.
     windows_s : sequence of float
         Lengths of the windows.
-    noise_sd : float or (...) array_like, optional
-        Noise of one sample, mmol/L; without it, the scatter of the baseline.
+    noise_sd : float, (...) or (..., n) array_like, optional
+        Noise of one sample, mmol/L, independent from one to the next; without it, the scatter of the
+        baseline, which understates that of enhanced samples.
+    shared_error : (..., n) array_like, optional
+        Error of each sample that all of a curve have in common. `from_spgr` returns both.
     threshold, consecutive, mask, workers
         As in `bolus_arrival`.
 
@@ -239,7 +257,9 @@ def initial_area(
     """
     if baseline is None and arrival_s is None:
         raise ValueError("initial_area needs arrival_s, or the baseline window to find it by")
-    setting = _settled(concentration, time_s, baseline or (0, 1), noise_sd, arrival_s, False, mask)
+    setting = _settled(
+        concentration, time_s, baseline or (0, 1), noise_sd, shared_error, arrival_s, False, mask
+    )
     _check_detection(setting, threshold, consecutive)
     windows = np.array(windows_s, dtype=np.float64).reshape(-1)
     duration = setting.times[-1] - setting.times[0]
@@ -260,6 +280,7 @@ def _settled(
     time_s: npt.ArrayLike,
     baseline: tuple[int, int],
     noise_sd: npt.ArrayLike | None,
+    shared_error: npt.ArrayLike | None,
     arrival_s: npt.ArrayLike | None,
     falling: bool,
     mask: npt.ArrayLike | None,
@@ -267,9 +288,26 @@ def _settled(
     times = checked_times(time_s)
     curves = Curves.of(signal, times.size, mask)
     window = checked_baseline(baseline, times.size)
-    noise = None if noise_sd is None else curves.flat(noise_sd, "noise_sd")
+    noise = None if noise_sd is None else _noise(noise_sd, curves)
+    shared = None if shared_error is None else _like(shared_error, curves, "shared_error")
     arrival = None if arrival_s is None else curves.flat(arrival_s, "arrival_s")
-    return _Setting(curves, times, window, noise, arrival, -1.0 if falling else 1.0)
+    return _Setting(curves, times, window, noise, shared, arrival, -1.0 if falling else 1.0)
+
+
+def _noise(noise_sd: npt.ArrayLike, curves: Curves) -> Curves | DoubleArray:
+    """Noise per voxel, or per sample where it has the signal's own shape."""
+    if np.shape(noise_sd) == (*curves.planes.shape, curves.n_samples):
+        return _like(noise_sd, curves, "noise_sd")
+    return curves.flat(noise_sd, "noise_sd")
+
+
+def _like(values: npt.ArrayLike, curves: Curves, name: str) -> Curves:
+    """A series beside the signal, its voxels counted in the same order."""
+    ordered = np.asarray(values, order=curves.planes.order)
+    beside = Curves.of(ordered, curves.n_samples, None, name)
+    if beside.planes.shape != curves.planes.shape:
+        raise ValueError(f"{name} has shape {ordered.shape}, the signal's is {curves.planes.shape}")
+    return beside
 
 
 def _check_detection(setting: _Setting, threshold: float, consecutive: int) -> None:
@@ -293,15 +331,16 @@ def _areas(
     rows, deviations, flags = _results(curves, 1 + windows.size)
     with thread_limit(workers):
         for index in curves.blocks():
-            samples, sd, arrival = setting.block(index)
+            samples, noise, shared, arrival = setting.block(index)
             moments = np.empty((2, index.size))
             areas, errors = np.empty((2, windows.size, index.size))
             state = np.zeros(index.size, np.uint16)
             initial_areas(
                 samples,
+                noise,
+                shared,
                 setting.times,
                 *setting.baseline,
-                np.nan_to_num(sd),
                 float(threshold),
                 int(consecutive),
                 windows,
@@ -312,16 +351,9 @@ def _areas(
                 state,
             )
             rows[:, index] = stored(np.vstack((moments[:1], areas)), rows.dtype)
-            deviations[:, index] = stored(_scaled(np.vstack((moments[1:], errors)), sd), rows.dtype)
+            deviations[:, index] = stored(np.vstack((moments[1:], errors)), rows.dtype)
             flags[index] |= state
     return rows, deviations, flags
-
-
-def _scaled(unit_errors: DoubleArray, sd: DoubleArray) -> DoubleArray:
-    """Errors for the noise that there is; 0 stays 0 where the noise is not known."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        scaled: DoubleArray = np.where(unit_errors == 0.0, 0.0, unit_errors * sd)
-    return scaled
 
 
 def _results(curves: Curves, n_rows: int) -> tuple[FloatArray, FloatArray, FlagArray]:

@@ -16,26 +16,26 @@ TIMES = np.cumsum(np.r_[0.0, 3 + np.sin(np.arange(39)) ** 2])
 SETTING = (0, 8)
 
 
-def landmarks_of(samples, *, half=1, relative=0, arrival=np.nan, noise=0.5):
+def landmarks_of(samples, *, half=1, relative=0, arrival=np.nan, noise=0.5, shared=0.0):
     samples = np.atleast_2d(samples).T.copy()
     m = samples.shape[1]
     out, errors = np.empty((2, LANDMARKS, m))
     flags = np.zeros(m, np.uint16)
     arrivals = np.full(m, arrival)
-    landmarks(
-        samples, TIMES, *SETTING, np.full(m, noise), 4.0, 2, half, relative, arrivals, out, errors, flags
-    )
+    own, common = np.full(samples.shape, noise), np.full(samples.shape, shared)
+    landmarks(samples, own, common, TIMES, *SETTING, 4.0, 2, half, relative, arrivals, out, errors, flags)
     return out, errors, flags
 
 
-def areas_of(samples, windows, arrival):
+def areas_of(samples, windows, arrival, shared=0.0):
     samples = np.atleast_2d(samples).T.copy()
     m = samples.shape[1]
     moments = np.empty((2, m))
     areas, errors = np.empty((2, len(windows), m))
     flags = np.zeros(m, np.uint16)
+    noise, common = np.full(samples.shape, 0.5), np.full(samples.shape, shared)
     initial_areas(
-        samples, TIMES, *SETTING, np.full(m, 0.5), 4.0, 2, np.array(windows, float), np.full(m, arrival),
+        samples, noise, common, TIMES, *SETTING, 4.0, 2, np.array(windows, float), np.full(m, arrival),
         moments, areas, errors, flags,
     )  # fmt: skip
     return areas, errors, flags
@@ -80,25 +80,30 @@ def test_landmarks_equal_a_plain_calculation(rng, half):
 
 @pytest.mark.parametrize("relative", [0, 1, -1])
 @pytest.mark.parametrize("arrival", [np.nan, 30.0])
-def test_errors_are_the_length_of_the_numerical_gradient(rng, relative, arrival):
+@pytest.mark.parametrize("shared", [0.0, 0.3])
+def test_errors_follow_the_numerical_gradient(rng, relative, arrival, shared):
+    """Noise of 0.5 in each sample by itself, and an error that all share."""
     sign = -1.0 if relative < 0 else 1.0
     y = curve(rng)[0] if sign > 0 else curve(rng)[0] - 300
-    _, errors, _ = landmarks_of(y, half=2, relative=relative, arrival=arrival)
+    _, errors, _ = landmarks_of(y, half=2, relative=relative, arrival=arrival, shared=shared)
     step = 1e-5
     shifted = np.stack([y + step * unit * way for unit in np.eye(y.size) for way in (1, -1)])
     out, _, _ = landmarks_of(shifted, half=2, relative=relative, arrival=arrival)
     gradient = (out[:, ::2] - out[:, 1::2]) / (2 * step)
-    np.testing.assert_allclose(errors[:, 0], np.sqrt((gradient**2).sum(axis=1)), rtol=1e-5, atol=1e-9)
+    expected = np.hypot(0.5 * np.linalg.norm(gradient, axis=1), shared * gradient.sum(axis=1))
+    np.testing.assert_allclose(errors[:, 0], expected, rtol=1e-5, atol=1e-8)
 
 
-def test_area_errors_are_the_length_of_the_numerical_gradient(rng):
+@pytest.mark.parametrize("shared", [0.0, 0.3])
+def test_area_errors_follow_the_numerical_gradient(rng, shared):
     y = curve(rng)[0] - 100
-    _, errors, _ = areas_of(y, [20, 45.5], np.nan)
+    _, errors, _ = areas_of(y, [20, 45.5], np.nan, shared)
     step = 1e-5
     shifted = np.stack([y + step * unit * way for unit in np.eye(y.size) for way in (1, -1)])
     areas, _, _ = areas_of(shifted, [20, 45.5], np.nan)
     gradient = (areas[:, ::2] - areas[:, 1::2]) / (2 * step)
-    np.testing.assert_allclose(errors[:, 0], np.sqrt((gradient**2).sum(axis=1)), rtol=1e-5)
+    expected = np.hypot(0.5 * np.linalg.norm(gradient, axis=1), shared * gradient.sum(axis=1))
+    np.testing.assert_allclose(errors[:, 0], expected, rtol=1e-5)
 
 
 @given(
@@ -118,7 +123,7 @@ def test_areas_equal_interpolation_and_trapezoids(y, begin, window):
     knots = np.concatenate([[begin], inner, [end]])
     expected = np.trapezoid(np.interp(knots, TIMES, y), knots)
     assert areas[0, 0] == pytest.approx(expected, rel=1e-9, abs=1e-7)
-    assert 0 < errors[0, 0] <= window
+    assert 0 < errors[0, 0] <= 0.5 * window
 
 
 @given(hnp.arrays(np.float64, TIMES.size, elements=st.floats(allow_nan=True, allow_infinity=True, width=32)))

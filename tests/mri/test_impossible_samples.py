@@ -16,7 +16,7 @@ TIMES = np.arange(0.0, 200.0, 5.0)
 N = TIMES.size
 R1 = given_relaxivity(4.0, "r1", uncertainty=0.1)
 R2STAR = given_relaxivity(60.0, "r2star", uncertainty=2.0)
-NOT_JUDGED = {"shared_error_c", "detection_limit_mm", "chi2", "consistency"}
+NOT_JUDGED = {"shared_error_c", "shared_error_mm", "detection_limit_mm", "chi2", "consistency"}
 """Beside the value: they may be missing where it is there."""
 
 

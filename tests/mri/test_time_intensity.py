@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from imgtheranostics.mri.spgr_concentration import from_spgr
 from imgtheranostics.mri.time_intensity import bolus_arrival, initial_area, time_intensity
 from imgtheranostics.volume import Flag
 
@@ -199,6 +200,41 @@ def test_area_error_contains_that_of_the_arrival(rng):
     )
     agrees(exact, "iauc_60_mm_s")
     assert exact.standard_errors["iauc_60_mm_s"].mean() < fit.standard_errors["iauc_60_mm_s"].mean()
+
+
+@pytest.mark.parametrize("peak", [0.3, 3.0])
+def test_area_error_of_concentrations_contains_what_their_samples_share(rng, peak):
+    """Concentrations of noisy gradient echoes and a noisy T1: the baseline's mean scales the whole curve."""
+    rising = np.clip(TIMES - ARRIVAL, 0, None)
+    truth = peak * (1 - np.exp(-rising / 15)) * np.exp(-rising / 200)
+    left, cosine = np.exp(-0.005 * (1 / 1.4 + 4.5 * truth)), np.cos(np.deg2rad(20.0))
+    signal = 1000 * (1 - left) / (1 - left * cosine)
+    fit = from_spgr(
+        signal + 0.01 * signal[0] * rng.normal(size=(N, 50)), 4.5, flip_angle_deg=20.0,
+        repetition_time_s=0.005, t1_s=1.4 + 0.03 * rng.normal(size=N), t1_error=0.03,
+        baseline=(0, 9), noise_sd=0.01 * signal[0],
+    )  # fmt: skip
+    total, shared = fit.standard_errors["concentration_mm"], fit.parameters["shared_error_mm"]
+    noise = np.sqrt(np.maximum(total**2 - shared**2, 0.0))
+    areas = initial_area(
+        fit.parameters["concentration_mm"], TIMES, baseline=(0, 9), noise_sd=noise, shared_error=shared
+    )
+    for window in (60, 90, 120):
+        agrees(areas, f"iauc_{window}_mm_s")
+
+
+def test_noise_of_every_sample_in_any_order_of_memory(rng):
+    signal = wedge(TIMES) - 100 + 0.1 * rng.normal(size=(3, 4, 50))
+    noise = np.full(signal.shape, 0.1)
+    one = initial_area(signal, TIMES, baseline=(0, 9), noise_sd=noise, shared_error=noise)
+    other = initial_area(
+        np.asfortranarray(signal), TIMES, baseline=(0, 9), noise_sd=noise, shared_error=noise
+    )
+    np.testing.assert_array_equal(one.standard_errors["iauc_60_mm_s"], other.standard_errors["iauc_60_mm_s"])
+    plain = initial_area(signal, TIMES, baseline=(0, 9), noise_sd=0.1)
+    assert (plain.standard_errors["iauc_60_mm_s"] < one.standard_errors["iauc_60_mm_s"]).all()
+    with pytest.raises(ValueError, match="shared_error"):
+        initial_area(signal, TIMES, baseline=(0, 9), shared_error=noise[0])
 
 
 def test_a_window_beyond_the_end_is_nan_and_the_others_are_not():
