@@ -143,26 +143,29 @@ def _newton_step(w):
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def _residuals(signal, n, w):
-    """A at u, and the sums of squares of the residuals and about the mean."""
+    """A at u, and the sums of squares of the residuals and about the mean.
+
+    The latter are taken about the first sample, which loses little: the signal falls from there.
+    """
     for lane in range(BLOCK):
         w[_A + lane] = w[_P0 + lane] / w[_W0 + lane]
         w[_POWER + lane] = w[_A + lane]
         w[_SQUARES + lane] = 0.0
         w[_AROUND + lane] = 0.0
         w[_MEAN + lane] = 0.0
-    for i in range(n):
-        s = signal[i * BLOCK : (i + 1) * BLOCK]
-        for lane in range(BLOCK):
-            w[_MEAN + lane] += s[lane]
-    share = np.float32(1.0 / n)
+    origin = signal[:BLOCK]
     for i in range(n):
         s = signal[i * BLOCK : (i + 1) * BLOCK]
         for lane in range(BLOCK):
             residual = s[lane] - w[_POWER + lane]
-            deviation = s[lane] - share * w[_MEAN + lane]
+            deviation = s[lane] - origin[lane]
             w[_SQUARES + lane] += residual * residual
+            w[_MEAN + lane] += deviation
             w[_AROUND + lane] += deviation * deviation
             w[_POWER + lane] *= w[_U + lane]
+    share = np.float32(1.0 / n)
+    for lane in range(BLOCK):
+        w[_AROUND + lane] -= share * w[_MEAN + lane] * w[_MEAN + lane]
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
@@ -205,11 +208,11 @@ def back_to_start(rate, spacings, near_one, bits):
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def _write(n, spacing, lever, w, out, settled):
-    """Results of a block, and whether each lane has settled and its fit holds.
+def _write(n, spacing, lever, w, out, flag):
+    """Results of a block; UNSETTLED where a lane has not settled or its fit may not hold, else 0.
 
     lever : spacings from the first echo to time 0
-    out : (N_RESULTS * BLOCK,) float32; settled : (BLOCK,) bool
+    out : (N_RESULTS * BLOCK,) float32; flag : (BLOCK,) uint16
     """
     one = np.float32(1.0)
     two = np.float32(2.0)
@@ -238,11 +241,12 @@ def _write(n, spacing, lever, w, out, settled):
         good = (
             (w[_STEP + lane] < SETTLED) & (x > SMALLEST_U) & (x < LARGEST_U) & (w[_A + lane] > np.float32(0))
         )
-        settled[lane] = good & (r_squared > LEAST_R_SQUARED) & (w[_AROUND + lane] > LEAST_SQUARES)
+        good = good & (r_squared > LEAST_R_SQUARED) & (w[_AROUND + lane] > LEAST_SQUARES)
+        flag[lane] = np.uint16(0) if good else np.uint16(UNSETTLED)
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def _fit_block(signal, n, ones, first_s, spacing, w, bits, out, settled):
+def _fit_block(signal, n, ones, first_s, spacing, w, bits, out, flag):
     """All steps of a block."""
     _start(signal, n, w)
     for _ in range(STEPS):
@@ -255,7 +259,7 @@ def _fit_block(signal, n, ones, first_s, spacing, w, bits, out, settled):
     lever = first_s / spacing
     # the derivatives of P are not needed any more; their rows serve for the way back to time 0
     back_to_start(rate, lever, w[_P1 : _P1 + BLOCK], bits)
-    _write(n, spacing, lever, w, out, settled)
+    _write(n, spacing, lever, w, out, flag)
 
 
 @njit(cache=True, nogil=True, parallel=True)
@@ -285,14 +289,14 @@ def fit_decay_lanes(samples, chosen, first_s, spacing, out, iterations, flags):
         w = np.empty(_N_ROWS * BLOCK, np.float32)
         bits = w[_P2 : _P2 + BLOCK].view(np.int32)
         found = np.empty(N_RESULTS * BLOCK, np.float32)
-        settled = np.empty(BLOCK, np.bool_)
+        flag = np.empty(BLOCK, np.uint16)
+        steps = np.full(BLOCK, STEPS, np.int16)
         for first in range(0, count, BLOCK):
             stop = min(first + BLOCK, count)
             for i in range(n):
                 take(samples[i], voxels, first, stop, signal[i * BLOCK : (i + 1) * BLOCK])
-            _fit_block(signal, n, ones, first_s, spacing, w, bits, found, settled)
+            _fit_block(signal, n, ones, first_s, spacing, w, bits, found, flag)
             for row in range(N_RESULTS):
                 put(found[row * BLOCK : (row + 1) * BLOCK], voxels, first, stop, out[row])
-            for lane in range(stop - first):
-                flags[voxels[first + lane]] = 0 if settled[lane] else UNSETTLED
-                iterations[voxels[first + lane]] = STEPS
+            put(flag, voxels, first, stop, flags)
+            put(steps, voxels, first, stop, iterations)

@@ -156,10 +156,10 @@ def _goodness(signal, y, n, w, bits):
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def _write(n, first_s, span, w, bits, out, settled):
-    """Results of a block, and which lanes hold.
+def _write(n, first_s, span, w, bits, out, flag):
+    """Results of a block; UNSETTLED where a lane does not hold, else 0.
 
-    out : (N_RESULTS * BLOCK,) float32; settled : (BLOCK,) bool
+    out : (N_RESULTS * BLOCK,) float32; flag : (BLOCK,) uint16
     """
     one = np.float32(1.0)
     first = np.float32(first_s)
@@ -187,7 +187,8 @@ def _write(n, first_s, span, w, bits, out, settled):
         out[4 * BLOCK + lane] = one - w[_MISFIT + lane] / w[_AROUND + lane]
         out[5 * BLOCK + lane] = math.sqrt(w[_MISFIT + lane] * share)
         good = (w[_LEAST + lane] > LEAST_SAMPLE) & (w[_SPOILT + lane] == np.float32(0.0)) & (rate > fall)
-        settled[lane] = good & (abs(w[_MEAN + lane]) < np.float32(60.0))
+        good = good & (abs(w[_MEAN + lane]) < np.float32(60.0))
+        flag[lane] = np.uint16(0) if good else np.uint16(UNSETTLED)
 
 
 @njit(cache=True, nogil=True, parallel=True)
@@ -215,7 +216,7 @@ def fit_line_lanes(samples, chosen, first_s, shifts, weighted, out, iterations, 
         mantissa = np.empty(BLOCK, np.float32)
         power = w[_POWER : _POWER + BLOCK].view(np.int32)
         found = np.empty(N_RESULTS * BLOCK, np.float32)
-        settled = np.empty(BLOCK, np.bool_)
+        flag = np.empty(BLOCK, np.uint16)
         for first in range(0, count, BLOCK):
             stop = min(first + BLOCK, count)
             for i in range(n):
@@ -223,8 +224,7 @@ def fit_line_lanes(samples, chosen, first_s, shifts, weighted, out, iterations, 
             _logarithms(signal, signal.view(np.int32), n, exponent, mantissa, mantissa.view(np.int32), y, w)
             _line(signal, y, n, shifts, weighted, w)
             _goodness(signal, y, n, w, power)
-            _write(n, first_s, shifts[n - 1], w, power, found, settled)
+            _write(n, first_s, shifts[n - 1], w, power, found, flag)
             for row in range(N_RESULTS):
                 put(found[row * BLOCK : (row + 1) * BLOCK], voxels, first, stop, out[row])
-            for lane in range(stop - first):
-                flags[voxels[first + lane]] = 0 if settled[lane] else UNSETTLED
+            put(flag, voxels, first, stop, flags)

@@ -204,11 +204,11 @@ def _spread(n, floor, profile, per_cell, w):
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def _write(n, spacing, lever, w, out, settled):
-    """Results of a block, and whether each lane has settled and its fit holds.
+def _write(n, spacing, lever, w, out, flag):
+    """Results of a block; UNSETTLED where a lane has not settled or its fit may not hold, else 0.
 
     lever : spacings from the first echo to time 0; _MEAN holds -ln u, _LARGEST times _POWER the way back
-    out : (N_RESULTS * BLOCK,) float32; settled : (BLOCK,) bool
+    out : (N_RESULTS * BLOCK,) float32; flag : (BLOCK,) uint16
     """
     one = np.float32(1.0)
     two = np.float32(2.0)
@@ -238,11 +238,12 @@ def _write(n, spacing, lever, w, out, settled):
         out[5 * BLOCK + lane] = math.sqrt(w[_SQUARES + lane] * share) * w[_SD + lane]
         u = w[_U + lane]
         good = (w[_STEP + lane] < SETTLED) & (u > SMALLEST_U) & (u < LARGEST_U)
-        settled[lane] = good & (r_squared > LEAST_R_SQUARED) & (start < np.float32(1e30))
+        good = good & (r_squared > LEAST_R_SQUARED) & (start < np.float32(1e30))
+        flag[lane] = np.uint16(0) if good else np.uint16(UNSETTLED)
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def _fit_block(signal, n, coils, detectable, first_s, spacing, profile, per_cell, w, bits, out, settled):
+def _fit_block(signal, n, coils, detectable, first_s, spacing, profile, per_cell, w, bits, out, flag):
     """All steps of a block."""
     floor = np.float32(2.0 * coils)
     _scale(signal, n, w)
@@ -260,7 +261,7 @@ def _fit_block(signal, n, coils, detectable, first_s, spacing, profile, per_cell
     lever = first_s / spacing
     logarithms(w[_U : _U + BLOCK], w[_MEAN : _MEAN + BLOCK])
     back_to_start(w[_MEAN : _MEAN + BLOCK], lever, w[_LARGEST : _LARGEST + BLOCK], bits)
-    _write(n, spacing, lever, w, out, settled)
+    _write(n, spacing, lever, w, out, flag)
 
 
 @njit(cache=True, nogil=True, parallel=True)
@@ -300,7 +301,8 @@ def fit_noise_floor_lanes(
         w = np.empty(_N_ROWS * BLOCK, np.float32)
         bits = w[_POWER : _POWER + BLOCK].view(np.int32)
         found = np.empty(N_RESULTS * BLOCK, np.float32)
-        settled = np.empty(BLOCK, np.bool_)
+        flag = np.empty(BLOCK, np.uint16)
+        steps = np.full(BLOCK, STEPS, np.int16)
         for first in range(0, count, BLOCK):
             stop = min(first + BLOCK, count)
             for i in range(n):
@@ -310,10 +312,9 @@ def fit_noise_floor_lanes(
             else:
                 take(noise_sd, voxels, first, stop, w[_SD : _SD + BLOCK])
             _fit_block(
-                signal, n, coils, detectable, first_s, spacing, profile, per_cell, w, bits, found, settled
+                signal, n, coils, detectable, first_s, spacing, profile, per_cell, w, bits, found, flag
             )
             for row in range(N_RESULTS):
                 put(found[row * BLOCK : (row + 1) * BLOCK], voxels, first, stop, out[row])
-            for lane in range(stop - first):
-                flags[voxels[first + lane]] = 0 if settled[lane] else UNSETTLED
-                iterations[voxels[first + lane]] = STEPS
+            put(flag, voxels, first, stop, flags)
+            put(steps, voxels, first, stop, iterations)

@@ -287,9 +287,10 @@ class DecayMaps:
         """Solve the chosen voxels in float64, some at a time."""
         with thread_limit(workers), np.errstate(over="ignore"):
             for first in range(0, signal.n_voxels, PIECE):
-                voxels = first + np.flatnonzero(chosen[first : first + PIECE])
-                if not voxels.size:
+                wanted = chosen[first : first + PIECE]
+                if not wanted.any():
                     continue
+                voxels = first + np.flatnonzero(wanted)
                 whole = voxels.size == voxels[-1] - first + 1
                 part = signal.samples[:, first : first + voxels.size] if whole else signal.samples[:, voxels]
                 found, iterations, flags = solve(np.array(part, np.float64, order="C"), voxels)
