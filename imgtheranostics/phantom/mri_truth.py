@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from imgtheranostics.errors import UnsupportedInput
 from imgtheranostics.phantom import mri_kinetics as kinetics
+from imgtheranostics.phantom import mri_signal as signal
 from imgtheranostics.phantom.mixture import Mixture
 from imgtheranostics.phantom.mri_scans import Scan
 from imgtheranostics.phantom.mri_tissue import (
@@ -19,6 +20,8 @@ from imgtheranostics.phantom.spec import PhantomSpec
 from imgtheranostics.units import QUANTITIES
 from imgtheranostics.volume import Volume
 
+T1_WEIGHTED_DEG = 15.0
+"""The flip angle whose image is compared before and after the agent."""
 STATED = ("ktrans", "ve", "vp", "delta_r2star", "concentration", "spins", "specific_absorption_rate")
 """Quantities that a region states and an analysis finds as they are."""
 
@@ -38,6 +41,8 @@ def region_value(spec: PhantomSpec, region: str, quantity: str, scan: Scan, fram
         return rate if quantity.startswith("r") else 1.0 / rate
     if quantity in ELEMENTS:
         return concentration_mmol_l(spec, region, scan, quantity) if scan.agent else 0.0
+    if quantity == "enhancement":
+        return enhancement_percent(spec, region, scan)
     times = next((axis.values for axis in scan.axes if axis.name == "time"), np.zeros(1))
     if quantity == "temperature_change":
         return float(warming(held, scan)(times[frame : frame + 1])[0])
@@ -49,6 +54,22 @@ def region_value(spec: PhantomSpec, region: str, quantity: str, scan: Scan, fram
     if quantity in STATED and truth is not None:
         return truth.in_own_unit(scan.case.get(truth.along) if truth.along else None)
     raise UnsupportedInput("the phantom does not state this quantity", found=f"{quantity} of {region}")
+
+
+def enhancement_percent(spec: PhantomSpec, region: str, scan: Scan) -> float:
+    """What the agent adds to the T1-weighted gradient echo of a region, % of the signal without it."""
+    sequence = scan.sequence
+    flips = next((axis.values for axis in scan.axes if axis.name == "flip_angle"), None)
+    flip = (
+        sequence.flip_angle_deg if flips is None else float(flips[np.argmin(np.abs(flips - T1_WEIGHTED_DEG))])
+    )
+    repetition_s, echo_s = ((ms or 0.0) * 1e-3 for ms in (sequence.repetition_time_ms, sequence.echo_time_ms))
+    shown = []
+    for one in (scan, scan.without_agent()):
+        tissue = tissue_at(spec, region, one)
+        start = float(signal.spoiled_gradient_echo(flip or 90.0, repetition_s, tissue.r1))
+        shown.append(start * float(signal.gradient_echo_decay(echo_s, tissue.r2star).real))
+    return 100.0 * (shown[0] / shown[1] - 1.0)
 
 
 def map_quantity(spec: PhantomSpec, scan: Scan) -> str:

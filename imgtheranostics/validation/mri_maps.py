@@ -14,6 +14,7 @@ import numpy as np
 
 from imgtheranostics.phantom.mri_scans import Scan, scanner_of, scans_of
 from imgtheranostics.phantom.mri_tissue import ELEMENTS
+from imgtheranostics.phantom.mri_truth import T1_WEIGHTED_DEG
 from imgtheranostics.phantom.physics import parts_of
 from imgtheranostics.units import QUANTITIES
 from imgtheranostics.validation.methods import MethodMissing
@@ -29,8 +30,6 @@ B1, BEFORE, T10, MAGNITUDE = "b1", "before", "t10", "magnitude"
 """Roles of scans beside the main one."""
 PERFUSION = ("ktrans", "ve", "vp")
 HEAT = ("temperature_change", "cem43", "specific_absorption_rate")
-T1_WEIGHTED_DEG = 15.0
-"""The flip angle whose image is compared before and after the agent."""
 
 
 def quantified(session: Session, volume: int, quantity: str) -> Map:

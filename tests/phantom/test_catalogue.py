@@ -88,6 +88,7 @@ def test_expected_truths_are_stated_by_the_regions(slug):
         "suv_bw",
         "activity_concentration",
         "t1",
+        "enhancement",
         "temperature_change",
         "cem43",
     }

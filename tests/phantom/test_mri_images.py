@@ -187,6 +187,15 @@ def test_relaxivity_of_another_field_is_not_taken(small):
     assert added_rates(spec, "sphere", scans_of(spec)[1])["r1"] == pytest.approx(0.7)
 
 
+def test_enhancement_is_that_of_the_sheet(small):
+    """57.7 and 156 % at 0.06 and 0.2 mmol/L, TR 8 ms, TE 3 ms, 15 degrees (mri.md section 6)."""
+    small["regions"][1]["truth"][4]["values"] = {"15": 0.06, "100": 0.2}
+    spec = parse_spec(small)
+    found = [region_truth(spec, "sphere", "enhancement", n) for n in range(2)]
+    assert_allclose(found, [57.7, 156], rtol=3.5e-3)
+    assert region_truth(spec, "box", "enhancement", 1) == 0.0
+
+
 def test_kinetics_hold_at_the_time_of_the_truth(small):
     small["axes"].append({"kind": "time", "unit": "h", "values": [1, 3], "truth_at": 1})
     small["regions"][1]["truth"][4]["kinetics"] = {"clearance_half_life_h": 2.0}
