@@ -39,6 +39,9 @@ _SHORT_NAMES = {
     "suv_bsa": "SUV (body surface area)",
     "suv_ibw": "SUV (ideal body weight)",
     "suv_peak": "SUV peak",
+    "iauc": "Initial area (iAUC)",
+    "ve": "Extravascular volume fraction vₑ",
+    "vp": "Plasma volume fraction vₚ",
     "ktrans": "Kᵗʳᵃⁿˢ",
     "ph": "pH",
 }

@@ -13,7 +13,7 @@ from imgtheranostics.report.figures.layout import Placed
 from imgtheranostics.report.figures.scene import Picture, Scale, Scene
 from imgtheranostics.report.registry import Drawing
 from imgtheranostics.report.run import Run
-from imgtheranostics.report.wording import flag_words, number, quantity_words, unit_words, with_unit
+from imgtheranostics.report.wording import flag_words, number, quantity_words, unit_words
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,9 +44,8 @@ def draw(run: Run, quantity: str) -> Drawing:
     error = scene.sample_of(estimate.standard_error, chosen.sample_index)
     flags = scene.sample_of(estimate.flags, chosen.sample_index)
     value_scale = scene.scale_of(chosen)
-    unflagged = np.where(flags == 0, error, np.nan)
-    shown = unflagged if np.isfinite(unflagged).any() else error
-    error_scale = uncertainty.error_scale(shown, scene.region_reach(chosen, error), bound=True)
+    clean = scene.without_flagged(chosen, error)
+    error_scale = uncertainty.error_scale(clean, scene.region_reach(chosen, clean), bound=True)
     columns = [_column(chosen, n) for n in range(_COLUMNS)]
     bottom = max(item.top_in + item.height_in for item in columns[0]) + layout.LABEL_IN
     legend_in = max(_FOOT_IN, _LEGEND_ROW_IN * (len(counts) + 1))
@@ -58,11 +57,11 @@ def draw(run: Run, quantity: str) -> Drawing:
     for item in columns[2]:
         marks, inside = planes.sample(flags, estimate.value.affine, chosen.stage, item.plane)
         picture.place(figure, item, uncertainty.flag_picture(marks, inside), chosen, marked=False)
-    heads = (with_unit(quantity, estimate.unit), "Standard error", "Flags")
+    unit = unit_words(estimate.unit, quantity)
+    heads = (f"Value [{unit}]" if unit else "Value", "Standard error", "Flags")
     for column, words in zip(columns, heads, strict=True):
         left = column[0].left_in
         figure.text(left / theme.WIDTH_IN, 1.0 - 0.02, words, fontsize=8, va="top", fontweight="bold")
-    unit = unit_words(estimate.unit, quantity)
     width = _column_width() - 0.4
     for column, scale in zip(columns, (value_scale, error_scale), strict=False):
         left = column[0].left_in + 0.08

@@ -129,16 +129,13 @@ def scale_of(scene: Scene) -> Scale:
     scale to more than twice what the regions reach: a fit in air may end anywhere.
     """
     quantity = QUANTITIES[scene.estimate.quantity]
-    values = thinned(scene.data)
-    values = values[np.isfinite(values)]
     uptake = is_uptake(scene.estimate.quantity)
-    if not uptake:
-        unflagged = thinned(np.where(_flags_of(scene) == 0, scene.data, np.nan))
-        unflagged = unflagged[np.isfinite(unflagged)]
-        values = unflagged if unflagged.size else values
+    data = scene.data if uptake else without_flagged(scene, scene.data)
+    values = thinned(data)
+    values = values[np.isfinite(values)]
     if values.size == 0:
         return Scale(0.0, 1.0, "gray")
-    in_regions = region_reach(scene, scene.data)
+    in_regions = region_reach(scene, data)
     if quantity.signed_change:
         reach = _round_up(max(float(np.percentile(np.abs(values), 99.0)), abs(in_regions)))
         clipped = bool(np.abs(values).max() > reach)
@@ -166,8 +163,11 @@ def scale_of(scene: Scene) -> Scale:
     )
 
 
-def _flags_of(scene: Scene) -> Array:
-    return sample_of(scene.estimate.flags, scene.sample_index)
+def without_flagged(scene: Scene, data: Array) -> Array:
+    """The sample with NaN where a voxel has a flag; as it is when that leaves nothing."""
+    flags = sample_of(scene.estimate.flags, scene.sample_index)
+    clean = np.where(flags == 0, data, np.nan)
+    return clean if np.isfinite(clean).any() else data
 
 
 def thinned(data: Array) -> npt.NDArray[np.float64]:
