@@ -15,7 +15,7 @@ from imgtheranostics.mri.fitted_maps import calculated_estimate, estimate_of
 from imgtheranostics.mri.model_curves import tracer
 from imgtheranostics.mri.plasma_curve import PlasmaCurve
 from imgtheranostics.mri.preparation import Chosen
-from imgtheranostics.mri.protocol import Series
+from imgtheranostics.mri.protocol import Series, series_along
 from imgtheranostics.mri.relaxation_plan import typed_refusals
 from imgtheranostics.regions import Regions
 from imgtheranostics.volume import Axis, Estimate, make_step
@@ -121,12 +121,15 @@ class DcePlan:
         windows = [w for w in WINDOWS_S if w <= self.series.x[-1] - self.series.x[0]]
         if self.window is None or self.window[1] - self.window[0] < 2 or not windows:
             return None
+        noise, shared = self._sample_errors()
         with typed_refusals():
             fit = initial_area(
                 self.series.samples,
                 self.series.x,
                 baseline=self.window,
                 windows_s=windows,
+                noise_sd=noise,
+                shared_error=shared,
                 mask=self.chosen.inside,
                 workers=self.workers,
             )
@@ -148,6 +151,24 @@ class DcePlan:
             decisions=self.decisions,
         )
         return Estimate(found.value, found.standard_error, found.flags, relative, found.decisions)
+
+    def _sample_errors(self) -> tuple[Array | None, Array | None]:
+        """Noise of each sample, and the error that all samples of a curve share; None where not known.
+
+        Where nobody says which is which, all of the measurement's error counts as shared, beside the scatter
+        of the baseline: too much rather than too little.
+        """
+        given = self.concentration
+        error = series_along(given.standard_error, "time").samples.astype(np.float64)
+        if not (np.isfinite(error) & (error > 0)).any():
+            return None, None
+        calibration = given.calibration_relative * np.abs(series_along(given.value, "time").samples)
+        measured = np.sqrt(np.maximum(error**2 - calibration**2, 0.0))
+        together = given.maps.get("shared_error")
+        if together is None:
+            return None, measured
+        shared = series_along(together, "time").samples.astype(np.float64)
+        return np.sqrt(np.maximum(measured**2 - shared**2, 0.0)), shared
 
     def curves(self, regions: Regions | None) -> tuple[CurveFit, ...]:
         """Mean concentration of each region over the voxels that have a value, with the model's curve."""

@@ -119,14 +119,19 @@ def from_signal(
         text = "no transmit-field map was given: the flip angle of the concentration is taken as nominal"
         nominal = (Caution("b1-not-mapped", text, "--b1"),)
     unknown = _unknown_noise(dynamic, level)
+    step = make_step("concentration", kind="signal", relaxivity=used.value, per=used.per or "not stated")
+    together = np.asarray(fit.parameters["shared_error_mm"])
     return calculated_estimate(
         v,
         fit,
         "concentration_mm",
         quantity_of(used),
-        make_step("concentration", kind="signal", relaxivity=used.value, per=used.per or "not stated"),
+        step,
         chosen,
         axes=stack.axes,
+        beside={"shared_error": v.derived(together, quantity_of(used), "mmol/L", step, axes=stack.axes)}
+        if dynamic
+        else None,
         decisions={
             **stack.decisions,
             "baseline_t1": dict(before.decisions.get("method", {})),

@@ -178,7 +178,7 @@ def _dynamic(
             found = _errors(inverted, spread, index, tissue, used, echo_s)
             for kept, part in zip((errors, shared), found, strict=True):
                 kept[:, index] = stored(part, values.dtype)
-            common = _common_error(inverted, relative_sd, stop - first, tissue.r10_error[index])
+            common = _common_error(inverted, relative_sd, (first, stop), tissue.r10_error[index])
             together[:, index] = stored(common, values.dtype)
             flags[:, index] = state
     rule = "exact inversion" if echo_s == 0 else f"numeric inversion with r2* decay, TE {echo_s:g} s"
@@ -197,13 +197,19 @@ def _dynamic(
 
 
 def _common_error(
-    inverted: DoubleArray, relative_sd: DoubleArray, n_baseline: int, rate_error: DoubleArray
+    inverted: DoubleArray, relative_sd: DoubleArray, baseline: tuple[int, int], rate_error: DoubleArray
 ) -> DoubleArray:
-    """Error of each sample that all of its curve have in common, from the baseline's mean and from T1."""
+    """Error of each sample that all of its curve have in common, from the baseline's mean and from T1.
+
+    The baseline's own samples have no part in the first: their mean is what they are compared with.
+    """
     _, slope, growth, growth_before = inverted
+    first, stop = baseline
+    after = np.ones((slope.shape[0], 1))
+    after[first:stop] = 0.0
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         by_rate = (growth - growth_before) * rate_error
-        common: DoubleArray = np.sqrt(relative_sd**2 / n_baseline + by_rate**2) / np.abs(slope)
+        common: DoubleArray = np.sqrt(after * relative_sd**2 / (stop - first) + by_rate**2) / np.abs(slope)
     return common
 
 

@@ -172,6 +172,21 @@ class TestFromSignal:
         assert by_signal["ps"].calibration_relative == pytest.approx(0.05)
         assert by_signal["iauc"].axes[0].values.tolist() == [60.0, 90.0, 120.0]
 
+    def test_the_error_of_the_initial_area_is_the_scatter_of_repeats(self, rng):
+        """Noise in the signals: the baseline's mean scales each curve whole, which its scatter hides."""
+        clean = spgr(0.5 * -np.expm1(-np.clip(TIME - 30.0, 0.0, None) / 25.0))
+        noisy = clean + 0.005 * clean[0] * rng.normal(size=(30, 40, 1, TIME.size))
+        v = Volume(noisy, np.eye(4), "signal", "[arb'U]", (Axis("time", TIME, "s"),), acquisition=SPGR)
+        found = it.mri.dce_map(
+            v, model="patlak", t1=1.4, relaxivity=R1, per="Gd", aif=STEP, compartment="plasma",
+            baseline=(0, 7),
+            noise_sd=0.005 * clean[0],
+        )["iauc"]  # fmt: skip
+        value, error = found.value.data, found.standard_error.data
+        assert np.isfinite(error).mean() > 0.95
+        scatter = np.nanstd(np.where(np.isfinite(error), value, np.nan), axis=(0, 1, 2))
+        assert np.nanmean(error, axis=(0, 1, 2)) == pytest.approx(scatter, rel=0.1)
+
     def test_the_relaxivity_cancels_when_a_vessel_of_the_images_is_the_input(self):
         data = np.array(series(spgr(self.mm()), "signal", "[arb'U]").data)
         blood = population_aif("parker", TIME, delay_s=20.0)
