@@ -347,19 +347,23 @@ def region_reach(scene: Scene, data: Array) -> float:
     """How far a colour scale must reach to show the regions; 0 without regions on this grid.
 
     The 95th percentile of a region or half of its largest value, so that neither a hot spot in a large
-    region nor the noise of a single voxel rules the scale.
+    region nor the noise of a single voxel rules the scale; of a parameter the upper quartile, because fits of
+    a model that does not hold somewhere end anywhere.
     """
     regions = scene.regions
     if regions is None or not scene.estimate.grid.same_as(regions.grid):
         return 0.0
     flat = data.reshape(-1, order="F")
+    uptake = is_uptake(scene.estimate.quantity)
     highest = [0.0]
     for voxels in regions.voxel_lists():
         values = flat[voxels[:: max(1, voxels.size // _ENOUGH)]]
         values = values[np.isfinite(values)]
         if values.size:
             extreme = float(values[np.argmax(np.abs(values))])
-            highest += [float(np.percentile(values, 95.0)), 0.5 * extreme]
+            highest.append(float(np.percentile(values, 95.0 if uptake else 75.0)))
+            if uptake:
+                highest.append(0.5 * extreme)
     return max(highest, key=abs)
 
 
