@@ -37,6 +37,7 @@ _SCANNING_SEQUENCE = {
     "phase_shift": ("GR",),
     "spin_echo": ("SE",),
     "inversion_recovery": ("SE", "IR"),
+    "saturation_recovery": ("SE",),
 }
 
 
@@ -237,6 +238,11 @@ def echo(
         return np.asarray(recovered * np.exp(-echo_s * tissue.r2))
     if sequence.sequence == "spin_echo":
         return signal.spin_echo(echo_s, tissue.r2, repetition_time_s=repetition_s, r1=tissue.r1, m0=m0)
+    if sequence.sequence == "saturation_recovery":
+        start = signal.spoiled_gradient_echo(
+            90.0 * np.asarray(b1), sample["repetition_time"], tissue.r1, m0=m0
+        )
+        return np.asarray(start * np.exp(-echo_s * tissue.r2))
     flip = sample.get("flip_angle", flip_angle_deg(sequence))
     start = signal.spoiled_gradient_echo(flip * np.asarray(b1), repetition_s, tissue.r1, m0=m0)
     offset_ppm = np.asarray(fields.offset_ppm) + drift_ppm + signal.PRF_PPM_PER_CEL * tissue.warming_cel

@@ -12,8 +12,9 @@ from imgtheranostics.phantom.series import AxisKind
 
 Interval = tuple[Number, Number]
 SequenceName = Literal[
-    "spoiled_gradient_echo", "multi_echo", "spin_echo", "inversion_recovery", "phase_shift", "saturation"
-]
+    "spoiled_gradient_echo", "multi_echo", "spin_echo", "inversion_recovery", "saturation_recovery",
+    "phase_shift", "saturation",
+]  # fmt: skip
 
 
 class MrSequence(Model):
@@ -23,8 +24,9 @@ class MrSequence(Model):
     ----------
     sequence
         ``spoiled_gradient_echo`` (one echo, one or several flip angles), ``multi_echo`` (gradient echoes),
-        ``spin_echo`` (a train), ``inversion_recovery`` (spin-echo readout), ``phase_shift`` (phase of a
-        gradient echo over time), ``saturation`` (CEST).
+        ``spin_echo`` (a train), ``inversion_recovery`` (spin-echo readout), ``saturation_recovery`` (90
+        degrees at several repetition times), ``phase_shift`` (phase of a gradient echo over time),
+        ``saturation`` (CEST).
     inversion_efficiency
         1 for a perfect inversion.
     """
@@ -36,6 +38,7 @@ class MrSequence(Model):
     flip_angles_deg: tuple[Positive, ...] = ()
     echo_times_ms: tuple[Positive, ...] = ()
     inversion_times_ms: tuple[Positive, ...] = ()
+    repetition_times_ms: tuple[Positive, ...] = ()
     inversion_efficiency: Annotated[float, Field(gt=0, le=1)] = 1.0
 
 

@@ -23,6 +23,7 @@ _SAMPLED = {
     "multi_echo": ("echo",),
     "spin_echo": ("echo",),
     "inversion_recovery": ("inversion",),
+    "saturation_recovery": ("repetition",),
     "phase_shift": (),
 }
 """Axes along which one image of a sequence is sampled, apart from time."""
@@ -30,8 +31,14 @@ _NAMES = {
     "flip_angle": ("flip_angle", "deg"),
     "echo": ("echo_time", "s"),
     "inversion": ("inversion_time", "s"),
+    "repetition": ("repetition_time", "s"),
 }
-_LISTS = {"flip_angle": "flip_angles_deg", "echo": "echo_times_ms", "inversion": "inversion_times_ms"}
+_LISTS = {
+    "flip_angle": "flip_angles_deg",
+    "echo": "echo_times_ms",
+    "inversion": "inversion_times_ms",
+    "repetition": "repetition_times_ms",
+}
 _NEEDED = {
     "spoiled_gradient_echo": ("repetition_time_ms",),
     "multi_echo": ("repetition_time_ms", "flip_angle_deg"),

@@ -291,6 +291,21 @@ def test_blood_holds_the_input_itself():
     assert blood.r1 == pytest.approx(1 / 2.2 + 10 * 5.21, rel=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("sequence", "times"),
+    [
+        ("saturation_recovery", {"repetition_times_ms": [100, 300, 1000, 3000, 8000]}),
+        ("inversion_recovery", {"inversion_times_ms": [50, 200, 700, 2000], "repetition_time_ms": 5000}),
+    ],
+)
+def test_recovery_gives_t1_back(small, sequence, times):
+    small["axes"] = []
+    small["physics"]["mri"] = {"sequence": sequence, "field_t": 3.0, "echo_time_ms": 3, **times}
+    phantom = make(small)
+    found = it.mri.t1_map(phantom.volumes[1]).value.data[phantom.regions.mask("sphere")]
+    assert_allclose(found, 1 / (1 / 1.4 + 8.9 * 0.1), rtol=1e-3)
+
+
 def test_samples_of_a_fit_are_not_frames_of_its_result(small):
     small["expect"] = [{"quantity": "t1", "roi": "sphere", "value": "truth", "tol_rel": 0.01, "level": 0}]
     truth = make(small).truth
