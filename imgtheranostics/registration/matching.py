@@ -28,7 +28,7 @@ from imgtheranostics.registration.quality import (
     residual,
 )
 from imgtheranostics.registration.resampling import as_transform, resample
-from imgtheranostics.registration.searching import deformed, linear_search, repeated, seed_of
+from imgtheranostics.registration.searching import between, deformed, linear_search, repeated, seed_of
 from imgtheranostics.registration.transform import MODELS, Model, Transform
 from imgtheranostics.volume import Volume
 
@@ -86,7 +86,7 @@ def register(
 
     Coarse to fine with SimpleITK; the measure is evaluated at seeded points on one thread, so that the
     result is the same on every run and every number of cores. The solution is looked for a second time
-    from elsewhere, and refused if that leads to another place.
+    from elsewhere: refused if that leads to another place, else the middle of both is taken.
 
     Parameters
     ----------
@@ -139,7 +139,8 @@ def register(
     linear: Model = "rigid" if model == "bspline" else model
     found = linear_search(pair, linear, search, first)
     again = repeated(pair, found.optimised, linear, search)
-    repeat_mm = apart_mm(found.transform, again, fixed, inside)
+    repeat_mm = apart_mm(found.transform, again.transform, fixed, inside)
+    found = between(found, again, pair, linear, search)
     transform, outcome = found.transform, found.outcome
     if model == "bspline":
         transform = deformed(pair, found.optimised, search, node_spacing_mm, outcome)

@@ -115,7 +115,7 @@ def _transform_of(model: Model, pair: Pair, matrix: FloatArray) -> SimpleITK.Tra
     return space
 
 
-def repeated(pair: Pair, optimised: SimpleITK.Transform, model: Model, search: Search) -> Transform:
+def repeated(pair: Pair, optimised: SimpleITK.Transform, model: Model, search: Search) -> Found:
     """The solution of the two finest levels from two voxels and two voxels' worth of turn away."""
     n = pair.fixed.GetDimension()
     matrix = sitk_to_linear(optimised)
@@ -123,13 +123,25 @@ def repeated(pair: Pair, optimised: SimpleITK.Transform, model: Model, search: S
     nudge = np.eye(n + 1)
     step = _NUDGE_VOXELS * finest_mm(pair)
     if model != "translation":
-        angle = min(0.1, step / float(np.linalg.norm(radii)))
+        angle = min(0.2, step / float(np.linalg.norm(radii)))
         nudge[:n, :n] = _turn(angle, n)
     nudge[:n, n] = centre - nudge[:n, :n] @ centre + step / np.sqrt(n)
     start = Transform(pair.in_space(matrix @ nudge), None, "affine")
-    return linear_search(
-        pair, model, Search(search.metric, search.seed + 1), start, factors=levels(pair)[-2:]
-    ).transform
+    again = Search(search.metric, search.seed + 1)
+    return linear_search(pair, model, again, start, factors=levels(pair)[-2:])
+
+
+def between(one: Found, other: Found, pair: Pair, model: Model, search: Search) -> Found:
+    """The middle of two solutions: their errors by the sampling points are independent."""
+    matrix = 0.5 * (sitk_to_linear(one.optimised) + sitk_to_linear(other.optimised))
+    middle = _transform_of(model, pair, matrix)
+    outcome = Outcome(
+        evaluate(pair, middle, search),
+        one.outcome.iterations + other.outcome.iterations,
+        one.outcome.converged and other.outcome.converged,
+    )
+    transform = Transform(_tidy(pair.in_space(sitk_to_linear(middle))), None, model)
+    return Found(middle, transform, outcome, one.start_value)
 
 
 def _turn(angle: float, n: int) -> FloatArray:

@@ -232,6 +232,9 @@ def sitk_to_linear(transform: SimpleITK.Transform) -> FloatArray:
     n = transform.GetDimension()
     matrix = np.eye(n + 1)
     origin = np.array(transform.TransformPoint([0.0] * n))
+    if transform.GetName() == "TranslationTransform":
+        matrix[:n, n] = origin
+        return matrix
     for axis, unit in enumerate(np.eye(n)):
         matrix[:n, axis] = np.array(transform.TransformPoint(unit.tolist())) - origin
     matrix[:n, n] = origin

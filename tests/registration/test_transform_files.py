@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -124,3 +126,17 @@ def test_other_files_and_places_are_refused(linear, tmp_path):
     field = SimpleITK.DisplacementFieldTransform(SimpleITK.Image([4, 4, 4], SimpleITK.sitkVectorFloat64))
     with pytest.raises(UnsupportedInput, match="kind"):
         Transform.from_sitk(field)
+
+
+def test_simpleitk_is_loaded_by_those_who_register_only():
+    """`registration` is reached from the package; SimpleITK takes half a second to load."""
+    code = (
+        "import sys, imgtheranostics as it\n"
+        "from imgtheranostics.registration import register, resample, align_series, Transform\n"
+        "import imgtheranostics.segmentation\n"
+        "it.registration.Registration\n"
+        "heavy = {'SimpleITK', 'skimage', 'matplotlib', 'pandas', 'scipy.ndimage', 'scipy.signal'}\n"
+        "print(sorted(heavy & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
