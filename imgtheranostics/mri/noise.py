@@ -33,6 +33,10 @@ LEAST_OBJECT = 0.01
 FARTHEST_DISTRIBUTION = 0.02
 """Distance of Kolmogorov between background and noise that is put up with, besides that of chance."""
 
+FARTHEST_OF_ONE_COIL = 0.12
+"""The same for one coil, where the ratio of mean and SD already tells noise from signal: room for noise
+that is not the same everywhere, as after a correction of the coil's sensitivity."""
+
 LARGEST_UNEVENNESS = 0.06
 """Relative difference of levels within a background that was searched for, besides that of chance."""
 
@@ -169,7 +173,7 @@ def estimate_noise(image: Volume | npt.ArrayLike, *, n_coils: int = 1) -> NoiseE
             continue
         if ascending.size - stop < LEAST_OBJECT * (stop - first):
             continue
-        alike = _distributed_as_noise(ascending[first:stop] / level, shape)
+        alike = _distributed_as_noise(ascending[first:stop] / level, shape, coils)
         if alike and _same_in_every_sample(samples[usable][order[first:stop]], coils):
             sd = float(np.sqrt(level / (2.0 * coils)))
             return NoiseEstimate(sd, 0.5 * sd / float(np.sqrt(shape * (stop - first))), stop - first, share)
@@ -241,7 +245,7 @@ def _fixed_points(ascending: DoubleArray, shape: int) -> list[tuple[float, int, 
     return sorted(found.values())
 
 
-def _distributed_as_noise(ratio: DoubleArray, shape: int) -> bool:
+def _distributed_as_noise(ratio: DoubleArray, shape: int, n_coils: int) -> bool:
     """Whether mean squares over their expectation, ascending, follow the gamma distribution of noise."""
     from scipy.special import gammainc
 
@@ -249,7 +253,8 @@ def _distributed_as_noise(ratio: DoubleArray, shape: int) -> bool:
     n = ratio.size
     seen = np.arange(1, n + 1) / n
     distance = float(np.maximum(np.abs(expected - seen), np.abs(expected - seen + 1.0 / n)).max())
-    return distance <= FARTHEST_DISTRIBUTION + 1.0 / float(np.sqrt(n))
+    farthest = FARTHEST_OF_ONE_COIL if n_coils == 1 else FARTHEST_DISTRIBUTION
+    return distance <= farthest + 1.0 / float(np.sqrt(n))
 
 
 def _same_in_every_sample(background: npt.NDArray[Any], n_coils: int) -> bool:

@@ -66,6 +66,26 @@ def test_filtered_air_is_no_noise():
         estimate_noise(filtered)
 
 
+def test_uneven_noise_gives_its_mean_level():
+    """Corrected for a coil's sensitivity, the noise of a real image differs by some 15 % across the air."""
+    rng = np.random.default_rng(3)
+    magnitude, _ = image(0.01)
+    level = np.linspace(2.5, 3.5, 64)[:, np.newaxis, np.newaxis, np.newaxis]
+    noise = level * rng.rayleigh(1.0, magnitude.shape)
+    found = estimate_noise(np.hypot(magnitude, noise))
+    assert found.sd == pytest.approx(3.0, rel=0.05)
+
+
+def test_air_of_a_scanner(public_data):
+    """NIST phantom, Siemens: the four corners of the field of view, away from the ghosts, hold noise."""
+    import imgtheranostics as it
+
+    train = it.load(public_data("mri/nist_phantom/T2/site1_20200218"))
+    corners = [train.data[a, b] for a in (slice(12), slice(-12, None)) for b in (slice(12), slice(-12, None))]
+    levels = [corner.mean() / 1.2533 for corner in corners]
+    assert min(levels) < estimate_noise(train).sd < 1.25 * max(levels)
+
+
 def test_partly_blanked_air_still_serves():
     magnitude, _ = image(3.0)
     magnitude[:10] = 0.0
