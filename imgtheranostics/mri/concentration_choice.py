@@ -111,4 +111,4 @@ def concentration_decisions(found: Mapping[str, Any]) -> dict[str, Any]:
     """The record of a concentration, one entry per kind of relaxivity."""
     rest = {name: value for name, value in found.items() if name != "relaxivity"}
     kinds = {f"relaxivity_{kind}": dict(value) for kind, value in found.get("relaxivity", {}).items()}
-    return {"concentration": rest, **kinds}
+    return {"calculation": rest, **kinds}

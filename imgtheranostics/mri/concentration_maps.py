@@ -275,7 +275,7 @@ def _change(
 
 
 def _in_unit(found: Estimate, unit: str, choice: AgentChoice) -> Estimate:
-    per = str(found.decisions["concentration"]["counts"])
+    per = str(found.decisions["calculation"]["counts"])
     if unit == "mg/mL":
         return as_mass(found, per)
     return as_particles(found, per, choice.record) if unit == "particles/mL" else found

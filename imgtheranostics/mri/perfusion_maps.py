@@ -146,7 +146,7 @@ def dce_plan(
 def _as_estimate(v: Volume) -> Estimate:
     missing = v.replace(data=np.full(v.shape, np.nan, np.float32), warnings=())
     flags = missing.replace(data=np.zeros(v.shape, np.uint16), quantity="flags", unit="1")
-    return Estimate(v, missing, flags, decisions={"concentration": {"rule": "given"}})
+    return Estimate(v, missing, flags, decisions={"calculation": {"rule": "concentration, given"}})
 
 
 def _plasma(

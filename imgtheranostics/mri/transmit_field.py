@@ -62,6 +62,8 @@ def transmit_field(
     """
     if b1 is None:
         spread = B1_RELATIVE_UNCERTAINTY if relative_uncertainty is None else relative_uncertainty
+        if spread == 0:
+            return TransmitField(None, 0.0, {"rule": "nominal", "explanation": "no map; nominal flip angles"})
         caution = Caution(
             "b1-not-mapped",
             "no transmit-field map was given: the flip angles are taken as nominal, and the standard error "

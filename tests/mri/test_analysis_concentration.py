@@ -90,7 +90,7 @@ class TestFromRates:
         assert found.quantity == "agent_concentration"
         molecules = it.mri.concentration(t1_of(0.5), t1_of(1.0), relaxivity=237.0, per="molecule")
         assert molecules.quantity == "agent_concentration"
-        assert molecules.decisions["concentration"]["counts"] == "molecule"
+        assert molecules.decisions["calculation"]["counts"] == "molecule"
 
     def test_milligrams_and_particles(self):
         """1 mmol/L Gd is 157.25 ug/mL and Fe 55.845 ug/mL (mri.md 4.2); Avogadro's number of particles."""

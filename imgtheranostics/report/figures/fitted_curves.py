@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _LARGEST = 9
+_DENSE = 40
 _COLUMNS = 3
 _LEFT_IN = 0.55
 _GAP_IN = 0.5
@@ -114,7 +115,8 @@ def _panel(
 
 def _curve(axes: Axes, curve: CurveFit, step: float, colour: str) -> None:
     axes.plot(curve.line_x / step, curve.line, color=theme.INK, linewidth=0.9, zorder=2)
-    axes.plot(curve.x / step, curve.measured, "o", color=colour, markersize=3.2, markeredgewidth=0, zorder=3)
+    size = 3.2 if curve.x.size <= _DENSE else 1.8
+    axes.plot(curve.x / step, curve.measured, "o", color=colour, markersize=size, markeredgewidth=0, zorder=3)
     axes.tick_params(labelbottom=False)
     if float(np.nanmin(curve.measured)) >= 0:
         axes.set_ylim(bottom=0)
@@ -161,7 +163,9 @@ def _axis_words(figure: Figure, curve: CurveFit, symbol: str) -> None:
     unit = unit_words(curve.unit)
     upper = 1.0 - (_TITLE_IN + _CURVE_IN / 2) / height
     lower = 1.0 - (_TITLE_IN + _CURVE_IN + 0.06 + _REST_IN / 2) / height
-    figure.text(0.005, upper, f"Signal [{unit}]" if unit else "Signal", rotation=90, va="center", fontsize=7)
+    measured = "Concentration" if curve.unit == "mmol/L" else "Signal"
+    label = f"{measured} [{unit}]" if unit else measured
+    figure.text(0.005, upper, label, rotation=90, va="center", fontsize=7)
     figure.text(0.005, lower, "Residual [%]", rotation=90, va="center", fontsize=7)
     figure.text(
         _LEFT_IN / theme.WIDTH_IN, 0.04 / height, f"{words} [{symbol}]" if symbol else words, fontsize=8
