@@ -9,7 +9,13 @@ import pytest
 
 import imgtheranostics as it
 from imgtheranostics.acquisition import MrAcquisition
-from imgtheranostics.errors import GeometryMismatch, MissingMetadata, UnitMismatch, UnsupportedInput
+from imgtheranostics.errors import (
+    GeometryMismatch,
+    ImplausibleValue,
+    MissingMetadata,
+    UnitMismatch,
+    UnsupportedInput,
+)
 from imgtheranostics.volume import Axis, Estimate, Flag, Volume
 
 SHAPE = (3, 2, 2)
@@ -154,6 +160,13 @@ class TestRefusals:
         with pytest.raises(MissingMetadata, match="before the agent is missing") as refusal:
             it.mri.concentration(t1_of(0.5), agent="aguix")
         assert "--pre" in refusal.value.next_step
+
+    @pytest.mark.parametrize(("post", "pre"), [(500.0, 1.0), (0.5, 1400.0)])
+    def test_times_in_milliseconds_are_refused(self, post, pre):
+        with pytest.raises(ImplausibleValue, match="milliseconds"):
+            it.mri.concentration(t1_of(post), pre, relaxivity=4.0)
+        with pytest.raises(ImplausibleValue, match="milliseconds"):
+            it.mri.concentration(volume(1 / post, "r1", "1/s"), volume(1 / pre, "r1", "1/s"), relaxivity=4.0)
 
     def test_other_quantities_and_grids(self):
         b1 = volume(1.0, "relative_b1", "1")
