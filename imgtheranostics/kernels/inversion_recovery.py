@@ -28,7 +28,7 @@ SIGNED, MAGNITUDE, EITHER = 0, 1, 2
 NEARLY = 4.0
 """A polarity whose sum of squares on the grid is this many times the smallest is still searched."""
 
-GRID_ERROR = 3e-4
+GRID_ERROR = 7e-4
 """What half a step of the grid may add to a sum of squares, relative to that of the signal."""
 
 _MASKED_OUT, _INVALID_INPUT = 1, 4
@@ -112,7 +112,8 @@ def _fit_chunk(
     e, d = np.empty((n, BLOCK)), np.zeros((n, BLOCK))
     lanes = np.empty(LANE_ROWS)
     negative_samples = np.empty(BLOCK, np.int64)
-    work = np.empty((5, n))
+    signed, work = np.empty(n), np.empty((4, n))
+    times, repetition_times, coefficients = model[0], model[1], model[2]
     starts = np.empty(n_polarities)
     candidates = np.empty((n_polarities, 4))
     records = np.empty((n_polarities + 1, 10))
@@ -139,8 +140,20 @@ def _fit_chunk(
                     bounds[FREE_SIGN] = 0.0 if negative else 1.0
                 squares, refined = rows[SQUARES + lane], lanes[RATE + lane]
                 _starts(best, squares, lane, rates, n_used, negative_samples[lane], refined, starts)
-                used = STEPS + search(y, model, pair, bounds, starts, candidates, records, work)
-                flag = decide(y, pair, bounds, candidates, records, work[4], values)
+                used = STEPS + search(
+                    y,
+                    times,
+                    repetition_times,
+                    coefficients,
+                    pair,
+                    bounds,
+                    starts,
+                    candidates,
+                    records,
+                    signed,
+                    work,
+                )
+                flag = decide(y, pair, bounds, candidates, records, signed, values)
             else:
                 flag = _INVALID_INPUT
                 values[:] = np.nan

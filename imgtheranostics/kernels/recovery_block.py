@@ -14,7 +14,7 @@ FAST = {"reassoc", "contract", "arcp", "nsz"}
 
 STEPS = 4
 
-REACH = 1.1
+REACH = 1.15
 """How far from the grid point a step may lead, as a factor: a little more than the grid's own."""
 
 RATE, LEAST, MOST, C1, C2, S11, S12, S22, B1, B2, SLOPE, JJ, J1, J2, LAST_RATE, LAST_SLOPE = range(

@@ -33,14 +33,15 @@ def _sign(y, j, signed):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def search(y, model, pair, limits, starts, candidates, records, work):
+def search(y, times, repetition_times, coefficients, pair, limits, starts, candidates, records, signed, work):
     """Search the polarities whose start is above 0; how many steps were used.
 
     y : (n,) float64
-    model : (3, n) or wider float64; times, repetition times, coefficients
+    times, repetition_times : (n,) float64; coefficients : (4,) float64
     limits : (7,) float64
     starts : (n_polarities,) float64; the rate to begin with
-    candidates : (n_polarities, 4) float64; records : (n_polarities + 1, 10) float64; work : (5, n) float64
+    candidates : (n_polarities, 4) float64; records : (n_polarities + 1, 10) float64
+    signed : (n,) float64, scratch; work : (4, n) float64, scratch
     """
     n_polarities = starts.size
     scratch = records[n_polarities]
@@ -52,9 +53,9 @@ def search(y, model, pair, limits, starts, candidates, records, work):
         if not starts[j] > 0.0:
             continue
         record = records[j]
-        _sign(y, j, work[4])
+        _sign(y, j, signed)
         rate, used, settled = descend(
-            work[4], model[0], model[1], model[2], pair, starts[j], low, high, work, record, scratch
+            signed, times, repetition_times, coefficients, pair, starts[j], low, high, work, record, scratch
         )
         steps += used
         if limits[FREE_SIGN] > 0.0 and record[C1] < 0.0:

@@ -30,7 +30,7 @@ from imgtheranostics.mri.recovery_model import RecoveryModel
 T1_LIMIT_S = 20.0
 """T1 beyond it is outside the range: no protocol tells it from infinity."""
 
-SLAB = 65_536
+SLAB = 32_768
 """Voxels that are handed to the kernel in float64 at a time: a few MiB."""
 
 FloatArray = npt.NDArray[np.float64]

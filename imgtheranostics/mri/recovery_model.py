@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
 
-GRID_STEP = 0.08
+GRID_STEP = 0.12
 """Relative step between rates of the grid; a search starts within half of it."""
 
 SHORTEST = 8.0

@@ -32,7 +32,7 @@ def design(model, rate):
 
 def point(model, y, rate):
     packed = models.packed(model, TIMES, WAITS)
-    work, out = np.empty((5, y.size)), np.empty(10)
+    work, out = np.empty((4, y.size)), np.empty(10)
     recovery_voxel.point(y, packed[0], packed[1], packed[2], model.pair, rate, work, out)
     return out
 
