@@ -77,6 +77,17 @@ def test_what_the_table_leaves_out_is_not_measured_and_no_failure(table):
     assert "no suv_bw of sphere at admin" in found.table.iloc[1]["note"]
 
 
+def test_ratio_of_two_states_comes_from_the_means_of_a_whole_series(table):
+    """Ktrans has one value per series, not one per image of it."""
+    slug = "gadofullerene-130nm-pdt"
+    found = compare_measured(
+        table(f"{slug}\tktrans\ttumour\tpre-light\t0.1", f"{slug}\tktrans\ttumour\tpost-light\t0.0501")
+    )
+    assert set(found.table["verdict"]) == {PASS}
+    ratio = found.table[found.table["method"] == "state_ratio"].iloc[0]
+    assert ratio["measured"] == pytest.approx(0.501)
+
+
 def test_ratios_come_from_means_or_are_given(table):
     """12 over 12/12.4 %ID/g is the published tumour-to-muscle ratio of 12.4."""
     lines = [

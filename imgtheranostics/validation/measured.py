@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -126,12 +127,12 @@ def _known(spec: PhantomSpec, level: int, expectations: Sequence[Expectation]) -
     )
 
 
-def printed_places(spec: PhantomSpec) -> dict[tuple[int, int], str]:
-    """The axis value, as tables print it, of every volume and frame of a phantom."""
+def printed_places(spec: PhantomSpec, quantity: str = "") -> dict[tuple[int, int], str]:
+    """The axis value, as tables print it, of every volume and frame of what is found of a quantity."""
     return {
         (part.first + volume, frame): printed
         for part in parts_of(spec)
-        for volume, frame, printed in places(spec, part.physics.cases(spec), ("all",), {})
+        for volume, frame, printed in places(spec, part.physics.cases(spec), ("all",), {}, quantity)
     }
 
 
@@ -152,7 +153,7 @@ def _compared(
         if not expectations:
             continue
         own = [entry for entry in entries if (entry.slug, entry.level) == (slug, level)]
-        session = ToolSession(own, printed_places(spec), path)
+        session = ToolSession(own, partial(printed_places, spec), path)
         for expectation in expectations:
             outcome = Outcome(slug, expectation)
             session.measure(outcome)
@@ -182,7 +183,12 @@ class ToolSession(Session):
         Lines of the table that went into a comparison.
     """
 
-    def __init__(self, entries: Sequence[Entry], printed: Mapping[tuple[int, int], str], path: Path) -> None:
+    def __init__(
+        self,
+        entries: Sequence[Entry],
+        printed: Callable[[str], Mapping[tuple[int, int], str]],
+        path: Path,
+    ) -> None:
         super().__init__(None, path.parent)
         self.used: set[int] = set()
         self._path = path
@@ -222,7 +228,7 @@ class ToolSession(Session):
 
     def mean(self, place: tuple[int, int], quantity: str, region: str) -> float:
         """What the table says of a region in the image at a place."""
-        at = self._printed.get(place, "")
+        at = self._printed(quantity).get(place, "")
         entry = self._entries.get((quantity, region, at, "mean"))
         if entry is None:
             raise NotMeasured(f"the table has no {quantity} of {region} at {at or 'this place'}")
