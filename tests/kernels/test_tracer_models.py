@@ -90,7 +90,7 @@ def scan(seed, n=12):
 
 
 @pytest.mark.parametrize("code", CODES)
-@settings(max_examples=15)
+@settings(max_examples=10)
 @given(seed=SEEDS)
 def test_model_solves_its_differential_equation(code, seed):
     rng, time, plasma = scan(seed)
@@ -114,13 +114,15 @@ def test_derivatives_equal_central_differences(code, delayed, seed):
         bare = values[:-1] if delayed else values
         return evaluated(code, bare, time, plasma, values[-1] if delayed else None)
 
-    _, jacobian = at(parameters)
+    curve, jacobian = at(parameters)
     for j, value in enumerate(parameters):
         step = 1e-5 * value
         above, below = list(parameters), list(parameters)
         above[j], below[j] = value + step, value - step
         expected = (at(above)[0] - at(below)[0]) / (2 * step)
-        np.testing.assert_allclose(jacobian[j], expected, atol=2e-7 * np.abs(expected).max() + 1e-12)
+        # Truncation of the differences, and rounding of the curves that they divide by the step.
+        allowed = 2e-7 * np.abs(expected).max() + 1e-14 * np.abs(curve).max() / step
+        np.testing.assert_allclose(jacobian[j], expected, rtol=0, atol=allowed)
 
 
 @pytest.mark.parametrize("code", CODES)
