@@ -28,7 +28,7 @@ T1Method = Annotated[
     typer.Option(
         "--method",
         click_type=choice(*T1_METHODS.values()),
-        help="Flip angles: nlls, linear, wlls. Inversion times: magnitude, signed, two_parameter, "
+        help="Flip angles: nlls, linear, wlls. Inversion times: magnitude, signed, complex, two_parameter, "
         "look_locker. Repetition times: two_parameter, three_parameter. The first of each is the default.",
     ),
 ]
@@ -62,6 +62,9 @@ DropFirst = Annotated[
 RefocusingAngle = Annotated[
     float,
     typer.Option("--refocusing-angle-deg", min=1.0, max=180.0, help="Nominal, for the epg model."),
+]
+Phase = Annotated[
+    Path | None, typer.Option("--phase", help="Phase in rad beside inversion-recovery magnitudes.")
 ]
 Rate = Annotated[bool, typer.Option("--rate", help="Also give the rate, 1/s.")]
 RepetitionTimes = Annotated[

@@ -24,6 +24,7 @@ def t1(
     b1: given.B1 = None,
     resample_b1: given.ResampleB1 = False,
     repetition_time_s: given.RepetitionTimes = None,
+    phase: given.Phase = None,
     rate: given.Rate = False,
     *,
     voxels: Voxels,
@@ -40,10 +41,11 @@ def t1(
         b1=transmit_field(b1),
         resample_b1=resample_b1,
         repetition_time_s=repetition_time_s or None,
+        phase=None if phase is None else loaded(phase),
         workers=common.workers,
         **voxels.keywords(),
     )
-    _relaxation("mri t1", plan, common, said, files=[b1, *voxels.files], rate="r1" if rate else None)
+    _relaxation("mri t1", plan, common, said, files=[b1, phase, *voxels.files], rate="r1" if rate else None)
 
 
 @grouped

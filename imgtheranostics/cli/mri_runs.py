@@ -52,7 +52,7 @@ def deliver(
 
 _NOT_PHYSICS = frozenset(
     ("rois", "anatomy", "subject", "session", "out", "force", "workers", "as_json", "keep_identifiers",
-     "no_report", "quiet", "verbose", "path", "pre", "post", "mask", "b1", "magnitude", "unheated",
+     "no_report", "quiet", "verbose", "path", "pre", "post", "mask", "b1", "magnitude", "phase", "unheated",
      "fat")
 )  # fmt: skip
 """Options that say where something is or how to print, or that may name somebody: not in the record."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 T1_METHODS = {
     "flip_angle": ("nlls", "linear", "wlls"),
-    "inversion_time": ("magnitude", "signed", "two_parameter", "look_locker"),
+    "inversion_time": ("magnitude", "signed", "complex", "two_parameter", "look_locker"),
     "repetition_time": ("two_parameter", "three_parameter"),
 }
 """Methods of T1 by the axis along which the images vary; the first is the default."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -237,6 +237,41 @@ def series_along(v: Volume, name: str) -> Series:
         samples = np.asfortranarray(samples[..., order])
     ascending = Axis(name, values[order], _AXIS_UNITS.get(name, "s"))
     return Series(v, samples, ascending, v.axes[:place] + v.axes[place + 1 :], order)
+
+
+def with_phase(series: Series, phase: Volume | None, moved: bool) -> Series:
+    """A series of magnitudes as complex numbers.
+
+    Raises
+    ------
+    MissingMetadata
+        If there is no phase.
+    UnitMismatch
+        If it is none in rad.
+    UnsupportedInput
+        If it is of other images, or the magnitudes were moved.
+    """
+    if phase is None:
+        raise MissingMetadata(
+            "a complex fit needs the phase",
+            where="--phase (phase=)",
+            needed="phase in rad beside the magnitude",
+            next_step="give --phase PATH (phase=), or fit magnitudes",
+        )
+    if phase.quantity != "phase":
+        raise UnitMismatch(
+            "the phase is not one in rad", found=f"{phase.quantity} [{phase.unit}]", needed="phase [rad]"
+        )
+    beside = series_along(phase, series.axis.name)
+    same = beside.samples.shape == series.samples.shape and series.volume.grid.same_as(phase.grid)
+    if moved or not same or series.axis.name != "inversion_time" or not np.allclose(beside.x, series.x):
+        raise UnsupportedInput(
+            "the phase does not belong to these magnitudes",
+            found="magnitudes that were moved" if moved else f"phase {beside.samples.shape}",
+            needed=f"one phase for each image, {series.samples.shape}, along inversion_time",
+        )
+    turned = series.samples * np.exp(1j * beside.samples.astype(np.complex64))
+    return replace(series, samples=np.asfortranarray(turned, np.complex64))
 
 
 def check_signal(v: Volume, purpose: str, *, phase: bool = False) -> None:

@@ -13,7 +13,15 @@ from imgtheranostics.errors import Caution, UnsupportedInput, merge_cautions
 from imgtheranostics.mri import model_curves
 from imgtheranostics.mri.methods import T1_METHODS, checked
 from imgtheranostics.mri.preparation import Handling, Mask
-from imgtheranostics.mri.protocol import Series, Stated, check_signal, known, mr_record, required
+from imgtheranostics.mri.protocol import (
+    Series,
+    Stated,
+    check_signal,
+    known,
+    mr_record,
+    required,
+    with_phase,
+)
 from imgtheranostics.mri.relaxation_plan import FitCall, RelaxationPlan
 from imgtheranostics.mri.transmit_field import TransmitField, transmit_field
 from imgtheranostics.volume import Estimate, Volume
@@ -57,6 +65,7 @@ def t1_plan(
     n_coils: int = 1,
     repetition_time_s: Times = None,
     motion_correct: bool = False,
+    phase: Volume | None = None,
     workers: int | None = None,
 ) -> RelaxationPlan:
     """The fit behind `t1_map`.
@@ -65,8 +74,9 @@ def t1_plan(
     ----------
     v : Volume
     method : str, optional
-        ``nlls``, ``linear``, ``wlls`` for flip angles; ``magnitude``, ``signed``, ``two_parameter``,
-        ``look_locker`` for inversion times; ``two_parameter``, ``three_parameter`` for repetition times.
+        ``nlls``, ``linear``, ``wlls`` for flip angles; ``magnitude``, ``signed``, ``complex`` (with `phase`),
+        ``two_parameter``, ``look_locker`` for inversion times; ``two_parameter``, ``three_parameter`` for
+        repetition times.
     b1 : Volume or float, optional
         Transmit field as a ratio to nominal (percent is converted) for flip angles. Without it the standard
         error contains twice `b1_relative_uncertainty`, and a caution says so.
@@ -86,6 +96,8 @@ def t1_plan(
         Goes before the file; one per image where they differ.
     motion_correct : bool
         Align the images to the first.
+    phase : Volume, optional
+        Phase in rad beside the magnitude, for inversion times: the polarity is then measured, not guessed.
     workers : int, optional
 
     Raises
@@ -102,6 +114,8 @@ def t1_plan(
     name = checked(method or methods[0], methods, f"method of T1 from {words}s")
     if method is None and series.axis.name == "inversion_time" and _is_signed(v):
         name = "signed"
+    if phase is not None or name == "complex":
+        name, series = "complex", with_phase(series, phase, motion_correct)
     repetition = _repetition(v, series, name, repetition_time_s)
     field: TransmitField | None = None
     if series.axis.name == "flip_angle":

@@ -132,12 +132,12 @@ class RelaxationPlan:
         for name, voxels in named:
             inside = voxels[usable[voxels]]
             if inside.size:
-                mean = planes[inside].mean(axis=0, dtype=np.float64)
+                mean = planes[inside].mean(axis=0, dtype=np.result_type(planes, np.float64))
                 found.append(self._curve(name, mean, self._field_at(inside), int(inside.size)))
         place = self._typical_voxel(named[0][1] if named else None, usable)
         if place is not None:
             i, j, k = (int(index) for index in np.unravel_index(place, self.series.shape, order="F"))
-            voxel = planes[place].astype(np.float64)
+            voxel = planes[place].astype(np.result_type(planes, np.float64))
             found.append(self._curve(f"voxel {i}, {j}, {k}", voxel, self._field_at(np.array([place])), 1))
         return tuple(found)
 
@@ -156,7 +156,7 @@ class RelaxationPlan:
         values = np.asarray(self.fit.parameters[self.parameter]).ravel(order="F")[candidates]
         return int(candidates[np.argsort(values, kind="stable")[values.size // 2]])
 
-    def _curve(self, label: str, measured: FloatArray, b1: float, n_voxels: int) -> CurveFit:
+    def _curve(self, label: str, measured: Array, b1: float, n_voxels: int) -> CurveFit:
         more = {"b1": np.float64(b1)} if self.transmit is not None and self.transmit.ratio is not None else {}
         fit = self.call(measured, **more)
         p = scalars(fit.parameters)
@@ -164,6 +164,9 @@ class RelaxationPlan:
         line_x = np.linspace(min(0.0, x[0]), x[-1], _LINE_POINTS)
         solved = np.isfinite(p[self.parameter])
         missing = np.full(x.size, np.nan)
+        fitted = self.curve(x, p, b1) if solved else missing
+        if np.iscomplexobj(measured):
+            measured = _along(measured, fitted)
         error = float(np.asarray(fit.standard_errors[self.parameter]))
         value = p[self.parameter]
         return CurveFit(
@@ -173,7 +176,7 @@ class RelaxationPlan:
             axis_unit=self.series.axis.unit,
             x=x,
             measured=measured,
-            fitted=self.curve(x, p, b1) if solved else missing,
+            fitted=fitted,
             line_x=line_x,
             line=self.curve(line_x, p, b1) if solved else np.full(line_x.size, np.nan),
             unit=self.series.volume.unit,
@@ -181,3 +184,11 @@ class RelaxationPlan:
             standard_error=error,
             n_voxels=n_voxels,
         )
+
+
+def _along(measured: Array, fitted: FloatArray) -> FloatArray:
+    """A complex curve along its phase, with the sign that the model has."""
+    from imgtheranostics.mri.complex_recovery import in_phase
+
+    real = np.asarray(in_phase(measured, measured.size).along, np.float64)
+    return -real if float(np.nansum(real * fitted)) < 0 else real

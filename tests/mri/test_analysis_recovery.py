@@ -7,7 +7,7 @@ import pytest
 
 import imgtheranostics as it
 from imgtheranostics.acquisition import MrAcquisition
-from imgtheranostics.errors import ImplausibleValue, MissingMetadata, UnsupportedInput
+from imgtheranostics.errors import ImplausibleValue, MissingMetadata, UnitMismatch, UnsupportedInput
 from imgtheranostics.mri import relaxation_maps, relaxometry
 from imgtheranostics.regions import Regions
 from imgtheranostics.volume import Axis, Flag, Volume
@@ -91,6 +91,26 @@ class TestInversion:
         found = it.mri.t1_map(v)
         assert found.decisions["method"]["rule"] == "signed"
         assert found.value.data == pytest.approx(T1, rel=2e-3)
+
+    def test_with_its_phase_the_polarity_is_measured(self):
+        signed = recovery(T1)
+        offset = np.linspace(-2.0, 2.0, T1.size).reshape(SHAPE)[..., np.newaxis]
+        angle = np.angle(np.sign(signed) * np.exp(1j * offset))
+        v = volume(np.abs(signed), record(repetition_time_s=8.0))
+        phase = v.replace(data=np.asarray(angle, np.float32), quantity="phase", unit="rad")
+        found = it.mri.t1_map(v, phase=phase)
+        assert found.decisions["method"]["rule"] == "complex"
+        assert found.value.data == pytest.approx(T1, rel=2e-3)
+        plan = relaxation_maps.t1_plan(v, phase=phase)
+        for curve in plan.curves(Regions.from_masks({"one": T1.max() == T1}, v.grid)):
+            assert curve.fitted == pytest.approx(curve.measured, rel=1e-2, abs=5.0)
+            assert curve.measured[0] < 0 < curve.measured[-1]
+        with pytest.raises(MissingMetadata, match="needs the phase"):
+            it.mri.t1_map(v, method="complex")
+        with pytest.raises(UnitMismatch, match="in rad"):
+            it.mri.t1_map(v, phase=v)
+        with pytest.raises(UnsupportedInput, match="does not belong"):
+            it.mri.t1_map(v, phase=phase.replace(data=phase.data[:2]))
 
     def test_inversion_times_in_milliseconds_are_refused(self):
         v = volume(np.abs(recovery(T1)), record(repetition_time_s=8.0), values=TI * 1000)
