@@ -83,15 +83,22 @@ def test_iron_in_liver_and_spleen_comes_out_below_the_noise_floor():
     assert sorted(set(rows(table, "region_change")["truth"])) == [216, 276, 336, 464]
 
 
-def test_iron_fails_when_the_noise_floor_stays(monkeypatch):
+def test_iron_fails_when_the_noise_floor_stays(tmp_path, monkeypatch):
     """Magnitudes of short T2* do not decay to zero; without the floor the rate is too low."""
+    text = (library() / "ferumoxytol-liver-r2s.yaml").read_text(encoding="utf-8")
+    path = tmp_path / "ferumoxytol-liver-r2s.yaml"
+    coarse = text.replace(
+        "[84, 58, 36], voxel_mm: [4.0, 4.0, 8.0]", "[42, 30, 18], voxel_mm: [8.0, 8.0, 16.0]"
+    )
+    assert coarse != text
+    path.write_text(coarse, encoding="utf-8")
     from imgtheranostics.mri import relaxometry
 
     fit = relaxometry.fit_t2star
     monkeypatch.setattr(
         relaxometry, "fit_t2star", lambda signal, times, noise_sd: fit(signal, times, model="exponential")
     )
-    table = validate("ferumoxytol-liver-r2s", 2)
+    table = validate(path, 2)
     found = rows(table, "region_change")
     assert set(found["verdict"]) == {FAIL}
     assert (found["measured"] < found["truth"]).all()
