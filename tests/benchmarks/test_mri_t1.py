@@ -78,38 +78,33 @@ def measure(benchmark, group, ours, n_ours, theirs, n_theirs):
 
 
 def line_values(planes):
-    """T1 and S0 by the line, vectorised, as a user would write it."""
+    """T1 and S0 by the line, vectorised, as a user would write it; and what the errors need of it."""
     a = np.radians(ANGLES).astype(np.float32)[:, None]
     y, x = planes / np.sin(a), planes / np.tan(a)
     x_mean, y_mean = x.mean(axis=0), y.mean(axis=0)
-    x -= x_mean
-    y -= y_mean
-    slope = np.einsum("ij,ij->j", x, y) / np.einsum("ij,ij->j", x, x)
+    x_off = x - x_mean
+    sxx = (x_off**2).sum(axis=0)
+    slope = (x_off * (y - y_mean)).sum(axis=0) / sxx
     amplitude = y_mean - slope * x_mean
-    return np.float32(-TR) / np.log(slope), amplitude / (1 - slope), slope, amplitude, x, x_mean
+    return -TR / np.log(slope), amplitude / (1 - slope), slope, amplitude, x_off, x_mean, sxx
 
 
 def line_maps(planes):
     """The same with standard errors carried through the line, R^2 and RMSE: the maps of `fit_vfa`."""
     n = ANGLES.size
     a = np.radians(ANGLES).astype(np.float32)[:, None]
-    t1, s0, slope, amplitude, x, x_mean = line_values(planes)
+    t1, s0, slope, amplitude, x_off, x_mean, sxx = line_values(planes)
     h = np.sin(a) / (1 - slope * np.cos(a))
-    t = h / np.tan(a)
-    residual = planes - amplitude * h
-    squares = np.einsum("ij,ij->j", residual, residual)
-    centred = planes - planes.mean(axis=0)
-    around = np.einsum("ij,ij->j", centred, centred)
-    to_q = -x / h / np.einsum("ij,ij->j", x, x)
+    ht = h**2 / np.tan(a)
+    squares = ((planes - amplitude * h) ** 2).sum(axis=0)
+    around = ((planes - planes.mean(axis=0)) ** 2).sum(axis=0)
+    to_q = -x_off / h / sxx
     to_m = 1 / (n * h) + x_mean * to_q
-    qq, qm, mm = (np.einsum("ij,ij->j", *pair) for pair in ((to_q, to_q), (to_q, to_m), (to_m, to_m)))
-    ht = h * t
-    trace = amplitude**2 * np.einsum("ij,ij->j", ht, ht) * qq
-    trace += np.einsum("ij,ij->j", h, h) * mm - 2 * amplitude * np.einsum("ij,ij->j", h, ht) * qm
-    noise = squares / (n - 4 + trace)
-    q = 1 - slope
-    t1_error = t1**2 / (np.float32(TR) * slope) * np.sqrt(noise * qq)
-    s0_error = np.sqrt(noise * (mm - 2 * s0 * qm + s0**2 * qq)) / q
+    qq, qm, mm = (to_q**2).sum(axis=0), (to_q * to_m).sum(axis=0), (to_m**2).sum(axis=0)
+    trace = amplitude**2 * (ht**2).sum(axis=0) * qq - 2 * amplitude * (h * ht).sum(axis=0) * qm
+    noise = squares / (n - 4 + trace + (h**2).sum(axis=0) * mm)
+    t1_error = t1**2 / (TR * slope) * np.sqrt(noise * qq)
+    s0_error = np.sqrt(noise * (mm - 2 * s0 * qm + s0**2 * qq)) / (1 - slope)
     return t1, s0, t1_error, s0_error, 1 - squares / around, np.sqrt(squares / n)
 
 
