@@ -23,8 +23,8 @@ FAST = {"reassoc", "contract", "arcp", "nsz"}
 UNSETTLED = 1 << 15
 """The flag of a voxel that is left to the float64 search."""
 
-STEPS = 4
-"""Newton steps of a block."""
+LEAST_STEPS, MOST_STEPS = 3, 9
+"""Newton steps of a block, which ends when every lane has settled; a lane stays where it has settled."""
 
 SETTLED = np.float32(2e-4)
 """Last step relative to u (1 - u) at which a lane has settled: what is left is of the order of its square."""
@@ -49,10 +49,10 @@ _MASKED_OUT = 1
 _GROUP = 4
 
 # Where the rows of the workspace begin: u, A, the polynomials P, P', P''/2, W, W', W''/2, and others.
-_U, _A, _P0, _P1, _P2, _W0, _W1, _W2, _STEP, _POWER, _SQUARES, _AROUND, _MEAN, _RATE = (
-    row * BLOCK for row in range(14)
+_U, _A, _P0, _P1, _P2, _W0, _W1, _W2, _STEP, _POWER, _SQUARES, _AROUND, _MEAN, _RATE, _COUNT = (
+    row * BLOCK for row in range(15)
 )
-_N_ROWS = 14
+_N_ROWS = 15
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
@@ -71,6 +71,8 @@ def _start(signal, n, w):
             w[_W0 + lane] += pair[lane] * pair[lane]
     for lane in range(BLOCK):
         w[_U + lane] = min(max(w[_P0 + lane] / w[_W0 + lane], SMALLEST_U), LARGEST_U)
+        w[_STEP + lane] = 1.0
+        w[_COUNT + lane] = 0.0
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
@@ -120,7 +122,10 @@ def _polynomials(signal, ones, w):
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def _newton_step(w):
-    """One step of u to the largest P^2 / W; its size relative to u (1 - u), or 1 where it is not Newton's."""
+    """One step to the largest P^2 / W of the lanes that move, and how many are to move on.
+
+    _STEP becomes the size of the step relative to u (1 - u), or 1 where it is not Newton's.
+    """
     one = np.float32(1.0)
     two = np.float32(2.0)
     for lane in range(BLOCK):
@@ -137,8 +142,15 @@ def _newton_step(w):
         trusted = curvature > np.float32(0.3) * spread
         change = (of_signal - of_curve) / (curvature if trusted else spread)
         change = min(max(change, np.float32(-0.7) * x), np.float32(0.7) * (one - x))
-        w[_STEP + lane] = abs(change) / (x * (one - x)) if trusted else one
-        w[_U + lane] = x + change
+        moves = w[_STEP + lane] >= SETTLED
+        size = abs(change) / (x * (one - x)) if trusted else one
+        w[_STEP + lane] = size if moves else w[_STEP + lane]
+        w[_U + lane] = x + change if moves else x
+        w[_COUNT + lane] += one if moves else np.float32(0.0)
+    left = 0
+    for lane in range(BLOCK):
+        left += 1 if w[_STEP + lane] >= SETTLED else 0
+    return left
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
@@ -249,9 +261,11 @@ def _write(n, spacing, lever, w, out, flag):
 def _fit_block(signal, n, ones, first_s, spacing, w, bits, out, flag):
     """All steps of a block."""
     _start(signal, n, w)
-    for _ in range(STEPS):
+    for step in range(MOST_STEPS):
         _polynomials(signal, ones, w)
-        _newton_step(w)
+        left = _newton_step(w)
+        if left == 0 and step + 1 >= LEAST_STEPS:
+            break
     _polynomials(signal, ones, w)
     _residuals(signal, n, w)
     rate = w[_RATE : _RATE + BLOCK]
@@ -290,7 +304,7 @@ def fit_decay_lanes(samples, chosen, first_s, spacing, out, iterations, flags):
         bits = w[_P2 : _P2 + BLOCK].view(np.int32)
         found = np.empty(N_RESULTS * BLOCK, np.float32)
         flag = np.empty(BLOCK, np.uint16)
-        steps = np.full(BLOCK, STEPS, np.int16)
+        steps = np.empty(BLOCK, np.int16)
         for first in range(0, count, BLOCK):
             stop = min(first + BLOCK, count)
             for i in range(n):
@@ -298,5 +312,7 @@ def fit_decay_lanes(samples, chosen, first_s, spacing, out, iterations, flags):
             _fit_block(signal, n, ones, first_s, spacing, w, bits, found, flag)
             for row in range(N_RESULTS):
                 put(found[row * BLOCK : (row + 1) * BLOCK], voxels, first, stop, out[row])
+            for lane in range(BLOCK):
+                steps[lane] = np.int16(w[_COUNT + lane])
             put(flag, voxels, first, stop, flags)
             put(steps, voxels, first, stop, iterations)

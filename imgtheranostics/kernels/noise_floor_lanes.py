@@ -30,8 +30,8 @@ from imgtheranostics.kernels.lanes import BLOCK, CHUNK, blank, list_chosen, put,
 FIRST_STEPS = 2
 """Steps of Gauss and Newton."""
 
-STEPS = 7
-"""All steps."""
+MOST_STEPS = 10
+"""All steps; a block ends when every lane has settled, and a lane stays where it has settled."""
 
 LEAST_R_SQUARED = np.float32(0.8)
 """Below it there may be a deeper valley, and the search scans for it."""
@@ -42,7 +42,8 @@ _MASKED_OUT = 1
 _SD, _A, _U, _POWER, _S0, _S1, _S2, _S3, _S4, _S5, _S6, _STEP, _SQUARES, _AROUND, _MEAN, _LARGEST, _LEAST = (
     row * BLOCK for row in range(17)
 )
-_N_ROWS = 17
+_COUNT = 17 * BLOCK
+_N_ROWS = 18
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
@@ -121,7 +122,10 @@ def _sums(signal, n, floor, newton, w):
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def _move(newton, w):
-    """One step in ln A and ln u; its size, or 1 where it cannot be trusted."""
+    """One step in ln A and ln u of the lanes that move, and how many are to move on.
+
+    _STEP becomes its size, or 1 where it cannot be trusted.
+    """
     one = np.float32(1.0)
     for lane in range(BLOCK):
         h0, h1, h2 = w[_S0 + lane], w[_S1 + lane], w[_S2 + lane]
@@ -138,9 +142,16 @@ def _move(newton, w):
         by_a = min(max(by_a, np.float32(-0.6)), one)
         by_u = min(max(by_u, np.float32(-0.6)), np.float32(0.7) * room)
         relative = max(abs(by_a), abs(by_u) / (one - u))
-        w[_STEP + lane] = relative if upward and newton else one
-        w[_A + lane] *= one + by_a
-        w[_U + lane] = max(u * (one + by_u), np.float32(0.5) * SMALLEST_U)
+        moves = w[_STEP + lane] >= SETTLED
+        size = relative if upward and newton else one
+        w[_STEP + lane] = size if moves else w[_STEP + lane]
+        w[_A + lane] *= one + by_a if moves else one
+        w[_U + lane] = max(u * (one + by_u), np.float32(0.5) * SMALLEST_U) if moves else u
+        w[_COUNT + lane] += one if moves else np.float32(0.0)
+    left = 0
+    for lane in range(BLOCK):
+        left += 1 if w[_STEP + lane] >= SETTLED else 0
+    return left
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
@@ -248,10 +259,15 @@ def _fit_block(signal, n, coils, detectable, first_s, spacing, profile, per_cell
     floor = np.float32(2.0 * coils)
     _scale(signal, n, w)
     _start(signal, n, floor, w)
-    for step in range(STEPS):
+    for lane in range(BLOCK):
+        w[_STEP + lane] = 1.0
+        w[_COUNT + lane] = 0.0
+    for step in range(MOST_STEPS):
         newton = step >= FIRST_STEPS
         _sums(signal, n, floor, newton, w)
-        _move(newton, w)
+        left = _move(newton, w)
+        if left == 0:
+            break
     for lane in range(BLOCK):
         # what the search refuses, or must look at
         usable = (w[_LARGEST + lane] > np.float32(detectable)) & (w[_LEAST + lane] >= np.float32(0.0))
@@ -302,7 +318,7 @@ def fit_noise_floor_lanes(
         bits = w[_POWER : _POWER + BLOCK].view(np.int32)
         found = np.empty(N_RESULTS * BLOCK, np.float32)
         flag = np.empty(BLOCK, np.uint16)
-        steps = np.full(BLOCK, STEPS, np.int16)
+        steps = np.empty(BLOCK, np.int16)
         for first in range(0, count, BLOCK):
             stop = min(first + BLOCK, count)
             for i in range(n):
@@ -316,5 +332,7 @@ def fit_noise_floor_lanes(
             )
             for row in range(N_RESULTS):
                 put(found[row * BLOCK : (row + 1) * BLOCK], voxels, first, stop, out[row])
+            for lane in range(BLOCK):
+                steps[lane] = np.int16(w[_COUNT + lane])
             put(flag, voxels, first, stop, flags)
             put(steps, voxels, first, stop, iterations)

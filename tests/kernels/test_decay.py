@@ -177,7 +177,7 @@ def test_lanes_agree_with_the_float64_search(n):
     settled = flags == 0
     assert settled.mean() > 0.8
     assert np.all(flags[~settled] == decay_lanes.UNSETTLED)
-    assert np.all(iterations == decay_lanes.STEPS)
+    assert np.all((iterations >= 1) & (iterations <= decay_lanes.MOST_STEPS))
     rows = [decay.TIME, decay.AMPLITUDE]
     assert_allclose(out[:2, settled], exact[rows][:, settled], rtol=5e-5)
     if n > 3:  # nothing, or hardly anything, is left of the residuals otherwise
@@ -416,7 +416,7 @@ def test_floor_in_lanes_agrees_with_the_float64_search(snr, coils):
     settled = flags == 0
     assert settled.mean() > 0.8
     assert np.all(flags[~settled] == decay_lanes.UNSETTLED)
-    assert np.all(iterations == noise_floor_lanes.STEPS)
+    assert np.all((iterations > noise_floor_lanes.FIRST_STEPS) & (iterations <= noise_floor_lanes.MOST_STEPS))
     rows = [decay.TIME, decay.AMPLITUDE, decay.R_SQUARED, decay.RMSE]
     assert_allclose(out[[0, 1, 4, 5]][:, settled], exact[rows][:, settled], rtol=2e-5)
     # beyond 16 sigma the lanes take the last value of the table, which is within 0.2 % of what follows
