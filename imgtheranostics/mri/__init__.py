@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     )
     from imgtheranostics.mri.concentration_maps import concentration, joint_concentration
     from imgtheranostics.mri.decay_maps import t2_map, t2star_map
+    from imgtheranostics.mri.fluorine_maps import fluorine_map
     from imgtheranostics.mri.perfusion_maps import dce_map
     from imgtheranostics.mri.rate_change_maps import delta_r1_map, delta_r2_map, delta_r2star_map
     from imgtheranostics.mri.rate_entry import load_map
@@ -31,6 +32,7 @@ _HOMES = {
     "delta_r2star_map": "rate_change_maps",
     "enhancement": "change_maps",
     "enhancement_ratio": "change_maps",
+    "fluorine_map": "fluorine_maps",
     "heated_volume": "thermal_maps",
     "joint_concentration": "concentration_maps",
     "load_map": "rate_entry",
@@ -73,6 +75,7 @@ __all__ = [
     "delta_r2star_map",
     "enhancement",
     "enhancement_ratio",
+    "fluorine_map",
     "heated_volume",
     "joint_concentration",
     "load_map",

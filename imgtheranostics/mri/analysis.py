@@ -9,6 +9,7 @@ from imgtheranostics.mri.change_maps import (
 )
 from imgtheranostics.mri.concentration_maps import concentration, joint_concentration
 from imgtheranostics.mri.decay_maps import t2_map, t2star_map
+from imgtheranostics.mri.fluorine_maps import fluorine_map
 from imgtheranostics.mri.perfusion_maps import dce_map
 from imgtheranostics.mri.rate_change_maps import delta_r1_map, delta_r2_map, delta_r2star_map
 from imgtheranostics.mri.rate_entry import load_map
@@ -27,6 +28,7 @@ __all__ = [
     "delta_r2star_map",
     "enhancement",
     "enhancement_ratio",
+    "fluorine_map",
     "heated_volume",
     "joint_concentration",
     "load_map",
