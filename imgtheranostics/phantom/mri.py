@@ -23,6 +23,7 @@ from imgtheranostics.phantom.mri_truth import ideal_map, region_value
 from imgtheranostics.phantom.pet import blur
 from imgtheranostics.phantom.physics import LazyVolumes
 from imgtheranostics.phantom.spec import PhantomSpec
+from imgtheranostics.units import conversion_factor
 from imgtheranostics.volume import Source, Volume, make_step
 
 FlatImage = npt.NDArray[np.floating] | npt.NDArray[np.complexfloating]
@@ -335,4 +336,6 @@ def _start(spec: PhantomSpec, scan: Scan) -> datetime:
     """On the scanner's clock: an hour before the injection without agent, else at the case's time."""
     if not scan.agent:
         return spec.administration.at - timedelta(hours=1)
-    return spec.administration.at + timedelta(hours=float(scan.case.get("time", 0.0)))
+    time = spec.axis_of("time")
+    seconds = 0.0 if time is None else float(scan.case.get("time", 0.0)) * conversion_factor(time.unit, "s")
+    return spec.administration.at + timedelta(seconds=seconds)

@@ -14,6 +14,7 @@ from imgtheranostics.phantom import mri_kinetics as kinetics
 from imgtheranostics.phantom.mri_scans import Scan, scanner_of
 from imgtheranostics.phantom.pet import Curve
 from imgtheranostics.phantom.spec import PhantomSpec, RegionSpec
+from imgtheranostics.units import conversion_factor
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -94,8 +95,9 @@ def concentration_mmol_l(
         time = spec.axis_of("time")
         if value == 0 or time is None or time.layout == "dynamic" or "time" not in scan.case:
             return value
-        curve = Curve.from_kinetics(truth.kinetics, value, time.truth_at * 3600)
-        return curve.at(float(scan.case["time"]) * 3600)
+        seconds = conversion_factor(time.unit, "s")
+        curve = Curve.from_kinetics(truth.kinetics, value, time.truth_at * seconds)
+        return curve.at(float(scan.case["time"]) * seconds)
     if quantity == "gd_concentration" and any(held.states(name) for name in PERFUSED):
         series = perfused_mmol_l(spec, region, scan)
         axis = next(axis for axis in scan.axes if axis.name == "time")

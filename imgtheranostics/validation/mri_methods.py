@@ -12,6 +12,7 @@ from imgtheranostics.phantom.cases import cases_of
 from imgtheranostics.phantom.mri_tissue import ELEMENTS
 from imgtheranostics.phantom.physics import part_with
 from imgtheranostics.regions import roi_statistics
+from imgtheranostics.units import conversion_factor
 from imgtheranostics.validation import mri_amounts, mri_heat, mri_maps
 from imgtheranostics.validation.detection import straight_line
 from imgtheranostics.validation.methods import MethodMissing, method
@@ -79,14 +80,18 @@ def order(session: Session, expectation: Expectation) -> float:
 @method("half_life", unit="h", short="half-life")
 def half_life(session: Session, expectation: Expectation) -> float:
     """Half-life of one exponential through the concentrations of all doses, each with its amplitude, h."""
-    cases = cases_of(session.phantom.spec)
+    spec = session.phantom.spec
+    time, cases = spec.axis_of("time"), cases_of(spec)
+    if time is None:
+        raise MethodMissing("half-life without times")
+    hours = conversion_factor(time.unit, "h")
     groups: dict[tuple[object, ...], list[tuple[float, float]]] = {}
     region = best(session, expectation.region)
     for place in expectation.places:
         case = cases[place[0]]
         others = tuple(value for kind, value in case.items() if kind != "time")
         value = session.mean(place, expectation.quantity, region)
-        groups.setdefault(others, []).append((float(case["time"]), value))
+        groups.setdefault(others, []).append((hours * float(case["time"]), value))
     series = [np.array(sorted(points)).T for points in groups.values()]
     return common_half_life([(times, values) for times, values in series])
 

@@ -202,6 +202,9 @@ def test_kinetics_hold_at_the_time_of_the_truth(small):
     spec = parse_spec(small)
     found = [region_truth(spec, "sphere", "gd_concentration", n) for n in range(4)]
     assert_allclose(found, [0.02, 0.01, 0.1, 0.05], rtol=1e-12)
+    small["axes"][1] |= {"unit": "min", "values": [60, 180], "truth_at": 60}
+    spec = parse_spec(small)
+    assert region_truth(spec, "sphere", "gd_concentration", 3) == pytest.approx(0.05)
 
 
 @pytest.mark.parametrize("enhanced", [False, True])
