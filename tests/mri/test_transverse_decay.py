@@ -376,3 +376,27 @@ def test_mean_between_and_beyond_the_table(coils):
 def test_threshold_is_reached_by_one_noise_voxel_in_a_thousand():
     noise = magnitudes(IRON, 1e-9, 1.0, 200_000, seed=12)
     assert np.mean(noise.max(axis=1) > largest_of_noise(12)) == pytest.approx(1e-3, rel=0.25)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("model", T2STAR_MODELS)
+def test_nothing_to_fit_and_extreme_scales(model, dtype):
+    """No voxel, no voxel in the mask, and signals near the ends of float32; warnings are errors here."""
+    empty = fit_t2star(np.zeros((0, 3, 12), dtype), IRON, model=model, noise_sd=0.1)
+    assert empty.flags.shape == (0, 3)
+    outside = fit_t2star(np.ones((2, 12), dtype), IRON, model=model, noise_sd=0.1, mask=np.zeros(2, bool))
+    assert_array_equal(outside.flags, Flag.MASKED_OUT)
+    decay = np.exp(-IRON / 0.005)
+    scaled = np.array([1e-30 * decay, decay, 1e30 * decay]).astype(dtype)
+    fit = fit_t2star(scaled, IRON, model=model, noise_sd=0.0)
+    assert_array_equal(fit.flags, 0)
+    assert_allclose(fit.parameters["t2star_s"], 0.005, rtol=1e-4)
+    assert_allclose(fit.parameters["s0"], [1e-30, 1.0, 1e30], rtol=1e-4)
+
+
+def test_amplitude_out_of_reach_is_none():
+    """First echo 120 time constants after the excitation at the fastest decay: exp(1200) is no number."""
+    times = np.array([60.0, 60.5, 61.0, 61.5]) * 1e-3
+    fit = fit_t2star(np.array([1.0, 0.0, 0.0, 0.0]), times)
+    assert fit.flags == Flag.OUTSIDE_RANGE
+    assert np.isnan(fit.parameters["s0"])
