@@ -56,8 +56,14 @@ def _registered(
     from imgtheranostics.registration import register
 
     found = register(first, second, model="rigid", mask=mask)
-    decision = {"rule": "rigid registration of the second scan to the first", "quality": str(found.quality)}
-    return found.resampled, decision, tuple(getattr(found, "warnings", ()))
+    decision = {
+        "rule": "rigid registration of the second scan to the first",
+        "largest_displacement_mm": found.quality.largest_displacement_mm,
+        "repeat_mm": found.quality.repeat_mm,
+        "residual": found.quality.residual,
+        "overlap": found.quality.overlap,
+    }
+    return found.resampled, decision, found.warnings
 
 
 def estimate_on(first: Volume, second: Estimate) -> Estimate:

@@ -63,6 +63,29 @@ def test_another_grid_is_refused_and_another_voxel_order_is_not():
     assert it.mri.enhancement(image(200.0), flipped).value.data == pytest.approx(10.0, rel=1e-5)
 
 
+def test_a_second_scan_that_lies_elsewhere_is_registered_when_asked_for(rng):
+    """A head of three tissues, on a finer grid and 3 mm further; 30 % more signal in one of them."""
+
+    def head(shape, spacing, shift, after):
+        index = np.stack(np.meshgrid(*(np.arange(n) for n in shape), indexing="ij"), axis=-1)
+        x, y, z = np.moveaxis(index * spacing - np.array([30.0, 30.0, 20.0]) - shift, -1, 0)
+        data = np.where(x**2 + y**2 + 2 * z**2 < 24**2, 100.0, 0.0)
+        data[(x - 8) ** 2 + (y + 5) ** 2 + z**2 < 36] = 160.0 * after
+        data[(x + 9) ** 2 + (y - 6) ** 2 + (z - 3) ** 2 < 49] = 60.0
+        affine = np.diag([spacing, spacing, spacing, 1.0])
+        affine[:3, 3] = [-30.0, -30.0, -20.0]
+        noisy = np.abs(data + rng.normal(0, 1.0, shape))
+        return Volume(noisy, affine, "signal", "[arb'U]", acquisition=RECORD), (x - 8) ** 2 + (
+            y + 5
+        ) ** 2 + z**2 < 16
+
+    pre, inside = head((30, 30, 20), 2.0, np.zeros(3), 1.0)
+    post, _ = head((40, 40, 27), 1.5, np.array([3.0, 0.0, 0.0]), 1.3)
+    found = it.mri.enhancement(pre, post, register=True)
+    assert np.nanmean(found.value.data[inside]) == pytest.approx(30.0, abs=2.0)
+    assert found.decisions["alignment"]["largest_displacement_mm"] == pytest.approx(3.0, abs=0.5)
+
+
 @pytest.mark.parametrize(
     ("name", "value", "tag"),
     [
