@@ -11,18 +11,17 @@ from imgtheranostics.volume import Axis, Volume
 
 CONTRASTS = (
     (1.0, 1.0, -0.6, 2.0, 1.5),
-    (2.0, -0.7, 1.0, 0.4, 1.0),
     (0.8, -0.5, 0.8, -0.6, 1.2),
-    (1.5, -1.0, -1.0, 1.5, 1.0),
+    (2.0, -0.7, 1.0, 0.4, 1.0),
 )
 
 
 @pytest.fixture(scope="module")
 def series(body, rigid):
-    """Flip angles with another grey value each; sample 2 hardly moved, samples 1 and 3 did."""
-    motion = [rigid(), rigid((0.6, -0.4, 0.5), 1.5), rigid((0.02, 0.0, 0.0)), rigid((2.4, 1.0, -1.2), 4.0)]
+    """Flip angles with another grey value each; sample 1 hardly moved, sample 2 did."""
+    motion = [rigid(), rigid((0.02, 0.0, 0.0)), rigid((2.4, 1.0, -1.2), 4.0)]
     samples = [body(matrix, contrast) for matrix, contrast in zip(motion, CONTRASTS, strict=True)]
-    axis = Axis("flip_angle", [2.0, 5.0, 10.0, 15.0], "deg")
+    axis = Axis("flip_angle", [2.0, 5.0, 15.0], "deg")
     data = np.stack([sample.data for sample in samples], axis=-1)
     return Volume(data, samples[0].affine, "signal", samples[0].unit, (axis,)), motion
 
@@ -35,44 +34,43 @@ def aligned_series(series):
 def test_motion_is_taken_out_whatever_happens_to_the_contrast(series, aligned_series, body):
     volume, motion = series
     aligned, report = aligned_series
-    assert report.corrected.tolist() == [False, True, False, True]
+    assert report.corrected.tolist() == [False, False, True]
     assert report.registered.all()
-    for found, true in zip(report.matrices[[1, 3]], (motion[1], motion[3]), strict=True):
-        np.testing.assert_allclose(found[:3, 3], true[:3, 3], atol=0.1)
-        np.testing.assert_allclose(found[:3, :3], true[:3, :3], atol=0.0083)  # 0.1 mm at 12 mm
-    np.testing.assert_allclose(report.translation_mm[3], [2.4, 1.0, -1.2], atol=0.1)
-    np.testing.assert_allclose(report.rotation_deg[[1, 3], 2], [1.5, 4.0], atol=0.48)  # 0.1 mm at 12 mm
-    assert report.residual_mm[[1, 3]].max() < 0.2
-    assert report.displacement_mm[3] > 2.5
-    still = body(None, CONTRASTS[3], snr=1e9).data
-    inside = np.isfinite(aligned.data[..., 3])
-    before = np.abs(volume.data[..., 3] - still)[inside].mean()
-    assert np.abs(aligned.data[..., 3] - still)[inside].mean() < 0.5 * before
+    np.testing.assert_allclose(report.matrices[2][:3, 3], motion[2][:3, 3], atol=0.1)
+    np.testing.assert_allclose(report.matrices[2][:3, :3], motion[2][:3, :3], atol=0.0083)  # 0.1 mm at 12 mm
+    np.testing.assert_allclose(report.translation_mm[2], [2.4, 1.0, -1.2], atol=0.1)
+    assert report.rotation_deg[2] == pytest.approx([0.0, 0.0, 4.0], abs=0.48)
+    assert report.residual_mm[2] < 0.2
+    assert report.displacement_mm[2] > 2.5
+    still = body(None, CONTRASTS[2], snr=1e9).data
+    inside = np.isfinite(aligned.data[..., 2])
+    before = np.abs(volume.data[..., 2] - still)[inside].mean()
+    assert np.abs(aligned.data[..., 2] - still)[inside].mean() < 0.5 * before
 
 
 def test_what_did_not_move_keeps_every_voxel(series, aligned_series):
-    """Sample 2 lies 0.02 mm off: below a tenth of a voxel, so that no interpolation touches it."""
+    """Sample 1 lies 0.02 mm off: below a tenth of a voxel, so that no interpolation touches it."""
     volume, _ = series
     aligned, report = aligned_series
-    for n in (0, 2):
+    for n in (0, 1):
         np.testing.assert_array_equal(aligned.data[..., n], volume.data[..., n])
         np.testing.assert_array_equal(report.matrices[n], np.eye(4))
     assert report.displacement_mm[0] == 0.0
-    assert report.residual_mm[2] == report.displacement_mm[2] < report.threshold_mm == pytest.approx(0.1)
+    assert report.residual_mm[1] == report.displacement_mm[1] < report.threshold_mm == pytest.approx(0.1)
 
 
 def test_report_history_and_warnings(aligned_series):
     aligned, report = aligned_series
     assert [caution.code for caution in report.warnings] == ["large-motion"]
-    assert "sample 3 moved" in report.warnings[0].message
+    assert "sample 2 moved" in report.warnings[0].message
     assert aligned.warnings == report.warnings
     step = aligned.history[-1]
     assert step.name == "align_series"
-    assert step.parameters["corrected"] == [1, 3]
+    assert step.parameters["corrected"] == [2]
     assert step.parameters["largest_displacement_mm"] == pytest.approx(report.displacement_mm.max())
     table = report.table()
-    assert table["flip_angle"].tolist() == [2.0, 5.0, 10.0, 15.0]
-    assert len(report) == len(table) == 4
+    assert table["flip_angle"].tolist() == [2.0, 5.0, 15.0]
+    assert len(report) == len(table) == 3
     assert {"translation_r_mm", "rotation_s_deg", "displacement_mm", "residual_mm"} <= set(table.columns)
 
 
@@ -87,11 +85,11 @@ def test_workers_do_not_change_a_bit(series, aligned_series):
 
 def test_another_reference(series):
     volume, motion = series
-    two = volume.replace(data=volume.data[..., [1, 3]], axes=(Axis("flip_angle", [5.0, 15.0], "deg"),))
+    two = volume.replace(data=volume.data[..., [0, 2]], axes=(Axis("flip_angle", [5.0, 15.0], "deg"),))
     _, report = registration.align_series(two, reference=-1)
     assert report.reference == 1
-    expected = motion[1] @ np.linalg.inv(motion[3])
-    np.testing.assert_allclose(report.matrices[0][:3, 3], expected[:3, 3], atol=0.15)
+    expected = np.linalg.inv(motion[2])
+    np.testing.assert_allclose(report.matrices[0], expected, atol=0.15)
     assert not report.corrected[1]
 
 
@@ -114,7 +112,7 @@ def test_a_sample_without_the_subject_is_left_alone_and_told(series, rng):
     data[..., 1] = rng.normal(size=data.shape[:3])
     data[..., 2] = np.nan
     aligned, report = registration.align_series(volume.replace(data=data))
-    assert report.registered.tolist() == [True, False, False, True]
+    assert report.registered.tolist() == [True, False, False]
     assert np.isnan(report.displacement_mm[[1, 2]]).all()
     np.testing.assert_array_equal(aligned.data[..., 1], data[..., 1].astype(np.float32))
     (caution,) = [one for one in report.warnings if one.code == "sample-not-registered"]
@@ -135,7 +133,7 @@ def test_single_slices_stay_in_their_plane(body, rigid):
 
 def test_further_axes_move_together(series):
     volume, _ = series
-    data = np.stack([volume.data[..., [0, 1]], 0.5 * volume.data[..., [0, 1]]], axis=3)
+    data = np.stack([volume.data[..., [0, 2]], 0.5 * volume.data[..., [0, 2]]], axis=3)
     axes = (Axis("echo_time", [0.01, 0.02], "s"), Axis("time", [0.0, 1.0], "s"))
     both = Volume(data, volume.affine, "signal", volume.unit, axes)
     aligned, report = registration.align_series(both)
@@ -150,7 +148,7 @@ def test_what_is_no_series_is_refused(series):
     volume, _ = series
     with pytest.raises(ValueError, match="no axis"):
         registration.align_series(volume.frame(0))
-    for reference in (4, -5, "median"):
+    for reference in (3, -4, "median"):
         with pytest.raises(ValueError, match="reference"):
             registration.align_series(volume, reference=reference)
     with pytest.raises(ValueError, match="metric"):
