@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -196,7 +198,8 @@ def joint_concentration(
             "consistency": consistency,
         },
     )
-    return _in_unit(found, unit, choice)
+    shared = max(change.calibration_relative for change in changes.values())
+    return _in_unit(_with_shared(found, shared), unit, choice)
 
 
 def rate_of(v: Volume, given: str | None = None) -> str | None:
@@ -240,7 +243,7 @@ def _from_rates(
         )
     flags = np.asarray(change.flags.data)
     inside = np.isfinite(change.value.data) | (flags == 0)
-    return calculated_estimate(
+    found = calculated_estimate(
         change.value,
         fit,
         "concentration_mm",
@@ -252,6 +255,12 @@ def _from_rates(
         warnings=merge_cautions(change.warnings, fit.warnings),
         beside={f"delta_{kind}": change.value},
     )
+    return _with_shared(found, change.calibration_relative)
+
+
+def _with_shared(found: Estimate, relative: float) -> Estimate:
+    """The concentration with what its change of rate shares with all voxels; its error contains that already."""
+    return replace(found, calibration_relative=math.hypot(found.calibration_relative, relative))
 
 
 def _change(

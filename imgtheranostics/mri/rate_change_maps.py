@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from imgtheranostics.errors import UnsupportedInput, merge_cautions
 from imgtheranostics.mri.fitted_maps import calculated_estimate
@@ -14,6 +16,7 @@ from imgtheranostics.mri.rate_entry import relaxation_estimate
 from imgtheranostics.mri.relaxation_plan import typed_refusals
 from imgtheranostics.volume import Estimate, Volume, make_step
 
+FloatArray = npt.NDArray[np.float64]
 Rate = Literal["r1", "r2", "r2star"]
 
 
@@ -73,28 +76,77 @@ def delta_rate_map(
             "the two maps have different axes beyond space",
             found=f"{[axis.name for axis in after.axes]} and {[axis.name for axis in before.axes]}",
         )
-    within = chosen_voxels(after.value.data[..., np.newaxis], grid, mask=mask)
+    first, second = _Times.of(before, grid.data.ndim), _Times.of(after, grid.data.ndim)
+    within = chosen_voxels(grid.data[..., np.newaxis], grid, mask=mask)
     with typed_refusals():
         fit = rate_change_from_times(
-            before.value.data.astype(np.float64),
-            after.value.data.astype(np.float64),
+            first.seconds,
+            second.seconds,
             kind=kind,
-            pre_error=before.standard_error.data.astype(np.float64),
-            post_error=after.standard_error.data.astype(np.float64),
+            pre_error=first.own_error,
+            post_error=second.own_error,
             mask=within.inside,
         )
-    flags = within.merged(np.asarray(after.flags.data | before.flags.data, np.uint16))
-    inside = np.isfinite(fit.parameters[f"delta_{kind}_per_s"]) | (flags == 0)
-    chosen = Chosen(inside, flags, {})
-    return calculated_estimate(
+    flags = within.merged(np.asarray(after.flags.data | first.flags, np.uint16))
+    change = np.asarray(fit.parameters[f"delta_{kind}_per_s"])
+    found = calculated_estimate(
         grid,
         fit,
         f"delta_{kind}_per_s",
         f"delta_{kind}",
         make_step("delta_rate", kind=kind),
-        chosen,
+        Chosen(np.isfinite(change) | (flags == 0), flags, {}),
         axes=after.axes,
         decisions={"after": dict(after.decisions), "before": dict(before.decisions)},
         warnings=merge_cautions(after.warnings, before.warnings),
         beside={"after": after.value, "before": before.value},
+    )
+    return _with_shared_error(found, np.abs(second.shared_rate - first.shared_rate))
+
+
+@dataclass(frozen=True, eq=False)
+class _Times:
+    """Relaxation times with the part of their error that is each voxel's own, and what all voxels share.
+
+    Attributes
+    ----------
+    seconds, own_error : ndarray
+    shared_rate : ndarray
+        What the shared uncertainty makes of the rate, 1/s.
+    flags : ndarray
+    """
+
+    seconds: FloatArray
+    own_error: FloatArray
+    shared_rate: FloatArray
+    flags: npt.NDArray[np.uint16]
+
+    @classmethod
+    def of(cls, estimate: Estimate, n_dimensions: int) -> _Times:
+        """From an estimate, with axes of length one up to so many dimensions."""
+        shape = estimate.value.shape + (1,) * (n_dimensions - estimate.value.data.ndim)
+        seconds = estimate.value.data.astype(np.float64).reshape(shape)
+        error = estimate.standard_error.data.astype(np.float64).reshape(shape)
+        relative = estimate.calibration_relative
+        own = np.sqrt(np.maximum(error**2 - (relative * seconds) ** 2, 0.0)) if relative else error
+        with np.errstate(divide="ignore", invalid="ignore"):
+            shared = relative / seconds
+        return cls(seconds, own, shared, estimate.flags.data.reshape(shape))
+
+
+def _with_shared_error(found: Estimate, shared: FloatArray) -> Estimate:
+    """The change with what its two rates share with all voxels, such as a transmit field that nobody mapped.
+
+    Both rates have it from one field, so it cancels where they are equal.
+    """
+    change = np.abs(found.value.data.astype(np.float64))
+    usable = np.isfinite(change) & np.isfinite(shared)
+    total = float(change[usable].sum())
+    if not (shared[usable] > 0).any() or total == 0:
+        return found
+    error = np.hypot(found.standard_error.data.astype(np.float64), shared)
+    return replace(
+        found,
+        standard_error=found.standard_error.replace(data=error),
+        calibration_relative=float(shared[usable].sum()) / total,
     )

@@ -78,6 +78,20 @@ class TestFromRates:
         assert found.standard_error.data == pytest.approx(np.hypot(measured, 0.25 * 0.1), rel=1e-5)
         assert found.calibration_relative == pytest.approx(0.1)
 
+    def test_a_field_that_nobody_mapped_moves_all_voxels_together(self):
+        """Both T1 with a shared 20 %: dR1 = 1 has 0.2 of it; the own errors add, the shared ones do not."""
+        after, before = estimate(0.5, np.hypot(0.01, 0.1)), estimate(1.0, np.hypot(0.02, 0.2))
+        after, before = (replace(e, calibration_relative=0.2) for e in (after, before))
+        change = it.mri.delta_r1_map(after, before)
+        assert change.calibration_relative == pytest.approx(0.2, rel=1e-5)
+        own = np.hypot(0.01 / 0.25, 0.02)
+        assert change.standard_error.data == pytest.approx(np.hypot(own, 0.2), rel=1e-5)
+        found = it.mri.concentration(after, before, relaxivity=4.0, relaxivity_uncertainty=0.4, per="Gd")
+        assert found.calibration_relative == pytest.approx(np.hypot(0.2, 0.1), rel=1e-5)
+        assert found.standard_error.data == pytest.approx(0.25 * np.sqrt(own**2 + 0.2**2 + 0.1**2), rel=1e-5)
+        constant = it.mri.delta_r1_map(after, 1.0)
+        assert constant.calibration_relative == pytest.approx(0.2 * 2.0 / 1.0, rel=1e-5)
+
     def test_maps_without_error_give_a_value_without_error(self):
         found = it.mri.concentration(t1_of(0.5), t1_of(1.0), relaxivity=4.0, per="Gd")
         assert found.value.data == pytest.approx(0.25, rel=1e-6)
