@@ -259,7 +259,7 @@ def _from_rates(
 
 
 def _with_shared(found: Estimate, relative: float) -> Estimate:
-    """The concentration with what its change of rate shares with all voxels; its error contains that already."""
+    """The concentration with what its change of rate shares with all voxels; its error has it already."""
     return replace(found, calibration_relative=math.hypot(found.calibration_relative, relative))
 
 
