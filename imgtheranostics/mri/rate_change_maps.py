@@ -137,16 +137,17 @@ class _Times:
 def _with_shared_error(found: Estimate, shared: FloatArray) -> Estimate:
     """The change with what its two rates share with all voxels, such as a transmit field that nobody mapped.
 
-    Both rates have it from one field, so it cancels where they are equal.
+    Both rates have it from one field, so it cancels where they are equal. Relative to the change it is the
+    same everywhere when both have it; otherwise that of the voxels that changed most goes with the estimate.
     """
     change = np.abs(found.value.data.astype(np.float64))
     usable = np.isfinite(change) & np.isfinite(shared)
-    total = float(change[usable].sum())
+    total = float((change[usable] ** 2).sum())
     if not (shared[usable] > 0).any() or total == 0:
         return found
     error = np.hypot(found.standard_error.data.astype(np.float64), shared)
     return replace(
         found,
         standard_error=found.standard_error.replace(data=error),
-        calibration_relative=float(shared[usable].sum()) / total,
+        calibration_relative=float((shared[usable] * change[usable]).sum()) / total,
     )
