@@ -105,8 +105,10 @@ def chosen_voxels(
         decision = {"rule": "mask", "n_voxels": int(np.count_nonzero(within))}
     weak = np.zeros(shape, np.bool_, order="F")
     if threshold is not None:
-        with np.errstate(invalid="ignore"):
-            weak |= np.nanmax(np.where(np.isfinite(samples), samples, -np.inf), axis=-1) < threshold
+        largest = np.full(shape, -np.inf, samples.dtype, order="F")
+        for n in range(samples.shape[-1]):
+            np.fmax(largest, samples[..., n], out=largest)
+        weak |= largest < threshold
         decision["threshold"] = float(threshold)
     if noise_sd is not None and noise_sd > 0:
         weak |= below_noise(samples, noise_sd, n_coils)
