@@ -55,11 +55,25 @@ def linear_search(
 ) -> Found:
     """Optimise a linear model from a start; affine begins with its rigid part.
 
+    Coarse levels can lead away where an image shows little (an inversion time at which the body is null):
+    what ends worse than its start is looked for again without the coarsest level.
+
     Raises
     ------
     IllConditioned
         If the images do not overlap.
     """
+    ladder = list(factors or levels(pair))
+    found = _descended(pair, model, search, start, ladder)
+    while found.outcome.metric > found.start_value and len(ladder) > 1:
+        ladder = ladder[1:]
+        other = _descended(pair, model, search, start, ladder)
+        if other.outcome.metric < found.outcome.metric:
+            found = other
+    return found
+
+
+def _descended(pair: Pair, model: Model, search: Search, start: Transform, ladder: list[int]) -> Found:
     outcome = Outcome()
     steps: tuple[Model, ...] = ("rigid", "affine") if model == "affine" else (model,)
     current = _in_pair(pair, start)
@@ -67,7 +81,7 @@ def linear_search(
     start_value = evaluate(pair, transform, search)
     for step in steps:
         transform = _transform_of(step, pair, current)
-        optimise(pair, transform, search, list(factors or levels(pair)), outcome)
+        optimise(pair, transform, search, ladder, outcome)
         current = sitk_to_linear(transform)
     return Found(transform, Transform(_tidy(pair.in_space(current)), None, model), outcome, start_value)
 

@@ -28,6 +28,7 @@ BoolArray = npt.NDArray[np.bool_]
 
 _STILL_VOXELS = 0.1
 _LARGE_VOXELS = 2.0
+_MUCH_LEFT = 5.0  # times the threshold
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,7 +180,10 @@ def _aligned(
     )
     again = resample(shown, found.transform, like=fixed, workers=1)
     left = _found(fixed, again, inside, replace(search, seed=search.seed + 1), factors=[2, 1])
-    residual_mm = float("nan") if left is None else _rms(left.transform, fixed, inside)
+    residual_mm = float("inf") if left is None else _rms(left.transform, fixed, inside)
+    if residual_mm > max(_MUCH_LEFT * still, 0.5 * moved_mm):
+        # half of the motion is still there: what was found is not the motion
+        return _Sample(original, None, float("nan"), float("nan"), False)
     return _Sample(corrected.data, found.transform, moved_mm, residual_mm, True)
 
 
@@ -236,7 +240,7 @@ def _report(
         registered=registered,
         matrices=matrices,
         threshold_mm=still,
-        warnings=_cautions(displacement, left, registered, large, 5.0 * still),
+        warnings=_cautions(displacement, left, registered, large, _MUCH_LEFT * still),
     )
 
 
@@ -274,7 +278,7 @@ def _cautions(
         cautions.append(
             Caution(
                 "residual-motion",
-                f"{_samples(off)} still lie up to {np.nanmax(left):.3g} mm off after correction",
+                f"{_samples(off)}: up to {np.nanmax(left):.3g} mm of motion left after correction",
             )
         )
     if not registered.all():
