@@ -34,6 +34,11 @@ class Output:
         """The same for `imgtheranostics.cli.runs.deliver`."""
         return Delivery(self.out, self.force, self.as_json, self.keep_identifiers, self.no_report, self.quiet)
 
+    @property
+    def draws(self) -> bool:
+        """Whether a report with figures is written."""
+        return self.out is not None and not self.no_report
+
 
 @dataclass(frozen=True)
 class Measured:

@@ -158,7 +158,7 @@ def dce(
     curve_file = [] if is_population(aif) or aif.startswith("region:") else [Path(aif)]
     deliver(
         "mri dce", estimates, regions, common, said,
-        inputs=[path], files=[*echo.files, *voxels.files, *curve_file], curves=plan.curves(regions),
+        inputs=[path], files=[*echo.files, *voxels.files, *curve_file], curves=plan.curves(regions) if common.draws else (),
     )  # fmt: skip
 
 

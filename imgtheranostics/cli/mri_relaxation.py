@@ -113,5 +113,5 @@ def _relaxation(
     estimate = plan.estimate()
     estimates = [estimate] if rate is None else [estimate, with_rate(estimate, rate)]
     regions = runs.regions_for(estimate.value, common.rois, resample=common.resample_rois)
-    curves = plan.curves(regions)
+    curves = plan.curves(regions) if common.draws else ()
     deliver(command, estimates, regions, common, said, files=files, curves=curves)
