@@ -157,9 +157,15 @@ def dce(
     estimates = list(plan.estimates().values())
     curve_file = [] if is_population(aif) or aif.startswith("region:") else [Path(aif)]
     deliver(
-        "mri dce", estimates, regions, common, said,
-        inputs=[path], files=[*echo.files, *voxels.files, *curve_file], curves=plan.curves(regions) if common.draws else (),
-    )  # fmt: skip
+        "mri dce",
+        estimates,
+        regions,
+        common,
+        said,
+        inputs=[path],
+        files=[*echo.files, *voxels.files, *curve_file],
+        curves=plan.curves(regions) if common.draws else (),
+    )
 
 
 def _vessel(aif: str, regions: Regions, common: Common) -> Regions:
