@@ -110,6 +110,22 @@ def test_macrocyclic_chelates_are_the_published_table(name, values):
     assert (*found, agent.relaxivity("r1", 3.0, medium="blood").value) == values
 
 
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("gadopentetate", (3.8, 4.1, 3.7, 3.8)),
+        ("gadobenate", (9.2, 6.3, 5.5, 5.2)),
+        ("gadodiamide", (4.4, 4.3, 4.0, 3.9)),
+        ("gadoxetate", (8.7, 8.1, 6.4, 6.4)),
+    ],
+)
+def test_chelates_of_the_table_without_a_medium(name, values):
+    """The relaxivity table of dcmri at 0.47, 1.5, 3 and 4.7 T; no medium needs to be said."""
+    agent = get(name)
+    assert tuple(agent.relaxivity("r1", field).value for field in (0.47, 1.5, 3.0, 4.7)) == values
+    assert get("gadopiclenol").relaxivity("r1", 3.0).value == 11.6
+
+
 def test_per_molecule_and_per_ion_are_told_apart():
     """Bioconjug. Chem. 2010 21:610: 237 per molecule, 79 per Gd, three Gd per cage."""
     cage = get("gd3n-c80-peg")
