@@ -155,7 +155,9 @@ def region_change(session: Session, expectation: Expectation) -> float:
         assert axis is not None  # noqa: S101
         curve = np.sqrt(np.square(image.data[inside], dtype=np.float64).mean(axis=0))
         sd = mri_maps.api("background_noise_sd", "mri.noise")(image)
-        fit = mri_maps.api("fit_t2star", "mri.relaxometry")(curve, axis.values, noise_sd=sd)
+        fit = mri_maps.api("fit_t2star", "mri.relaxometry")(
+            curve, axis.values, model="noise_floor", noise_sd=sd
+        )
         rates.append(1.0 / float(fit.parameters["t2star_s"]))
     return rates[1] - rates[0]
 
