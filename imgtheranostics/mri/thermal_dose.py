@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from imgtheranostics.errors import Caution
+from imgtheranostics.errors import Caution, ImplausibleValue
 from imgtheranostics.fit import FloatArray
 from imgtheranostics.mri.calibrated_fit import CalibratedFit
 from imgtheranostics.mri.signal_change import nothing_fitted
@@ -21,6 +21,9 @@ RATE_ABOVE = 0.5
 RATE_BELOW = 0.25
 NOTHING_BELOW_C = 39.0
 """Convention for CEM43, unconfirmed (mri.md F17); every constant is a keyword."""
+
+HOTTEST_C = 150.0
+"""A median above it is a temperature in kelvin; ablation stays below."""
 
 _LEVEL_C = 1e-7
 """Change over an interval below which the temperature counts as constant there."""
@@ -114,6 +117,8 @@ def cem43(
     ------
     ValueError
         If shapes, times or constants do not fit.
+    ImplausibleValue
+        If the temperatures look like kelvin.
     """
     if not (0 < rate_above <= 1 and 0 < rate_below <= 1):
         raise ValueError(f"rates must lie above 0 and up to 1, got {rate_above:g} and {rate_below:g}")
@@ -122,6 +127,7 @@ def cem43(
     n = given.shape[-1] if given.ndim else 0
     minutes, straight = _minutes(time_s, frame_duration_s, n)
     curves = Curves.of(given, n, mask, "temperature_c")
+    _refuse_kelvin(curves.planes.samples)
     errors = _error_planes(temperature_error, curves, n)
     shared = curves.flat(shared_error, "shared_error")
     value, error, flags = curves.empty_map(), curves.empty_map(), curves.flags()
@@ -149,6 +155,19 @@ def cem43(
         },
         warnings=_convention_caution(dose),
     )
+
+
+def _refuse_kelvin(temperature: FloatArray) -> None:
+    """Refuse temperatures most of which are no degrees Celsius."""
+    finite = np.count_nonzero(np.isfinite(temperature))
+    if 2 * np.count_nonzero(temperature > HOTTEST_C) > finite:
+        raise ImplausibleValue(
+            "the temperatures look like kelvin",
+            where="temperature_c",
+            found=f"more than half of them above {HOTTEST_C:g} Cel",
+            needed="degrees Celsius",
+            next_step="subtract 273.15",
+        )
 
 
 def _convention_caution(dose: _Dose) -> tuple[Caution, ...]:
@@ -272,10 +291,13 @@ def area_above(
     ------
     ValueError
         If shapes do not fit, or an area or volume is not positive.
+    ImplausibleValue
+        If the temperatures look like kelvin.
     """
     temperature = np.asarray(temperature_c, np.float64)
     if temperature.ndim == 0:
         raise ValueError("temperature_c needs a last axis of frames")
+    _refuse_kelvin(temperature)
     for name, size in (("voxel_area_mm2", voxel_area_mm2), ("voxel_volume_ml", voxel_volume_ml)):
         if size is not None and not 0 < size < np.inf:
             raise ValueError(f"{name} must be positive, got {size}")

@@ -54,6 +54,7 @@ AMBIGUOUS_STEP_RAD = 0.75 * math.pi
 
 _LEAST_SNR = 3.0
 _MOST_FIELD_T = 30.0
+_LEAST_ALPHA = 1e-4
 
 CHANGE = "temperature_change_c"
 SHARED = "shared_error_c"
@@ -101,12 +102,13 @@ def radians_per_degree(
             needed=f"above 0 and at most {_MOST_FIELD_T:g} T",
             next_step="give it in T, not as frequency in MHz",
         )
-    if not (math.isfinite(alpha_ppm_per_c) and 0 < abs(alpha_ppm_per_c) < 1):
+    if not (math.isfinite(alpha_ppm_per_c) and _LEAST_ALPHA <= abs(alpha_ppm_per_c) < 1):
         raise ImplausibleValue(
             "the temperature coefficient cannot be that",
             where="alpha_ppm_per_c",
             found=f"{alpha_ppm_per_c:g} ppm/Cel",
             needed="about -0.01 ppm/Cel",
+            next_step="give it in ppm per degree, not as a fraction per degree",
         )
     return GAMMA_RAD_PER_S_T * alpha_ppm_per_c * 1e-6 * float(field_t) * echo_s
 

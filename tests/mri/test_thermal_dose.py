@@ -262,3 +262,15 @@ def test_field_and_iron_must_be_positive():
         field_frequency_product(8e3, 0.0)
     with pytest.raises(ImplausibleValue, match="iron"):
         initial_heating_rate(250.0, 0.0, **HEAT)
+
+
+def test_temperatures_in_kelvin_are_refused():
+    """316 K is 43 Cel; as Celsius it would be 2^273 minutes per minute."""
+    kelvin = np.full((2, 3), 316.15)
+    with pytest.raises(ImplausibleValue, match="kelvin"):
+        cem43(kelvin, frame_duration_s=60.0)
+    with pytest.raises(ImplausibleValue, match="kelvin"):
+        area_above(kelvin, voxel_area_mm2=1.0)
+    kelvin[0] = np.nan
+    with pytest.raises(ImplausibleValue, match="kelvin"):
+        cem43(kelvin, frame_duration_s=60.0)

@@ -248,6 +248,7 @@ def test_temperature_coefficient_is_unconfirmed_unless_given_and_its_error_kept_
         ({"field_t": 0.0}, ImplausibleValue, "field"),
         ({"alpha_ppm_per_c": 0.0}, ImplausibleValue, "coefficient"),
         ({"alpha_ppm_per_c": -10.0}, ImplausibleValue, "coefficient"),
+        ({"alpha_ppm_per_c": -1e-8}, ImplausibleValue, "coefficient"),
         ({"reference": (3, 3)}, ValueError, "baseline"),
         ({"drift_order": 3}, ValueError, "drift_order"),
         ({"noise_sd": 1.0}, ValueError, "magnitude"),
