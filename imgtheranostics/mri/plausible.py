@@ -16,9 +16,16 @@ from imgtheranostics.errors import ImplausibleValue
 FloatArray = npt.NDArray[np.float64]
 
 LONGEST_REPETITION_TIME_S = 20.0
+LONGEST_GRADIENT_ECHO_REPETITION_S = 2.0
+"""A spoiled gradient echo tells flip angles apart by T1 only where it repeats well within T1: 4 or 15 without
+a unit are milliseconds, not seconds."""
+
 LONGEST_ECHO_TIME_S = 5.0
 LONGEST_RECOVERY_TIME_S = 60.0
 """Inversion and recovery times: five times the longest T1 of a liquid, with room to spare."""
+
+LONGEST_RELAXATION_TIME_S = {"t1": 20.0, "t2": 10.0, "t2star": 5.0}
+"""Longer than those of any liquid in a scanner: a median above it is a relaxation time in ms."""
 
 LARGEST_RATIO_OF_B1 = 10.0
 """A median above it is a map in percent: a relative transmit field lies near 1."""
@@ -64,11 +71,30 @@ def checked_repetition_times(repetition_time_s: npt.ArrayLike, n: int | None = N
     ValueError
         If they are not finite, or not one and not `n`.
     """
+    return _repetition_times(repetition_time_s, n, LONGEST_REPETITION_TIME_S)
+
+
+def checked_gradient_echo_repetition_times(
+    repetition_time_s: npt.ArrayLike, n: int | None = None
+) -> FloatArray:
+    """As `checked_repetition_times`, for spoiled gradient echoes: a few ms to a few hundred.
+
+    Raises
+    ------
+    ImplausibleValue
+        If one is not above 0 or is longer than 2 s, which are milliseconds more likely.
+    ValueError
+        If they are not finite, or not one and not `n`.
+    """
+    return _repetition_times(repetition_time_s, n, LONGEST_GRADIENT_ECHO_REPETITION_S)
+
+
+def _repetition_times(repetition_time_s: npt.ArrayLike, n: int | None, longest_s: float) -> FloatArray:
     times = _numbers(repetition_time_s, "repetition_time_s")
     if times.size != 1 and times.size != n:
         wanted = "one repetition time" if n is None else f"one repetition time or {n}, one per sample"
         raise ValueError(f"repetition_time_s has {times.size} values; {wanted} is needed")
-    _refuse_outside(times, "repetition_time_s", LONGEST_REPETITION_TIME_S, zero=False)
+    _refuse_outside(times, "repetition_time_s", longest_s, zero=False)
     return times
 
 
@@ -102,6 +128,36 @@ def checked_recovery_times(time_s: npt.ArrayLike, name: str = "inversion_time_s"
     times = _numbers(time_s, name)
     _refuse_outside(times, name, LONGEST_RECOVERY_TIME_S, zero=True)
     return times
+
+
+def check_relaxation_times(
+    times_s: npt.ArrayLike, quantity: str, *, next_step: str = "divide by 1000"
+) -> None:
+    """Refuse relaxation times whose median says that they are in milliseconds.
+
+    Parameters
+    ----------
+    times_s : array_like
+        What is not a positive number is left out.
+    quantity : {"t1", "t2", "t2star"}
+    next_step : str
+
+    Raises
+    ------
+    ImplausibleValue
+    """
+    values = np.asarray(times_s, dtype=np.float64)
+    usable = values[np.isfinite(values) & (values > 0.0)]
+    longest = LONGEST_RELAXATION_TIME_S[quantity]
+    typical = float(np.median(usable)) if usable.size else 0.0
+    if typical > longest:
+        raise ImplausibleValue(
+            f"{quantity} looks like milliseconds",
+            where=quantity,
+            found=f"{typical:g} s",
+            needed=f"at most {longest:g} s",
+            next_step=next_step,
+        )
 
 
 def b1_in_percent(b1: npt.ArrayLike) -> bool:

@@ -10,13 +10,13 @@ import numpy as np
 
 from imgtheranostics.errors import (
     Caution,
-    ImplausibleValue,
     MissingMetadata,
     UnitMismatch,
     UnsupportedInput,
 )
 from imgtheranostics.mri import decay_maps, relaxation_maps
 from imgtheranostics.mri.fitted_maps import with_rate
+from imgtheranostics.mri.plausible import check_relaxation_times
 from imgtheranostics.mri.preparation import Mask
 from imgtheranostics.mri.protocol import mr_record
 from imgtheranostics.volume import Estimate, Flag, Volume, make_step
@@ -24,8 +24,7 @@ from imgtheranostics.volume import Estimate, Flag, Volume, make_step
 TIME_OF_RATE = {"r1": "t1", "r2": "t2", "r2star": "t2star"}
 """The relaxation time whose inverse a rate is."""
 
-LONGEST_S = {"t1": 20.0, "t2": 10.0, "t2star": 5.0}
-"""Longer medians are no tissue or liquid, but milliseconds."""
+_SAY_MS = "divide by 1000, or state the unit in the sidecar: Units ms"
 
 _SPIN_ECHO, _GRADIENT_ECHO = ("MESE", "T2w"), ("MEGRE", "T2starw")
 _SE_SUFFIX = "_se"
@@ -79,33 +78,14 @@ def relaxation_estimate(
         )
     estimate = x if isinstance(x, Estimate) else _without_error(x)
     times = estimate if given == quantity else with_rate(estimate, quantity)
-    known = times.value.data[np.isfinite(times.value.data)]
-    if known.size:
-        _check_seconds(float(np.median(known)), quantity)
+    check_relaxation_times(times.value.data, quantity, next_step=_SAY_MS)
     return times
-
-
-def _check_seconds(typical: float, quantity: str) -> None:
-    """Refuse relaxation times that are those of a map in milliseconds.
-
-    Raises
-    ------
-    ImplausibleValue
-    """
-    if typical > LONGEST_S[quantity]:
-        raise ImplausibleValue(
-            f"{quantity} looks like milliseconds",
-            where=quantity,
-            found=f"{typical:g} s",
-            needed=f"at most {LONGEST_S[quantity]:g} s",
-            next_step="divide by 1000, or state the unit in the sidecar: Units ms",
-        )
 
 
 def _constant(seconds: float, quantity: str, like: Volume | None) -> Estimate:
     if like is None or not (np.isfinite(seconds) and seconds > 0):
         raise ValueError(f"a relaxation time must be a positive number of seconds, got {seconds:g}")
-    _check_seconds(seconds, quantity)
+    check_relaxation_times(seconds, quantity, next_step=_SAY_MS)
     data = np.full(like.grid.shape, seconds, np.float32, order="F")
     value = Volume(data, like.affine, quantity, "s", history=(make_step("constant", seconds=seconds),))
     zero = value.replace(data=np.zeros_like(data))

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imgtheranostics.fit import Fit, FloatArray
+from imgtheranostics.mri.plausible import check_relaxation_times
 from imgtheranostics.mri.voxel_blocks import (
     Curves,
     DoubleArray,
@@ -23,6 +24,8 @@ SIGNIFICANT = 3.0
 """A divisor must exceed this many of its standard errors, or the ratio says nothing."""
 
 Rate = Literal["r1", "r2", "r2star"]
+
+_TIME_OF = {"r1": "t1", "r2": "t2", "r2star": "t2star"}
 
 
 def elementwise(
@@ -247,8 +250,13 @@ def rate_change_from_times(
     ------
     ValueError
         As in `rate_change`.
+    ImplausibleValue
+        If the times look like milliseconds.
     """
     (before, after, e0, e1), flags, dtype = elementwise(pre_s, post_s, pre_error, post_error, mask=mask)
+    if kind in _TIME_OF:
+        for times in (before, after):
+            check_relaxation_times(times[flags == 0], _TIME_OF[kind])
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         error = np.hypot(e0 / before**2, e1 / after**2)
         return _difference(1.0 / before, 1.0 / after, error, kind, flags, dtype)

@@ -8,7 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from imgtheranostics.errors import ImplausibleValue
-from imgtheranostics.mri.plausible import checked_b1, checked_flip_angles, checked_repetition_times
+from imgtheranostics.mri.plausible import (
+    checked_b1,
+    checked_flip_angles,
+    checked_gradient_echo_repetition_times,
+)
 from imgtheranostics.mri.voxel_blocks import Curves, DoubleArray, FlagArray
 from imgtheranostics.volume import Flag
 
@@ -54,7 +58,7 @@ class Tissue:
 def tissue_before(spgr: Spgr, curves: Curves) -> Tissue:
     """T1 and flip angle of every voxel, checked."""
     angle = float(checked_flip_angles(spgr.flip_angle_deg)[0])
-    repetition_s = float(checked_repetition_times(spgr.repetition_time_s)[0])
+    repetition_s = float(checked_gradient_echo_repetition_times(spgr.repetition_time_s)[0])
     t1 = curves.flat(spgr.t1_s, "t1_s")
     error = curves.flat(spgr.t1_error, "t1_error")
     flags = np.zeros(t1.size, np.uint16)

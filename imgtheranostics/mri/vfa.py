@@ -16,7 +16,7 @@ from imgtheranostics.mri.plausible import (
     check_sample_count,
     checked_b1,
     checked_flip_angles,
-    checked_repetition_times,
+    checked_gradient_echo_repetition_times,
 )
 
 T1_LIMIT_S = 20.0
@@ -46,7 +46,7 @@ def fit_vfa(
     flip_angle_deg : (n,) array_like
         Nominal flip angles in degrees.
     repetition_time_s : float
-        The same for all flip angles, in s.
+        The same for all flip angles, in s, up to 2 s.
     b1 : (...) array_like, optional
         Actual over nominal flip angle, 1 where nominal. Without it T1 is wrong by about its square.
     method : {"nlls", "linear", "wlls"}
@@ -74,7 +74,8 @@ def fit_vfa(
     ValueError
         If shapes do not fit, repetition times differ, or there are fewer than two different flip angles.
     ImplausibleValue
-        If flip angles look like radians, the repetition time like milliseconds, or `b1` like percent.
+        If flip angles look like radians, the repetition time like milliseconds, or `b1` like
+        percent.
 
     References
     ----------
@@ -116,7 +117,7 @@ def fit_vfa(
 
 def _one_repetition_time(repetition_time_s: npt.ArrayLike, n: int) -> float:
     """The repetition time that all flip angles share."""
-    times = checked_repetition_times(repetition_time_s, n)
+    times = checked_gradient_echo_repetition_times(repetition_time_s, n)
     if not np.allclose(times, times[0], rtol=1e-6, atol=0.0):
         raise ValueError("repetition_time_s differs between flip angles; the model needs one for all")
     return float(times[0])

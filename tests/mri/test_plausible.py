@@ -31,6 +31,7 @@ def test_angles_outside_their_range_are_refused(angles):
     ("check", "milliseconds"),
     [
         (plausible.checked_repetition_times, 25.0),
+        (plausible.checked_gradient_echo_repetition_times, 4.2),
         (plausible.checked_echo_times, [5.1, 10.0]),
         (plausible.checked_recovery_times, [50.0, 800.0]),
     ],

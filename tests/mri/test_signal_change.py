@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from imgtheranostics.errors import ImplausibleValue
 from imgtheranostics.mri.signal_change import (
     percent_change,
     rate_change,
@@ -118,6 +119,14 @@ def test_rate_error_from_times_is_the_scatter_of_repeats(rng):
     pre, post = 1.4 + 0.02 * rng.normal(size=N), 0.5 + 0.01 * rng.normal(size=N)
     fit = rate_change_from_times(pre, post, kind="r1", pre_error=0.02, post_error=0.01)
     agrees(fit.standard_errors["delta_r1_per_s"], fit.parameters["delta_r1_per_s"])
+
+
+@pytest.mark.parametrize(("kind", "before", "after"), [("r1", 1400.0, 700.0), ("r2star", 25.0, 12.0)])
+def test_relaxation_times_in_milliseconds_are_refused(kind, before, after):
+    with pytest.raises(ImplausibleValue, match="milliseconds"):
+        rate_change_from_times([before, np.nan], [after, 0.0], kind=kind)
+    masked = rate_change_from_times([before, 1.0], [after, 0.5], kind=kind, mask=[False, True])
+    assert masked.parameters[f"delta_{kind}_per_s"][1] == 1.0
 
 
 @pytest.mark.parametrize("bad", [0.0, -1.0, np.nan, np.inf])

@@ -236,6 +236,8 @@ def test_flip_angles_in_radians_and_times_in_milliseconds_are_refused():
         fit_vfa(signal, np.radians(ANGLES), TR)
     with pytest.raises(ImplausibleValue, match="milliseconds"):
         fit_vfa(signal, ANGLES, 25.0)
+    with pytest.raises(ImplausibleValue, match="milliseconds"):
+        fit_vfa(signal, ANGLES, 1000 * TR)
     with pytest.raises(ImplausibleValue, match="percent"):
         fit_vfa(signal, ANGLES, TR, b1=98.0)
 
