@@ -47,6 +47,9 @@ FIELDS = {
 }
 """Fields that methods ask for, by the name that they have in `MrAcquisition` and as a keyword."""
 
+_UNITS = {"s": "s", "deg": "degrees", "t": "T"}
+"""As a reader expects them, by the ending of a keyword."""
+
 _AXES = {
     "repetition_time_s": "repetition_time",
     "echo_time_s": "echo_time",
@@ -150,7 +153,7 @@ def required(
     raise MissingMetadata(
         f"the {field.words} is not stated; {purpose} needs it",
         where=f"{field.tag}; sidecar key {field.key}" + (f"; in {files} file(s)" if files else ""),
-        needed=f"the {field.words} in {'degrees' if name.endswith('_deg') else name.rpartition('_')[2]}",
+        needed=f"the {field.words} in {_UNITS[name.rpartition('_')[2]]}",
         next_step=f"give {field.option} ({name}=), or write it into the sidecar",
     )
 
