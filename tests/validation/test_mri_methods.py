@@ -96,7 +96,9 @@ def test_iron_fails_when_the_noise_floor_stays(tmp_path, monkeypatch):
 
     fit = relaxometry.fit_t2star
     monkeypatch.setattr(
-        relaxometry, "fit_t2star", lambda signal, times, noise_sd: fit(signal, times, model="exponential")
+        relaxometry,
+        "fit_t2star",
+        lambda signal, times, model, noise_sd: fit(signal, times, model="exponential"),
     )
     table = validate(path, 2)
     found = rows(table, "region_change")
