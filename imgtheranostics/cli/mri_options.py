@@ -37,7 +37,7 @@ T2Model = Annotated[
     typer.Option(
         "--model",
         click_type=choice(DECAY_MODELS["t2"]),
-        help="Default: exponential, or noise_floor when a noise level is given.",
+        help="Default: exponential, or rician (noise floor, exact) with a noise level.",
     ),
 ]
 T2starModel = Annotated[
@@ -45,7 +45,7 @@ T2starModel = Annotated[
     typer.Option(
         "--model",
         click_type=choice(DECAY_MODELS["t2star"]),
-        help="Default: noise_floor where a noise level is given or can be estimated, else exponential.",
+        help="Default: rician (noise floor, exact) with a noise level, given or estimated, else exponential.",
     ),
 ]
 DceModel = Annotated[str, typer.Option("--model", click_type=choice(DCE_MODELS))]

@@ -17,6 +17,7 @@ from imgtheranostics.fit import Fit, planar
 from imgtheranostics.mri.decay_lanes import fits_lanes, solve_lanes
 from imgtheranostics.mri.decay_models import DecayMaps, DecayProblem, Echoes, Solver, solver
 from imgtheranostics.mri.epg import DEFAULT_T1_S, epg_solver
+from imgtheranostics.mri.methods import decay_model
 
 T2STAR_MODELS = ("noise_floor", "exponential", "offset", "arlo", "log_linear", "wls", "rician")
 T2_MODELS = ("exponential", "noise_floor", "offset", "epg", "log_linear", "wls", "rician")
@@ -40,10 +41,11 @@ def fit_t2star(
         Magnitude at each echo, arbitrary unit.
     echo_time_s : (n,) array_like
         Echo times in s, increasing.
-    model : {"noise_floor", "exponential", "offset", "arlo", "log_linear", "wls", "rician"}, optional
-        By default ``noise_floor`` when `noise_sd` is given, else ``exponential``.
+    model : {"rician", "noise_floor", "exponential", "offset", "arlo", "log_linear", "wls"}, optional
+        By default ``rician`` when `noise_sd` is given, else ``exponential``.
 
-        - ``noise_floor``: sqrt(S0^2 exp(-2 TE/T2*) + 2 n sigma^2), least squares.
+        - ``noise_floor``: sqrt(S0^2 exp(-2 TE/T2*) + 2 n sigma^2), least squares: the root of the mean
+          square, which is faster, and 2 % low in T2* at 1.5 ms and a signal of 40 sigma.
         - ``rician``: the same with the exact mean of the noncentral chi distribution, whose floor is
           1.2533 sigma instead of 1.4142 sigma for one coil; the smallest bias of all at low signal.
         - ``exponential``: S0 exp(-TE/T2*), least squares.
@@ -117,7 +119,7 @@ def fit_t2(
     echo_time_s : (n,) array_like
         Echo times in s, increasing.
     model : {"exponential", "noise_floor", "offset", "epg", "log_linear", "wls", "rician"}, optional
-        As in `fit_t2star`; by default ``noise_floor`` when `noise_sd` is given, else ``exponential``.
+        As in `fit_t2star`; by default ``rician`` when `noise_sd` is given, else ``exponential``.
         ``epg`` fits the train of echoes with its stimulated parts, see `imgtheranostics.mri.epg`; it needs
         echoes at whole multiples of their spacing.
     noise_sd, n_coils, mask, workers
@@ -167,11 +169,10 @@ def fit_t2(
 
 
 def _named_model(model: str | None, known: tuple[str, ...], noise_sd: npt.ArrayLike | None) -> str:
-    if model is None:
-        return "exponential" if noise_sd is None else "noise_floor"
-    if model not in known:
+    name = decay_model(model, noise_known=noise_sd is not None)
+    if name not in known:
         raise ValueError(f"model {model!r} is not one of " + ", ".join(known))
-    return model
+    return name
 
 
 def _fitted(

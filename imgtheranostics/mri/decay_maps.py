@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from imgtheranostics.errors import UnsupportedInput
 from imgtheranostics.mri import model_curves
-from imgtheranostics.mri.methods import DECAY_MODELS, NOISE_MODELS, checked
+from imgtheranostics.mri.methods import DECAY_MODELS, NOISE_MODELS, checked, decay_model
 from imgtheranostics.mri.preparation import Handling, Mask
 from imgtheranostics.mri.protocol import Series, check_signal
 from imgtheranostics.mri.relaxation_plan import FitCall, RelaxationPlan
@@ -73,7 +73,7 @@ def t2_plan(
     v : Volume
         Signal with an axis ``echo_time``.
     model : str, optional
-        ``exponential`` (the default), ``noise_floor`` (the default with a noise level), ``rician``,
+        ``exponential`` (the default), ``rician`` (the default with a noise level), ``noise_floor``,
         ``offset``, ``epg`` (stimulated echoes; takes `b1`, `refocusing_angle_deg` and `t1_s`),
         ``log_linear`` or ``wls``.
     noise_sd : float or "estimate", optional
@@ -109,8 +109,8 @@ def t2star_plan(
     v : Volume
         Signal with an axis ``echo_time``.
     model : str, optional
-        ``noise_floor`` when a noise level is given or can be estimated, else ``exponential``; also
-        ``rician``, ``offset``, ``arlo``, ``log_linear``, ``wls``.
+        ``rician`` when a noise level is given or can be estimated, else ``exponential``; also
+        ``noise_floor``, ``offset``, ``arlo``, ``log_linear``, ``wls``.
     noise_sd : float or "estimate", optional
         By default it is estimated where the background allows; 0 turns that off.
     n_coils, mask, threshold, motion_correct, workers
@@ -136,7 +136,7 @@ def _decay_plan(
         checked(model, DECAY_MODELS[quantity], f"model of {quantity}")
     ready = how.prepare(v, "echo_time", attempt=quantity == "t2star")
     series, sd = ready.series, ready.level.sd
-    name = model or ("noise_floor" if sd else "exponential")
+    name = decay_model(model, noise_known=bool(sd))
     if name in NOISE_MODELS and not sd:
         raise UnsupportedInput(
             f"the model {name} needs a noise level",

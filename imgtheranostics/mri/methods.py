@@ -11,12 +11,22 @@ T1_METHODS = {
 
 DECAY_MODELS = {
     "t2": ("exponential", "noise_floor", "rician", "offset", "epg", "log_linear", "wls"),
-    "t2star": ("noise_floor", "exponential", "rician", "offset", "arlo", "log_linear", "wls"),
+    "t2star": ("rician", "noise_floor", "exponential", "offset", "arlo", "log_linear", "wls"),
 }
 """Models of signal decay by the quantity that they give."""
 
 NOISE_MODELS = ("noise_floor", "rician")
 """Models that need a noise level."""
+
+
+def decay_model(model: str | None, *, noise_known: bool) -> str:
+    """The model asked for; by default the least biased: with a noise level its exact mean, else none.
+
+    >>> decay_model(None, noise_known=True)
+    'rician'
+    """
+    return model or ("rician" if noise_known else "exponential")
+
 
 RATES = ("r1", "r2", "r2star")
 """Relaxation rates that an agent changes."""

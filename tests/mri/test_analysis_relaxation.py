@@ -234,7 +234,7 @@ class TestEchoes:
         block = multi_echo(0.0015, 1000.0, 25.0, rng, shape=(12, 12, 8)).data
         object_data[6:18, 6:18] = block
         found = it.mri.t2star_map(v.replace(data=object_data))
-        assert found.decisions["method"]["rule"] == "noise_floor"
+        assert found.decisions["method"]["rule"] == "rician"
         assert found.decisions["noise_level"]["rule"] == "background"
         assert found.decisions["noise_level"]["noise_sd"] == pytest.approx(25.0, rel=0.02)
         assert np.nanmean(found.value.data[6:18, 6:18]) == pytest.approx(0.0015, rel=0.03)
