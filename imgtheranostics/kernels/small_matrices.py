@@ -9,7 +9,8 @@ the sum of squares, then
 2. evaluates the sum of squares at the new place,
 3. `next_damping` to take the step or to shorten it, until `settled`.
 
-`covariance_diagonal` gives the variances at the end, without the parameters that lie at a bound.
+`covariance_diagonal` gives the variances at the end, without the parameters that lie at a bound, and
+`covariance_of_two` what two of them have in common.
 
 Matrices are (p, p) float64 of which only the lower triangle is read; p is their shape.
 """
@@ -251,3 +252,19 @@ def covariance_diagonal(normal, free, variance, factor, out):
     for row in range(p):
         out[row] = variance * out[row] / normal[row, row] if free[row] else np.nan
     return True
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def covariance_of_two(normal, free, variance, factor, first, second):
+    """Covariance of two parameters from the factor that `covariance_diagonal` leaves where it returns True.
+
+    Zero where one of them is not free, since it is taken as known.
+
+    normal, factor : (p, p) float64; free : (p,) bool; first, second : int
+    """
+    if not (free[first] and free[second]):
+        return 0.0
+    total = 0.0
+    for row in range(max(first, second), factor.shape[0]):
+        total += factor[row, first] * factor[row, second]
+    return variance * total / (np.sqrt(normal[first, first]) * np.sqrt(normal[second, second]))

@@ -207,6 +207,7 @@ def fit_tracer_models(
     tolerance,
     values,
     variances,
+    covariances,
     squares,
     iterations,
     state,
@@ -221,6 +222,7 @@ def fit_tracer_models(
     table : (d, 2 + r, n) float64 of `tabulate`; gram : (d, 2 + r, 2 + r), its products with itself
     pairs : (q, 2) int64, rows of the table to combine, -1 for none; rates : (2 + r,), delays : (d,) float64
     values, variances : (m, p) float64; variances NaN at a bound and where undetermined
+    covariances : (m,) float64, of the first two parameters; NaN where undetermined
     squares : (m, 2) float64, sum of squares of the residual and of the curve less its mean
     iterations : (m,) int32; state : (m,) uint8, bits of CONVERGED and UNDETERMINED
     """
@@ -272,6 +274,9 @@ def fit_tracer_models(
                 free[j] = lower[j] < parameters[j] < upper[j] and normal[j, j] > 0.0
             variance = found / (n - p) if n > p else np.nan
             determined = pieces.covariance_diagonal(normal, free, variance, factor, variances[c])
+            covariances[c] = (
+                pieces.covariance_of_two(normal, free, variance, factor, 0, 1) if determined else np.nan
+            )
             state[c] = (CONVERGED if settled else 0) + (0 if determined else UNDETERMINED)
             mean = 0.0
             for i in range(n):

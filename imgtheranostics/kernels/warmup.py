@@ -151,7 +151,8 @@ def _tracer_models() -> None:
     tracer_fit.tabulate(time, time, plasma, rates, np.zeros(1), table)
     gram, pairs = np.ones((1, 3, 3)), np.array([[0, 1]], np.int64)
     lower, upper, scale = np.zeros(2), np.ones(2), np.full(2, 1e-6)
-    out = (np.empty((1, 2)), np.empty((1, 2)), np.empty((1, 2)), np.empty(1, np.int32), np.empty(1, np.uint8))
+    moments = (np.empty((1, 2)), np.empty((1, 2)), np.empty(1))
+    out = (*moments, np.empty((1, 2)), np.empty(1, np.int32), np.empty(1, np.uint8))
     search = (table, gram, pairs, np.zeros(3), np.zeros(1))
     tracer_fit.fit_tracer_models(
         tracer_models.PATLAK,

@@ -6,23 +6,22 @@ plasma concentration, however they were obtained. Input functions are in `imgthe
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
 from imgtheranostics.errors import ImplausibleValue
 from imgtheranostics.fit import Fit, PlanarSignal, planar
-from imgtheranostics.mri.dce_concentration import signal_to_concentration
-from imgtheranostics.mri.dce_models import (
-    MODELS,
-    Inflow,
-    Model,
-    Parameter,
-    Search,
-    delay_parameter,
-    search,
+from imgtheranostics.mri.dce_choice import (
+    Block,
+    Setting,
+    Task,
+    fit_block,
+    not_enhancing,
+    transfer,
+    without_exchange,
 )
+from imgtheranostics.mri.dce_concentration import signal_to_concentration
+from imgtheranostics.mri.dce_models import KTRANS_OF_FLOW, MODELS, SEALED, Inflow, delay_parameter, search
 from imgtheranostics.mri.input_function import checked_curve_times, population_aif
 from imgtheranostics.volume import Flag
 
@@ -35,20 +34,6 @@ BLOCK_BYTES = 4 << 20
 
 LARGEST = 1e150
 """Concentrations whose squares would overflow are no better than infinite ones."""
-
-NOT_ENHANCING_LEVEL = 1e-3
-"""Chance that noise alone passes as enhancement (F test of the model against none)."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Block:
-    """What the kernel found for a block of curves, in its own units."""
-
-    values: FloatArray
-    variances: FloatArray
-    squares: FloatArray
-    iterations: npt.NDArray[np.int32]
-    state: npt.NDArray[np.uint8]
 
 
 def plasma_from_blood(blood: npt.ArrayLike, haematocrit: float) -> FloatArray:
@@ -138,11 +123,26 @@ def fit(
     -------
     Fit
         ``ktrans_per_min`` and ``ps_per_min`` in 1/min, ``fp_ml_100ml_min``, ``ve``, ``vp``, ``delay_s``:
-        those of the model. For ``patlak`` the slope is given under both names, Ktrans and PS. All are NaN and
+        those of the model. For ``patlak`` the slope is given under both names, Ktrans and PS; for ``2cxm``
+        and ``2cum`` Ktrans is Fp PS/(Fp + PS), its standard error by their covariance. All are NaN and
         flagged in a curve with a sample that is not finite (INVALID_INPUT), one that does not settle
         (NOT_CONVERGED), and one in which an F test at 0.001 finds no enhancement (NOT_ENHANCING). A value at
         a bound (ve and vp at most 1) is kept, flagged AT_BOUND and has no standard error; those of the other
         parameters take it as known. ``ve`` without any exchange into it is NaN, flagged ILL_CONDITIONED.
+
+    Notes
+    -----
+    A curve may show no exchange: that of ``2cxm`` where one compartment with flow explains it as well, that
+    of ``extended_tofts`` where plasma alone does. Two parameters, the exchange and ve, then have nothing to
+    hold on to, and the best of the many equal solutions may be absurd (PS or Ktrans of several per min into
+    a ve near 0). The F test at 0.001 of their gain decides, and the gain must be more than a thousandth of
+    the curve (root mean square), about what straight lines between samples 0.5 s apart leave out. Without a
+    gain, Fp, vp and delay are those of the smaller model, with its standard errors; PS or Ktrans is 0 and
+    AT_BOUND, ve NaN and ILL_CONDITIONED. Such a curve does not tell exchange that is too slow to be seen
+    from one that is too fast: in the latter case vp holds plasma and interstitium together (PS several
+    times the flow). Exchange that is there but too weak for the noise counts as none; the average over a
+    region of such voxels is too low, the fit to the region's curve is not. ``tofts`` and ``2cum`` need no
+    such choice: without Ktrans nothing is left, and a PS near 0 is well determined.
 
     Raises
     ------
@@ -160,64 +160,54 @@ def fit(
     """
     if model not in MODELS:
         raise ValueError(f"unknown model {model!r}; there are {', '.join(MODELS)}")
-    chosen_model = MODELS[model]
     # Copies: an array that may not be written would compile the kernels a second time.
     time = checked_curve_times(time_s, check_unit=check_time).copy()
     inflow = _checked_inflow(plasma, plasma_time_s, time, haematocrit, check_time)
     delay = (
         delay_parameter(delay_bounds_s, float(time[-1] - time[0])) if fit_delay and time.size > 1 else None
     )
-    parameters = (*chosen_model.parameters, *([delay] if delay is not None else []))
-    if time.size < len(parameters):
+    more = () if delay is None else (delay,)
+    count = len(MODELS[model].parameters) + len(more)
+    if time.size < count:
         raise ValueError(
-            f"{model} has {len(parameters)} parameters and needs at least {len(parameters)} samples, "
-            f"found {time.size}"
+            f"{model} has {count} parameters and needs at least {count} samples, found {time.size}"
         )
     curves = planar(concentration, time.size, "concentration", contiguous=False)
-    places = search(chosen_model, time, inflow, delay)
-    result = _Result(curves, parameters)
+    # First the model itself, then what is left of it without exchange.
+    tasks = [
+        Task(nested, (*nested.parameters, *more), search(nested, time, inflow, delay), delay is not None)
+        for nested in (MODELS[model], SEALED.get(model))
+        if nested is not None
+    ]
+    result = _Result(curves, tasks, Setting(time, inflow, max_iterations, tolerance, workers))
     within = curves.chosen(mask)
     result.flags[~within] = Flag.MASKED_OUT
     todo = np.flatnonzero(within)
     per_block = max(64, BLOCK_BYTES // (8 * time.size))
     for first in range(0, todo.size, per_block):
-        result.add(
-            todo[first : first + per_block],
-            chosen_model,
-            time,
-            inflow,
-            places,
-            delay is not None,
-            (max_iterations, tolerance, workers),
-        )
-    return result.fit(chosen_model)
+        result.add(todo[first : first + per_block])
+    return result.fit()
 
 
 class _Result:
     """Parameters of all curves, filled block by block."""
 
-    def __init__(self, curves: PlanarSignal, parameters: tuple[Parameter, ...]) -> None:
+    def __init__(self, curves: PlanarSignal, tasks: list[Task], setting: Setting) -> None:
         self.curves = curves
-        self.parameters = parameters
+        self.task, self.sealed = tasks[0], tasks[1:]
+        self.setting = setting
         dtype = curves.samples.dtype
-        shape = (len(parameters), curves.n_voxels)
+        shape = (len(self.task.parameters), curves.n_voxels)
         self.values = np.full(shape, np.nan, dtype)
         self.errors = np.full(shape, np.nan, dtype)
+        self.transfer = np.full((2, curves.n_voxels), np.nan, dtype)
+        """Ktrans per min and its standard error, where it follows from Fp and PS."""
         self.r_squared = np.full(curves.n_voxels, np.nan, dtype)
         self.rmse = np.full(curves.n_voxels, np.nan, dtype)
         self.iterations = np.zeros(curves.n_voxels, np.int32)
         self.flags = np.zeros(curves.n_voxels, np.uint16)
 
-    def add(
-        self,
-        voxels: npt.NDArray[np.intp],
-        model: Model,
-        time: FloatArray,
-        inflow: Inflow,
-        places: Search,
-        delayed: bool,
-        limits: tuple[int, float, int | None],
-    ) -> None:
+    def add(self, voxels: npt.NDArray[np.intp]) -> None:
         """Fit the curves of some voxels."""
         whole = voxels[-1] - voxels[0] + 1 == voxels.size
         part = slice(voxels[0], voxels[-1] + 1) if whole else voxels
@@ -230,53 +220,59 @@ class _Result:
             block, voxels = block[finite], voxels[finite]
         if voxels.size == 0:
             return
-        found = _fit_block(model.code, block, time, inflow, places, delayed, self.parameters, limits)
-        flags, usable = self._judge(block, found, model)
+        found = fit_block(self.task, block, self.setting)
+        for sealed in self.sealed:
+            found = without_exchange(self.task, sealed, block, found, self.setting)
+        flags, usable = self._judge(block, found)
         self.flags[voxels] |= flags
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
             self.r_squared[voxels] = 1.0 - found.squares[:, 0] / found.squares[:, 1]
-            self.rmse[voxels] = np.sqrt(found.squares[:, 0] / time.size)
+            self.rmse[voxels] = np.sqrt(found.squares[:, 0] / block.shape[1])
             self.iterations[voxels] = found.iterations
-            for row, parameter in enumerate(self.parameters):
+            for row, parameter in enumerate(self.task.parameters):
                 known = usable[:, row]
                 self.values[row, voxels[known]] = found.values[known, row] * parameter.factor
                 self.errors[row, voxels[known]] = np.sqrt(found.variances[known, row]) * parameter.factor
+            if self.task.model.name in KTRANS_OF_FLOW:
+                known = usable[:, 0] & usable[:, 1]
+                value, variance = transfer(found)
+                per_min = 60.0 * np.stack([value, np.sqrt(variance)])
+                self.transfer[:, voxels[known]] = per_min[:, known]
 
-    def _judge(
-        self, block: FloatArray, found: _Block, model: Model
-    ) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.bool_]]:
+    def _judge(self, block: FloatArray, found: Block) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.bool_]]:
         """Flags of each curve, and which of its parameters are known."""
         from imgtheranostics.kernels.tracer_fit import CONVERGED, UNDETERMINED
 
-        names = [parameter.name for parameter in self.parameters]
-        lower = np.array([parameter.lower / parameter.factor for parameter in self.parameters])
-        upper = np.array([parameter.upper / parameter.factor for parameter in self.parameters])
+        lower, upper = self.task.lower, self.task.upper
         flags = np.zeros(len(block), np.uint16)
         failed = (found.state & CONVERGED) == 0
         flags[failed] |= np.uint16(Flag.NOT_CONVERGED)
-        silent = _not_enhancing(block, found.squares[:, 0], len(names))
+        silent = not_enhancing(block, found.squares[:, 0], lower.size)
         flags[silent] |= np.uint16(Flag.NOT_ENHANCING)
-        known = np.repeat(~(failed | silent)[:, np.newaxis], len(names), axis=1)
+        known = np.repeat(~(failed | silent)[:, np.newaxis], lower.size, axis=1)
         at_bound = (found.values <= lower) | (found.values >= upper)
         flags[(at_bound & known).any(axis=1)] |= np.uint16(Flag.AT_BOUND)
         flags[known[:, 0] & ((found.state & UNDETERMINED) != 0)] |= np.uint16(Flag.ILL_CONDITIONED)
-        if model.volume_of is not None:
-            volume, filled_by = (names.index(name) for name in model.volume_of)
+        if self.task.model.volume_of is not None:
+            volume, filled_by = (self.task.row(name) for name in self.task.model.volume_of)
             empty = known[:, volume] & (found.values[:, filled_by] <= lower[filled_by])
             flags[empty] |= np.uint16(Flag.ILL_CONDITIONED)
             known[empty, volume] = False
         return flags, known
 
-    def fit(self, model: Model) -> Fit:
+    def fit(self) -> Fit:
         """Everything in the leading shape of the concentration."""
         back = self.curves.restored
-        names = [parameter.name for parameter in self.parameters]
+        names = [parameter.name for parameter in self.task.parameters]
         values = {name: back(row) for name, row in zip(names, self.values, strict=True)}
         errors = {name: back(row) for name, row in zip(names, self.errors, strict=True)}
-        units = {parameter.name: parameter.unit for parameter in self.parameters}
-        if model.name == "patlak":
+        units = {parameter.name: parameter.unit for parameter in self.task.parameters}
+        if self.task.model.name == "patlak":
             for table in (values, errors):
                 table["ktrans_per_min"] = table["ps_per_min"]
+            units["ktrans_per_min"] = units["ps_per_min"]
+        if self.task.model.name in KTRANS_OF_FLOW:
+            values["ktrans_per_min"], errors["ktrans_per_min"] = map(back, self.transfer)
             units["ktrans_per_min"] = units["ps_per_min"]
         return Fit(
             values,
@@ -315,71 +311,3 @@ def _checked_inflow(
         curve = plasma_from_blood(curve, haematocrit)
     shared = knots.size == time.size and bool((knots == time).all())
     return Inflow(knots, curve.copy(), shared)
-
-
-def _fit_block(
-    code: int,
-    block: FloatArray,
-    time: FloatArray,
-    inflow: Inflow,
-    places: Search,
-    delayed: bool,
-    parameters: tuple[Parameter, ...],
-    limits: tuple[int, float, int | None],
-) -> _Block:
-    """Run the kernel on curves of shape (m, n)."""
-    from imgtheranostics.kernels.threads import thread_limit
-    from imgtheranostics.kernels.tracer_fit import fit_tracer_models
-
-    m, p = len(block), len(parameters)
-    factors = np.array([parameter.factor for parameter in parameters])
-    lower = np.array([parameter.lower for parameter in parameters]) / factors
-    upper = np.array([parameter.upper for parameter in parameters]) / factors
-    scale = np.array([parameter.negligible for parameter in parameters]) / factors
-    found = _Block(
-        np.empty((m, p)),
-        np.empty((m, p)),
-        np.empty((m, 2)),
-        np.empty(m, np.int32),
-        np.empty(m, np.uint8),
-    )
-    max_iterations, tolerance, workers = limits
-    with thread_limit(workers):
-        fit_tracer_models(
-            code,
-            block,
-            time,
-            inflow.time_s,
-            inflow.plasma,
-            delayed,
-            inflow.shared,
-            lower,
-            upper,
-            scale,
-            places.table,
-            places.gram,
-            places.pairs,
-            places.rates,
-            places.delays,
-            max_iterations,
-            tolerance,
-            found.values,
-            found.variances,
-            found.squares,
-            found.iterations,
-            found.state,
-        )
-    return found
-
-
-def _not_enhancing(block: FloatArray, squares: FloatArray, p: int) -> npt.NDArray[np.bool_]:
-    """Curves that the model explains no better than noise would be: F test against a curve of zeros."""
-    from scipy.special import fdtri
-
-    n = block.shape[1]
-    all_squares = np.einsum("ij,ij->i", block, block)
-    explained = all_squares - squares
-    if n == p:
-        return np.asarray(explained <= 0.0)
-    least = float(fdtri(p, n - p, 1.0 - NOT_ENHANCING_LEVEL))
-    return np.asarray(~(explained * (n - p) > least * p * squares) | (explained <= 0.0))

@@ -38,7 +38,8 @@ class Parameter:
 class Model:
     """A tracer model: its code in the kernels and its parameters in their order there.
 
-    `volume_of` names, for a volume that only an exchange fills, the parameter without which it is unknown.
+    `volume_of` names, for a volume that only an exchange fills, the parameter without which it is unknown;
+    `SEALED` has the model that is left then.
     """
 
     name: str
@@ -65,6 +66,18 @@ MODELS = {
     )
 }
 """The models by name; the codes are those of `imgtheranostics.kernels.tracer_models`."""
+
+KTRANS_OF_FLOW = ("2cxm", "2cum")
+"""Models whose first parameters are Fp and PS: Ktrans follows from them."""
+
+_NO_EXCHANGE = Parameter("ps_per_min", "1/min", 0.0, 0.0, 1e-5, 60.0)
+
+SEALED = {
+    "extended_tofts": Model("plasma", 2, (_NO_EXCHANGE, _VP)),
+    "2cxm": Model("one compartment", 0, (_FP, _VP_OF_FLOW)),
+}
+"""What is left of a model without exchange: plasma alone, as Patlak's without PS, and one compartment with
+flow, which is Tofts' model of other names."""
 
 N_RATES = 16
 """Rates that the search for a start tries: neighbours differ by less than a factor 1.7."""
@@ -111,7 +124,7 @@ def search(model: Model, time_s: FloatArray, inflow: Inflow, delay: Parameter | 
     duration = float(time_s[-1] - time_s[0])
     slowest = 0.3 / duration
     fastest = max(min(1.0, 2.0 / float(np.diff(time_s).min())), 30.0 * slowest)
-    rates = np.geomspace(slowest, fastest, 0 if model.name == "patlak" else N_RATES)
+    rates = np.geomspace(slowest, fastest, 0 if model.name in ("patlak", "plasma") else N_RATES)
     delays = np.zeros(1)
     if delay is not None:
         most = max(8, LARGEST_TABLE // ((2 + rates.size) * time_s.size))
@@ -123,6 +136,8 @@ def search(model: Model, time_s: FloatArray, inflow: Inflow, delay: Parameter | 
     every = range(2, 2 + rates.size)
     pairs = {
         "tofts": [(row, -1) for row in every],
+        "one compartment": [(row, -1) for row in every],
+        "plasma": [(0, -1)],
         "extended_tofts": [(0, row) for row in every],
         "patlak": [(0, 1)],
         "2cxm": [(slow, fast) for slow in every for fast in every if slow < fast],

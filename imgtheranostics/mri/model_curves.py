@@ -104,8 +104,11 @@ def tracer(
     from imgtheranostics.kernels.tracer_models import evaluate
     from imgtheranostics.mri.dce_models import MODELS
 
-    known = MODELS[model].parameters
+    known, filled = MODELS[model].parameters, MODELS[model].volume_of
     delayed = "delay_s" in p
+    if filled is not None and p[filled[1]] == 0.0:
+        # Nothing enters the volume, which is unknown and does not matter.
+        p = {**p, filled[0]: 1.0}
     values = np.array([p[one.name] / one.factor for one in known] + ([p["delay_s"]] if delayed else []))
     curve = np.full(time_s.size, np.nan)
     if not np.isfinite(values).all():

@@ -190,6 +190,23 @@ def test_variances_take_parameters_at_a_bound_as_known(rng):
     assert np.isnan(out[1])
 
 
+@given(SEEDS, st.integers(2, 20))
+def test_covariances_equal_numpy(seed, p):
+    jacobian, normal = positive_definite(seed, p, spread=6.0)
+    size, free, factor = np.sqrt(np.diag(normal)), np.ones(p, np.bool_), np.full((p, p), np.nan)
+    first, second = np.random.default_rng(seed).choice(p, 2, replace=False)
+    free[np.setdiff1d(np.arange(p), [first, second])[:1]] = False
+    assert pieces.covariance_diagonal(normal, free, 2.5, factor, np.empty(p))
+    kept = np.flatnonzero(free)
+    expected = np.zeros((p, p))
+    scaled = (jacobian / size)[:, kept]
+    expected[np.ix_(kept, kept)] = 2.5 * np.linalg.inv(scaled.T @ scaled)
+    found = pieces.covariance_of_two(normal, free, 2.5, factor, first, second)
+    assert found == pytest.approx(expected[first, second] / (size[first] * size[second]), rel=1e-5, abs=1e-9)
+    free[first] = False
+    assert pieces.covariance_of_two(normal, free, 2.5, factor, first, second) == 0.0
+
+
 @pytest.mark.parametrize("normal", [[[1.0, 1.0], [1.0, 1.0 + 1e-15]], [[1.0, 0.0], [0.0, 0.0]]])
 def test_variances_of_undetermined_parameters_are_nan(normal):
     out = np.empty(2)

@@ -30,7 +30,7 @@ def setting(name, delayed):
 def run(name, delayed, curves, *, max_iterations=200, tolerance=1e-9):
     model, places, lower, upper, scale = setting(name, delayed)
     m, p = len(curves), lower.size
-    values, variances, squares = np.empty((m, p)), np.empty((m, p)), np.empty((m, 2))
+    values, variances, covariances, squares = (np.empty(shape) for shape in ((m, p), (m, p), m, (m, 2)))
     iterations, state = np.empty(m, np.int32), np.empty(m, np.uint8)
     tracer_fit.fit_tracer_models(
         model.code,
@@ -52,11 +52,12 @@ def run(name, delayed, curves, *, max_iterations=200, tolerance=1e-9):
         tolerance,
         values,
         variances,
+        covariances,
         squares,
         iterations,
         state,
     )
-    return values, variances, squares, iterations, state
+    return values, variances, squares, iterations, state, covariances
 
 
 def forward(name, delayed, parameters):
@@ -102,7 +103,7 @@ def test_reaches_the_minimum_that_scipy_finds(name, delayed):
     truths = [random_parameters(name, delayed, rng) for _ in range(20)]
     curves = np.array([forward(name, delayed, truth)[0] for truth in truths])
     curves += rng.normal(0, 0.01, curves.shape)
-    values, _, squares, _, state = run(name, delayed, curves)
+    values, _, squares, _, state, _ = run(name, delayed, curves)
     _, _, lower, upper, _ = setting(name, delayed)
     assert (state & tracer_fit.CONVERGED).all()
     for curve, truth, found, ours in zip(curves, truths, values, squares[:, 0], strict=True):
@@ -127,7 +128,7 @@ def test_recovers_the_truth_without_noise(name, delayed):
     rng = np.random.default_rng(11)
     truths = np.array([random_parameters(name, delayed, rng) for _ in range(50)])
     curves = np.array([forward(name, delayed, truth)[0] for truth in truths])
-    values, _, _, _, state = run(name, delayed, curves)
+    values, _, _, _, state, _ = run(name, delayed, curves)
     assert (state & tracer_fit.CONVERGED).all()
     np.testing.assert_allclose(values, truths, rtol=1e-4, atol=1e-4 if delayed else 1e-7)
 
@@ -137,10 +138,11 @@ def test_variances_are_those_of_the_normal_equations(name):
     rng = np.random.default_rng(3)
     truth = random_parameters(name, False, rng)
     curve = forward(name, False, truth)[0] + rng.normal(0, 0.01, TIME.size)
-    values, variances, squares, _, _ = run(name, False, curve[np.newaxis])
+    values, variances, squares, _, _, covariances = run(name, False, curve[np.newaxis])
     jacobian = forward(name, False, values[0])[1]
-    expected = np.diag(np.linalg.inv(jacobian @ jacobian.T)) * squares[0, 0] / (TIME.size - truth.size)
-    np.testing.assert_allclose(variances[0], expected, rtol=1e-5)
+    expected = np.linalg.inv(jacobian @ jacobian.T) * squares[0, 0] / (TIME.size - truth.size)
+    np.testing.assert_allclose(variances[0], np.diag(expected), rtol=1e-5)
+    np.testing.assert_allclose(covariances[0], expected[0, 1], rtol=1e-4)
 
 
 def test_total_squares_are_about_the_mean(rng):
@@ -156,7 +158,7 @@ def test_no_iteration_left_is_not_converged():
 
 def test_a_curve_of_zeros_stays_finite():
     for name, delayed in CASES:
-        values, _, squares, _, _ = run(name, delayed, np.zeros((1, TIME.size)))
+        values, _, squares, _, _, _ = run(name, delayed, np.zeros((1, TIME.size)))
         assert np.isfinite(values).all()
         assert squares[0, 0] < 1e-6
 
