@@ -10,6 +10,7 @@ import numpy.typing as npt
 from imgtheranostics.errors import ImplausibleValue
 from imgtheranostics.fit import planar
 from imgtheranostics.mri.plausible import checked_b1, checked_flip_angles, checked_repetition_times
+from imgtheranostics.mri.spgr_inversion import rate_after
 
 BLOCK_BYTES = 4 << 20
 """Curves in float64 that are converted at a time."""
@@ -97,16 +98,14 @@ def _concentration(
     t1_s: npt.NDArray[np.float64],
     relaxivity: float,
 ) -> npt.NDArray[np.float64]:
-    """Concentration of planar curves (n, m); angles in radians."""
+    """Concentration of planar curves (n, m), which are overwritten; angles in radians."""
     with np.errstate(all="ignore"):
-        usable = (before > 0.0) & (t1_s > 0.0) & (angle > 0.0)
-        cosine = np.cos(angle)
-        e10 = np.exp(-repetition_time_s / t1_s)
-        level = np.where(usable, (1.0 - e10) / (1.0 - e10 * cosine) / before, np.nan)
-        share = curves * level
-        e1 = (1.0 - share) / (1.0 - share * cosine)
-        e1[~((e1 > 0.0) & (e1 < 1.0))] = np.nan
-        return (-np.log(e1) / repetition_time_s - 1.0 / t1_s) / relaxivity
+        rate_before = np.where((before > 0.0) & (t1_s > 0.0) & (angle > 0.0), 1.0 / t1_s, np.nan)
+        curves /= before
+        _, rate = rate_after(curves, rate_before, np.cos(angle), repetition_time_s)
+        rate -= rate_before
+        rate /= relaxivity
+    return rate
 
 
 def _window(baseline: tuple[int, int], n: int) -> tuple[int, int]:

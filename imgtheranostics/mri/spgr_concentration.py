@@ -14,6 +14,7 @@ from imgtheranostics.mri.agent_relaxivity import as_relaxivity, shared_count
 from imgtheranostics.mri.calibrated_fit import CalibratedFit
 from imgtheranostics.mri.plausible import checked_echo_times
 from imgtheranostics.mri.signal_change import baseline_level
+from imgtheranostics.mri.spgr_inversion import rate_after
 from imgtheranostics.mri.spgr_tissue import HIGHEST_MM, Spgr, Tissue, spgr_decisions, tissue_before
 from imgtheranostics.mri.voxel_blocks import (
     Curves,
@@ -249,16 +250,12 @@ def _exact(
     r1: float,
     flags: FlagArray,
 ) -> DoubleArray:
-    left = np.exp(-repetition_s * r10)
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        a = ratio * (1.0 - left) / (1.0 - left * cosine)
-        left = (1.0 - a) / (1.0 - a * cosine)
-        impossible = ~((left > 0.0) & (left < 1.0))
-        flags[impossible & (flags == 0)] |= Flag.OUTSIDE_RANGE.value
-        left[flags != 0] = np.nan
-        growth = _growth(left, cosine, repetition_s)
-        value = (-np.log(left) / repetition_s - r10) / r1
-    return np.array([value, r1 * growth, growth, growth])
+    left, rate = rate_after(ratio, r10, cosine, repetition_s)
+    flags[np.isnan(left) & (flags == 0)] |= Flag.OUTSIDE_RANGE.value
+    unknown = flags != 0
+    left[unknown] = rate[unknown] = np.nan
+    growth = _growth(left, cosine, repetition_s)
+    return np.array([(rate - r10) / r1, r1 * growth, growth, growth])
 
 
 def _growth(left: DoubleArray, cosine: DoubleArray, repetition_s: float) -> DoubleArray:
