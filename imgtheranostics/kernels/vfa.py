@@ -59,7 +59,8 @@ def _lane_flags(signal, b1, widest, method, longest, rows, codes):
         q, error = rows[Q + lane], rows[T1_ERROR + lane] + rows[S0_ERROR + lane]
         settled = rows[STEP + lane] <= tolerance and q < top
         known = (error >= zero and error < np.inf) or without_errors
-        sound = known and rows[RMSE + lane] < np.inf and rows[R_SQUARED + lane] <= np.float32(1.0)
+        goodness = rows[R_SQUARED + lane]
+        sound = known and rows[RMSE + lane] < np.inf and np.float32(-1e6) < goodness <= np.float32(1.0)
         inside = q > zero and q < np.float32(1.0) and rows[T1 + lane] <= limit
         inside = inside and rows[AMPLITUDE + lane] > zero
         code = np.uint16(0) if settled and sound else np.uint16(SEARCH)

@@ -170,7 +170,7 @@ def _report(work, q, amplitude, repetition_time, out):
     out[1] = amplitude / q
     out[2] = t1 * t1 / (repetition_time * (1.0 - q) * amplitude) * deviation
     out[3] = deviation * math.sqrt(spread + (mean_t - 1.0 / q) ** 2) / q
-    out[4] = 1.0 - squares / around
+    out[4] = 1.0 - squares / around if around > 1e-28 * mean * mean else math.nan
     out[5] = math.sqrt(squares / n)
     return squares
 

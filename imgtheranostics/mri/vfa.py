@@ -90,6 +90,9 @@ def fit_vfa(
     if not t1_limit_s > 0.0:
         raise ValueError("t1_limit_s must be above 0")
     angles = checked_flip_angles(flip_angle_deg)
+    if angles.size == 2 and method == "nlls":
+        # Both points lie on the curve, whatever the weights: the line needs no search.
+        method = "linear"
     check_sample_count(angles.size, 2, "flip angles", "variable flip angle T1")
     check_distinct(angles, 2, "flip angles", "variable flip angle T1")
     repetition_time = _one_repetition_time(repetition_time_s, angles.size)
