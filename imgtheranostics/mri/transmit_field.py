@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from imgtheranostics.errors import Caution, ImplausibleValue, UnitMismatch
+from imgtheranostics.errors import Caution, GeometryMismatch, ImplausibleValue, UnitMismatch
 from imgtheranostics.mri.preparation import on_grid
-from imgtheranostics.volume import Volume
+from imgtheranostics.volume import Estimate, Volume
 
 Array = npt.NDArray[Any]
 
@@ -39,14 +39,19 @@ class TransmitField:
 
 
 def transmit_field(
-    b1: Volume | float | None, v: Volume, *, resample: bool = False, relative_uncertainty: float | None = None
+    b1: Volume | Estimate | npt.ArrayLike | None,
+    v: Volume,
+    *,
+    resample: bool = False,
+    relative_uncertainty: float | None = None,
 ) -> TransmitField:
     """A transmit-field map on the grid of `v`, as a ratio to nominal.
 
     Parameters
     ----------
-    b1 : Volume or float, optional
-        Ratio or percent; a median above 10 counts as percent.
+    b1 : Volume, Estimate, (i, j, k) array_like or float, optional
+        Ratio or percent; a median above 10 counts as percent. The standard errors of an estimate are not
+        carried on; `relative_uncertainty` states what the map does not know.
     v : Volume
     resample : bool
         Bring a map from another grid by linear interpolation.
@@ -73,13 +78,19 @@ def transmit_field(
         explanation = f"no map; nominal flip angles, uncertain by {100 * spread:.1f} %"
         return TransmitField(None, spread, {"rule": "nominal", "explanation": explanation}, (caution,))
     spread = relative_uncertainty or 0.0
+    if isinstance(b1, Estimate):
+        b1 = b1.value
     if not isinstance(b1, Volume):
-        if not 0.1 < b1 < PERCENT_ABOVE:
-            raise ImplausibleValue(
-                "the transmit field is no ratio to nominal", found=f"{b1:g}", needed="a ratio, such as 0.95"
+        given = np.asarray(b1, np.float64)
+        if given.ndim == 0:
+            return _one_value(float(given), v, spread)
+        if given.shape != v.grid.shape:
+            raise GeometryMismatch(
+                "the transmit-field map does not fit the images",
+                found=str(given.shape),
+                needed=str(v.grid.shape),
             )
-        ratio = np.full(v.grid.shape, float(b1), order="F")
-        return TransmitField(ratio, spread, {"rule": "one value", "relative_b1": float(b1)})
+        b1 = Volume(given, v.affine, "relative_b1", "1")
     if b1.quantity not in ("relative_b1", "signal"):
         raise UnitMismatch(
             "a transmit-field map is needed",
@@ -100,6 +111,16 @@ def transmit_field(
         decision["converted"] = "percent to ratio"
         warnings = (Caution("b1-in-percent", "the transmit-field map is in percent: divided by 100"),)
     return TransmitField(ratio, spread, decision, (*b1.warnings, *warnings))
+
+
+def _one_value(ratio: float, v: Volume, spread: float) -> TransmitField:
+    """The same field everywhere."""
+    if not 0.1 < ratio < PERCENT_ABOVE:
+        raise ImplausibleValue(
+            "the transmit field is no ratio to nominal", found=f"{ratio:g}", needed="a ratio, such as 0.95"
+        )
+    everywhere = np.full(v.grid.shape, ratio, order="F")
+    return TransmitField(everywhere, spread, {"rule": "one value", "relative_b1": ratio})
 
 
 def _resampled(b1: Volume, v: Volume) -> Volume:

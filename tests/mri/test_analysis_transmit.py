@@ -7,7 +7,7 @@ import pytest
 
 import imgtheranostics as it
 from imgtheranostics.acquisition import MrAcquisition
-from imgtheranostics.errors import MissingMetadata, UnsupportedInput
+from imgtheranostics.errors import GeometryMismatch, MissingMetadata, UnsupportedInput
 from imgtheranostics.volume import Axis, Volume
 
 SHAPE = (5, 3, 2)
@@ -64,3 +64,19 @@ def test_the_map_corrects_t1():
     pair = volume(500 * np.sin(np.radians(double) * FIELD[..., None]), Axis("flip_angle", double, "deg"))
     assert it.mri.t1_map(v, b1=it.mri.b1_map(pair).value).value.data == pytest.approx(t1, rel=5e-3)
     assert it.mri.t1_map(v).value.data / t1 == pytest.approx(FIELD**2, rel=0.02)
+
+
+def test_an_estimate_or_an_array_goes_into_t1_as_the_map_does():
+    """The closed form of the steady state at 0.9 of nominal (mri.md F1, F3)."""
+    angles, nominal = np.array([2.0, 5.0, 10.0, 20.0]), np.array([60.0, 120.0])
+    pair = 500 * np.sin(np.radians(nominal) * FIELD[..., None])
+    field = it.mri.b1_map(volume(pair, Axis("flip_angle", nominal, "deg")))
+    e1, turned = np.exp(-0.006 / 1.2), np.radians(angles) * FIELD[..., None]
+    signal = 1000 * np.sin(turned) * (1 - e1) / (1 - e1 * np.cos(turned))
+    scan = volume(signal, Axis("flip_angle", angles, "deg"), repetition_time_s=0.006)
+    by_map = it.mri.t1_map(scan, b1=field.value).value.data
+    assert by_map == pytest.approx(1.2, rel=1e-4)
+    for given in (field, field.value.data, np.array(field.value.data).tolist()):
+        np.testing.assert_array_equal(it.mri.t1_map(scan, b1=given).value.data, by_map)
+    with pytest.raises(GeometryMismatch, match="transmit-field map"):
+        it.mri.t1_map(scan, b1=np.ones((2, 2, 2)))
