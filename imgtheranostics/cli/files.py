@@ -58,6 +58,7 @@ def convert(
     path: options.InputPath,
     out: Annotated[Path, typer.Argument(help="FILE.nii.gz, FILE.nii, or a folder for DICOM.")],
     series: options.Series = None,
+    mr_scaling: options.MrScaling = None,
     force: options.Force = False,
     keep_identifiers: options.KeepIdentifiers = False,
     as_json: options.AsJson = False,
@@ -67,7 +68,7 @@ def convert(
     """Convert a scan to NIfTI with a JSON sidecar, or to DICOM."""
     from imgtheranostics.io import loading, saving
 
-    volume = loading.load(path, series=series)
+    volume = loading.load(path, series=series, mr_scaling=mr_scaling)
     written = saving.save(volume, out, force=force, keep_identifiers=keep_identifiers)
     terminal.print_cautions(volume.warnings, quiet=quiet or as_json)
     if as_json:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from imgtheranostics.cli import mri_options as given
 from imgtheranostics.cli import options, runs
-from imgtheranostics.cli.groups import Common, grouped
-from imgtheranostics.cli.mri_groups import Agent, GradientEcho, Voxels
+from imgtheranostics.cli.groups import grouped
+from imgtheranostics.cli.mri_groups import Agent, GradientEcho, MrScan, Voxels
 from imgtheranostics.cli.mri_input import is_number, loaded, map_or_number, mapped, window
 from imgtheranostics.cli.mri_runs import deliver
 
@@ -29,7 +29,7 @@ def enhancement(
     register: given.Register = False,
     *,
     voxels: Voxels,
-    common: Common,
+    common: MrScan,
 ) -> None:
     """Signal change in percent: of a second scan over the first, or over the baseline of a series."""
     from imgtheranostics.mri import change_maps
@@ -38,8 +38,8 @@ def enhancement(
     runs.check_output(common.out, force=common.force)
     if post is not None and (baseline is not None or time_intensity):
         raise typer.BadParameter("belongs to a series over time, not to two scans", param_hint="--baseline")
-    first = loaded(pre, common.series)
-    second = None if post is None else loaded(post)
+    first = loaded(pre, common.series, common.mr_scaling)
+    second = None if post is None else loaded(post, None, common.mr_scaling)
     images = window(baseline)
     keywords = {**voxels.keywords(), "baseline": images, "workers": common.workers}
     estimates = [change_maps.enhancement(first, second, register=register, **keywords)]
@@ -62,55 +62,34 @@ def concentration(
     agent: Agent,
     echo: GradientEcho,
     voxels: Voxels,
-    common: Common,
+    common: MrScan,
 ) -> None:
     """Concentration of the agent: from relaxation times or signals before and after it."""
     from imgtheranostics.mri import concentration_maps
 
     said = locals()
     runs.check_output(common.out, force=common.force)
-    post = mapped(path, common.series)
-    before = map_or_number(pre, "--pre")
+    post = mapped(path, common.series, common.mr_scaling)
+    before = map_or_number(pre, "--pre", common.mr_scaling)
     rate = concentration_maps.rate_of(_value_of(post), contrast)
+    decays = rate in ("r2", "r2star")
     estimate = concentration_maps.concentration(
         post,
         before,
         kind=contrast,
         unit=unit,
+        register=register,
+        workers=common.workers,
+        method=None if decays else method,
+        model=method if decays else None,
         **agent.keywords(),
-        **_concentration_options(_value_of(post), rate, method, register, echo, voxels, common),
+        **echo.keywords(common.mr_scaling),
+        **voxels.keywords(),
     )
     regions = runs.regions_for(estimate.value, common.rois, resample=common.resample_rois)
     read = [path, *([Path(pre)] if pre is not None and not is_number(pre) else [])]
     files = [*echo.files, *voxels.files]
     deliver("mri concentration", [estimate], regions, common, said, inputs=read, files=files)
-
-
-def _concentration_options(
-    post: Volume,
-    rate: str | None,
-    method: str | None,
-    register: bool,
-    echo: GradientEcho,
-    voxels: Voxels,
-    common: Common,
-) -> dict[str, Any]:
-    """What applies to the way that the image takes: a signal, a series to fit, or a map."""
-    keywords = voxels.keywords()
-    if rate is None:
-        return {**keywords, **echo.keywords(), "register": register, "workers": common.workers}
-    if post.quantity != "signal":
-        return {"mask": keywords["mask"]}
-    fits: dict[str, Any] = {**keywords, "workers": common.workers}
-    if rate == "r1":
-        mine = echo.keywords()
-        fits |= {
-            "method": method,
-            **{name: mine[name] for name in ("b1", "resample_b1", "repetition_time_s")},
-        }
-    else:
-        fits |= {"model": method}
-    return fits
 
 
 @grouped
@@ -127,7 +106,7 @@ def dce(
     agent: Agent,
     echo: GradientEcho,
     voxels: Voxels,
-    common: Common,
+    common: MrScan,
 ) -> None:
     """Perfusion and permeability of a dynamic series of signals or concentrations."""
     from imgtheranostics.mri import perfusion_maps
@@ -135,13 +114,10 @@ def dce(
 
     said = locals()
     runs.check_output(common.out, force=common.force)
-    series = mapped(path, common.series)
+    series = mapped(path, common.series, common.mr_scaling)
     if concentrations:
         series = _value_of(series).replace(quantity="agent_concentration", unit="mmol/L")
     regions = runs.regions_for(_value_of(series), common.rois, resample=common.resample_rois)
-    keywords = {**voxels.keywords(), **echo.keywords()}
-    if _value_of(series).quantity in perfusion_maps.CONCENTRATIONS:
-        keywords = {name: keywords[name] for name in ("mask", "baseline")}
     plan = perfusion_maps.dce_plan(
         series,
         model=model,
@@ -152,7 +128,8 @@ def dce(
         fit_delay=fit_delay,
         workers=common.workers,
         **agent.keywords(),
-        **keywords,
+        **echo.keywords(common.mr_scaling),
+        **voxels.keywords(),
     )
     estimates = list(plan.estimates().values())
     curve_file = [] if is_population(aif) or aif.startswith("region:") else [Path(aif)]
@@ -168,7 +145,7 @@ def dce(
     )
 
 
-def _vessel(aif: str, regions: Regions, common: Common) -> Regions:
+def _vessel(aif: str, regions: Regions, common: MrScan) -> Regions:
     """The region that ``region:NAME`` names."""
     name = aif.removeprefix("region:")
     if not common.rois or name not in list(regions):

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from imgtheranostics.cli import mri_options as options
+from imgtheranostics.cli.groups import Common
 from imgtheranostics.cli.mri_input import (
     is_number,
     loaded,
@@ -17,6 +18,14 @@ from imgtheranostics.cli.mri_input import (
     transmit_field,
     window,
 )
+from imgtheranostics.cli.options import MrScaling
+
+
+@dataclass(frozen=True)
+class MrScan(Common):
+    """What every command takes that measures one MR scan in regions."""
+
+    mr_scaling: MrScaling = None
 
 
 @dataclass(frozen=True)
@@ -76,16 +85,16 @@ class GradientEcho:
         t1 = [Path(self.t1)] if self.t1 is not None and not is_number(self.t1) else []
         return [*t1, *([self.b1] if self.b1 is not None else [])]
 
-    def keywords(self) -> dict[str, Any]:
+    def keywords(self, mr_scaling: str | None = None) -> dict[str, Any]:
         """As the functions on volumes take them."""
         return {
-            "t1": map_or_number(self.t1, "--t1"),
+            "t1": map_or_number(self.t1, "--t1", mr_scaling),
             "baseline": window(self.baseline),
             "repetition_time_s": self.repetition_time_s,
             "flip_angle_deg": self.flip_angle_deg,
             "echo_time_s": self.echo_time_s,
             "with_decay": self.with_decay,
-            "b1": transmit_field(self.b1),
+            "b1": transmit_field(self.b1, mr_scaling),
             "resample_b1": self.resample_b1,
         }
 

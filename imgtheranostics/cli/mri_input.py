@@ -38,27 +38,27 @@ def window(text: str | None, option: str = "--baseline") -> tuple[int, int] | No
     return found
 
 
-def loaded(path: Path, series: str | None = None) -> Volume:
+def loaded(path: Path, series: str | None = None, mr_scaling: str | None = None) -> Volume:
     """A volume from a file or folder."""
     from imgtheranostics.io.loading import load
 
-    return load(path, series=series)
+    return load(path, series=series, mr_scaling=mr_scaling)
 
 
-def mapped(path: Path, series: str | None = None) -> Volume | Estimate:
+def mapped(path: Path, series: str | None = None, mr_scaling: str | None = None) -> Volume | Estimate:
     """A scan or a map, with its standard error where that lies beside it."""
     from imgtheranostics.mri.rate_entry import load_map
 
-    return load_map(path, series)
+    return load_map(path, series, mr_scaling=mr_scaling)
 
 
-def transmit_field(path: Path | None) -> Volume | None:
+def transmit_field(path: Path | None, mr_scaling: str | None = None) -> Volume | None:
     """A transmit-field map, calculated where the path holds the pair of scans for it."""
     if path is None:
         return None
     from imgtheranostics.mri.transmit_maps import b1_map, is_b1_series
 
-    image = loaded(path)
+    image = loaded(path, None, mr_scaling)
     return b1_map(image).value if is_b1_series(image) else image
 
 
@@ -71,12 +71,14 @@ def is_number(text: str) -> bool:
     return True
 
 
-def map_or_number(text: str | None, option: str) -> Volume | Estimate | float | None:
+def map_or_number(
+    text: str | None, option: str, mr_scaling: str | None = None
+) -> Volume | Estimate | float | None:
     """A number as it is, anything else as the path of a map."""
     if text is None:
         return None
     if not is_number(text):
-        return mapped(Path(text))
+        return mapped(Path(text), None, mr_scaling)
     value = float(text)
     if not (math.isfinite(value) and value > 0):
         raise typer.BadParameter("must be a positive number, or a file", param_hint=option)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
 
+from imgtheranostics.cli.options import choice
 from imgtheranostics.mri.methods import (
     CONCENTRATION_UNITS,
     DCE_MODELS,
@@ -16,12 +15,6 @@ from imgtheranostics.mri.methods import (
     RATES,
     T1_METHODS,
 )
-
-
-def choice(*groups: Sequence[str]) -> click.Choice[str]:
-    """A choice of all the names, each once."""
-    return click.Choice(list(dict.fromkeys(name for group in groups for name in group)))
-
 
 T1Method = Annotated[
     str | None,

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from imgtheranostics.cli import mri_options as given
 from imgtheranostics.cli import options, runs
-from imgtheranostics.cli.groups import Common, grouped
-from imgtheranostics.cli.mri_groups import Voxels
+from imgtheranostics.cli.groups import grouped
+from imgtheranostics.cli.mri_groups import MrScan, Voxels
 from imgtheranostics.cli.mri_input import loaded, transmit_field
 from imgtheranostics.cli.mri_runs import deliver
 
@@ -28,7 +28,7 @@ def t1(
     rate: given.Rate = False,
     *,
     voxels: Voxels,
-    common: Common,
+    common: MrScan,
 ) -> None:
     """T1 from several flip angles, inversion times or repetition times."""
     from imgtheranostics.mri.relaxation_maps import t1_plan
@@ -36,12 +36,12 @@ def t1(
     said = locals()
     runs.check_output(common.out, force=common.force)
     plan = t1_plan(
-        loaded(path, common.series),
+        loaded(path, common.series, common.mr_scaling),
         method=method,
-        b1=transmit_field(b1),
+        b1=transmit_field(b1, common.mr_scaling),
         resample_b1=resample_b1,
         repetition_time_s=repetition_time_s or None,
-        phase=None if phase is None else loaded(phase),
+        phase=None if phase is None else loaded(phase, None, common.mr_scaling),
         workers=common.workers,
         **voxels.keywords(),
     )
@@ -60,7 +60,7 @@ def t2(
     rate: given.Rate = False,
     *,
     voxels: Voxels,
-    common: Common,
+    common: MrScan,
 ) -> None:
     """T2 from spin echoes."""
     from imgtheranostics.mri.decay_maps import t2_plan
@@ -68,12 +68,12 @@ def t2(
     said = locals()
     runs.check_output(common.out, force=common.force)
     plan = t2_plan(
-        loaded(path, common.series),
+        loaded(path, common.series, common.mr_scaling),
         model=model,
         drop_first=drop_first,
         refocusing_angle_deg=refocusing_angle_deg,
         t1_s=t1_s,
-        b1=transmit_field(b1),
+        b1=transmit_field(b1, common.mr_scaling),
         resample_b1=resample_b1,
         workers=common.workers,
         **voxels.keywords(),
@@ -88,21 +88,26 @@ def t2star(
     rate: given.Rate = False,
     *,
     voxels: Voxels,
-    common: Common,
+    common: MrScan,
 ) -> None:
     """T2* from gradient echoes, by default with the noise floor."""
     from imgtheranostics.mri.decay_maps import t2star_plan
 
     said = locals()
     runs.check_output(common.out, force=common.force)
-    plan = t2star_plan(loaded(path, common.series), model=model, workers=common.workers, **voxels.keywords())
+    plan = t2star_plan(
+        loaded(path, common.series, common.mr_scaling),
+        model=model,
+        workers=common.workers,
+        **voxels.keywords(),
+    )
     _relaxation("mri t2star", plan, common, said, files=voxels.files, rate="r2star" if rate else None)
 
 
 def _relaxation(
     command: str,
     plan: RelaxationPlan,
-    common: Common,
+    common: MrScan,
     said: Mapping[str, Any],
     *,
     files: Sequence[Path | None],

@@ -6,7 +6,8 @@ import typer
 
 from imgtheranostics.cli import mri_options as given
 from imgtheranostics.cli import options, runs
-from imgtheranostics.cli.groups import Common, grouped
+from imgtheranostics.cli.groups import grouped
+from imgtheranostics.cli.mri_groups import MrScan
 from imgtheranostics.cli.mri_input import loaded, window
 from imgtheranostics.cli.mri_runs import deliver
 
@@ -31,7 +32,7 @@ def temperature(
     heat_capacity_j_g_k: given.HeatCapacity = 4.18,
     mask: given.MaskPath = None,
     *,
-    common: Common,
+    common: MrScan,
 ) -> None:
     """Temperature change from the phase of a series; thermal dose, heated volume, heating power."""
     from imgtheranostics.mri import temperature_maps, thermal_maps
@@ -40,21 +41,22 @@ def temperature(
     runs.check_output(common.out, force=common.force)
     if (iron_mg_ml is None) != (heating is None):
         raise typer.BadParameter("--iron-mg-ml and --heating belong together", param_hint="--heating")
-    beside = [None if file is None else loaded(file) for file in (magnitude, unheated, fat, mask)]
-    phase = loaded(path, common.series)
+    scaling = common.mr_scaling
+    beside = [None if file is None else loaded(file) for file in (unheated, fat, mask)]
+    phase = loaded(path, common.series, scaling)
     change = temperature_maps.temperature_map(
         phase,
-        beside[0],
+        None if magnitude is None else loaded(magnitude, None, scaling),
         reference=window(reference, "--reference") or (0, 1),
-        unheated=beside[1],
+        unheated=beside[0],
         drift_order=drift_order,
-        fat=beside[2],
+        fat=beside[1],
         alpha_ppm_per_c=alpha_ppm_per_c,
         alpha_relative_uncertainty=alpha_relative_uncertainty,
         echo_time_s=echo_time_s,
         field_strength_t=field_t,
         noise_sd=noise_sd,
-        mask=beside[3],
+        mask=beside[2],
     )
     regions = runs.regions_for(phase, common.rois, resample=common.resample_rois)
     estimates, tables = [change], []

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
+import click
 import typer
+
+
+def choice(*groups: Sequence[str]) -> click.Choice[str]:
+    """A choice of all the names, each once."""
+    return click.Choice(list(dict.fromkeys(name for group in groups for name in group)))
+
 
 InputPath = Annotated[
     Path, typer.Argument(help="A scan: DICOM folder or file, NIfTI file.", show_default=False)
@@ -19,6 +27,16 @@ Series = Annotated[
     typer.Option(
         "--series",
         help="Which series, when the folder holds several: number or end of its UID; 1,2,3 or all as one.",
+    ),
+]
+MR_SCALINGS = ("floating_point", "display", "stored")
+MrScaling = Annotated[
+    str | None,
+    typer.Option(
+        "--mr-scaling",
+        click_type=choice(MR_SCALINGS),
+        help="Values of MR images in DICOM files: those that compare between images (the default, with a "
+        "warning where Philips files do not allow it), those displayed, or the stored numbers.",
     ),
 ]
 RoiPaths = Annotated[

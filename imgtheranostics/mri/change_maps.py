@@ -6,6 +6,7 @@ import numpy as np
 
 from imgtheranostics.errors import merge_cautions
 from imgtheranostics.mri.baseline_window import baseline_decision, required_baseline
+from imgtheranostics.mri.fit_options import applicable, given_options
 from imgtheranostics.mri.fitted_maps import calculated_estimate
 from imgtheranostics.mri.pairs import check_comparable, second_on_first, single_image
 from imgtheranostics.mri.preparation import Handling, Mask, chosen_voxels, noise_level
@@ -72,7 +73,12 @@ def enhancement(
     """
     check_signal(pre, "enhancement")
     how = Handling(mask, threshold, noise_sd, n_coils, motion_correct)
-    return _over_time(pre, baseline, how) if post is None else _of_two(pre, post, how, register)
+    if post is None:
+        applicable(given_options({"register": register}), (), "a series over time; use motion_correct=")
+        return _over_time(pre, baseline, how)
+    of_series = {"baseline": baseline, "motion_correct": motion_correct}
+    applicable(given_options(of_series), (), "a pair of scans")
+    return _of_two(pre, post, how, register)
 
 
 def _of_two(pre: Volume, post: Volume, how: Handling, register: bool) -> Estimate:

@@ -13,12 +13,14 @@ from imgtheranostics.agents import Agent, Relaxivity
 from imgtheranostics.errors import GeometryMismatch, MissingMetadata, UnsupportedInput, merge_cautions
 from imgtheranostics.mri.concentration_choice import AgentChoice, concentration_decisions, quantity_of
 from imgtheranostics.mri.concentration_units import as_mass, as_particles
+from imgtheranostics.mri.fit_options import SIGNAL_OPTIONS, applicable, given_options
 from imgtheranostics.mri.fitted_maps import calculated_estimate
 from imgtheranostics.mri.methods import CONCENTRATION_UNITS, RATES, checked
 from imgtheranostics.mri.pairs import estimate_on
 from imgtheranostics.mri.preparation import Chosen, Mask
 from imgtheranostics.mri.rate_change_maps import delta_rate_map
 from imgtheranostics.mri.rate_entry import TIME_OF_RATE, decay_kind
+from imgtheranostics.mri.relaxation_maps import Times
 from imgtheranostics.mri.relaxation_plan import typed_refusals
 from imgtheranostics.mri.signal_concentration import from_signal
 from imgtheranostics.volume import Estimate, Volume, make_step
@@ -43,7 +45,24 @@ def concentration(
     baseline: tuple[int, int] | None = None,
     unit: str = "mmol/L",
     mask: Mask = None,
-    **options: Any,
+    threshold: float | None = None,
+    noise_sd: float | str | None = None,
+    n_coils: int = 1,
+    method: str | None = None,
+    model: str | None = None,
+    drop_first: bool = False,
+    refocusing_angle_deg: float = 180.0,
+    t1_s: float = 1.0,
+    b1: Volume | float | None = None,
+    resample_b1: bool = False,
+    b1_relative_uncertainty: float | None = None,
+    repetition_time_s: Times = None,
+    flip_angle_deg: float | None = None,
+    echo_time_s: float | None = None,
+    with_decay: bool = False,
+    register: bool = False,
+    motion_correct: bool = False,
+    workers: int | None = None,
 ) -> Estimate:
     """Concentration of the injected agent.
 
@@ -77,10 +96,21 @@ def concentration(
     unit : {"mmol/L", "mg/mL", "particles/mL"}
         The second is the mass of the element that the relaxivity counts, the third goes by the payload of the
         record.
-    mask : Volume, Regions or array, optional
-    **options
-        Of the fits, as in `imgtheranostics.mri.relaxation_maps`; for signals as in
-        `imgtheranostics.mri.signal_concentration.from_signal`.
+    mask, threshold, noise_sd, n_coils, b1, resample_b1, b1_relative_uncertainty, motion_correct, workers
+        As in `imgtheranostics.mri.relaxation_maps.t1_map`.
+    method : str, optional
+        Of T1, where R1 changes; as in `imgtheranostics.mri.relaxation_maps.t1_map`.
+    model : str, optional
+        Of the decay, where R2 or R2* changes; as in `imgtheranostics.mri.decay_maps.t2_map` and `t2star_map`.
+    drop_first, refocusing_angle_deg, t1_s
+        Of trains of spin echoes; as in `imgtheranostics.mri.decay_maps.t2_map`.
+    repetition_time_s, flip_angle_deg, echo_time_s : float, optional
+        Go before the file; the last two, in degrees and s, for signals only.
+    with_decay : bool
+        Signals: take the decay by r2* between excitation and echo into account; where there are two
+        solutions, the lower is given and flagged.
+    register : bool
+        Signals: align `post` to `pre`.
 
     Returns
     -------
@@ -93,18 +123,45 @@ def concentration(
     ------
     MissingMetadata
         If the agent, its relaxivity at this field, the field or a time of the protocol is not known.
+    ValueError
+        If something is given that the way from this image to a concentration does not use.
     UnitMismatch, GeometryMismatch, UnsupportedInput, ImplausibleValue
     """
     checked(unit, CONCENTRATION_UNITS, "unit")
+    given = given_options(
+        {
+            "t1": t1,
+            "baseline": baseline,
+            "threshold": threshold,
+            "noise_sd": noise_sd,
+            "n_coils": n_coils,
+            "method": method,
+            "model": model,
+            "drop_first": drop_first,
+            "refocusing_angle_deg": refocusing_angle_deg,
+            "t1_s": t1_s,
+            "b1": b1,
+            "resample_b1": resample_b1,
+            "b1_relative_uncertainty": b1_relative_uncertainty,
+            "repetition_time_s": repetition_time_s,
+            "flip_angle_deg": flip_angle_deg,
+            "echo_time_s": echo_time_s,
+            "with_decay": with_decay,
+            "register": register,
+            "motion_correct": motion_correct,
+            "workers": workers,
+        }
+    )
     choice = AgentChoice(
         agent, relaxivity, relaxivity_uncertainty, medium, temperature_c, per, interpolate, field_strength_t
     )
     value = post.value if isinstance(post, Estimate) else post
     rate = rate_of(value, kind)
     if rate is None:
-        found = from_signal(value, pre, choice, t1=t1, baseline=baseline, mask=mask, **options)
+        signal = applicable(given, SIGNAL_OPTIONS, "a concentration from signals")
+        found = from_signal(value, pre, choice, mask=mask, **signal)
     else:
-        found = _from_rates(post, pre, rate, choice, mask, options)
+        found = _from_rates(post, pre, rate, choice, mask, given)
     return _in_unit(found, unit, choice)
 
 
@@ -158,7 +215,7 @@ def joint_concentration(
     used: dict[str, Relaxivity] = {}
     for kind, (post, pre) in pairs.items():
         checked(kind, RATES, "rate")
-        change = _change(post, pre, kind, mask, dict((options or {}).get(kind, {})))
+        change = _change(post, pre, kind, mask, (options or {}).get(kind, {}))
         given = (relaxivities or {}).get(kind)
         own = (
             choice if given is None else AgentChoice(agent, given, per=per, field_strength_t=field_strength_t)
@@ -228,7 +285,7 @@ def _from_rates(
     kind: str,
     choice: AgentChoice,
     mask: Mask,
-    options: dict[str, Any],
+    options: Mapping[str, Any],
 ) -> Estimate:
     from imgtheranostics.mri.agent_concentration import from_rate_change
 
@@ -264,10 +321,11 @@ def _with_shared(found: Estimate, relative: float) -> Estimate:
 
 
 def _change(
-    post: Image, pre: Image | float | None, kind: str, mask: Mask, options: dict[str, Any]
+    post: Image, pre: Image | float | None, kind: str, mask: Mask, options: Mapping[str, Any]
 ) -> Estimate:
     """The change of the rate: given as such, or after minus before."""
     if post.quantity == f"delta_{kind}":
+        applicable(options, (), f"a map of the change of {kind}")
         if isinstance(post, Estimate):
             return post
         missing = post.replace(data=np.full(post.shape, np.nan, np.float32), warnings=())
@@ -280,7 +338,7 @@ def _change(
             needed=f"the same series before the agent, a map of {TIME_OF_RATE[kind]} or {kind}, or a time",
             next_step="give --pre PATH (pre=)",
         )
-    return delta_rate_map(post, pre, kind, mask=mask, **options)  # type: ignore[arg-type]
+    return delta_rate_map(post, pre, kind, options, mask=mask)  # type: ignore[arg-type]
 
 
 def _in_unit(found: Estimate, unit: str, choice: AgentChoice) -> Estimate:

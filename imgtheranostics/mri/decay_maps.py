@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from imgtheranostics.errors import UnsupportedInput
 from imgtheranostics.mri import model_curves
+from imgtheranostics.mri.fit_options import applicable, given_options
 from imgtheranostics.mri.methods import DECAY_MODELS, NOISE_MODELS, checked, decay_model
 from imgtheranostics.mri.preparation import Handling, Mask
 from imgtheranostics.mri.protocol import Series, check_signal
@@ -20,34 +21,112 @@ from imgtheranostics.volume import Estimate, Volume
 FloatArray = npt.NDArray[np.float64]
 
 
-def t2_map(v: Volume, **options: Any) -> Estimate:
-    """Transverse relaxation time from spin echoes; options as in `t2_plan`.
+def t2_map(
+    v: Volume,
+    *,
+    model: str | None = None,
+    noise_sd: float | str | None = None,
+    n_coils: int = 1,
+    drop_first: bool = False,
+    b1: Volume | float | None = None,
+    resample_b1: bool = False,
+    refocusing_angle_deg: float = 180.0,
+    t1_s: float = 1.0,
+    mask: Mask = None,
+    threshold: float | None = None,
+    motion_correct: bool = False,
+    workers: int | None = None,
+) -> Estimate:
+    """Transverse relaxation time from spin echoes.
+
+    Parameters
+    ----------
+    v : Volume
+        Signal with an axis ``echo_time``.
+    model : str, optional
+        ``exponential`` (the default), ``rician`` (the default with a noise level), ``noise_floor``,
+        ``offset``, ``epg`` (stimulated echoes; takes `b1`, `refocusing_angle_deg` and `t1_s`),
+        ``log_linear`` or ``wls``.
+    noise_sd : float or "estimate", optional
+    drop_first : bool
+        Leave the first echo out, which stimulated echoes do not reach.
+    n_coils, mask, threshold, b1, resample_b1, motion_correct, workers
+        As in `imgtheranostics.mri.relaxation_maps.t1_map`.
 
     Returns
     -------
     Estimate
-        ``t2`` in s.
+        ``t2`` in s. `maps` hold amplitude, R2, RMSE and iterations.
 
     Raises
     ------
+    ValueError
+        If the model is not known.
     MissingMetadata, UnsupportedInput, UnitMismatch, ImplausibleValue, GeometryMismatch
     """
-    return t2_plan(v, **options).estimate()
+    return t2_plan(
+        v,
+        model=model,
+        noise_sd=noise_sd,
+        n_coils=n_coils,
+        drop_first=drop_first,
+        b1=b1,
+        resample_b1=resample_b1,
+        refocusing_angle_deg=refocusing_angle_deg,
+        t1_s=t1_s,
+        mask=mask,
+        threshold=threshold,
+        motion_correct=motion_correct,
+        workers=workers,
+    ).estimate()
 
 
-def t2star_map(v: Volume, **options: Any) -> Estimate:
-    """Effective transverse relaxation time from gradient echoes; options as in `t2star_plan`.
+def t2star_map(
+    v: Volume,
+    *,
+    model: str | None = None,
+    noise_sd: float | str | None = None,
+    n_coils: int = 1,
+    mask: Mask = None,
+    threshold: float | None = None,
+    motion_correct: bool = False,
+    workers: int | None = None,
+) -> Estimate:
+    """Effective transverse relaxation time from gradient echoes.
+
+    Parameters
+    ----------
+    v : Volume
+        Signal with an axis ``echo_time``.
+    model : str, optional
+        ``rician`` when a noise level is given or can be estimated, else ``exponential``; also
+        ``noise_floor``, ``offset``, ``arlo``, ``log_linear``, ``wls``.
+    noise_sd : float or "estimate", optional
+        By default it is estimated where the background allows; 0 turns that off.
+    n_coils, mask, threshold, motion_correct, workers
+        As in `imgtheranostics.mri.relaxation_maps.t1_map`.
 
     Returns
     -------
     Estimate
-        ``t2star`` in s.
+        ``t2star`` in s. `maps` hold amplitude, R2, RMSE and iterations.
 
     Raises
     ------
+    ValueError
+        If the model is not known.
     MissingMetadata, UnsupportedInput, UnitMismatch, ImplausibleValue, GeometryMismatch
     """
-    return t2star_plan(v, **options).estimate()
+    return t2star_plan(
+        v,
+        model=model,
+        noise_sd=noise_sd,
+        n_coils=n_coils,
+        mask=mask,
+        threshold=threshold,
+        motion_correct=motion_correct,
+        workers=workers,
+    ).estimate()
 
 
 def t2_plan(
@@ -66,26 +145,15 @@ def t2_plan(
     motion_correct: bool = False,
     workers: int | None = None,
 ) -> RelaxationPlan:
-    """The fit behind `t2_map`.
-
-    Parameters
-    ----------
-    v : Volume
-        Signal with an axis ``echo_time``.
-    model : str, optional
-        ``exponential`` (the default), ``rician`` (the default with a noise level), ``noise_floor``,
-        ``offset``, ``epg`` (stimulated echoes; takes `b1`, `refocusing_angle_deg` and `t1_s`),
-        ``log_linear`` or ``wls``.
-    noise_sd : float or "estimate", optional
-    drop_first : bool
-        Leave the first echo out, which stimulated echoes do not reach.
-    n_coils, mask, threshold, b1, resample_b1, motion_correct, workers
-        As in `imgtheranostics.mri.relaxation_maps.t1_plan`.
-    """
+    """The fit behind `t2_map`; parameters and refusals are those of it."""
     options: dict[str, Any] = {"drop_first": drop_first}
+    of_trains = {"refocusing_angle_deg": refocusing_angle_deg, "t1_s": t1_s}
     field = None
-    if model == "epg":
-        options |= {"refocusing_angle_deg": refocusing_angle_deg, "t1_s": t1_s}
+    if model != "epg":
+        in_vain = given_options({**of_trains, "b1": b1, "resample_b1": resample_b1})
+        applicable(in_vain, (), "T2 without the model epg")
+    else:
+        options |= of_trains
         field = transmit_field(b1, v, resample=resample_b1, relative_uncertainty=0.0)
     how = Handling(mask, threshold, noise_sd, n_coils, motion_correct)
     return _decay_plan(v, "t2", model, how, options, field, workers)
@@ -102,20 +170,7 @@ def t2star_plan(
     motion_correct: bool = False,
     workers: int | None = None,
 ) -> RelaxationPlan:
-    """The fit behind `t2star_map`.
-
-    Parameters
-    ----------
-    v : Volume
-        Signal with an axis ``echo_time``.
-    model : str, optional
-        ``rician`` when a noise level is given or can be estimated, else ``exponential``; also
-        ``noise_floor``, ``offset``, ``arlo``, ``log_linear``, ``wls``.
-    noise_sd : float or "estimate", optional
-        By default it is estimated where the background allows; 0 turns that off.
-    n_coils, mask, threshold, motion_correct, workers
-        As in `imgtheranostics.mri.relaxation_maps.t1_plan`.
-    """
+    """The fit behind `t2star_map`; parameters and refusals are those of it."""
     how = Handling(mask, threshold, noise_sd, n_coils, motion_correct)
     return _decay_plan(v, "t2star", model, how, {}, None, workers)
 

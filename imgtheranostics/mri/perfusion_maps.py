@@ -12,6 +12,7 @@ from imgtheranostics.errors import Caution, MissingMetadata, UnsupportedInput, m
 from imgtheranostics.mri import plasma_curve
 from imgtheranostics.mri.baseline_window import baseline_decision, required_baseline
 from imgtheranostics.mri.concentration_choice import AgentChoice
+from imgtheranostics.mri.fit_options import SIGNAL_OPTIONS, applicable, given_options
 from imgtheranostics.mri.methods import DCE_MODELS, checked
 from imgtheranostics.mri.perfusion_plan import DcePlan
 from imgtheranostics.mri.plasma_curve import Aif, PlasmaCurve, is_population
@@ -29,8 +30,71 @@ CONCENTRATIONS = ("gd_concentration", "fe_concentration", "agent_concentration")
 """Quantities at which the analysis may be entered."""
 
 
-def dce_map(v: Volume | Estimate, **options: Any) -> dict[str, Estimate]:
-    """Perfusion and permeability of a dynamic series; options as in `dce_plan`.
+def dce_map(
+    v: Volume | Estimate,
+    *,
+    model: str = "extended_tofts",
+    aif: Aif = "parker",
+    aif_delay_s: float | None = None,
+    haematocrit: float | None = None,
+    compartment: str | None = None,
+    t1_blood_s: float | None = None,
+    baseline: tuple[int, int] | None = None,
+    fit_delay: bool = False,
+    delay_bounds_s: tuple[float, float] = (-5.0, 30.0),
+    t1: Volume | Estimate | float | None = None,
+    agent: Any = None,
+    relaxivity: Any = None,
+    relaxivity_uncertainty: float | None = None,
+    medium: str | None = None,
+    temperature_c: float | None = None,
+    per: str | None = None,
+    interpolate: bool = False,
+    field_strength_t: float | None = None,
+    mask: Mask = None,
+    threshold: float | None = None,
+    noise_sd: float | str | None = None,
+    n_coils: int = 1,
+    b1: Volume | float | None = None,
+    resample_b1: bool = False,
+    repetition_time_s: float | None = None,
+    flip_angle_deg: float | None = None,
+    echo_time_s: float | None = None,
+    with_decay: bool = False,
+    motion_correct: bool = False,
+    workers: int | None = None,
+) -> dict[str, Estimate]:
+    """Perfusion and permeability of a dynamic series.
+
+    Parameters
+    ----------
+    v : Volume or Estimate
+        Signal or concentration along ``time``.
+    model : {"tofts", "extended_tofts", "patlak", "2cxm", "2cum"}
+    aif : str, path, array, (times, values) or Regions
+        A population's name (``parker``, ``georgiou``, ``weinmann``, ``mcgrath_rodent``); a table, see
+        `imgtheranostics.mri.plasma_curve.read_curve`; values in mmol/L; or one region in a vessel.
+    aif_delay_s : float, optional
+        When the population's bolus arrives; by default at the last image of the baseline.
+    haematocrit : float, optional
+        The curve is of whole blood and has this haematocrit; 0.42, with a caution, for a population's curve.
+    compartment : {"plasma", "blood"}, optional
+        What an array or region counts.
+    t1_blood_s : float, optional
+        T1 of blood before the agent, for a vessel in a series of signals.
+    baseline : (first, stop), optional
+        Images before the agent; needed for signals.
+    fit_delay, delay_bounds_s
+        Fit by how much the tissue lags behind the input function.
+    t1, agent, relaxivity, relaxivity_uncertainty, medium, temperature_c, per, interpolate, field_strength_t
+        As in `imgtheranostics.mri.concentration_maps.concentration`, for signals.
+    mask : Volume, Regions or array, optional
+    threshold, noise_sd, n_coils, b1, resample_b1, motion_correct, workers
+        As in `imgtheranostics.mri.relaxation_maps.t1_map`; all but the last for signals.
+    repetition_time_s, flip_angle_deg, echo_time_s : float, optional
+        Go before the file, in s and degrees, for signals.
+    with_decay : bool
+        Signals: take the decay by r2* between excitation and echo into account.
 
     Returns
     -------
@@ -40,9 +104,45 @@ def dce_map(v: Volume | Estimate, **options: Any) -> dict[str, Estimate]:
 
     Raises
     ------
-    MissingMetadata, UnitMismatch, GeometryMismatch, UnsupportedInput, ImplausibleValue, NothingUsable
+    ValueError
+        If the model is not known, or what belongs to signals is given beside concentrations.
+    MissingMetadata
+        If the T1 before the agent, its relaxivity, the baseline or a time of the protocol is not known.
+    UnitMismatch, GeometryMismatch, UnsupportedInput, ImplausibleValue, NothingUsable
     """
-    return dce_plan(v, **options).estimates()
+    return dce_plan(
+        v,
+        model=model,
+        aif=aif,
+        aif_delay_s=aif_delay_s,
+        haematocrit=haematocrit,
+        compartment=compartment,
+        t1_blood_s=t1_blood_s,
+        baseline=baseline,
+        fit_delay=fit_delay,
+        delay_bounds_s=delay_bounds_s,
+        t1=t1,
+        agent=agent,
+        relaxivity=relaxivity,
+        relaxivity_uncertainty=relaxivity_uncertainty,
+        medium=medium,
+        temperature_c=temperature_c,
+        per=per,
+        interpolate=interpolate,
+        field_strength_t=field_strength_t,
+        mask=mask,
+        threshold=threshold,
+        noise_sd=noise_sd,
+        n_coils=n_coils,
+        b1=b1,
+        resample_b1=resample_b1,
+        repetition_time_s=repetition_time_s,
+        flip_angle_deg=flip_angle_deg,
+        echo_time_s=echo_time_s,
+        with_decay=with_decay,
+        motion_correct=motion_correct,
+        workers=workers,
+    ).estimates()
 
 
 def dce_plan(
@@ -70,52 +170,19 @@ def dce_plan(
     workers: int | None = None,
     **options: Any,
 ) -> DcePlan:
-    """The fit behind `dce_map`.
-
-    Parameters
-    ----------
-    v : Volume or Estimate
-        Signal or concentration along ``time``.
-    model : {"tofts", "extended_tofts", "patlak", "2cxm", "2cum"}
-    aif : str, path, array, (times, values) or Regions
-        A population's name (``parker``, ``georgiou``, ``weinmann``, ``mcgrath_rodent``); a table, see
-        `imgtheranostics.mri.plasma_curve.read_curve`; values in mmol/L; or one region in a vessel.
-    aif_delay_s : float, optional
-        When the population's bolus arrives; by default at the last image of the baseline.
-    haematocrit : float, optional
-        The curve is of whole blood and has this haematocrit; 0.42, with a caution, for a population's curve.
-    compartment : {"plasma", "blood"}, optional
-        What an array or region counts.
-    t1_blood_s : float, optional
-        T1 of blood before the agent, for a vessel in a series of signals.
-    baseline : (first, stop), optional
-        Images before the agent; needed for signals.
-    fit_delay, delay_bounds_s
-        Fit by how much the tissue lags behind the input function.
-    t1, agent, relaxivity, relaxivity_uncertainty, medium, temperature_c, per, interpolate, field_strength_t
-        As in `imgtheranostics.mri.concentration_maps.concentration`, for signals.
-    mask : Volume, Regions or array, optional
-    workers : int, optional
-    **options
-        As in `imgtheranostics.mri.signal_concentration.from_signal`.
-
-    Raises
-    ------
-    ValueError
-        If the model is not known.
-    MissingMetadata, UnitMismatch, GeometryMismatch, UnsupportedInput, ImplausibleValue, NothingUsable
-    """
+    """The fit behind `dce_map`; parameters and refusals are those of it, `options` those for signals."""
     checked(model, DCE_MODELS, "model")
     value = v.value if isinstance(v, Estimate) else v
+    given = given_options({**options, "t1": t1})
     choice = AgentChoice(
         agent, relaxivity, relaxivity_uncertainty, medium, temperature_c, per, interpolate, field_strength_t
     )
     if value.quantity in CONCENTRATIONS:
+        applicable(given, (), "a series of concentrations")
         found = v if isinstance(v, Estimate) else _as_estimate(value)
     else:
-        found = from_signal(
-            value, None, choice, t1=t1, baseline=baseline, mask=mask, workers=workers, **options
-        )
+        signal = applicable(given, SIGNAL_OPTIONS - {"register"}, "a dynamic series")
+        found = from_signal(value, None, choice, baseline=baseline, mask=mask, workers=workers, **signal)
     series = series_along(found.value, "time")
     chosen = chosen_voxels(series.samples, found.value, mask=mask)
     plasma = _plasma(

@@ -14,6 +14,7 @@ from imgtheranostics.errors import (
     ImgTheranosticsError,
     merge_cautions,
 )
+from imgtheranostics.mri.methods import UnknownChoice
 from imgtheranostics.mri.protocol import Series, mr_record, series_along
 from imgtheranostics.regions import Regions
 from imgtheranostics.volume import Flag, Volume
@@ -105,6 +106,8 @@ def chosen_voxels(
         decision = {"rule": "mask", "n_voxels": int(np.count_nonzero(within))}
     weak = np.zeros(shape, np.bool_, order="F")
     if threshold is not None:
+        if not np.isfinite(threshold):
+            raise UnknownChoice(f"the threshold must be a number, not {threshold}")
         largest = np.full(shape, -np.inf, samples.dtype, order="F")
         for n in range(samples.shape[-1]):
             np.fmax(largest, samples[..., n], out=largest)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -9,39 +10,190 @@ import numpy as np
 import numpy.typing as npt
 
 from imgtheranostics.errors import UnsupportedInput, merge_cautions
+from imgtheranostics.mri.fit_options import FIT_OPTIONS, applicable, given_options
 from imgtheranostics.mri.fitted_maps import calculated_estimate
 from imgtheranostics.mri.pairs import estimate_on
 from imgtheranostics.mri.preparation import Chosen, Mask, chosen_voxels
 from imgtheranostics.mri.rate_entry import relaxation_estimate
+from imgtheranostics.mri.relaxation_maps import Times
 from imgtheranostics.mri.relaxation_plan import typed_refusals
 from imgtheranostics.volume import Estimate, Volume, make_step
 
 FloatArray = npt.NDArray[np.float64]
+Image = Volume | Estimate
 Rate = Literal["r1", "r2", "r2star"]
 
 
-def delta_r1_map(post: Any, pre: Any, **options: Any) -> Estimate:
-    """Change of R1 in 1/s, after minus before; see `delta_rate_map`."""
-    return delta_rate_map(post, pre, "r1", **options)
+def delta_r1_map(
+    post: Image,
+    pre: Image | float,
+    *,
+    method: str | None = None,
+    b1: Volume | float | None = None,
+    resample_b1: bool = False,
+    b1_relative_uncertainty: float | None = None,
+    repetition_time_s: Times = None,
+    mask: Mask = None,
+    threshold: float | None = None,
+    noise_sd: float | str | None = None,
+    n_coils: int = 1,
+    motion_correct: bool = False,
+    workers: int | None = None,
+) -> Estimate:
+    """Change of R1 in 1/s, after minus before.
+
+    Parameters
+    ----------
+    post, pre : Volume, Estimate or float
+        A series to fit, a map of T1 or R1, or (for `pre`) one T1 in s.
+    method, b1, resample_b1, b1_relative_uncertainty, repetition_time_s
+        Of the fit of series; as in `imgtheranostics.mri.relaxation_maps.t1_map`.
+    mask, threshold, noise_sd, n_coils, motion_correct, workers
+        Of the fit; as in `imgtheranostics.mri.relaxation_maps.t1_map`.
+
+    Returns
+    -------
+    Estimate
+        ``delta_r1`` in 1/s; `maps` hold the times after and before.
+
+    Raises
+    ------
+    GeometryMismatch
+        If the two lie on different grids.
+    ValueError
+        If something of a fit is given, but both are maps.
+    UnitMismatch, MissingMetadata, UnsupportedInput, ImplausibleValue
+    """
+    given = given_options(
+        {
+            "method": method,
+            "b1": b1,
+            "resample_b1": resample_b1,
+            "b1_relative_uncertainty": b1_relative_uncertainty,
+            "repetition_time_s": repetition_time_s,
+            "threshold": threshold,
+            "noise_sd": noise_sd,
+            "n_coils": n_coils,
+            "motion_correct": motion_correct,
+            "workers": workers,
+        }
+    )
+    return delta_rate_map(post, pre, "r1", given, mask=mask)
 
 
-def delta_r2_map(post: Any, pre: Any, **options: Any) -> Estimate:
-    """Change of R2 in 1/s, after minus before; see `delta_rate_map`."""
-    return delta_rate_map(post, pre, "r2", **options)
+def delta_r2_map(
+    post: Image,
+    pre: Image | float,
+    *,
+    model: str | None = None,
+    drop_first: bool = False,
+    b1: Volume | float | None = None,
+    resample_b1: bool = False,
+    refocusing_angle_deg: float = 180.0,
+    t1_s: float = 1.0,
+    mask: Mask = None,
+    threshold: float | None = None,
+    noise_sd: float | str | None = None,
+    n_coils: int = 1,
+    motion_correct: bool = False,
+    workers: int | None = None,
+) -> Estimate:
+    """Change of R2 in 1/s, after minus before.
+
+    Parameters
+    ----------
+    post, pre : Volume, Estimate or float
+        A series to fit, a map of T2 or R2, or (for `pre`) one T2 in s.
+    model, drop_first, b1, resample_b1, refocusing_angle_deg, t1_s
+        Of the fit of series; as in `imgtheranostics.mri.decay_maps.t2_map`.
+    mask, threshold, noise_sd, n_coils, motion_correct, workers
+        As there.
+
+    Returns
+    -------
+    Estimate
+        ``delta_r2`` in 1/s; `maps` hold the times after and before.
+
+    Raises
+    ------
+    GeometryMismatch
+        If the two lie on different grids.
+    ValueError
+        If something of a fit is given, but both are maps.
+    UnitMismatch, MissingMetadata, UnsupportedInput, ImplausibleValue
+    """
+    given = given_options(
+        {
+            "model": model,
+            "drop_first": drop_first,
+            "b1": b1,
+            "resample_b1": resample_b1,
+            "refocusing_angle_deg": refocusing_angle_deg,
+            "t1_s": t1_s,
+            "threshold": threshold,
+            "noise_sd": noise_sd,
+            "n_coils": n_coils,
+            "motion_correct": motion_correct,
+            "workers": workers,
+        }
+    )
+    return delta_rate_map(post, pre, "r2", given, mask=mask)
 
 
-def delta_r2star_map(post: Any, pre: Any, **options: Any) -> Estimate:
-    """Change of R2* in 1/s, after minus before; see `delta_rate_map`."""
-    return delta_rate_map(post, pre, "r2star", **options)
+def delta_r2star_map(
+    post: Image,
+    pre: Image | float,
+    *,
+    model: str | None = None,
+    mask: Mask = None,
+    threshold: float | None = None,
+    noise_sd: float | str | None = None,
+    n_coils: int = 1,
+    motion_correct: bool = False,
+    workers: int | None = None,
+) -> Estimate:
+    """Change of R2* in 1/s, after minus before.
+
+    Parameters
+    ----------
+    post, pre : Volume, Estimate or float
+        A series to fit, a map of T2* or R2*, or (for `pre`) one T2* in s.
+    model, mask, threshold, noise_sd, n_coils, motion_correct, workers
+        Of the fit of series; as in `imgtheranostics.mri.decay_maps.t2star_map`.
+
+    Returns
+    -------
+    Estimate
+        ``delta_r2star`` in 1/s; `maps` hold the times after and before.
+
+    Raises
+    ------
+    GeometryMismatch
+        If the two lie on different grids.
+    ValueError
+        If something of a fit is given, but both are maps.
+    UnitMismatch, MissingMetadata, UnsupportedInput, ImplausibleValue
+    """
+    given = given_options(
+        {
+            "model": model,
+            "threshold": threshold,
+            "noise_sd": noise_sd,
+            "n_coils": n_coils,
+            "motion_correct": motion_correct,
+            "workers": workers,
+        }
+    )
+    return delta_rate_map(post, pre, "r2star", given, mask=mask)
 
 
 def delta_rate_map(
     post: Volume | Estimate | float,
     pre: Volume | Estimate | float,
     kind: Rate,
+    options: Mapping[str, Any] | None = None,
     *,
     mask: Mask = None,
-    **options: Any,
 ) -> Estimate:
     """Change of a relaxation rate, after minus before.
 
@@ -50,9 +202,9 @@ def delta_rate_map(
     post, pre : Volume, Estimate or float
         A series to fit, a map of the time or of the rate, or (for `pre`) one relaxation time in s.
     kind : {"r1", "r2", "r2star"}
+    options : mapping, optional
+        Of the fit, for series.
     mask : Volume, Regions or array, optional
-    **options
-        Of the fit, for series; as in `imgtheranostics.mri.relaxation_maps`.
 
     Returns
     -------
@@ -63,14 +215,19 @@ def delta_rate_map(
     ------
     GeometryMismatch
         If the two lie on different grids.
+    ValueError
+        If an option is none of the fit, or both are maps.
     UnitMismatch, MissingMetadata, UnsupportedInput
         As the fits.
     """
     from imgtheranostics.mri.signal_change import rate_change_from_times
 
-    after = relaxation_estimate(post, kind, mask=mask, **options)
+    fitted = any(isinstance(image, Volume) and image.quantity == "signal" for image in (post, pre))
+    allowed, what = (FIT_OPTIONS[kind], f"a fit of {kind}") if fitted else ((), f"maps of {kind}")
+    fit_options = applicable(options or {}, allowed, what)
+    after = relaxation_estimate(post, kind, mask=mask, **fit_options)
     grid = after.value
-    before = estimate_on(grid, relaxation_estimate(pre, kind, like=grid, mask=mask, **options))
+    before = estimate_on(grid, relaxation_estimate(pre, kind, like=grid, mask=mask, **fit_options))
     if after.axes != before.axes and before.axes:
         raise UnsupportedInput(
             "the two maps have different axes beyond space",

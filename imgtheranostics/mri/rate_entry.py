@@ -139,12 +139,28 @@ def decay_kind(v: Volume, given: str | None = None) -> str:
     )
 
 
-def load_map(path: Path | str, series: str | None = None) -> Volume | Estimate:
-    """A scan or a map from a path; a map with ``name_se.nii.gz`` beside it comes with its standard error."""
+def load_map(
+    path: Path | str, series: str | None = None, *, mr_scaling: str | None = None
+) -> Volume | Estimate:
+    """A scan or a map from a path; a map with ``name_se.nii.gz`` beside it comes with its standard error.
+
+    Parameters
+    ----------
+    path : path
+    series, mr_scaling : optional
+        As in `imgtheranostics.io.loading.load`.
+
+    Raises
+    ------
+    UnsupportedInput
+        If the flags beside the map are none.
+    ImgTheranosticsError
+        As `imgtheranostics.io.loading.load`.
+    """
     from imgtheranostics.io.loading import load
 
     place = Path(path)
-    value = load(place, series=series)
+    value = load(place, series=series, mr_scaling=mr_scaling)
     suffix = next((end for end in (".nii.gz", ".nii") if place.name.endswith(end)), None)
     if suffix is None or value.quantity == "signal":
         return value

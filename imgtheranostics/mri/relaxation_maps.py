@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from imgtheranostics.errors import Caution, UnsupportedInput, merge_cautions
 from imgtheranostics.mri import model_curves
+from imgtheranostics.mri.fit_options import applicable, given_options
 from imgtheranostics.mri.methods import T1_METHODS, checked
 from imgtheranostics.mri.preparation import Handling, Mask
 from imgtheranostics.mri.protocol import (
@@ -30,29 +31,7 @@ FloatArray = npt.NDArray[np.float64]
 Times = float | Sequence[float] | npt.NDArray[np.floating] | None
 
 
-def t1_map(v: Volume, **options: Any) -> Estimate:
-    """Longitudinal relaxation time from several flip angles, inversion times or repetition times.
-
-    Parameters
-    ----------
-    v : Volume
-        Signal with an axis ``flip_angle``, ``inversion_time`` or ``repetition_time``, which picks the method.
-    **options
-        See `t1_plan`.
-
-    Returns
-    -------
-    Estimate
-        ``t1`` in s. `maps` hold amplitude, R2, RMSE, iterations and the efficiency of the preparation.
-
-    Raises
-    ------
-    MissingMetadata, UnsupportedInput, UnitMismatch, ImplausibleValue, GeometryMismatch
-    """
-    return t1_plan(v, **options).estimate()
-
-
-def t1_plan(
+def t1_map(
     v: Volume,
     *,
     method: str | None = None,
@@ -67,12 +46,13 @@ def t1_plan(
     motion_correct: bool = False,
     phase: Volume | None = None,
     workers: int | None = None,
-) -> RelaxationPlan:
-    """The fit behind `t1_map`.
+) -> Estimate:
+    """Longitudinal relaxation time from several flip angles, inversion times or repetition times.
 
     Parameters
     ----------
     v : Volume
+        Signal with an axis ``flip_angle``, ``inversion_time`` or ``repetition_time``, which picks the method.
     method : str, optional
         ``nlls``, ``linear``, ``wlls`` for flip angles; ``magnitude``, ``signed``, ``complex`` (with `phase`),
         ``two_parameter``, ``look_locker`` for inversion times; ``two_parameter``, ``three_parameter`` for
@@ -100,11 +80,53 @@ def t1_plan(
         Phase in rad beside the magnitude, for inversion times: the polarity is then measured, not guessed.
     workers : int, optional
 
+    Returns
+    -------
+    Estimate
+        ``t1`` in s. `maps` hold amplitude, R2, RMSE, iterations and the efficiency of the preparation.
+
     Raises
     ------
     ValueError
         If the method is not one for this axis.
+    MissingMetadata
+        If the repetition time, which flip angles need, is neither in the file nor given.
+    UnsupportedInput, UnitMismatch, ImplausibleValue, GeometryMismatch
     """
+    return t1_plan(
+        v,
+        method=method,
+        b1=b1,
+        resample_b1=resample_b1,
+        b1_relative_uncertainty=b1_relative_uncertainty,
+        mask=mask,
+        threshold=threshold,
+        noise_sd=noise_sd,
+        n_coils=n_coils,
+        repetition_time_s=repetition_time_s,
+        motion_correct=motion_correct,
+        phase=phase,
+        workers=workers,
+    ).estimate()
+
+
+def t1_plan(
+    v: Volume,
+    *,
+    method: str | None = None,
+    b1: Volume | float | None = None,
+    resample_b1: bool = False,
+    b1_relative_uncertainty: float | None = None,
+    mask: Mask = None,
+    threshold: float | None = None,
+    noise_sd: float | str | None = None,
+    n_coils: int = 1,
+    repetition_time_s: Times = None,
+    motion_correct: bool = False,
+    phase: Volume | None = None,
+    workers: int | None = None,
+) -> RelaxationPlan:
+    """The fit behind `t1_map`; parameters and refusals are those of it."""
     check_signal(v, "T1")
     how = Handling(mask, threshold, noise_sd, n_coils, motion_correct)
     ready = how.prepare(v, _t1_axis(v))
@@ -122,6 +144,9 @@ def t1_plan(
         field = transmit_field(
             b1, ready.volume, resample=resample_b1, relative_uncertainty=b1_relative_uncertainty
         )
+    else:
+        of_field = {"b1": b1, "resample_b1": resample_b1, "b1_relative_uncertainty": b1_relative_uncertainty}
+        applicable(given_options(of_field), (), f"T1 from {words}s")
     call, curve, missing = _t1_fit(series, name, repetition)
     decisions = {
         "method": {"rule": name, "axis": series.axis.name, "values": series.x.tolist()},

@@ -13,6 +13,7 @@ from imgtheranostics.errors import Caution, MissingMetadata, UnsupportedInput, m
 from imgtheranostics.fit import Fit
 from imgtheranostics.mri.baseline_window import baseline_decision, required_baseline
 from imgtheranostics.mri.concentration_choice import AgentChoice, concentration_decisions, quantity_of
+from imgtheranostics.mri.fit_options import applicable, given_options
 from imgtheranostics.mri.fitted_maps import calculated_estimate
 from imgtheranostics.mri.pairs import check_comparable, estimate_on, second_on_first, single_image
 from imgtheranostics.mri.preparation import Mask, NoiseLevel, aligned, chosen_voxels, noise_level
@@ -181,6 +182,7 @@ def _stacked(
 ) -> Stack:
     """Both cases as signals along a last axis with a window of images before the agent."""
     if pre is None:
+        applicable(given_options({"register": register}), (), "a series over time; use motion_correct=")
         if post.axis("time") is None:
             raise MissingMetadata(
                 "the scan before the agent is missing; a concentration needs it",
@@ -195,6 +197,7 @@ def _stacked(
         if motion:
             decisions["motion"] = motion
         return Stack(series.samples, v, (*series.others, series.axis), window, decisions, moved)
+    applicable(given_options({"baseline": baseline, "motion_correct": motion_correct}), (), "a pair of scans")
     if not isinstance(pre, Volume):
         raise UnsupportedInput("the scan before the agent must be an image", found=type(pre).__name__)
     check_signal(pre, "concentration")

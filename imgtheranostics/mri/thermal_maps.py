@@ -13,6 +13,7 @@ from imgtheranostics.mri.pairs import second_on_first
 from imgtheranostics.mri.preparation import Mask, chosen_voxels
 from imgtheranostics.mri.protocol import series_along
 from imgtheranostics.mri.relaxation_plan import typed_refusals
+from imgtheranostics.mri.thermal_dose import NOTHING_BELOW_C, RATE_ABOVE, RATE_BELOW, REFERENCE_C
 from imgtheranostics.regions import STATISTICS_COLUMNS, Regions
 from imgtheranostics.volume import Estimate, Volume, make_step
 
@@ -25,8 +26,11 @@ def cem43_map(
     start_c: float | Volume,
     *,
     start_error_c: float = 0.0,
+    rate_above: float = RATE_ABOVE,
+    rate_below: float = RATE_BELOW,
+    reference_c: float = REFERENCE_C,
+    nothing_below_c: float = NOTHING_BELOW_C,
     mask: Mask = None,
-    **convention: float,
 ) -> Estimate:
     """Thermal dose in cumulative equivalent minutes at 43 Cel.
 
@@ -38,10 +42,11 @@ def cem43_map(
         Temperature before heating, Cel, which the phase cannot tell.
     start_error_c : float
         Its standard error.
+    rate_above, rate_below : float
+        Factor per degree of the isoeffective time, above and below `reference_c`.
+    reference_c, nothing_below_c : float
+        Temperature of the convention, and that below which no dose counts, Cel.
     mask : Volume, Regions or array, optional
-    **convention
-        ``rate_above``, ``rate_below``, ``reference_c``, ``nothing_below_c`` of
-        `imgtheranostics.mri.thermal_dose.cem43`.
 
     Returns
     -------
@@ -55,6 +60,12 @@ def cem43_map(
     from imgtheranostics.mri.thermal_dose import cem43
 
     temperature, time_s = _absolute(change, start_c)
+    convention = {
+        "rate_above": rate_above,
+        "rate_below": rate_below,
+        "reference_c": reference_c,
+        "nothing_below_c": nothing_below_c,
+    }
     chosen = chosen_voxels(temperature, change.value, mask=mask)
     own = change.maps.get("shared_error")
     from_reference = 0.0 if own is None else np.nan_to_num(own.data.astype(np.float64))
