@@ -29,7 +29,7 @@ __all__ = ["fit", "plasma_from_blood", "population_aif", "signal_to_concentratio
 
 FloatArray = npt.NDArray[np.float64]
 
-BLOCK_BYTES = 4 << 20
+BLOCK_BYTES = 3 << 20
 """Curves in float64 that are fitted at a time."""
 
 LARGEST = 1e150
