@@ -43,13 +43,18 @@ def in_phase(signal: npt.ArrayLike, n: int) -> InPhase:
         raise ValueError(f"signal is of type {given.dtype}; model 'complex' needs complex numbers")
     if given.ndim == 0 or given.shape[-1] != n:
         raise ValueError(f"signal has shape {given.shape}, but its last axis must have {n} samples")
-    with np.errstate(invalid="ignore"):
-        turn = np.exp(-0.5j * np.angle(np.sum(given * given, axis=-1, keepdims=True)))
-        turned = given * turn.astype(given.dtype)
-        across = np.sum(np.square(turned.imag), axis=-1)
-        deviation = given - given.mean(axis=-1, keepdims=True)
-        around = np.sum(np.square(deviation.real) + np.square(deviation.imag), axis=-1)
-    return InPhase(turned.real.copy(order="K"), across, around)
+    with np.errstate(invalid="ignore", over="ignore"):
+        # Squares of very small or large numbers leave the range of float32: each curve in units of its peak.
+        peak = np.abs(given).max(axis=-1, keepdims=True).astype(np.float64)
+        unit = (given / np.where(peak > 0.0, peak, 1.0)).astype(given.dtype, copy=False)
+        turn = np.exp(-0.5j * np.angle(np.sum(unit * unit, axis=-1, keepdims=True)))
+        turned = unit * turn.astype(given.dtype)
+        along = (turned.real * peak).astype(given.real.dtype)
+        power = np.square(peak[..., 0])
+        across = np.sum(np.square(turned.imag), axis=-1) * power
+        deviation = unit - unit.mean(axis=-1, keepdims=True)
+        around = np.sum(np.square(deviation.real) + np.square(deviation.imag), axis=-1) * power
+    return InPhase(along, across, around)
 
 
 def with_both_channels(fit: Fit, projected: InPhase, n: int) -> Fit:
@@ -57,8 +62,8 @@ def with_both_channels(fit: Fit, projected: InPhase, n: int) -> Fit:
 
     Both channels have the same noise; the phase is a fourth parameter of 2 n numbers.
     """
-    with np.errstate(divide="ignore", invalid="ignore"):
-        alone = n * np.square(fit.rmse)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        alone = n * np.square(fit.rmse.astype(np.float64))
         both = alone + projected.across
         scale = np.sqrt((both / (2 * n - 4)) / (alone / max(n - 3, 1)))
         scale = np.where(alone > 0.0, scale, 1.0).astype(fit.rmse.dtype)

@@ -273,6 +273,17 @@ def test_t1_beyond_the_limit_is_outside_the_range():
     assert np.isnan(fit.parameters["t1_s"][1])
 
 
+@pytest.mark.parametrize("scale", [1e-25, 1.0, 1e25])
+@pytest.mark.parametrize("phase", [0.0, 0.7, np.pi / 2])
+def test_a_complex_phase_is_found_at_any_scale_of_float32(scale, phase):
+    signal = scale * (1 - 1.9 * np.exp(-np.asarray(TI) / 0.9)) * np.exp(1j * phase)
+    fit = fit_inversion_recovery(signal.astype(np.complex64), TI, model="complex")
+    assert fit.parameters["t1_s"] == pytest.approx(0.9, rel=1e-5)
+    assert fit.parameters["s0"] == pytest.approx(scale, rel=1e-5)
+    assert fit.r_squared == pytest.approx(1.0)
+    assert fit.flags == 0
+
+
 def test_a_complex_phase_that_changes_between_samples_shows_in_the_error(rng):
     clean = inversion(0.9)
     steady = fit_inversion_recovery(clean * np.exp(1j), TI, model="complex")
