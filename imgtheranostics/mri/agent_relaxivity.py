@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from imgtheranostics.agents import Agent, Relaxivity, get
 from imgtheranostics.agents.relaxivity import SAME_FIELD
 from imgtheranostics.errors import (
@@ -120,8 +122,8 @@ def relaxivity_for(
     ImplausibleValue, NothingUsable
         If a number cannot be a relaxivity; if there is no such agent.
     """
-    if isinstance(agent, (int, float)):
-        return given_relaxivity(agent, kind, per=per or "", field_t=field_t)
+    if isinstance(agent, (int, float, np.integer, np.floating)):
+        return given_relaxivity(float(agent), kind, per=per or "", field_t=field_t)
     if isinstance(agent, Relaxivity):
         check_relaxivity(agent, kind, per=per, field_t=field_t)
         return agent
@@ -164,7 +166,20 @@ def check_relaxivity(
 
 
 def as_relaxivity(value: Relaxivity | float, kind: str) -> Relaxivity:
-    """A number as a given relaxivity; a `Relaxivity` of that kind as it is."""
+    """A number as a given relaxivity; a `Relaxivity` of that kind as it is.
+
+    Raises
+    ------
+    ValueError
+        If it is neither, such as the name of an agent, whose relaxivity depends on the field.
+    UnitMismatch, ImplausibleValue
+        As `relaxivity_for`.
+    """
+    if not isinstance(value, (int, float, np.integer, np.floating, Relaxivity)):
+        raise ValueError(
+            f"relaxivity must be one number in L/mmol/s or a Relaxivity, not {type(value).__name__}; "
+            "relaxivity_for(agent, kind, field_t=...) finds that of an agent"
+        )
     return relaxivity_for(value, kind, field_t=None)
 
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from imgtheranostics.agents import Agent, Relaxivity, get
 from imgtheranostics.errors import MissingMetadata
 from imgtheranostics.mri.agent_relaxivity import given_relaxivity, relaxivity_for
@@ -72,9 +74,9 @@ class AgentChoice:
             )
         field = known(v, "field_strength_t", self.field_strength_t)
         field_t = None if field is None else field.scalar
-        if isinstance(self.relaxivity, (int, float)):
+        if isinstance(self.relaxivity, (int, float, np.integer, np.floating)):
             return given_relaxivity(
-                self.relaxivity,
+                float(self.relaxivity),
                 kind,
                 per=self.per or _count(record, kind),
                 field_t=field_t,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 
 from imgtheranostics.agents import get
@@ -15,6 +16,7 @@ from imgtheranostics.errors import (
     UnsupportedInput,
 )
 from imgtheranostics.mri.agent_relaxivity import (
+    as_relaxivity,
     check_relaxivity,
     given_relaxivity,
     relaxivity_cautions,
@@ -22,6 +24,8 @@ from imgtheranostics.mri.agent_relaxivity import (
     relaxivity_for,
     shared_count,
 )
+from imgtheranostics.mri.concentration_choice import AgentChoice
+from imgtheranostics.volume import Volume
 
 
 def test_record_gives_the_value_of_its_field_and_medium():
@@ -86,6 +90,20 @@ def test_a_number_is_the_explicit_choice():
     assert (used.value, used.provenance, used.uncertainty) == (4.5, "given", None)
     assert relaxivity_for(4.5, "r1", field_t=None).value == 4.5
     check_relaxivity(given_relaxivity(4.5, "r1"), "r1", field_t=7.0)
+
+
+@pytest.mark.parametrize("number", [np.float32(4.5), np.float64(4.5), np.int64(4)])
+def test_a_number_of_any_type_is_taken(number):
+    assert relaxivity_for(number, "r1", field_t=3.0).value == number
+    assert as_relaxivity(number, "r1").value == number
+    scan = Volume(np.ones((2, 2, 2)), np.eye(4), "t1", "s")
+    assert AgentChoice(relaxivity=number, relaxivity_uncertainty=0.1).at(scan, "r1").value == number
+
+
+@pytest.mark.parametrize("given", ["gadobutrol", get("gadobutrol"), None, np.ones(3)])
+def test_what_is_neither_number_nor_relaxivity_says_where_to_find_one(given):
+    with pytest.raises(ValueError, match="relaxivity_for"):
+        as_relaxivity(given, "r1")
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0, math.nan, math.inf, 1e6])
