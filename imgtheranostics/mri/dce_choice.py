@@ -22,6 +22,12 @@ CLEARLY_KNOWN = 5.0
 """Standard errors that all parameters lie above zero where no test is needed."""
 
 
+TINY = 1e-300
+
+OFF_GRID = 0.0316
+"""Sine of the angle of a convolution with a rate between two of the table to the plane of those two."""
+
+
 @dataclass(frozen=True, eq=False)
 class Block:
     """What the kernel found for a block of curves, in its own units.
@@ -138,15 +144,19 @@ def without_exchange(full: Task, sealed: Task, block: FloatArray, found: Block, 
     all_squares = np.einsum("ij,ij->i", block, block)
     spread = found.squares[:, 0] / (n - p)
     floor = LEAST_SHARE**2 * all_squares
+    enough = np.maximum(least_ratio(2, n - p) * 2 * spread, floor)
     asked = np.flatnonzero(~_clearly_exchanging(full, found) | (CLEARLY_KNOWN**2 * spread < 2.0 * floor))
+    if not sealed.delayed:
+        with np.errstate(invalid="ignore", over="ignore"):
+            least = left_at_least(sealed, block[asked], all_squares[asked])
+            asked = asked[~(least - found.squares[asked, 0] > enough[asked])]
     if asked.size == 0:
         return found
     other = fit_block(sealed, block[asked], setting)
     found.iterations[asked] += other.iterations
     with np.errstate(invalid="ignore", over="ignore"):
         gain = other.squares[:, 0] - found.squares[asked, 0]
-        enough = np.maximum(least_ratio(2, n - p) * 2 * spread[asked], floor[asked])
-        taken = ((other.state & CONVERGED) != 0) & (gain <= enough)
+        taken = ((other.state & CONVERGED) != 0) & (gain <= enough[asked])
     return _replaced(full, sealed, found, asked[taken], _of_rows(other, taken), n)
 
 
@@ -176,6 +186,29 @@ def transfer(found: Block) -> tuple[FloatArray, FloatArray]:
     variance = by_flow**2 * found.variances[:, 0] + by_exchange**2 * found.variances[:, 1]
     variance += 2.0 * by_flow * by_exchange * found.covariances
     return flow * exchange / (flow + exchange), np.maximum(variance, 0.0)
+
+
+def left_at_least(sealed: Task, block: FloatArray, all_squares: FloatArray) -> FloatArray:
+    """How much of the curves' sums of squares one exponential leaves, whatever its rate, or plasma alone.
+
+    A convolution with a rate between two of the table lies almost in the plane of theirs, and is no closer to
+    a curve than that plane but for its own distance from it. The plasma's integral and the plasma itself are
+    those of the slowest and the fastest rate.
+    """
+    table = sealed.places.table[0]
+    rows = [0] if len(table) == 2 else [1, *range(2, len(table)), 0]
+    unit = table[rows] / np.maximum(np.linalg.norm(table[rows], axis=1), TINY)[:, np.newaxis]
+    # Not by BLAS, whose threads and sums depend on how many curves there are.
+    along = np.einsum("ij,kj->ik", block, unit, optimize=False)
+    most = along[:, 0] ** 2
+    for row in range(1, len(rows)):
+        together = float(unit[row - 1] @ unit[row])
+        rest = max(1.0 - together**2, 1e-12)
+        beside = (along[:, row] - together * along[:, row - 1]) ** 2 / rest
+        most = np.maximum(most, along[:, row - 1] ** 2 + beside)
+    tilt = OFF_GRID if len(rows) > 1 else 0.0
+    distance = np.sqrt(np.maximum(all_squares - most, 0.0)) - tilt * np.sqrt(all_squares)
+    return np.asarray(np.maximum(distance, 0.0) ** 2)
 
 
 def _of_rows(found: Block, chosen: Booleans) -> Block:

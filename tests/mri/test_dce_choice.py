@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy.signal import lfilter
 
-from imgtheranostics.mri import dce, dce_choice
+from imgtheranostics.mri import dce, dce_choice, dce_models
 from imgtheranostics.mri.model_curves import tracer
 from imgtheranostics.volume import Flag
 
@@ -181,6 +181,31 @@ def test_as_many_samples_as_parameters_leave_no_choice():
     assert not np.isfinite(found.standard_errors["vp"])
     enough = dce.fit("extended_tofts", 0.1 * plasma, time, plasma)
     assert enough.flags == NO_EXCHANGE
+
+
+@pytest.mark.parametrize("name", ["parker", "georgiou", "mcgrath_rodent"])
+@pytest.mark.parametrize("step_s", [0.5, 5.0, 20.0])
+def test_no_exponential_leaves_less_than_the_table_promises(rng, name, step_s):
+    """Against the best of 400 rates, by SciPy's filter, for such curves and for those of two compartments."""
+    time = np.arange(0, 600, step_s)
+    plasma = dce.population_aif(name, time, delay_s=30)
+    rates = np.geomspace(1e-6, 30, 400)
+    x = rates * step_s
+    older = (1 - np.exp(-x) * (1 + x)) / x**2
+    newer = (x - 1 + np.exp(-x)) / x**2
+    rows = [lfilter([n, o], [1, -np.exp(-y)], plasma) for n, o, y in zip(newer, older, x, strict=True)]
+    unit = np.array(rows) / np.linalg.norm(rows, axis=1)[:, np.newaxis]
+    mixed = unit[rng.integers(0, 400, 100)] + rng.uniform(0, 1, (100, 1)) * unit[rng.integers(0, 400, 100)]
+    curves = np.concatenate([unit, mixed, mixed + rng.normal(0, 0.3 / np.sqrt(time.size), mixed.shape)])
+    model = dce_models.SEALED["2cxm"]
+    places = dce_models.search(model, time, dce_models.Inflow(time, plasma, True), None)
+    task = dce_choice.Task(model, model.parameters, places, False)
+    squares = (curves**2).sum(axis=1)
+    best = squares - ((curves @ unit.T) ** 2).max(axis=1)
+    least = dce_choice.left_at_least(task, curves, squares)
+    assert (least <= best + 1e-9).all()
+    # And it is of use: noise alone is told from what an exponential explains.
+    assert (least[-100:] > 0.3 * best[-100:]).all()
 
 
 def test_least_ratio_is_that_of_a_table():
