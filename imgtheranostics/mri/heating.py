@@ -133,7 +133,7 @@ def specific_absorption_rate(
         raise ValueError(f"order must be 1 or 2, got {order!r}")
     times = checked_times(time_s)
     curves = Curves.of(temperature_c, times.size, mask, "temperature_c")
-    first, stop = checked_baseline(window, times.size)
+    first, stop = checked_baseline(window, times.size, "window")
     n, n_terms = stop - first, order + 1
     if n < n_terms:
         raise ValueError(f"a slope of order {order} needs at least {n_terms} samples, the window has {n}")

@@ -177,7 +177,7 @@ def temperature_change(
         If field, echo time or phases are in another unit.
     """
     given = np.asarray(signal)
-    window = checked_baseline(reference, given.shape[-1] if given.ndim else 0)
+    window = checked_baseline(reference, given.shape[-1] if given.ndim else 0, "reference")
     radians = radians_per_degree(field_t, echo_time_s, alpha_ppm_per_c=alpha_ppm_per_c)
     series = phase_series(given, magnitude, window, mask, unwrapped=unwrapped)
     curves = series.curves

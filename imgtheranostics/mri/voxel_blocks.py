@@ -113,8 +113,8 @@ def checked_times(time_s: npt.ArrayLike, name: str = "time_s") -> DoubleArray:
     return times
 
 
-def checked_baseline(baseline: tuple[int, int], n: int) -> tuple[int, int]:
-    """The window of samples before the agent, ``(first, stop)`` as in a slice.
+def checked_baseline(baseline: tuple[int, int], n: int, name: str = "baseline") -> tuple[int, int]:
+    """A window of samples, ``(first, stop)`` as in a slice: those before the agent, unless `name` says else.
 
     Raises
     ------
@@ -127,9 +127,9 @@ def checked_baseline(baseline: tuple[int, int], n: int) -> tuple[int, int]:
     except (TypeError, ValueError):
         whole = False
     if not whole:
-        raise ValueError(f"baseline must be a pair of whole numbers (first, stop), got {baseline!r}")
+        raise ValueError(f"{name} must be a pair of whole numbers (first, stop), got {baseline!r}")
     if not 0 <= first < stop <= n:
-        raise ValueError(f"baseline {first, stop} is empty or reaches beyond the {n} samples")
+        raise ValueError(f"{name} {first, stop} is empty or reaches beyond the {n} samples")
     return first, stop
 
 

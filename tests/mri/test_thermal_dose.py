@@ -246,7 +246,7 @@ def test_voxels_without_iron_or_temperature_are_flagged():
     [
         ({"order": 3}, ValueError, "order"),
         ({"window": (0, 1)}, ValueError, "at least 2"),
-        ({"window": (0, 9)}, ValueError, "baseline"),
+        ({"window": (0, 9)}, ValueError, "window"),
         ({"heat_capacity_j_g_k": 4180.0}, ImplausibleValue, "heat_capacity"),
         ({"density_g_ml": 0.0}, ImplausibleValue, "density"),
     ],

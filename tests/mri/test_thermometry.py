@@ -249,7 +249,7 @@ def test_temperature_coefficient_is_unconfirmed_unless_given_and_its_error_kept_
         ({"alpha_ppm_per_c": 0.0}, ImplausibleValue, "coefficient"),
         ({"alpha_ppm_per_c": -10.0}, ImplausibleValue, "coefficient"),
         ({"alpha_ppm_per_c": -1e-8}, ImplausibleValue, "coefficient"),
-        ({"reference": (3, 3)}, ValueError, "baseline"),
+        ({"reference": (3, 3)}, ValueError, "reference"),
         ({"drift_order": 3}, ValueError, "drift_order"),
         ({"noise_sd": 1.0}, ValueError, "magnitude"),
         ({"magnitude": np.ones((3, FRAMES))}, ValueError, "magnitude has shape"),
