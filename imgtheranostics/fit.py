@@ -137,6 +137,7 @@ def planar(signal: npt.ArrayLike, n: int, name: str = "signal", *, contiguous: b
     """A signal of shape (..., n) as planes, without a copy where memory already lies that way.
 
     Images of the data model lie so that this is a view; float32 stays float32, all else becomes float64.
+    What a masked array hides is not a number.
     Where memory lies curve by curve, ``contiguous=False`` leaves it there, for methods that want curves.
 
     Raises
@@ -144,6 +145,8 @@ def planar(signal: npt.ArrayLike, n: int, name: str = "signal", *, contiguous: b
     ValueError
         If the last axis is not `n` long.
     """
+    if isinstance(signal, np.ma.MaskedArray) and signal.dtype.kind in "biuf":
+        signal = signal.astype(np.float32 if signal.dtype == np.float32 else np.float64).filled(np.nan)
     given = np.asarray(signal)
     if given.ndim == 0 or given.shape[-1] != n:
         raise ValueError(f"{name} has shape {given.shape}, but its last axis must have {n} samples")

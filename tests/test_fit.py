@@ -48,3 +48,12 @@ def test_curves_may_be_left_where_they_lie(order):
     planes = planar(signal, 4, contiguous=False)
     assert np.shares_memory(planes.samples, signal)
     assert np.array_equal(planes.samples, planar(signal, 4).samples)
+
+
+@pytest.mark.parametrize(("dtype", "kept"), [(np.float32, np.float32), (np.int16, np.float64)])
+def test_what_a_masked_array_hides_is_not_a_number(dtype, kept):
+    """`numpy.asarray` would bring back what its owner took out."""
+    hidden = np.array([[False, True, False], [False, False, False]])
+    given = planar(np.ma.masked_array(np.array([[1, 999, 3], [4, 5, 6]], dtype), hidden), 3)
+    assert given.samples.dtype == kept
+    np.testing.assert_array_equal(given.samples.T, [[1, np.nan, 3], [4, 5, 6]])
