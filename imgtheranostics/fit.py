@@ -146,7 +146,8 @@ def planar(signal: npt.ArrayLike, n: int, name: str = "signal", *, contiguous: b
         If the last axis is not `n` long.
     """
     if isinstance(signal, np.ma.MaskedArray) and signal.dtype.kind in "biuf":
-        signal = signal.astype(np.float32 if signal.dtype == np.float32 else np.float64).filled(np.nan)
+        kept = np.float32 if signal.dtype == np.float32 else np.float64
+        signal = np.ma.filled(signal.astype(kept), np.nan)
     given = np.asarray(signal)
     if given.ndim == 0 or given.shape[-1] != n:
         raise ValueError(f"{name} has shape {given.shape}, but its last axis must have {n} samples")
