@@ -12,6 +12,7 @@ from imgtheranostics.errors import Caution, MissingMetadata, UnsupportedInput
 SAME_FIELD = 0.04
 """Relative difference up to which two fields are the same nominal one."""
 SAME_TEMPERATURE_C = 1.0
+_YOURSELF = "give the relaxivity of this field yourself: --relaxivity (relaxivity=)"
 _KINDS = {"r1": "r1", "r2": "r2", "r2star": "r2star", "r2*": "r2star"}
 
 
@@ -99,7 +100,7 @@ def find_relaxivity(
             where=f"agent {agent}",
             found=_contexts(at_field),
             needed="one of them",
-            next_step="say which: medium=, temperature_c= or per=",
+            next_step="say which: --medium (medium=), --temperature-c (temperature_c=) or --per (per=)",
         )
     if interpolate:
         found = _interpolated(agent, fitting, field_t, asked)
@@ -136,8 +137,8 @@ def _contexts(entries: Iterable[RecordedRelaxivity]) -> str:
 def _advice(fitting: Sequence[RecordedRelaxivity], field_t: float, interpolate: bool) -> str:
     fields = sorted({entry.field_t for entry in fitting if entry.field_t is not None})
     if not interpolate and fields and fields[0] < field_t < fields[-1]:
-        return "ask for interpolate=True, or give the relaxivity with its field yourself"
-    return "give the relaxivity with its field yourself"
+        return f"ask for --interpolate (interpolate=True), or {_YOURSELF}"
+    return _YOURSELF
 
 
 def _middle(entry: RecordedRelaxivity) -> tuple[float, float | None, tuple[Caution, ...]]:
@@ -195,7 +196,7 @@ def _interpolated(
             where=f"agent {agent}",
             found=_contexts(entry for pair in around for entry in pair),
             needed="one series",
-            next_step="say which: medium=, temperature_c= or per=",
+            next_step="say which: --medium (medium=), --temperature-c (temperature_c=) or --per (per=)",
         )
     return _between(*around[0], field_t)
 

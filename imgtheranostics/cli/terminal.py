@@ -85,7 +85,8 @@ def print_quantities(table: pd.DataFrame) -> None:
     headings += ["median", "min", "max", "n", "mL"]
     rows = []
     for row in table.to_dict("records"):
-        axis = [f"{row['axis']} {row['axis_value']:g}"] if with_axis else []
+        place = f"{row['axis']} {row['axis_value']:g}" if row["axis"] else ""
+        axis = [place] if with_axis else []
         rows.append(
             [
                 *(str(row["region"]), str(row["quantity"]), *axis),

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from imgtheranostics.errors import MissingMetadata
+from imgtheranostics.errors import MissingMetadata, UnsupportedInput
 
 
-def required_baseline(baseline: tuple[int, int] | None, purpose: str) -> tuple[int, int]:
+def required_baseline(
+    baseline: tuple[int, int] | None, purpose: str, n_images: int | None = None
+) -> tuple[int, int]:
     """The window of images before the agent, which nobody may guess.
 
     Raises
     ------
     MissingMetadata
+        If nobody states it.
+    UnsupportedInput
+        If it is empty, or the series is not that long.
     """
     if baseline is None:
         raise MissingMetadata(
@@ -21,7 +26,16 @@ def required_baseline(baseline: tuple[int, int] | None, purpose: str) -> tuple[i
             needed="first and stop, counted from 0, such as 0:5 for the first five images",
             next_step="give --baseline FIRST:STOP (baseline=(first, stop))",
         )
-    return int(baseline[0]), int(baseline[1])
+    first, stop = int(baseline[0]), int(baseline[1])
+    if n_images is not None and not 0 <= first < stop <= n_images:
+        raise UnsupportedInput(
+            "the window of images before the agent does not lie within the series",
+            where="--baseline (baseline=)",
+            found=f"{first}:{stop}, {n_images} images",
+            needed=f"FIRST:STOP with 0 <= FIRST < STOP <= {n_images}; STOP itself is not in it",
+            next_step="give --baseline FIRST:STOP (baseline=(first, stop))",
+        )
+    return first, stop
 
 
 def baseline_decision(window: tuple[int, int]) -> dict[str, Any]:

@@ -110,8 +110,9 @@ def _of_two(pre: Volume, post: Volume, how: Handling, register: bool) -> Estimat
 def _over_time(v: Volume, baseline: tuple[int, int] | None, how: Handling) -> Estimate:
     from imgtheranostics.mri.signal_change import relative_enhancement
 
-    window = required_baseline(baseline, "enhancement of a series")
+    required_baseline(baseline, "enhancement of a series")
     ready = how.prepare(v, "time")
+    window = required_baseline(baseline, "enhancement of a series", ready.series.x.size)
     with typed_refusals():
         fit = relative_enhancement(
             ready.series.samples, baseline=window, noise_sd=ready.level.sd, mask=ready.chosen.inside
@@ -165,8 +166,9 @@ def time_intensity_maps(
     from imgtheranostics.mri.time_intensity import time_intensity
 
     check_signal(v, "time-intensity parameters")
-    window = required_baseline(baseline, "time-intensity analysis")
+    required_baseline(baseline, "time-intensity analysis")
     ready = Handling(mask, threshold, noise_sd, n_coils, motion_correct).prepare(v, "time")
+    window = required_baseline(baseline, "time-intensity analysis", ready.series.x.size)
     with typed_refusals():
         fit = time_intensity(
             ready.series.samples,

@@ -48,7 +48,7 @@ def applicable(given: Mapping[str, Any], allowed: Collection[str], purpose: str)
     vain = [name for name in given if name not in allowed and name not in _DOES_NOT_MATTER]
     if vain:
         names = ", ".join(f"{name}= (--{name.replace('_', '-')})" for name in vain)
-        raise UnknownChoice(f"{names} does not apply to {purpose}")
+        raise UnknownChoice(f"{names} {'do' if len(vain) > 1 else 'does'} not apply to {purpose}")
     return {name: value for name, value in given.items() if name in allowed}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from imgtheranostics.agents.relaxivity import SAME_FIELD
 from imgtheranostics.errors import Caution, GeometryMismatch, UnitMismatch, UnsupportedInput
 from imgtheranostics.mri.protocol import FIELDS, mr_record
 from imgtheranostics.volume import Estimate, Volume
@@ -116,6 +117,25 @@ def check_comparable(first: Volume, second: Volume) -> None:
             needed="one protocol before and after",
             next_step="compare relaxation times instead of signals",
         )
+
+
+def check_same_field(first: Volume, second: Volume) -> None:
+    """Refuse relaxation rates of two field strengths: they differ without any agent.
+
+    Raises
+    ------
+    UnitMismatch
+    """
+    one, other = mr_record(first).field_strength_t, mr_record(second).field_strength_t
+    if one is None or other is None or math.isclose(one, other, rel_tol=SAME_FIELD):
+        return
+    raise UnitMismatch(
+        "the two scans were acquired at different field strengths, which change the rates by themselves",
+        where=FIELDS["field_strength_t"].tag,
+        found=f"{one:g} and {other:g} T",
+        needed="one field strength before and after",
+        next_step="give scans of one scanner, or the time before the agent at this field as a number",
+    )
 
 
 def single_image(v: Volume, what: str) -> None:

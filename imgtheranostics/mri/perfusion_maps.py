@@ -181,6 +181,7 @@ def dce_plan(
         applicable(given, (), "a series of concentrations")
         found = v if isinstance(v, Estimate) else _as_estimate(value)
     else:
+        series_along(value, "time")
         signal = applicable(given, SIGNAL_OPTIONS - {"register"}, "a dynamic series")
         found = from_signal(value, None, choice, baseline=baseline, mask=mask, workers=workers, **signal)
     series = series_along(found.value, "time")

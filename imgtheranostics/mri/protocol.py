@@ -212,6 +212,37 @@ class Series:
 
 
 _AXIS_UNITS = {"flip_angle": "deg", "time": "s"}
+_AXIS_KEYS = {
+    "flip_angle": "FlipAngle",
+    "echo_time": "EchoTime",
+    "inversion_time": "InversionTime",
+    "repetition_time": "RepetitionTimeExcitation",
+    "time": "FrameTimesStart",
+}
+_LOST = "component"
+"""Axis of images of which the file says only how many they are."""
+
+
+def refuse_lost_values(v: Volume, *names: str) -> None:
+    """Refuse images that are numbered only, where the method needs the value of each.
+
+    Raises
+    ------
+    MissingMetadata
+        With the sidecar's key and the way in Python.
+    """
+    numbered = v.axis(_LOST)
+    if numbered is None or any(v.axis(name) is not None for name in names):
+        return
+    words = " or ".join(name.replace("_", " ") for name in names)
+    raise MissingMetadata(
+        f"the {words} of each image is lost: the file only numbers its {len(numbered)} images",
+        where="sidecar key " + " or ".join(_AXIS_KEYS[name] for name in names),
+        found=f"an axis {_LOST} of {len(numbered)}",
+        needed=f"{len(numbered)} values, in s or degrees",
+        next_step=f"write them as a list into the sidecar beside the image, or, in Python, "
+        f"v.replace(axes=(Axis({names[0]!r}, values, {_AXIS_UNITS.get(names[0], 's')!r}),))",
+    )
 
 
 def series_along(v: Volume, name: str) -> Series:
@@ -219,9 +250,12 @@ def series_along(v: Volume, name: str) -> Series:
 
     Raises
     ------
+    MissingMetadata
+        If the images are several, but what they vary in was lost.
     UnsupportedInput
         If the volume has no such axis.
     """
+    refuse_lost_values(v, name)
     place = next((n for n, axis in enumerate(v.axes) if axis.name == name), None)
     if place is None:
         raise UnsupportedInput(

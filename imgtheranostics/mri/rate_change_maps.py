@@ -12,7 +12,7 @@ import numpy.typing as npt
 from imgtheranostics.errors import UnsupportedInput, merge_cautions
 from imgtheranostics.mri.fit_options import FIT_OPTIONS, applicable, given_options
 from imgtheranostics.mri.fitted_maps import calculated_estimate
-from imgtheranostics.mri.pairs import estimate_on
+from imgtheranostics.mri.pairs import check_same_field, estimate_on
 from imgtheranostics.mri.preparation import Chosen, Mask, chosen_voxels
 from imgtheranostics.mri.rate_entry import relaxation_estimate
 from imgtheranostics.mri.relaxation_maps import Times
@@ -227,6 +227,8 @@ def delta_rate_map(
     fit_options = applicable(options or {}, allowed, what)
     after = relaxation_estimate(post, kind, mask=mask, **fit_options)
     grid = after.value
+    if isinstance(pre, (Volume, Estimate)):
+        check_same_field(grid, pre if isinstance(pre, Volume) else pre.value)
     before = estimate_on(grid, relaxation_estimate(pre, kind, like=grid, mask=mask, **fit_options))
     if after.axes != before.axes and before.axes:
         raise UnsupportedInput(

@@ -20,6 +20,7 @@ from imgtheranostics.mri.protocol import (
     check_signal,
     known,
     mr_record,
+    refuse_lost_values,
     required,
     with_phase,
 )
@@ -176,6 +177,7 @@ def t1_plan(
 
 
 def _t1_axis(v: Volume) -> str:
+    refuse_lost_values(v, *T1_METHODS)
     found = [name for name in T1_METHODS if v.axis(name) is not None]
     if len(found) == 1:
         return found[0]

@@ -183,14 +183,15 @@ def _stacked(
     """Both cases as signals along a last axis with a window of images before the agent."""
     if pre is None:
         applicable(given_options({"register": register}), (), "a series over time; use motion_correct=")
-        if post.axis("time") is None:
+        times = post.axis("time")
+        if times is None:
             raise MissingMetadata(
                 "the scan before the agent is missing; a concentration needs it",
                 where="--pre (pre=)",
                 needed="the same scan before the agent, or a series along time with its baseline",
                 next_step="give --pre PATH (pre=)",
             )
-        window = required_baseline(baseline, "concentration from a series")
+        window = required_baseline(baseline, "concentration from a series", len(times))
         v, moved, motion = aligned(post, motion_correct)
         series = series_along(v, "time")
         decisions: dict[str, Any] = {"baseline": baseline_decision(window)}

@@ -57,6 +57,7 @@ _NEUTRAL_MODIFIERS = {
 }
 """What the modifier macro asks of original images and checkers of all; no reader here uses it."""
 _COMPONENTS = {"magnitude": "MAGNITUDE", "real": "REAL", "imaginary": "IMAGINARY"}
+_ECHOES = {frozenset({"SE"}): "SPIN", frozenset({"GR"}): "GRADIENT", frozenset({"SE", "GR"}): "BOTH"}
 
 
 def write_enhanced_mr(
@@ -172,6 +173,9 @@ def _add_image(dataset: Dataset, record: MrAcquisition, identity: SeriesIdentity
         dataset.MagneticFieldStrength = real(record.field_strength_t)
     if record.nucleus:
         dataset.ResonantNucleus = record.nucleus
+    echoes = _ECHOES.get(frozenset(record.scanning_sequence) & {"SE", "GR"})
+    if echoes is not None:
+        dataset.EchoPulseSequence = echoes
     if record.sequence:
         dataset.PulseSequenceName = record.sequence[:16]
 

@@ -109,7 +109,7 @@ def mr_acquisition(frames: Sequence[Frame], scaling: Scaling, arrangement: Arran
         flip_angle_deg=_uniform(frames, "flip_angle"),
         echo_spacing_s=_echo_spacing(frames),
         sequence=header.text("SequenceName"),
-        scanning_sequence=header.strings("ScanningSequence"),
+        scanning_sequence=_scanning_sequence(header),
         image_component=str(component) if component else None,
         value_scale=scale,
         temporal_resolution_s=None if resolution is None else resolution / 1000.0,
@@ -117,6 +117,16 @@ def mr_acquisition(frames: Sequence[Frame], scaling: Scaling, arrangement: Arran
         sample_parameters=varying,
         repetition_times_s=varying.get("repetition_time", ()) if len(arrangement.axes) == 1 else (),
         subject=subject_of(header),
+    )
+
+
+_PULSE_SEQUENCES = {"SPIN": ("SE",), "GRADIENT": ("GR",), "BOTH": ("SE", "GR")}
+"""Echo Pulse Sequence of enhanced images in the words of Scanning Sequence of classic ones."""
+
+
+def _scanning_sequence(header: Header) -> tuple[str, ...]:
+    return header.strings("ScanningSequence") or _PULSE_SEQUENCES.get(
+        (header.text("EchoPulseSequence") or "").upper(), ()
     )
 
 

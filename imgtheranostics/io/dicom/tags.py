@@ -63,6 +63,7 @@ TAGS: dict[str, Tag] = {
     "FlipAngle": Tag(0x00181314, b"DS"),
     "TransducerFrequency": Tag(0x00186030, b"UL"),
     "MechanicalIndex": Tag(0x00185022, b"DS"),
+    "EchoPulseSequence": Tag(0x00189008, b"CS"),
     "DiffusionBValue": Tag(0x00189087, b"FD"),
     "DecayCorrectionDateTime": Tag(0x00189701, b"DT"),
     "DecayCorrected": Tag(0x00189758, b"CS"),

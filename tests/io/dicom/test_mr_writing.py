@@ -114,6 +114,16 @@ def test_record_of_a_phantom_survives(tmp_path, enhanced):
 
 
 @KINDS
+@pytest.mark.parametrize("stated", [("SE",), ("GR",)])
+def test_spin_and_gradient_echoes_are_told_apart_again(tmp_path, enhanced, stated):
+    """Enhanced images have no Scanning Sequence but an Echo Pulse Sequence (0018,9008): PS3.3 C.8.13.4."""
+    volume = image((Axis("echo_time", np.array([0.004, 0.008, 0.012]), "s"),), scanning_sequence=stated)
+    volume = volume.replace(acquisition=replace(volume.acquisition, echo_time_s=None))
+    write_dicom(volume, tmp_path / "out", enhanced=enhanced)
+    assert it.load(tmp_path / "out").acquisition.scanning_sequence == stated
+
+
+@KINDS
 def test_repetition_times_that_follow_the_inversion_times_survive(tmp_path, enhanced):
     """Some scanners keep the recovery time constant: the repetition time then varies with the inversion."""
     times = (1.05, 1.4, 2.2, 4.0)
