@@ -116,7 +116,9 @@ def number(value: float | None, significant: int = 4, *, zeros: bool = False) ->
     if value is None or not math.isfinite(value):
         return NOT_AVAILABLE
     if value and not _SMALLEST_FIXED <= abs(value) < _LARGEST_FIXED * 10:
-        return str(rounded(value))
+        large = rounded(value)
+        digits = large.value if zeros or "." not in large.value else large.value.rstrip("0").rstrip(".")
+        return f"{digits}{large.power}"
     text = _fixed(value, max(_last_digit(value, significant), 0))
     return text.rstrip("0").rstrip(".") if "." in text and not zeros else text
 

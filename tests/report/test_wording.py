@@ -60,7 +60,9 @@ def test_numbers_drop_zeros_but_keep_them_in_columns():
     assert wording.number(0.8) == "0.8"
     assert wording.number(0.8, 3, zeros=True) == "0.800"
     assert wording.number(100.0) == "100"
-    assert wording.number(1e-9) == "1.000 × 10⁻⁹"
+    assert wording.number(1e-9) == "1 × 10⁻⁹"
+    assert wording.number(5e-4) == "5 × 10⁻⁴"
+    assert wording.number(1e-9, zeros=True) == "1.000 × 10⁻⁹"
     assert wording.number(math.inf) == "n/a"
     assert wording.number(None) == "n/a"
 

@@ -40,7 +40,7 @@ def draw(run: Run, quantity: str) -> Drawing:
     colours = _colours(run)
     figure = theme.new_figure(0.62 + _ROW_IN * len(shown))
     width, height = figure.get_size_inches()
-    axes = figure.add_axes((1.55 / width, 0.45 / height, 4.1 / width, _ROW_IN * len(shown) / height))
+    axes = figure.add_axes((1.55 / width, 0.45 / height, 3.5 / width, _ROW_IN * len(shown) / height))
     several = len({row["session"] for row in rows}) > 1
     for place, row in enumerate(shown):
         _line(axes, len(shown) - 1 - place, row, colours.get(row["region"], theme.INK))
@@ -79,7 +79,7 @@ def _frame(axes: Axes, rows: list[tuple[str, Row]], label: str) -> None:
         unit = unit_words(row["unit"], row["quantity"])
         number = f"{rounded(row['mean'], row['standard_error'])} {unit}".rstrip()
         n = f"n = {row['n_valid']:,}".replace(",", "\u202f")
-        for text, x, side in ((number, 1.025, "left"), (n, 1.46, "right")):
+        for text, x, side in ((number, 1.03, "left"), (n, 1.71, "right")):
             axes.annotate(
                 text,
                 (x, place),

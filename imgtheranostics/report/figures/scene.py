@@ -145,14 +145,13 @@ def scale_of(scene: Scene) -> Scale:
         if in_regions
         else float(np.percentile(values, 99.8))
     )
+    smallest, largest = float(values.min()), float(values.max())
+    low = float(np.percentile(values, 0.5))
     if in_regions > 0 and not uptake:
         high = min(high, _OUTSIDE_REACH * in_regions)
-    smallest, largest = float(values.min()), float(values.max())
-    low = (
-        0.0
-        if float(np.percentile(values, 1.0)) > -0.1 * max(high, 0.0)
-        else float(np.percentile(values, 0.5))
-    )
+        low = max(low, -high)
+    if float(np.percentile(values, 1.0)) > -0.1 * max(high, 0.0):
+        low = 0.0
     high = low + _round_up(high - low) if high > low else low + 1.0
     beyond = {(False, True): "max", (True, False): "min", (True, True): "both"}
     bare = "gray_r" if uptake else "viridis"
@@ -346,6 +345,9 @@ def _focus(value: Volume, data: Array, regions: Regions | None) -> npt.NDArray[n
 def region_reach(scene: Scene, data: Array) -> float:
     """How far a colour scale must reach to show the regions; 0 without regions on this grid.
 
+    Flagged voxels of a region do not count, unless they are most of it: a parameter that sits at its bound
+    all over a region is what the region shows.
+
     The 95th percentile of a region or half of its largest value, so that neither a hot spot in a large
     region nor the noise of a single voxel rules the scale; of a parameter the upper quartile, because fits of
     a model that does not hold somewhere end anywhere.
@@ -353,12 +355,13 @@ def region_reach(scene: Scene, data: Array) -> float:
     regions = scene.regions
     if regions is None or not scene.estimate.grid.same_as(regions.grid):
         return 0.0
-    flat = data.reshape(-1, order="F")
+    flat, with_flagged = (one.reshape(-1, order="F") for one in (data, scene.data))
     uptake = is_uptake(scene.estimate.quantity)
     highest = [0.0]
     for voxels in regions.voxel_lists():
-        values = flat[voxels[:: max(1, voxels.size // _ENOUGH)]]
-        values = values[np.isfinite(values)]
+        looked_at = voxels[:: max(1, voxels.size // _ENOUGH)]
+        values, every = (one[looked_at][np.isfinite(one[looked_at])] for one in (flat, with_flagged))
+        values = values if 2 * values.size >= every.size else every
         if values.size:
             extreme = float(values[np.argmax(np.abs(values))])
             highest.append(float(np.percentile(values, 95.0 if uptake else 75.0)))

@@ -78,6 +78,41 @@ def test_fits_that_ended_anywhere_do_not_rule_the_scale(run):
     assert scale.colours == "viridis"
 
 
+def test_regions_at_a_bound_all_over_rule_the_scale_all_the_same(run):
+    """Every voxel of the tubes is flagged, the unflagged rest is near nothing: the tubes reach 1.1 s."""
+    from dataclasses import replace
+
+    from imgtheranostics.report.figures import scene
+
+    (estimate,) = run.maps
+    inside = np.asarray(run.regions.labels.any(axis=-1))
+    data = np.where(inside, estimate.value.data, 1e-3)
+    flags = np.where(inside, Flag.AT_BOUND.value, 0).astype(np.uint16)
+    bound = replace(
+        estimate, value=estimate.value.replace(data=data), flags=estimate.flags.replace(data=flags)
+    )
+    scale = scene.scale_of(scene.scene_of(Run("mri t1", (bound,), run.table, regions=run.regions), "t1"))
+    assert 1.1 < scale.high <= 2.5
+
+
+def test_negative_fits_outside_the_regions_do_not_rule_the_scale(run):
+    from dataclasses import replace
+
+    from imgtheranostics.report.figures import scene
+
+    (estimate,) = run.maps
+    data = np.array(estimate.value.data)
+    data[:, :4] = -300.0
+    wild = replace(
+        estimate,
+        value=estimate.value.replace(data=data),
+        flags=estimate.flags.replace(data=np.zeros(data.shape, np.uint16)),
+    )
+    scale = scene.scale_of(scene.scene_of(Run("mri t1", (wild,), run.table, regions=run.regions), "t1"))
+    assert -2.5 <= scale.low <= 0
+    assert 1.1 < scale.high <= 2.5
+
+
 def test_flags_are_counted_over_the_whole_map(run):
     drawing = fit_maps.draw(run, "t1")
     counts = {
