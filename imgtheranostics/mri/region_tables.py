@@ -104,8 +104,8 @@ def _mark_rows(table: pd.DataFrame) -> tuple[Caution, ...]:
     return tuple(
         Caution(
             code,
-            f"{quantity}: in {len(regions)} region(s) more than {100 * STATED_SHARE:.0f} % of the voxels "
-            f"{words[code]}; see the column flags",
+            f"{quantity}: in {len(regions)} region{'s' if len(regions) > 1 else ''} more than "
+            f"{100 * STATED_SHARE:.0f} % of the voxels {words[code]}; see the column flags",
             quantity,
         )
         for (quantity, code), regions in found.items()

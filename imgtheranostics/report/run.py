@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -128,7 +128,7 @@ class Run:
             ("known", tuple(self.known)),
             ("curves", tuple(self.curves)),
             ("figures", tuple(self.figures)),
-            ("warnings", carried),
+            ("warnings", gathered(carried, quantities)),
         ):
             object.__setattr__(self, name, value)
 
@@ -200,6 +200,28 @@ def hash_inputs(paths: Iterable[Path | Input], *, workers: int | None = None) ->
     threads = workers or min(8, os.cpu_count() or 1)
     with ThreadPoolExecutor(max_workers=threads) as pool:
         return tuple(pool.map(_hashed, dict.fromkeys(listed)))
+
+
+def gathered(cautions: Sequence[Caution], quantities: Collection[str]) -> tuple[Caution, ...]:
+    """Warnings that say the same of several quantities, as one that names them all.
+
+    >>> one, other = Caution("failed", "ktrans: 3 failed", "ktrans"), Caution("failed", "ve: 3 failed", "ve")
+    >>> [both] = gathered([one, other], ["ktrans", "ve"])
+    >>> both.message, both.where
+    ('ktrans, ve: 3 failed', 'ktrans, ve')
+    """
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for caution in cautions:
+        name, colon, rest = caution.message.partition(": ")
+        if not colon or name not in quantities or caution.where not in ("", name):
+            found[caution.code, caution.message, caution.where] = []
+            continue
+        key = (caution.code, f": {rest}", "." if caution.where else "")
+        found.setdefault(key, []).append(name)
+    return tuple(
+        Caution(code, ", ".join(names) + message, ", ".join(names) if names and where else where)
+        for (code, message, where), names in found.items()
+    )
 
 
 def _hashed(path: Path | Input) -> Input:

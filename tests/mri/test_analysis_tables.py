@@ -45,7 +45,7 @@ def test_the_mean_is_over_voxels_with_a_value_and_the_counts_say_so():
     assert "many-failed-in-region" in left["warnings"]
     assert right["warnings"] == ""
     assert [caution.code for caution in cautions] == ["many-failed-in-region"]
-    assert "in 1 region(s) more than 5 %" in cautions[0].message
+    assert "in 1 region more than 5 %" in cautions[0].message
 
 
 @pytest.mark.parametrize(("count", "warned"), [(5, False), (6, True)])

@@ -8,7 +8,7 @@ import hashlib
 import pytest
 
 from imgtheranostics.errors import Caution, NothingUsable
-from imgtheranostics.report.run import Input, Run, hash_inputs
+from imgtheranostics.report.run import Input, Run, gathered, hash_inputs
 from imgtheranostics.volume import Source
 
 
@@ -54,6 +54,19 @@ def test_warnings_of_the_maps_come_along_once(mouse_run):
     run = dataclasses.replace(mouse_run, warnings=(own, own))
     codes = [caution.code for caution in run.warnings]
     assert codes == ["extra", "clocks-differ"]
+
+
+def test_what_is_said_of_several_quantities_is_said_once():
+    same = [Caution("many-failed", f"{name}: 7 of 9 voxels failed", name) for name in ("ktrans", "vp")]
+    other = Caution("many-failed", "ve: 8 of 9 voxels failed", "ve")
+    plain = Caution("b1-not-mapped", "no map: angles are nominal", "--b1")
+    elsewhere = Caution("many-failed", "ktrans: 7 of 9 voxels failed", "another place")
+    unknown = Caution("many-failed", "iauc: 7 of 9 voxels failed", "iauc")
+    found = gathered([same[0], plain, other, same[1], elsewhere, unknown], ["ktrans", "ve", "vp"])
+    both = Caution("many-failed", "ktrans, vp: 7 of 9 voxels failed", "ktrans, vp")
+    assert found == (both, plain, other, elsewhere, unknown)
+    bare = [Caution("x", f"{name}: none", "") for name in ("ktrans", "vp")]
+    assert gathered(bare, ["ktrans", "vp"]) == (Caution("x", "ktrans, vp: none", ""),)
 
 
 def test_decisions_shared_by_all_maps_stand_once_and_others_by_quantity(mouse_run):
