@@ -17,7 +17,7 @@ def choice(*groups: Sequence[str]) -> click.Choice[str]:
 
 
 InputPath = Annotated[
-    Path, typer.Argument(help="A scan: DICOM folder or file, NIfTI file.", show_default=False)
+    Path, typer.Argument(help="A scan: DICOM folder or file, NIfTI file, Bruker scan.", show_default=False)
 ]
 InputPaths = Annotated[
     list[Path], typer.Argument(help="One scan per time point, or one dynamic scan.", show_default=False)
