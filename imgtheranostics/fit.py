@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -19,7 +20,8 @@ class Fit:
     Attributes
     ----------
     parameters, standard_errors : mapping of str to ndarray
-        By parameter name, units in the name; arrays have the leading shape of the signal.
+        By parameter name, units in the name; arrays have the leading shape of the signal. Errors from
+        residuals are those of the covariance s^2 (J'J)^-1 over `shortfall`.
     r_squared, rmse : ndarray
         Goodness of fit; `rmse` in the unit of the signal.
     iterations : ndarray of int
@@ -78,6 +80,18 @@ class CurveFit:
     value: float = float("nan")
     standard_error: float = float("nan")
     n_voxels: int = 1
+
+
+def shortfall(freedom: int) -> float:
+    """Mean of a standard deviation with few degrees of freedom over the true one, c4 of quality control.
+
+    The square root of the unbiased variance is low by this factor for normal noise: 0.92 for 3 degrees.
+    Standard errors from residuals are divided by it, so that their mean is the scatter of repeats.
+    NaN without any degree of freedom.
+    """
+    if freedom < 1:
+        return math.nan
+    return math.sqrt(2.0 / freedom) * math.exp(math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2))
 
 
 @dataclass(frozen=True, eq=False)

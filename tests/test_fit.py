@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from imgtheranostics.fit import planar
+from imgtheranostics.fit import planar, shortfall
 
 
 def test_an_image_in_fortran_order_becomes_planes_without_a_copy():
@@ -57,3 +57,14 @@ def test_what_a_masked_array_hides_is_not_a_number(dtype, kept):
     given = planar(np.ma.masked_array(np.array([[1, 999, 3], [4, 5, 6]], dtype), hidden), 3)
     assert given.samples.dtype == kept
     np.testing.assert_array_equal(given.samples.T, [[1, np.nan, 3], [4, 5, 6]])
+
+
+@pytest.mark.parametrize(
+    ("freedom", "c4"), [(1, 0.7979), (2, 0.8862), (3, 0.9213), (4, 0.94), (9, 0.9727), (24, 0.9896)]
+)
+def test_shortfall_is_c4_of_the_tables_of_quality_control(freedom, c4):
+    assert shortfall(freedom) == pytest.approx(c4, abs=5e-5)
+
+
+def test_without_a_degree_of_freedom_there_is_no_standard_error():
+    assert np.isnan(shortfall(0))

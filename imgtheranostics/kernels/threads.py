@@ -11,8 +11,10 @@ import numba
 @contextmanager
 def thread_limit(workers: int | None) -> Iterator[int]:
     """Run Numba kernels on at most `workers` threads inside the block; None takes all that there are."""
+    if workers is not None and workers < 1:
+        raise ValueError(f"workers must be at least 1, found {workers}")
     before = numba.get_num_threads()
-    count = before if workers is None else max(1, min(int(workers), before))
+    count = before if workers is None else min(int(workers), before)
     numba.set_num_threads(count)
     try:
         yield count

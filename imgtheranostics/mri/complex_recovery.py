@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from imgtheranostics.fit import Fit
+from imgtheranostics.fit import Fit, shortfall
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +66,7 @@ def with_both_channels(fit: Fit, projected: InPhase, n: int) -> Fit:
         alone = n * np.square(fit.rmse.astype(np.float64))
         both = alone + projected.across
         scale = np.sqrt((both / (2 * n - 4)) / (alone / max(n - 3, 1)))
+        scale *= shortfall(n - 3) / shortfall(2 * n - 4)
         scale = np.where(alone > 0.0, scale, 1.0).astype(fit.rmse.dtype)
         explained = (1.0 - both / projected.around).astype(fit.rmse.dtype)
         rmse = np.sqrt(both / (2 * n)).astype(fit.rmse.dtype)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imgtheranostics.errors import ImplausibleValue
-from imgtheranostics.fit import Fit, PlanarSignal, planar
+from imgtheranostics.fit import Fit, PlanarSignal, planar, shortfall
 from imgtheranostics.mri.dce_choice import (
     Block,
     Setting,
@@ -226,17 +226,21 @@ class _Result:
         flags, usable = self._judge(block, found)
         self.flags[voxels] |= flags
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-            self.r_squared[voxels] = 1.0 - found.squares[:, 0] / found.squares[:, 1]
+            explained = 1.0 - found.squares[:, 0] / found.squares[:, 1]
+            self.r_squared[voxels] = np.where(found.squares[:, 1] > 0.0, explained, np.nan)
             self.rmse[voxels] = np.sqrt(found.squares[:, 0] / block.shape[1])
             self.iterations[voxels] = found.iterations
+            unbiased = shortfall(block.shape[1] - len(self.task.parameters))
             for row, parameter in enumerate(self.task.parameters):
                 known = usable[:, row]
                 self.values[row, voxels[known]] = found.values[known, row] * parameter.factor
-                self.errors[row, voxels[known]] = np.sqrt(found.variances[known, row]) * parameter.factor
+                self.errors[row, voxels[known]] = (
+                    np.sqrt(found.variances[known, row]) * parameter.factor / unbiased
+                )
             if self.task.model.name in KTRANS_OF_FLOW:
                 known = usable[:, 0] & usable[:, 1]
                 value, variance = transfer(found)
-                per_min = 60.0 * np.stack([value, np.sqrt(variance)])
+                per_min = 60.0 * np.stack([value, np.sqrt(variance) / unbiased])
                 self.transfer[:, voxels[known]] = per_min[:, known]
 
     def _judge(self, block: FloatArray, found: Block) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.bool_]]:

@@ -9,7 +9,11 @@ import numpy.typing as npt
 
 from imgtheranostics.errors import ImplausibleValue
 from imgtheranostics.fit import planar
-from imgtheranostics.mri.plausible import checked_b1, checked_flip_angles, checked_repetition_times
+from imgtheranostics.mri.plausible import (
+    checked_b1,
+    checked_flip_angles,
+    checked_gradient_echo_repetition_times,
+)
 from imgtheranostics.mri.spgr_inversion import rate_after
 
 BLOCK_BYTES = 4 << 20
@@ -65,7 +69,7 @@ def signal_to_concentration(
         If the flip angle looks like radians, TR or T1 like ms, or B1 like percent.
     """
     angle = checked_flip_angles(np.asarray(flip_angle_deg, dtype=np.float64).reshape(1))[0]
-    repetition = checked_repetition_times(repetition_time_s)
+    repetition = checked_gradient_echo_repetition_times(repetition_time_s)
     if repetition.size != 1:
         raise ValueError("one repetition time is needed, that of the dynamic series")
     if not 0.0 < relaxivity < np.inf:

@@ -148,6 +148,8 @@ def fit_t2(
         looks like radians, or the transmit field like percent.
     """
     name = _named_model(model, T2_MODELS, noise_sd)
+    if b1 is not None and name != "epg":
+        raise ValueError(f"b1 changes nothing in the model {name!r}; give model='epg', or leave it out")
     train = echoes = Echoes.of(echo_time_s)
     curves = planar(signal, echoes.n)
     if drop_first:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from imgtheranostics.fit import Fit, FloatArray, PlanarSignal
+from imgtheranostics.fit import Fit, FloatArray, PlanarSignal, shortfall
 from imgtheranostics.kernels.threads import thread_limit
 from imgtheranostics.mri.noise_distribution import checked_coils, chi_table, largest_of_noise
 from imgtheranostics.mri.plausible import check_sample_count, checked_echo_times
@@ -310,6 +310,10 @@ class DecayMaps:
             Row of the standard error of each row that is a parameter.
         """
         from imgtheranostics.kernels.decay import R_SQUARED, RMSE
+
+        unbiased = shortfall(len(signal.samples) - len(names))
+        for row in errors.values():
+            self.rows[row] /= unbiased
 
         def shaped(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
             return signal.restored(values)

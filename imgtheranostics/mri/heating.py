@@ -8,13 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from imgtheranostics.errors import ImplausibleValue
+from imgtheranostics.fit import shortfall
 from imgtheranostics.mri.calibrated_fit import CalibratedFit
 from imgtheranostics.mri.voxel_blocks import (
     Curves,
     DoubleArray,
     checked_baseline,
     checked_times,
-    shortfall,
     stored,
 )
 from imgtheranostics.volume import Flag

@@ -13,9 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from imgtheranostics.errors import IllConditioned
+from imgtheranostics.fit import shortfall
 from imgtheranostics.mri.calibrated_fit import CalibratedFit, largest_relative
 from imgtheranostics.mri.signal_change import elementwise, nothing_fitted
-from imgtheranostics.mri.voxel_blocks import DoubleArray, shortfall, stored
+from imgtheranostics.mri.voxel_blocks import DoubleArray, stored
 from imgtheranostics.volume import Flag
 
 DETECTION_SDS = 3.0

@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from imgtheranostics.fit import Fit, PlanarSignal
+from imgtheranostics.fit import Fit, PlanarSignal, shortfall
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,14 +36,17 @@ class PlaneResults:
         planes = np.empty((2 * n_parameters + 2, n), signal.samples.dtype)
         return cls(signal, planes, np.zeros(n, np.int16), np.zeros(n, np.uint16))
 
-    def as_fit(self, units: Mapping[str, str]) -> Fit:
+    def as_fit(self, units: Mapping[str, str], n_fitted: int) -> Fit:
         """The planes by name, in the leading shape of the signal.
 
         Parameters
         ----------
         units : mapping of str to str
             UCUM code of each parameter, in the order of the planes.
+        n_fitted : int
+            Parameters that were fitted; the standard errors lose the bias of few degrees of freedom.
         """
+        self.planes[len(units) : 2 * len(units)] /= shortfall(len(self.signal.samples) - n_fitted)
         restored = [self.signal.restored(plane) for plane in self.planes]
         n = len(units)
         return Fit(

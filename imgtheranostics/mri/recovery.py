@@ -76,15 +76,15 @@ def fit_inversion_recovery(
     -------
     Fit
         ``t1_s``, ``s0`` and ``inversion_efficiency`` (the inverted share, 1 for a perfect inversion; assumed,
-        without standard error, for ``two_parameter``). Standard errors are those of the covariance
-        s^2 (J'J)^-1, and for magnitudes also of the sign that samples near the null leave open. A voxel is
-        NaN and flagged where a sample is not finite, all are 0, or a magnitude is negative (`INVALID_INPUT`),
-        T1 leaves the range from an eighth of the first inversion time to the limit or nothing is inverted
-        (`OUTSIDE_RANGE`), S0 is negative (`NEGATIVE_AMPLITUDE`), or the search does not settle
-        (`NOT_CONVERGED`). A value stays but is flagged where another polarity fits as well with a T1 that
-        differs by more than its standard error (`AMBIGUOUS_BRANCH`), and where the standard error exceeds T1
-        or more than a full inversion would be needed (`ILL_CONDITIONED`), as when T1 is far shorter than the
-        first inversion time.
+        without standard error, for ``two_parameter``). Standard errors are those of the covariance s^2
+        (J'J)^-1 over `imgtheranostics.fit.shortfall`, and for magnitudes also of the sign that samples near
+        the null leave open. A voxel is NaN and flagged where a sample is not finite, all are 0, or a
+        magnitude is negative (`INVALID_INPUT`), T1 leaves the range from an eighth of the first inversion
+        time to the limit or nothing is inverted (`OUTSIDE_RANGE`), S0 is negative (`NEGATIVE_AMPLITUDE`), or
+        the search does not settle (`NOT_CONVERGED`). A value stays but is flagged where another polarity fits
+        as well with a T1 that differs by more than its standard error (`AMBIGUOUS_BRANCH`), and where the
+        standard error exceeds T1 or more than a full inversion would be needed (`ILL_CONDITIONED`), as when
+        T1 is far shorter than the first inversion time.
 
     Raises
     ------
@@ -278,4 +278,4 @@ def _run(
             counts, flags = results.iterations[run], results.flags[run]
             kernels.fit_recovery(samples, *settings, chosen[run], places, out, counts, flags)
             results.planes[:, run] = out
-    return results.as_fit({name: unit for name, unit, _ in model.parameters})
+    return results.as_fit({name: unit for name, unit, _ in model.parameters}, model.n_parameters)

@@ -115,7 +115,7 @@ def fit_vfa(
             results.iterations,
             results.flags,
         )
-    return results.as_fit(_UNITS)
+    return results.as_fit(_UNITS, 2)
 
 
 def _one_repetition_time(repetition_time_s: npt.ArrayLike, n: int) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from imgtheranostics.fit import FloatArray, PlanarSignal, planar
+from imgtheranostics.fit import FloatArray, PlanarSignal, planar, shortfall
 from imgtheranostics.volume import Flag
 
 IndexArray = npt.NDArray[np.int64]
@@ -131,14 +130,6 @@ def checked_baseline(baseline: tuple[int, int], n: int, name: str = "baseline") 
     if not 0 <= first < stop <= n:
         raise ValueError(f"{name} {first, stop} is empty or reaches beyond the {n} samples")
     return first, stop
-
-
-def shortfall(freedom: int) -> float:
-    """Mean of a standard deviation with few degrees of freedom over the true one, c4 of quality control.
-
-    The square root of the unbiased variance is low by this factor for normal noise: 0.92 for 3 degrees.
-    """
-    return math.sqrt(2.0 / freedom) * math.exp(math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2))
 
 
 def baseline_noise(samples: DoubleArray) -> DoubleArray:

@@ -435,3 +435,9 @@ def test_whatever_comes_in_a_result_is_within_its_bounds_or_nan_with_a_reason(mo
         assert (values[known] <= parameter.upper * (1 + 1e-9)).all()
         assert (errors[np.isfinite(errors)] >= 0).all()
         assert np.isfinite(errors[unflagged]).all()
+
+
+def test_a_constant_curve_has_no_share_that_is_explained():
+    plasma = dce.population_aif("parker", TIME, delay_s=BOLUS_S)
+    fit = dce.fit("extended_tofts", np.ones(TIME.size), TIME, plasma)
+    assert np.isnan(fit.r_squared)

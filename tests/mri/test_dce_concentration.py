@@ -130,6 +130,7 @@ def test_the_window_is_not_optional():
         ({"flip_angle_deg": 0.35}, "radians"),
         ({"flip_angle_deg": 0.0}, "flip angle"),
         ({"repetition_time_s": 25.0}, "milliseconds"),
+        ({"repetition_time_s": 5.0}, "milliseconds"),
         ({"repetition_time_s": 0.0}, "repetition_time_s"),
         ({"t1_s": 1200.0}, "milliseconds"),
         ({"b1": np.full(1, 98.0)}, "percent"),

@@ -116,6 +116,7 @@ def test_train_may_lack_its_first_echoes():
 
 
 def test_fit_is_that_of_curve_fit():
+    """SciPy's errors are low by 0.9693 for eight degrees of freedom, c4 of the tables."""
     from scipy.optimize import curve_fit
 
     signal, times, t2, b1 = trains(10, 10, seed=3)
@@ -130,8 +131,10 @@ def test_fit_is_that_of_curve_fit():
 
         values, covariance = curve_fit(model, times, signal[voxel], [80, t2[voxel]], xtol=1e-12, ftol=1e-12)
         assert fit.parameters["t2_s"][voxel] == pytest.approx(values[1], rel=1e-5)
-        assert fit.standard_errors["t2_s"][voxel] == pytest.approx(covariance[1, 1] ** 0.5, rel=1e-3)
-        assert fit.standard_errors["s0"][voxel] == pytest.approx(covariance[0, 0] ** 0.5, rel=1e-3)
+        assert fit.standard_errors["t2_s"][voxel] == pytest.approx(
+            covariance[1, 1] ** 0.5 / 0.96931, rel=1e-3
+        )
+        assert fit.standard_errors["s0"][voxel] == pytest.approx(covariance[0, 0] ** 0.5 / 0.96931, rel=1e-3)
 
 
 def test_voxels_without_a_field_or_t1_are_flagged():

@@ -224,7 +224,7 @@ def test_noise_alone_is_below_the_noise():
 def test_noise_level_per_voxel():
     sigma = np.array([0.01, 0.05])
     signal = np.sqrt(np.exp(-2 * IRON / 0.003) + 2 * sigma[:, np.newaxis] ** 2)
-    fit = fit_t2star(signal, IRON, noise_sd=sigma)
+    fit = fit_t2star(signal, IRON, model="noise_floor", noise_sd=sigma)
     assert_allclose(fit.parameters["t2star_s"], 0.003, rtol=1e-6)
     unknown = fit_t2star(signal, IRON, noise_sd=np.array([0.01, np.nan]))
     assert_array_equal(unknown.flags, [0, Flag.INVALID_INPUT])
@@ -402,3 +402,13 @@ def test_amplitude_out_of_reach_is_none():
     fit = fit_t2star(np.array([1.0, 0.0, 0.0, 0.0]), times)
     assert fit.flags == Flag.OUTSIDE_RANGE
     assert np.isnan(fit.parameters["s0"])
+
+
+def test_a_transmit_field_that_would_be_ignored_is_refused():
+    with pytest.raises(ValueError, match="epg"):
+        fit_t2(np.exp(-IRON / 0.003), IRON, b1=0.9)
+
+
+def test_no_worker_at_all_is_refused():
+    with pytest.raises(ValueError, match="workers must be at least 1"):
+        fit_t2star(np.exp(-IRON / 0.003), IRON, workers=0)

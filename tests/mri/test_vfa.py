@@ -59,6 +59,7 @@ def test_noise_free_signals_return_what_they_were_made_of(method, dtype, toleran
 
 
 def test_least_squares_agree_with_scipy(rng):
+    """SciPy's errors are low by 0.92132 for three degrees of freedom, c4 of the tables."""
     for signal in noisy(rng, snr=25, n=30):
         reference, covariance = curve_fit(
             lambda _, t1, s0: spgr(t1, s0), ANGLES, signal, (1.0, 1000.0), xtol=1e-14, ftol=1e-14
@@ -66,8 +67,8 @@ def test_least_squares_agree_with_scipy(rng):
         fit = fit_vfa(signal, ANGLES, TR)
         assert fit.parameters["t1_s"] == pytest.approx(reference[0], rel=1e-6)
         assert fit.parameters["s0"] == pytest.approx(reference[1], rel=1e-6)
-        assert fit.standard_errors["t1_s"] == pytest.approx(np.sqrt(covariance[0, 0]), rel=1e-4)
-        assert fit.standard_errors["s0"] == pytest.approx(np.sqrt(covariance[1, 1]), rel=1e-4)
+        assert fit.standard_errors["t1_s"] == pytest.approx(np.sqrt(covariance[0, 0]) / 0.92132, rel=1e-4)
+        assert fit.standard_errors["s0"] == pytest.approx(np.sqrt(covariance[1, 1]) / 0.92132, rel=1e-4)
         residuals = signal - spgr(*reference)
         assert fit.rmse == pytest.approx(np.sqrt(np.mean(residuals**2)), rel=1e-6)
         explained = 1 - np.sum(residuals**2) / np.sum((signal - signal.mean()) ** 2)
@@ -98,11 +99,13 @@ def test_the_weighted_line_satisfies_its_own_weights(rng):
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("t1", [0.5, 1.4])
-def test_reported_standard_errors_are_the_scatter_of_repeats(rng, method, dtype, t1):
-    """2,000 repeats, six flip angles: mean reported error within 10 % of the observed scatter."""
-    angles = np.array([2.0, 5.0, 10.0, 15.0, 20.0, 25.0])
-    fit = fit_vfa(noisy(rng, t1, 60, 2000, angles).astype(dtype), angles, TR, method=method)
+@pytest.mark.parametrize(
+    ("t1", "snr", "n"), [(0.5, 60, 6), (1.4, 60, 6), (1.4, 40, 5), (0.5, 25, 5), (1.4, 60, 4)]
+)
+def test_reported_standard_errors_are_the_scatter_of_repeats(rng, method, dtype, t1, snr, n):
+    """2,000 repeats, four to six flip angles: mean reported error within 10 % of the observed scatter."""
+    angles = np.array([2.0, 5.0, 10.0, 15.0, 20.0, 25.0])[:n]
+    fit = fit_vfa(noisy(rng, t1, snr, 2000, angles).astype(dtype), angles, TR, method=method)
     for name in ("t1_s", "s0"):
         observed = fit.parameters[name].std(ddof=1)
         assert np.mean(fit.standard_errors[name]) == pytest.approx(observed, rel=0.1)
