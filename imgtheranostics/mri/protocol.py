@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from imgtheranostics.acquisition import MrAcquisition
 from imgtheranostics.errors import MissingMetadata, UnitMismatch, UnsupportedInput
+from imgtheranostics.mri.methods import UnknownChoice
 from imgtheranostics.units import conversion_factor
 from imgtheranostics.volume import Axis, Volume
 
@@ -160,8 +161,8 @@ def required(
 
 def _given(name: str, given: float | Sequence[float] | npt.NDArray[np.floating]) -> float | tuple[float, ...]:
     values = np.atleast_1d(np.asarray(given, np.float64))
-    if not np.isfinite(values).all() or (values < 0).any():
-        raise ValueError(f"{name} must be positive numbers, got {given!r}")
+    if not np.isfinite(values).all() or (values <= 0).any():
+        raise UnknownChoice(f"{name} must be a positive number, or several, not {given!r}")
     return float(values[0]) if values.size == 1 else tuple(float(value) for value in values)
 
 

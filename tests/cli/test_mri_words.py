@@ -89,7 +89,16 @@ def test_display_values_of_philips_fit_worse(public_data, tmp_path, capsys):
         (["concentration", "{scan}", "--pre", "1.4", "--agent", "AGuIX", "--with-decay"], "--with-decay"),
         (["concentration", "{scan}", "--pre", "1.4", "--agent", "AGuIX", "--baseline", "0:2"], "--baseline"),
         (["concentration", "{scan}", "--pre", "1.4", "--agent", "AGuIX", "--register"], "--register"),
-        (["t1", "{scan}", "--threshold", "nan"], "threshold"),
+        (["t1", "{scan}", "--threshold", "nan"], "--threshold"),
+        (["t1", "{scan}", "--repetition-time-s", "nan"], "--repetition-time-s"),
+        (["t1", "{scan}", "--repetition-time-s", "-1"], "repetition_time_s"),
+        (["dce", "{scan}", "--aif-delay-s", "inf"], "--aif-delay-s"),
+        (["concentration", "{scan}", "--pre", "1.4", "--agent", "AGuIX", "--field-t", "nan"], "--field-t"),
+        (
+            ["concentration", "{scan}", "--pre", "1.4", "--agent", "AGuIX", "--field-t", "0"],
+            "field_strength_t",
+        ),
+        (["temperature", "{scan}", "--iron-mg-ml", "nan", "--heating", "0:2"], "--iron-mg-ml"),
     ],
 )
 def test_what_would_be_ignored_is_wrong_usage(words, named, dicom, tmp_path, capsys):

@@ -131,9 +131,11 @@ def test_single_slices_stay_in_their_plane(body, rigid):
     assert report.translation_mm[1, 2] == pytest.approx(0.0, abs=1e-9)
 
 
-def test_further_axes_move_together(series):
-    volume, _ = series
-    data = np.stack([volume.data[..., [0, 2]], 0.5 * volume.data[..., [0, 2]]], axis=3)
+def test_further_axes_move_together(body, rigid):
+    coarse = {"shape": (27, 25, 16), "spacing": np.array([1.5, 1.5, 1.8])}
+    volume = body(None, CONTRASTS[0], **coarse)
+    pair = np.stack([volume.data, body(rigid((2.4, 1.0, -1.2), 4.0), CONTRASTS[2], **coarse).data], axis=-1)
+    data = np.stack([pair, 0.5 * pair], axis=3)
     axes = (Axis("echo_time", [0.01, 0.02], "s"), Axis("time", [0.0, 1.0], "s"))
     both = Volume(data, volume.affine, "signal", volume.unit, axes)
     aligned, report = registration.align_series(both)
