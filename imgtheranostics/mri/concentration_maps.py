@@ -13,17 +13,18 @@ from imgtheranostics.agents import Agent, Relaxivity
 from imgtheranostics.errors import GeometryMismatch, MissingMetadata, UnsupportedInput, merge_cautions
 from imgtheranostics.mri.concentration_choice import AgentChoice, concentration_decisions, quantity_of
 from imgtheranostics.mri.concentration_units import as_mass, as_particles
+from imgtheranostics.mri.echo_kind import decay_kind
 from imgtheranostics.mri.fit_options import SIGNAL_OPTIONS, applicable, given_options
 from imgtheranostics.mri.fitted_maps import calculated_estimate
 from imgtheranostics.mri.methods import CONCENTRATION_UNITS, RATES, checked
 from imgtheranostics.mri.pairs import estimate_on
 from imgtheranostics.mri.preparation import Chosen, Mask
 from imgtheranostics.mri.rate_change_maps import delta_rate_map
-from imgtheranostics.mri.rate_entry import TIME_OF_RATE, decay_kind
+from imgtheranostics.mri.rate_entry import TIME_OF_RATE
 from imgtheranostics.mri.relaxation_maps import Times
 from imgtheranostics.mri.relaxation_plan import typed_refusals
 from imgtheranostics.mri.signal_concentration import from_signal
-from imgtheranostics.volume import Estimate, Volume, make_step
+from imgtheranostics.volume import Estimate, FloatArray, Volume, make_step
 
 Image = Volume | Estimate
 
@@ -230,6 +231,7 @@ def joint_concentration(
         kind: (change.value.data.astype(np.float64), change.standard_error.data.astype(np.float64))
         for kind, change in changes.items()
     }
+    _check_errors(arrays)
     with typed_refusals():
         fit = from_rate_changes(arrays, used)
     flags = np.bitwise_or.reduce([change.flags.data for change in changes.values()])
@@ -346,3 +348,17 @@ def _in_unit(found: Estimate, unit: str, choice: AgentChoice) -> Estimate:
     if unit == "mg/mL":
         return as_mass(found, per)
     return as_particles(found, per, choice.record) if unit == "particles/mL" else found
+
+
+def _check_errors(changes: Mapping[str, tuple[FloatArray, FloatArray]]) -> None:
+    """Rates are weighted by their errors, so that each needs one."""
+    for kind, (change, error) in changes.items():
+        known = np.isfinite(change)
+        if known.any() and not np.isfinite(error[known]).any():
+            raise MissingMetadata(
+                f"the change of {kind} has no standard error, by which the rates are weighted",
+                where=f"pairs[{kind!r}]",
+                found="maps without errors",
+                needed="a series to fit, or an Estimate with its standard error",
+                next_step="put <name>_se.nii.gz beside each map, or use one rate alone",
+            )

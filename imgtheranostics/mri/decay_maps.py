@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from imgtheranostics.errors import UnsupportedInput
 from imgtheranostics.mri import model_curves
+from imgtheranostics.mri.echo_kind import other_echoes
 from imgtheranostics.mri.fit_options import applicable, given_options
 from imgtheranostics.mri.methods import DECAY_MODELS, NOISE_MODELS, checked, decay_model
 from imgtheranostics.mri.preparation import Handling, Mask
@@ -214,7 +215,7 @@ def _decay_plan(
             **({"transmit_field": field.decision} if field is not None else {}),
             **ready.decisions(),
         },
-        warnings=ready.warnings,
+        warnings=(*ready.warnings, *other_echoes(v, "r2" if quantity == "t2" else "r2star")),
         step_parameters={"axis": "echo_time", **options},
         workers=workers,
     )

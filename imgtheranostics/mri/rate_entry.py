@@ -10,7 +10,6 @@ import numpy as np
 
 from imgtheranostics.errors import (
     Caution,
-    MissingMetadata,
     UnitMismatch,
     UnsupportedInput,
 )
@@ -18,7 +17,6 @@ from imgtheranostics.mri import decay_maps, relaxation_maps
 from imgtheranostics.mri.fitted_maps import with_rate
 from imgtheranostics.mri.plausible import check_relaxation_times
 from imgtheranostics.mri.preparation import Mask
-from imgtheranostics.mri.protocol import mr_record
 from imgtheranostics.volume import Estimate, Flag, Volume, make_step
 
 TIME_OF_RATE = {"r1": "t1", "r2": "t2", "r2star": "t2star"}
@@ -26,7 +24,6 @@ TIME_OF_RATE = {"r1": "t1", "r2": "t2", "r2star": "t2star"}
 
 _SAY_MS = "divide by 1000, or state the unit in the sidecar: Units ms"
 
-_SPIN_ECHO, _GRADIENT_ECHO = ("MESE", "T2w"), ("MEGRE", "T2starw")
 _SE_SUFFIX = "_se"
 
 
@@ -60,7 +57,7 @@ def relaxation_estimate(
     if kind not in TIME_OF_RATE:
         raise ValueError(f"kind must be one of {', '.join(TIME_OF_RATE)}, not {kind!r}")
     quantity = TIME_OF_RATE[kind]
-    if isinstance(x, (int, float)):
+    if isinstance(x, (int, float, np.integer, np.floating)):
         return _constant(float(x), quantity, like)
     given = x.quantity
     if given == "signal" and isinstance(x, Volume):
@@ -108,35 +105,6 @@ def _without_error(v: Volume) -> Estimate:
     decisions = {"method": {"rule": f"map of {v.quantity}, given"}}
     flag_map = error.replace(data=flags, quantity="flags", unit="1")
     return Estimate(value, error, flag_map, decisions=decisions)
-
-
-def decay_kind(v: Volume, given: str | None = None) -> str:
-    """Whether echoes tell R2 or R2*: as given, else by the sequence or the name of the file.
-
-    Raises
-    ------
-    MissingMetadata
-        If nothing tells spin echoes from gradient echoes.
-    """
-    if given is not None:
-        return given
-    words = {word.upper() for word in mr_record(v).scanning_sequence}
-    if "SE" in words and "GR" not in words:
-        return "r2"
-    if "GR" in words and "SE" not in words:
-        return "r2star"
-    suffixes = {path.name.split(".")[0].rpartition("_")[2] for path in v.source.files}
-    if suffixes & set(_SPIN_ECHO):
-        return "r2"
-    if suffixes & set(_GRADIENT_ECHO):
-        return "r2star"
-    raise MissingMetadata(
-        "nothing says whether these are spin echoes (R2) or gradient echoes (R2*)",
-        where="ScanningSequence (0018,0020); sidecar key ScanningSequence",
-        found=", ".join(sorted(words)) or "absent",
-        needed="SE or GR",
-        next_step="give --contrast r2 or --contrast r2star (kind=)",
-    )
 
 
 def load_map(

@@ -268,7 +268,7 @@ def _absolute(
 def _iron(given: float | Volume | Estimate, v: Volume) -> npt.ArrayLike:
     from imgtheranostics.mri.agent_mass import mg_per_ml
 
-    if isinstance(given, (int, float)):
+    if isinstance(given, (int, float, np.integer, np.floating)):
         return float(given)
     image = second_on_first(v, given.value if isinstance(given, Estimate) else given)[0]
     if image.quantity == "fe_concentration":

@@ -295,6 +295,19 @@ class TestJoint:
         assert found.maps["consistency"].data == pytest.approx(1.0, abs=1e-3)
         assert {"delta_r1", "delta_r2star"} <= set(found.maps)
 
+    def test_rates_without_errors_cannot_be_weighted(self):
+        star = [volume(seconds, "t2star", "s", AT_3T) for seconds in (0.02, 0.05)]
+        pairs = {"r1": (t1_of(0.5), t1_of(1.0)), "r2star": tuple(star)}
+        with pytest.raises(MissingMetadata, match="no standard error"):
+            it.mri.joint_concentration(pairs, relaxivities={"r1": 10.0, "r2star": 57.0}, per="Fe")
+
+    def test_a_time_before_may_be_a_number_of_any_type(self):
+        found = [
+            it.mri.concentration(t1_of(0.5), kind_of_number(1.0), relaxivity=5.0, per="Gd").value.data
+            for kind_of_number in (float, np.float32)
+        ]
+        np.testing.assert_array_equal(*found)
+
     def test_one_rate_is_not_joint(self):
         with pytest.raises(ValueError, match="at least two"):
             it.mri.joint_concentration({"r1": (t1_of(0.5), 1.0)}, agent="aguix")

@@ -226,6 +226,15 @@ class TestVoxels:
 
 
 class TestEchoes:
+    def test_gradient_echoes_reported_as_t2_come_with_a_caution(self):
+        gradient = replace(RECORD, scanning_sequence=("GR",))
+        codes = {
+            function.__name__: [one.code for one in function(multi_echo(0.02, record=gradient)).warnings]
+            for function in (it.mri.t2_map, it.mri.t2star_map)
+        }
+        assert "other-echoes" in codes["t2_map"]
+        assert "other-echoes" not in codes["t2star_map"]
+
     def test_the_noise_floor_is_fitted_when_the_background_tells_the_noise(self, rng):
         """mri.md: T2* 1.5 ms, SNR 40, 12 echoes from 1.2 to 17.7 ms: bias within 3 %."""
         shape = (24, 24, 8)
