@@ -59,16 +59,19 @@ class Insert:
 
 @dataclass(frozen=True, eq=False)
 class _Edges:
-    """Directions of the edges of several images: unit vectors, shorter where the edge is lost in noise.
+    """The edges of several images.
 
     Attributes
     ----------
     vectors : (n_images, n_dimensions, ...) float32
-        Along the voxel axes, per mm.
+        Directions along the voxel axes: unit vectors, shorter where the edge is lost in noise.
+    slopes : (n_images, n_dimensions, ...) float32
+        Spline coefficients of the gradients, each image's in units of its steepest.
     spacing_mm : (n_dimensions,) ndarray
     """
 
     vectors: npt.NDArray[np.float32]
+    slopes: npt.NDArray[np.float32]
     spacing_mm: FloatArray
 
 
@@ -227,7 +230,7 @@ def _edges(volume: Volume, diameter_mm: float, shape: Shape) -> _Edges:
     dimensions = 2 if shape == "cylinder" else 3
     spacing = np.array(volume.grid.spacing_mm)[:dimensions]
     sigma = np.maximum(_BLUR * diameter_mm / spacing, _LEAST_BLUR_VOXELS)
-    vectors = []
+    vectors, slopes = [], []
     for given in _images(volume, shape):
         missing = ~np.isfinite(given)
         if missing.all():
@@ -247,9 +250,11 @@ def _edges(volume: Volume, diameter_mm: float, shape: Shape) -> _Edges:
         # what NaN voxels border on is no edge
         seen = ndimage.gaussian_filter(missing.astype(np.float64), sigma) < _UNSEEN
         vectors.append((gradient * (seen * length / (length**2 + noise**2))).astype(np.float32))
+        steepest = gradient * seen / np.max(seen * length)
+        slopes.append(np.stack([ndimage.spline_filter(part, output=np.float32) for part in steepest]))
     if not vectors:
         raise NothingUsable("the image is the same everywhere, so there are no inserts to find")
-    return _Edges(np.stack(vectors), spacing)
+    return _Edges(np.stack(vectors), np.stack(slopes), spacing)
 
 
 def _images(volume: Volume, shape: Shape) -> Iterator[FloatArray]:
@@ -313,12 +318,12 @@ def _candidates(
 
 
 def _refined(edges: _Edges, start: FloatArray, radius_mm: float) -> tuple[FloatArray, float, float]:
-    """Centre in voxels and radius in mm where the score is highest, and the score."""
+    """Centre in voxels and radius in mm where the slopes are steepest, and the score there."""
     dimensions = start.size
     directions = _directions(dimensions)
 
     def score(where: FloatArray) -> float:
-        return _score_at(edges, where[:dimensions], where[dimensions] * radius_mm, directions)
+        return _steepness(edges, where[:dimensions], where[dimensions] * radius_mm, directions)
 
     best = np.append(start, 1.0)
     step = np.append(np.full(dimensions, 0.5), 0.1)
@@ -340,7 +345,25 @@ def _refined(edges: _Edges, start: FloatArray, radius_mm: float) -> tuple[FloatA
             if moved > value:
                 best, value = place, moved
         step *= 0.55
-    return best[:dimensions], float(best[dimensions] * radius_mm), float(value)
+    centre, radius = best[:dimensions], float(best[dimensions] * radius_mm)
+    return centre, radius, _score_at(edges, centre, radius, directions)
+
+
+def _steepness(edges: _Edges, centre: FloatArray, radius_mm: float, directions: FloatArray) -> float:
+    """As the score, of slopes by cubic splines: directions are as good near an edge as on it."""
+    from scipy import ndimage
+
+    places = (centre + radius_mm * directions / edges.spacing_mm).T
+    radial = np.array(
+        [
+            sum(
+                float(np.dot(ndimage.map_coordinates(part, places, prefilter=False), along))
+                for part, along in zip(image, directions.T, strict=True)
+            )
+            for image in edges.slopes
+        ]
+    )
+    return float(np.sqrt(_better_half((radial / len(directions)) ** 2)))
 
 
 def _score_at(edges: _Edges, centre: FloatArray, radius_mm: float, directions: FloatArray) -> float:
