@@ -103,8 +103,9 @@ def line_maps(planes):
     qq, qm, mm = (to_q**2).sum(axis=0), (to_q * to_m).sum(axis=0), (to_m**2).sum(axis=0)
     trace = amplitude**2 * (ht**2).sum(axis=0) * qq - 2 * amplitude * (h * ht).sum(axis=0) * qm
     noise = squares / (n - 4 + trace + (h**2).sum(axis=0) * mm)
-    t1_error = t1**2 / (TR * slope) * np.sqrt(noise * qq)
-    s0_error = np.sqrt(noise * (mm - 2 * s0 * qm + s0**2 * qq)) / (1 - slope)
+    deviation = np.sqrt(noise) / 0.92132  # c4 of four: three degrees of freedom
+    t1_error = t1**2 / (TR * slope) * deviation * np.sqrt(qq)
+    s0_error = deviation * np.sqrt(mm - 2 * s0 * qm + s0**2 * qq) / (1 - slope)
     return t1, s0, t1_error, s0_error, 1 - squares / around, np.sqrt(squares / n)
 
 
