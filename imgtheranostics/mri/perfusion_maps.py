@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,13 @@ import numpy.typing as npt
 from imgtheranostics.errors import Caution, MissingMetadata, UnsupportedInput, merge_cautions
 from imgtheranostics.mri import plasma_curve
 from imgtheranostics.mri.baseline_window import baseline_decision, required_baseline
+from imgtheranostics.mri.bolus_delay import fitted_arrival
 from imgtheranostics.mri.concentration_choice import AgentChoice
 from imgtheranostics.mri.fit_options import SIGNAL_OPTIONS, applicable, given_options
 from imgtheranostics.mri.methods import DCE_MODELS, checked
 from imgtheranostics.mri.perfusion_plan import DcePlan
 from imgtheranostics.mri.plasma_curve import Aif, PlasmaCurve, is_population
-from imgtheranostics.mri.preparation import Mask, chosen_voxels
+from imgtheranostics.mri.preparation import Chosen, Mask, chosen_voxels
 from imgtheranostics.mri.protocol import Series, required, series_along
 from imgtheranostics.mri.relaxation_plan import typed_refusals
 from imgtheranostics.mri.signal_concentration import from_signal
@@ -75,7 +77,9 @@ def dce_map(
         A population's name (``parker``, ``georgiou``, ``weinmann``, ``mcgrath_rodent``); a table, see
         `imgtheranostics.mri.plasma_curve.read_curve`; values in mmol/L; or one region in a vessel.
     aif_delay_s : float, optional
-        When the population's bolus arrives; by default at the last image of the baseline.
+        When the population's bolus arrives; by default fitted to the mean curve of the enhancing voxels,
+        see `imgtheranostics.mri.bolus_delay.fitted_arrival`, or, with `fit_delay` or where that curve shows
+        no bolus, the last image of the baseline.
     haematocrit : float, optional
         The curve is of whole blood and has this haematocrit; 0.42, with a caution, for a population's curve.
     compartment : {"plasma", "blood"}, optional
@@ -186,10 +190,14 @@ def dce_plan(
         found = from_signal(value, None, choice, baseline=baseline, mask=mask, workers=workers, **signal)
     series = series_along(found.value, "time")
     chosen = chosen_voxels(series.samples, found.value, mask=mask)
-    plasma = _plasma(
-        value, series, aif, choice, baseline, aif_delay_s, haematocrit, compartment, t1_blood_s, options
-    )
-    delayed = _delay_caution(aif, aif_delay_s, fit_delay, plasma)
+    if is_population(aif):
+        plasma = _population(
+            str(aif), series, chosen, baseline, aif_delay_s, haematocrit, fit_delay=fit_delay
+        )
+    else:
+        plasma = _plasma(
+            value, series, aif, choice, baseline, aif_delay_s, haematocrit, compartment, t1_blood_s, options
+        )
     decisions = {
         **dict(found.decisions),
         "method": {"rule": model, "fit_delay": fit_delay},
@@ -206,7 +214,7 @@ def dce_plan(
         baseline,
         chosen,
         decisions,
-        merge_cautions(found.warnings, plasma.warnings, delayed),
+        merge_cautions(found.warnings, plasma.warnings),
         workers,
     )
 
@@ -215,6 +223,37 @@ def _as_estimate(v: Volume) -> Estimate:
     missing = v.replace(data=np.full(v.shape, np.nan, np.float32), warnings=())
     flags = missing.replace(data=np.zeros(v.shape, np.uint16), quantity="flags", unit="1")
     return Estimate(v, missing, flags, decisions={"calculation": {"rule": "concentration, given"}})
+
+
+def _population(
+    name: str,
+    series: Series,
+    chosen: Chosen,
+    baseline: tuple[int, int] | None,
+    delay_s: float | None,
+    haematocrit: float | None,
+    *,
+    fit_delay: bool,
+) -> PlasmaCurve:
+    """A population's input function, from when its bolus arrives: as given, or as the curves show it."""
+    time = series.x
+    before = 0.0 if baseline is None else float(time[baseline[1] - 1])
+    rule = "given"
+    warnings: tuple[Caution, ...] = ()
+    start = before if delay_s is None else float(delay_s)
+    if delay_s is None and fit_delay:
+        rule = "last image of the baseline; the delay of each voxel is fitted from there"
+    elif delay_s is None:
+        with typed_refusals():
+            found = fitted_arrival(
+                series.samples, time, chosen.inside, name, haematocrit=haematocrit, about_s=before
+            )
+        rule = "last image of the baseline" if found is None else "fitted to the mean of enhancing voxels"
+        start = before if found is None else found
+        warnings = (_delay_caution(start, fitted=found is not None),)
+    curve = plasma_curve.population_curve(name, time, delay_s=start, haematocrit=haematocrit)
+    decision = {**curve.decision, "delay_rule": rule}
+    return replace(curve, decision=decision, warnings=(*curve.warnings, *warnings))
 
 
 def _plasma(
@@ -229,12 +268,8 @@ def _plasma(
     t1_blood_s: float | None,
     options: dict[str, Any],
 ) -> PlasmaCurve:
-    """The input function at the times of the series."""
+    """A measured input function at the times of the series."""
     time = series.x
-    if isinstance(aif, str) and is_population(aif):
-        before = 0.0 if baseline is None else float(time[baseline[1] - 1])
-        start = before if delay_s is None else delay_s
-        return plasma_curve.population_curve(aif, time, delay_s=start, haematocrit=haematocrit)
     if delay_s is not None:
         raise UnsupportedInput(
             "a delay belongs to a population's curve; a measured one has its own times",
@@ -301,14 +336,15 @@ def _vessel(
         )
 
 
-def _delay_caution(
-    aif: Aif, delay_s: float | None, fit_delay: bool, plasma: PlasmaCurve
-) -> tuple[Caution, ...]:
-    if not is_population(aif) or delay_s is not None or fit_delay:
-        return ()
-    start = plasma.decision["delay_s"]
+def _delay_caution(start_s: float, *, fitted: bool) -> Caution:
+    if fitted:
+        text = (
+            f"when the bolus arrives is not stated: {start_s:.3g} s was fitted to the mean curve of the "
+            "enhancing voxels"
+        )
+        return Caution("aif-delay-fitted", text, "--aif-delay-s")
     text = (
-        f"when the bolus arrives is not stated: {start:g} s is assumed, the last image of the baseline; an "
-        "error of one image shifts every parameter"
+        f"when the bolus arrives is not stated, and the mean curve does not show it: {start_s:.3g} s is "
+        "assumed, the last image of the baseline; an error of one image shifts every parameter"
     )
-    return (Caution("aif-delay-assumed", text, "--aif-delay-s"),)
+    return Caution("aif-delay-assumed", text, "--aif-delay-s")
