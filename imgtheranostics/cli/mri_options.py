@@ -130,7 +130,7 @@ InputFunction = Annotated[
 ]
 AifDelay = Annotated[
     float | None,
-    typer.Option("--aif-delay-s", help="When a population's bolus arrives; else at the end of the baseline."),
+    typer.Option("--aif-delay-s", help="When a population's bolus arrives; else as the mean curve shows it."),
 ]
 Haematocrit = Annotated[
     float | None, typer.Option("--haematocrit", help="The input function is of whole blood with this one.")
