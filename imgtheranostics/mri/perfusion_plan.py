@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -93,7 +94,9 @@ class DcePlan:
 
     def estimates(self) -> dict[str, Estimate]:
         """The maps by name."""
-        shared = 0.0 if self.plasma.shares_relaxivity else self.concentration.calibration_relative
+        of_relaxivity = 0.0 if self.plasma.shares_relaxivity else self._relaxivity_relative
+        shared = math.hypot(of_relaxivity, self._t1_relative)
+        fit = self._with_scale_error()
         found = {}
         for parameter in self.fit.parameters:
             quantity = PARAMETERS[parameter]
@@ -101,7 +104,7 @@ class DcePlan:
                 continue
             found[quantity] = estimate_of(
                 self.series.volume,
-                self.fit,
+                fit,
                 parameter,
                 quantity,
                 make_step("dce_map", model=self.model, fit_delay=self.fit_delay),
@@ -113,6 +116,42 @@ class DcePlan:
             )
         area = self._initial_area()
         return found if area is None else {**found, "iauc": area}
+
+    @property
+    def _t1_relative(self) -> float:
+        """What all voxels share of the relative uncertainty of T1 before the agent."""
+        recorded = self.decisions.get("baseline_t1", {}).get("calibration_relative", 0.0)
+        return float(recorded)
+
+    @property
+    def _relaxivity_relative(self) -> float:
+        return math.sqrt(max(self.concentration.calibration_relative**2 - self._t1_relative**2, 0.0))
+
+    def _with_scale_error(self) -> Fit:
+        """The fit with what T1 and the baseline do to a curve as a whole in every parameter but the delay.
+
+        All of them go with the size of the curve; residuals do not show it. What all voxels share of it is
+        added where the maps are made.
+        """
+        together = self.concentration.maps.get("shared_error")
+        if together is None:
+            return self.fit
+        shared = series_along(together, "time").samples
+        height = np.zeros(shared.shape[:-1])
+        relative = np.zeros_like(height)
+        with np.errstate(invalid="ignore"):
+            for sample in range(shared.shape[-1]):
+                size = np.abs(self.series.samples[..., sample])
+                higher = size > height
+                height[higher] = size[higher]
+                relative[higher] = shared[..., sample][higher] / height[higher]
+            own = np.sqrt(np.maximum(relative**2 - self._t1_relative**2, 0.0))
+        own = np.where(np.isfinite(own), own, 0.0)
+        errors = {
+            name: given if name == "delay_s" else np.hypot(given, own * np.abs(self.fit.parameters[name]))
+            for name, given in self.fit.standard_errors.items()
+        }
+        return replace(self.fit, standard_errors=errors)
 
     def _initial_area(self) -> Estimate | None:
         """Areas in the usual windows as samples along time; None where no baseline tells the arrival."""
@@ -134,7 +173,7 @@ class DcePlan:
                 workers=self.workers,
             )
         names = [f"iauc_{window:g}_mm_s" for window in windows]
-        relative = self.concentration.calibration_relative
+        relative = self._relaxivity_relative
         value = np.stack([np.asarray(fit.parameters[name], np.float64) for name in names], axis=-1)
         error = np.stack([np.asarray(fit.standard_errors[name], np.float64) for name in names], axis=-1)
         error = np.hypot(error, relative * np.abs(value))
@@ -150,6 +189,7 @@ class DcePlan:
             axes=(*self.series.others, Axis("time", np.array(windows), "s")),
             decisions=self.decisions,
         )
+        relative = self.concentration.calibration_relative
         return Estimate(found.value, found.standard_error, found.flags, relative, found.decisions)
 
     def _sample_errors(self) -> tuple[Array | None, Array | None]:
@@ -162,7 +202,7 @@ class DcePlan:
         error = series_along(given.standard_error, "time").samples.astype(np.float64)
         if not (np.isfinite(error) & (error > 0)).any():
             return None, None
-        calibration = given.calibration_relative * np.abs(series_along(given.value, "time").samples)
+        calibration = self._relaxivity_relative * np.abs(series_along(given.value, "time").samples)
         measured = np.sqrt(np.maximum(error**2 - calibration**2, 0.0))
         together = given.maps.get("shared_error")
         if together is None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -122,7 +123,7 @@ def from_signal(
     unknown = _unknown_noise(dynamic, level)
     step = make_step("concentration", kind="signal", relaxivity=used.value, per=used.per or "not stated")
     together = np.asarray(fit.parameters["shared_error_mm"])
-    return calculated_estimate(
+    found = calculated_estimate(
         v,
         fit,
         "concentration_mm",
@@ -135,7 +136,10 @@ def from_signal(
         else None,
         decisions={
             **stack.decisions,
-            "baseline_t1": dict(before.decisions.get("method", {})),
+            "baseline_t1": {
+                **dict(before.decisions.get("method", {})),
+                "calibration_relative": before.calibration_relative,
+            },
             "transmit_field": field.decision,
             "noise_level": level.decision,
             "mask": chosen.decision,
@@ -145,6 +149,9 @@ def from_signal(
             stack.warnings, before.warnings, nominal, unknown, level.warnings, getattr(fit, "warnings", ())
         ),
     )
+    # A concentration goes with the rate before the agent, so that what all voxels of T1 share it shares too.
+    together_relative = math.hypot(found.calibration_relative, before.calibration_relative)
+    return replace(found, calibration_relative=together_relative)
 
 
 def t1_before(t1: Volume | Estimate | float | None, v: Volume) -> Estimate:
@@ -245,7 +252,6 @@ def _inverted(
 
 def _last_sample(fit: Any) -> Any:
     """Of two images, the one after the agent."""
-    from dataclasses import replace
 
     def last(arrays: Any) -> dict[str, Array]:
         return {name: np.asarray(array)[..., -1] for name, array in arrays.items()}

@@ -17,7 +17,7 @@ from imgtheranostics.errors import (
 from imgtheranostics.mri import perfusion_maps, plasma_curve
 from imgtheranostics.mri.input_function import population_aif
 from imgtheranostics.regions import Regions
-from imgtheranostics.volume import Axis, Flag, Volume
+from imgtheranostics.volume import Axis, Estimate, Flag, Volume
 
 SHAPE = (3, 2, 1)
 TIME = np.arange(0.0, 300.0, 4.0)
@@ -206,6 +206,25 @@ class TestFromSignal:
         assert np.isfinite(error).mean() > 0.95
         scatter = np.nanstd(np.where(np.isfinite(error), value, np.nan), axis=(0, 1, 2))
         assert np.nanmean(error, axis=(0, 1, 2)) == pytest.approx(scatter, rel=0.1)
+
+    def test_what_is_not_known_of_t1_is_not_known_of_the_parameters(self):
+        """Against the same analysis with T1 one standard error longer; what all share stays a share."""
+        v = series(spgr(self.mm()), "signal", "[arb'U]")
+        options = {
+            "model": "patlak", "aif_delay_s": 20.0, "haematocrit": 0.42, "baseline": (0, 5),
+            "relaxivity": R1, "per": "Gd",
+        }  # fmt: skip
+        t1 = Volume(np.full(SHAPE, 1.4), np.eye(4), "t1", "s")
+        error, flags = (
+            t1.replace(data=np.full(SHAPE, 0.07)),
+            t1.replace(data=np.zeros(SHAPE), quantity="flags", unit="1"),
+        )
+        found = it.mri.dce_map(v, t1=Estimate(t1, error, flags, calibration_relative=0.03), **options)
+        longer = it.mri.dce_map(v, t1=1.47, **options)
+        for name in ("ps", "vp"):
+            change = np.abs(longer[name].value.data - found[name].value.data)
+            assert found[name].standard_error.data == pytest.approx(change, rel=0.15), name
+            assert found[name].calibration_relative == pytest.approx(0.03)
 
     def test_the_relaxivity_cancels_when_a_vessel_of_the_images_is_the_input(self):
         data = np.array(series(spgr(self.mm()), "signal", "[arb'U]").data)
