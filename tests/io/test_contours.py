@@ -191,6 +191,7 @@ def test_a_region_smaller_than_a_voxel_is_empty_with_a_caution():
 
 
 def test_hundreds_of_contours_take_well_under_a_second():
+    """Processor time, which a busy machine does not lengthen."""
     grid = Grid((256, 256, 300), AXIAL)
     turn = np.linspace(0, 2 * np.pi, 500, endpoint=False)
     circle = np.column_stack([128 + 80 * np.cos(turn), 128 + 80 * np.sin(turn)])
@@ -199,7 +200,7 @@ def test_hundreds_of_contours_take_well_under_a_second():
         for name in ("a", "b")
     }
     voxels_in_contours({"a": contours["a"][:1]}, grid)
-    start = time.perf_counter()
+    start = time.process_time()
     voxels, _ = voxels_in_contours(contours, grid)
-    assert time.perf_counter() - start < 1.0
+    assert time.process_time() - start < 1.0
     assert voxels["a"].size == pytest.approx(300 * np.pi * 80**2, rel=3e-3)
