@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -335,8 +334,3 @@ def check_signal(v: Volume, purpose: str, *, phase: bool = False) -> None:
             needed="magnitude",
             next_step="give the magnitude series",
         )
-
-
-def is_positive(value: float | None) -> bool:
-    """Whether a number is there, finite and above zero."""
-    return value is not None and math.isfinite(value) and value > 0

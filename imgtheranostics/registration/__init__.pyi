@@ -1,0 +1,10 @@
+from .files import load_transform as load_transform
+from .files import save_transform as save_transform
+from .matching import Registration as Registration
+from .matching import register as register
+from .motion import MotionReport as MotionReport
+from .quality import Quality as Quality
+from .resampling import resample as resample
+from .series import align_series as align_series
+from .transform import Spline as Spline
+from .transform import Transform as Transform
