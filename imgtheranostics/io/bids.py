@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from imgtheranostics.acquisition import MrAcquisition
 from imgtheranostics.errors import Caution, ImplausibleValue
 from imgtheranostics.io.bids_cest import interpret_cest, is_cest
 from imgtheranostics.io.bids_mri import interpret_mr, is_mr, read_mr
@@ -22,6 +24,14 @@ from imgtheranostics.volume import make_step
 _TIMES = frozenset({"t1", "t2", "t2star"})
 _RATES = frozenset({"r1", "r2", "r2star"})
 _LONGEST_MEDIAN_S = 60.0
+_PUBLIC_TOO = {
+    "MagneticFieldStrength": "field_strength_t",
+    "RepetitionTimeExcitation": "repetition_time_s",
+    "EchoTime": "echo_time_s",
+    "InversionTime": "inversion_time_s",
+    "FlipAngle": "flip_angle_deg",
+}
+"""Values of the MR record that stand in keys of BIDS as well."""
 _ENOUGH_VOXELS = 500_000
 _EMISSION_QUANTITIES = ("activity_concentration", "suv_", "id_per_", "count", "signal")
 
@@ -36,7 +46,9 @@ def interpret(sidecar: Sidecar, header: NiftiHeader) -> Meaning:
     """
     if is_own(sidecar):
         meaning, has_acquisition = interpret_own(sidecar, header.shape)
-        return meaning if has_acquisition else _with_foreign_acquisition(meaning, sidecar, header)
+        if not has_acquisition:
+            return _with_foreign_acquisition(meaning, sidecar, header)
+        return _with_edited_keys(meaning, sidecar)
     return _by_modality(sidecar, header)
 
 
@@ -58,6 +70,28 @@ def _by_modality(sidecar: Sidecar, header: NiftiHeader) -> Meaning:
     if header.is_labels:
         return Meaning(quantity="labels", unit="1", axes=axes, cautions=cautions)
     return Meaning(axes=axes, cautions=cautions)
+
+
+def _with_edited_keys(meaning: Meaning, sidecar: Sidecar) -> Meaning:
+    """Our own record with the MR values that stand in public keys, which are the ones that people edit."""
+    if not isinstance(meaning.acquisition, MrAcquisition):
+        return meaning
+    record = meaning.acquisition
+    edited = [
+        name
+        for key, name in _PUBLIC_TOO.items()
+        if isinstance(sidecar.values.get(key), (int, float))
+        and not _same(float(sidecar.values[key]), getattr(record, name))
+    ]
+    if not edited:
+        return meaning
+    stated, cautions = read_mr(sidecar, modality_of(sidecar)[1])
+    record = replace(record, **{name: getattr(stated, name) for name in edited})
+    return replace(meaning, acquisition=record, cautions=(*meaning.cautions, *cautions))
+
+
+def _same(stated: float, recorded: float | None) -> bool:
+    return recorded is not None and math.isclose(stated, recorded, rel_tol=1e-6)
 
 
 def _with_foreign_acquisition(meaning: Meaning, sidecar: Sidecar, header: NiftiHeader) -> Meaning:

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 import imgtheranostics as it
+from imgtheranostics.acquisition import MrAcquisition
 from imgtheranostics.errors import CorruptInput, ImplausibleValue, NothingUsable
 from imgtheranostics.io.bids_mri import MR_SUFFIXES
+from imgtheranostics.volume import Axis, Volume
 
 
 def codes(volume):
@@ -223,3 +225,23 @@ def test_pointer_instead_of_image_or_sidecar(tmp_path, which):
     (path if which == "image" else tmp_path / "sub-01_T1w.json").write_text(pointer)
     with pytest.raises(CorruptInput, match="LFS pointer"):
         it.load(path)
+
+
+def test_an_edited_public_key_of_our_own_sidecar_counts(tmp_path):
+    """RepetitionTimeExcitation stands beside our own record, and is the one that people edit."""
+    v = Volume(
+        np.ones((3, 3, 3, 2), np.float32), np.eye(4), "signal", "[arb'U]",
+        (Axis("flip_angle", [5.0, 15.0], "deg"),),
+        acquisition=MrAcquisition(repetition_time_s=0.008, field_strength_t=3.0),
+    )  # fmt: skip
+    it.save(v, tmp_path / "a.nii.gz")
+    assert it.load(tmp_path / "a.nii.gz").acquisition.repetition_time_s == 0.008
+    sidecar = tmp_path / "a.json"
+    content = json.loads(sidecar.read_text())
+    for edited in (0.012, 8.0):
+        sidecar.write_text(json.dumps({**content, "RepetitionTimeExcitation": edited}))
+        found = it.load(tmp_path / "a.nii.gz")
+        assert found.acquisition.repetition_time_s == edited
+        assert found.acquisition.field_strength_t == 3.0
+    with pytest.raises(ImplausibleValue, match="milliseconds"):
+        it.mri.t1_map(found)
