@@ -1,0 +1,5 @@
+"""Chemical exchange saturation transfer: Z-spectra, contrasts, pools, pH, exchange rates, simulation."""
+
+import lazy_loader as _lazy
+
+__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)

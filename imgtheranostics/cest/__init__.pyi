@@ -1,0 +1,3 @@
+from . import b0 as b0
+from . import z_spline as z_spline
+from . import zspectrum as zspectrum

@@ -1,0 +1,8 @@
+"""Z-spectra on arrays: normalisation, position of water, correction, noise."""
+
+from __future__ import annotations
+
+from imgtheranostics.cest.b0 import b0_minimum, correct_b0, interpolate
+from imgtheranostics.cest.z_noise import noise_sd
+
+__all__ = ["b0_minimum", "correct_b0", "interpolate", "noise_sd"]
