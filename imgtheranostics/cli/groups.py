@@ -14,7 +14,7 @@ import typer
 
 from imgtheranostics.cli import options
 from imgtheranostics.cli.runs import Delivery
-from imgtheranostics.mri.methods import UnknownChoice
+from imgtheranostics.mapping.refusals import UnknownChoice
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,13 @@ class Measured:
 @dataclass(frozen=True)
 class Common(Output, Measured):
     """What every command takes that measures one scan in regions."""
+
+
+@dataclass(frozen=True)
+class MrScan(Common):
+    """What every command takes that measures one MR scan in regions."""
+
+    mr_scaling: options.MrScaling = None
 
 
 def grouped(command: Callable[..., None]) -> Callable[..., None]:

@@ -9,10 +9,10 @@ import typer
 
 from imgtheranostics.cli import mri_options as given
 from imgtheranostics.cli import options, runs
-from imgtheranostics.cli.groups import grouped
-from imgtheranostics.cli.mri_groups import Agent, GradientEcho, MrScan, Voxels
-from imgtheranostics.cli.mri_input import is_number, loaded, map_or_number, mapped, window
-from imgtheranostics.cli.mri_runs import deliver
+from imgtheranostics.cli.groups import MrScan, grouped
+from imgtheranostics.cli.map_input import is_number, loaded, map_or_number, mapped, window
+from imgtheranostics.cli.map_runs import deliver
+from imgtheranostics.cli.mri_groups import Agent, GradientEcho, Voxels
 
 if TYPE_CHECKING:
     from imgtheranostics.regions import Regions

@@ -9,23 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from imgtheranostics.cli import mri_options as options
-from imgtheranostics.cli.groups import Common
-from imgtheranostics.cli.mri_input import (
-    is_number,
-    loaded,
-    map_or_number,
-    noise_level,
-    transmit_field,
-    window,
-)
-from imgtheranostics.cli.options import MrScaling
-
-
-@dataclass(frozen=True)
-class MrScan(Common):
-    """What every command takes that measures one MR scan in regions."""
-
-    mr_scaling: MrScaling = None
+from imgtheranostics.cli.map_input import is_number, loaded, map_or_number, noise_level, window
+from imgtheranostics.cli.mri_input import transmit_field
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from imgtheranostics.cli import mri_options as given
 from imgtheranostics.cli import options, runs
-from imgtheranostics.cli.groups import grouped
-from imgtheranostics.cli.mri_groups import MrScan, Voxels
-from imgtheranostics.cli.mri_input import loaded, transmit_field
-from imgtheranostics.cli.mri_runs import deliver
+from imgtheranostics.cli.groups import MrScan, grouped
+from imgtheranostics.cli.map_input import loaded
+from imgtheranostics.cli.map_runs import deliver
+from imgtheranostics.cli.mri_groups import Voxels
+from imgtheranostics.cli.mri_input import transmit_field
 
 if TYPE_CHECKING:
     from imgtheranostics.mri.relaxation_plan import RelaxationPlan
@@ -113,7 +114,7 @@ def _relaxation(
     files: Sequence[Path | None],
     rate: str | None,
 ) -> None:
-    from imgtheranostics.mri.fitted_maps import with_rate
+    from imgtheranostics.mapping.estimates import with_rate
 
     estimate = plan.estimate()
     estimates = [estimate] if rate is None else [estimate, with_rate(estimate, rate)]

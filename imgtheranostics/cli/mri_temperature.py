@@ -6,10 +6,9 @@ import typer
 
 from imgtheranostics.cli import mri_options as given
 from imgtheranostics.cli import options, runs
-from imgtheranostics.cli.groups import grouped
-from imgtheranostics.cli.mri_groups import MrScan
-from imgtheranostics.cli.mri_input import loaded, window
-from imgtheranostics.cli.mri_runs import deliver
+from imgtheranostics.cli.groups import MrScan, grouped
+from imgtheranostics.cli.map_input import loaded, window
+from imgtheranostics.cli.map_runs import deliver
 
 
 @grouped

@@ -17,6 +17,7 @@ from . import spgr_echoes as spgr_echoes
 from . import thermal_dose as thermal_dose
 from . import thermometry as thermometry
 from . import time_intensity as time_intensity
+from .analysis import load_map as load_map
 from .change_maps import enhancement as enhancement
 from .change_maps import enhancement_ratio as enhancement_ratio
 from .change_maps import time_intensity_maps as time_intensity_maps
@@ -29,7 +30,6 @@ from .perfusion_maps import dce_map as dce_map
 from .rate_change_maps import delta_r1_map as delta_r1_map
 from .rate_change_maps import delta_r2_map as delta_r2_map
 from .rate_change_maps import delta_r2star_map as delta_r2star_map
-from .rate_entry import load_map as load_map
 from .relaxation_maps import t1_map as t1_map
 from .temperature_maps import temperature_map as temperature_map
 from .thermal_maps import cem43_map as cem43_map

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from imgtheranostics.mapping.map_files import load_map
 from imgtheranostics.mri.change_maps import (
     enhancement,
     enhancement_ratio,
@@ -12,7 +13,6 @@ from imgtheranostics.mri.decay_maps import t2_map, t2star_map
 from imgtheranostics.mri.fluorine_maps import fluorine_map
 from imgtheranostics.mri.perfusion_maps import dce_map
 from imgtheranostics.mri.rate_change_maps import delta_r1_map, delta_r2_map, delta_r2star_map
-from imgtheranostics.mri.rate_entry import load_map
 from imgtheranostics.mri.relaxation_maps import t1_map
 from imgtheranostics.mri.temperature_maps import temperature_map
 from imgtheranostics.mri.thermal_maps import cem43_map, heated_volume, specific_absorption_rate_map

@@ -5,13 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 from imgtheranostics.errors import merge_cautions
+from imgtheranostics.mapping.estimates import calculated_estimate
+from imgtheranostics.mapping.mr_signal import check_signal
+from imgtheranostics.mapping.pairs import second_on_first, single_image
+from imgtheranostics.mapping.refusals import applicable, typed_refusals
+from imgtheranostics.mapping.voxels import Mask, chosen_voxels
 from imgtheranostics.mri.baseline_window import baseline_decision, required_baseline
-from imgtheranostics.mri.fit_options import applicable, given_options
-from imgtheranostics.mri.fitted_maps import calculated_estimate
-from imgtheranostics.mri.pairs import check_comparable, second_on_first, single_image
-from imgtheranostics.mri.preparation import Handling, Mask, chosen_voxels, noise_level
-from imgtheranostics.mri.protocol import check_signal
-from imgtheranostics.mri.relaxation_plan import typed_refusals
+from imgtheranostics.mri.fit_options import given_options
+from imgtheranostics.mri.pairs import check_comparable
+from imgtheranostics.mri.preparation import Handling, noise_level
 from imgtheranostics.volume import Estimate, Volume, make_step
 
 TIME_INTENSITY = {

@@ -11,18 +11,18 @@ import numpy as np
 
 from imgtheranostics.agents import Agent, Relaxivity
 from imgtheranostics.errors import GeometryMismatch, MissingMetadata, UnsupportedInput, merge_cautions
+from imgtheranostics.mapping.estimates import calculated_estimate
+from imgtheranostics.mapping.pairs import estimate_on
+from imgtheranostics.mapping.refusals import applicable, checked, typed_refusals
+from imgtheranostics.mapping.relaxation_times import TIME_OF_RATE
+from imgtheranostics.mapping.voxels import Chosen, Mask
 from imgtheranostics.mri.concentration_choice import AgentChoice, concentration_decisions, quantity_of
 from imgtheranostics.mri.concentration_units import as_mass, as_particles
 from imgtheranostics.mri.echo_kind import decay_kind
-from imgtheranostics.mri.fit_options import SIGNAL_OPTIONS, applicable, given_options
-from imgtheranostics.mri.fitted_maps import calculated_estimate
-from imgtheranostics.mri.methods import CONCENTRATION_UNITS, RATES, checked
-from imgtheranostics.mri.pairs import estimate_on
-from imgtheranostics.mri.preparation import Chosen, Mask
+from imgtheranostics.mri.fit_options import SIGNAL_OPTIONS, given_options
+from imgtheranostics.mri.methods import CONCENTRATION_UNITS, RATES
 from imgtheranostics.mri.rate_change_maps import delta_rate_map
-from imgtheranostics.mri.rate_entry import TIME_OF_RATE
 from imgtheranostics.mri.relaxation_maps import Times
-from imgtheranostics.mri.relaxation_plan import typed_refusals
 from imgtheranostics.mri.signal_concentration import from_signal
 from imgtheranostics.volume import Estimate, FloatArray, Volume, make_step
 

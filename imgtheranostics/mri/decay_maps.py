@@ -9,12 +9,15 @@ import numpy as np
 import numpy.typing as npt
 
 from imgtheranostics.errors import UnsupportedInput
+from imgtheranostics.mapping.mr_signal import check_signal
+from imgtheranostics.mapping.refusals import applicable, checked
+from imgtheranostics.mapping.voxels import Mask
 from imgtheranostics.mri import model_curves
 from imgtheranostics.mri.echo_kind import other_echoes
-from imgtheranostics.mri.fit_options import applicable, given_options
-from imgtheranostics.mri.methods import DECAY_MODELS, NOISE_MODELS, checked, decay_model
-from imgtheranostics.mri.preparation import Handling, Mask
-from imgtheranostics.mri.protocol import Series, check_signal
+from imgtheranostics.mri.fit_options import given_options
+from imgtheranostics.mri.methods import DECAY_MODELS, NOISE_MODELS, decay_model
+from imgtheranostics.mri.preparation import Handling
+from imgtheranostics.mri.protocol import Series
 from imgtheranostics.mri.relaxation_plan import FitCall, RelaxationPlan
 from imgtheranostics.mri.transmit_field import TransmitField, transmit_field
 from imgtheranostics.volume import Estimate, Volume

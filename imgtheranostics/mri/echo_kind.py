@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from imgtheranostics.errors import Caution, MissingMetadata
-from imgtheranostics.mri.protocol import mr_record
+from imgtheranostics.mapping.mr_signal import mr_record
 from imgtheranostics.volume import Volume
 
 _SPIN_ECHO, _GRADIENT_ECHO = ("MESE", "T2w"), ("MEGRE", "T2starw")

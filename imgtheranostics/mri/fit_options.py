@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
-
-from imgtheranostics.mri.methods import UnknownChoice
 
 _SERIES = frozenset(("threshold", "noise_sd", "n_coils", "motion_correct", "workers"))
 _FIELD = frozenset(("b1", "resample_b1"))
@@ -25,7 +23,6 @@ SIGNAL_OPTIONS = (
 """What the conversion of spoiled gradient echoes takes."""
 
 _DEFAULTS: dict[str, Any] = {"n_coils": 1, "refocusing_angle_deg": 180.0, "t1_s": 1.0}
-_DOES_NOT_MATTER = frozenset(("workers",))
 
 
 def given_options(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -35,21 +32,6 @@ def given_options(options: Mapping[str, Any]) -> dict[str, Any]:
     {'threshold': 20.0}
     """
     return {name: value for name, value in options.items() if not _is_default(name, value)}
-
-
-def applicable(given: Mapping[str, Any], allowed: Collection[str], purpose: str) -> dict[str, Any]:
-    """The options, once it is certain that each of them matters.
-
-    Raises
-    ------
-    UnknownChoice
-        If one was given that this way does not take: it would be ignored.
-    """
-    vain = [name for name in given if name not in allowed and name not in _DOES_NOT_MATTER]
-    if vain:
-        names = ", ".join(f"{name}= (--{name.replace('_', '-')})" for name in vain)
-        raise UnknownChoice(f"{names} {'do' if len(vain) > 1 else 'does'} not apply to {purpose}")
-    return {name: value for name, value in given.items() if name in allowed}
 
 
 def _is_default(name: str, value: Any) -> bool:

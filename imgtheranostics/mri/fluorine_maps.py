@@ -6,11 +6,12 @@ import numpy as np
 import numpy.typing as npt
 
 from imgtheranostics.errors import MissingMetadata, merge_cautions
-from imgtheranostics.mri.fitted_maps import calculated_estimate
-from imgtheranostics.mri.pairs import single_image
-from imgtheranostics.mri.preparation import Mask, chosen_voxels, mask_array, noise_level, on_grid
-from imgtheranostics.mri.protocol import check_signal
-from imgtheranostics.mri.relaxation_plan import typed_refusals
+from imgtheranostics.mapping.estimates import calculated_estimate
+from imgtheranostics.mapping.mr_signal import check_signal
+from imgtheranostics.mapping.pairs import single_image
+from imgtheranostics.mapping.refusals import typed_refusals
+from imgtheranostics.mapping.voxels import Mask, chosen_voxels, mask_array, on_grid
+from imgtheranostics.mri.preparation import noise_level
 from imgtheranostics.regions import Regions
 from imgtheranostics.volume import Estimate, Volume, make_step
 

@@ -39,18 +39,3 @@ DCE_MODELS = ("tofts", "extended_tofts", "patlak", "2cxm", "2cum")
 
 POPULATION_AIFS = ("parker", "georgiou", "weinmann", "mcgrath_rodent")
 """Arterial input functions of populations."""
-
-
-class UnknownChoice(ValueError):
-    """A method, model or unit that does not exist, or not for these images."""
-
-
-def checked(name: str, known: tuple[str, ...], what: str) -> str:
-    """The name, if it is one of those; `UnknownChoice` otherwise.
-
-    >>> checked("patlak", DCE_MODELS, "model")
-    'patlak'
-    """
-    if name not in known:
-        raise UnknownChoice(f"the {what} must be one of {', '.join(known)}, not {name!r}")
-    return name

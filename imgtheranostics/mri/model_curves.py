@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -132,8 +131,3 @@ def tracer(
         jacobian,
     )
     return curve
-
-
-def scalars(parameters: Mapping[str, npt.NDArray[Any]], index: tuple[int, ...] = ()) -> dict[str, float]:
-    """One voxel's parameters as plain numbers."""
-    return {name: float(np.asarray(values)[index]) for name, values in parameters.items()}

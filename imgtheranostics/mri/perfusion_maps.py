@@ -10,17 +10,17 @@ import numpy as np
 import numpy.typing as npt
 
 from imgtheranostics.errors import Caution, MissingMetadata, UnsupportedInput, merge_cautions
+from imgtheranostics.mapping.refusals import applicable, checked, typed_refusals
+from imgtheranostics.mapping.voxels import Chosen, Mask, chosen_voxels
 from imgtheranostics.mri import plasma_curve
 from imgtheranostics.mri.baseline_window import baseline_decision, required_baseline
 from imgtheranostics.mri.bolus_delay import fitted_arrival
 from imgtheranostics.mri.concentration_choice import AgentChoice
-from imgtheranostics.mri.fit_options import SIGNAL_OPTIONS, applicable, given_options
-from imgtheranostics.mri.methods import DCE_MODELS, checked
+from imgtheranostics.mri.fit_options import SIGNAL_OPTIONS, given_options
+from imgtheranostics.mri.methods import DCE_MODELS
 from imgtheranostics.mri.perfusion_plan import DcePlan
 from imgtheranostics.mri.plasma_curve import Aif, PlasmaCurve, is_population
-from imgtheranostics.mri.preparation import Chosen, Mask, chosen_voxels
 from imgtheranostics.mri.protocol import Series, required, series_along
-from imgtheranostics.mri.relaxation_plan import typed_refusals
 from imgtheranostics.mri.signal_concentration import from_signal
 from imgtheranostics.regions import Regions
 from imgtheranostics.volume import Estimate, Volume

@@ -12,12 +12,13 @@ import numpy.typing as npt
 
 from imgtheranostics.errors import Caution
 from imgtheranostics.fit import CurveFit, Fit
-from imgtheranostics.mri.fitted_maps import calculated_estimate, estimate_of
+from imgtheranostics.mapping.estimates import calculated_estimate, estimate_of
+from imgtheranostics.mapping.refusals import typed_refusals
+from imgtheranostics.mapping.region_curves import region_places
+from imgtheranostics.mapping.voxels import Chosen
 from imgtheranostics.mri.model_curves import tracer
 from imgtheranostics.mri.plasma_curve import PlasmaCurve
-from imgtheranostics.mri.preparation import Chosen
 from imgtheranostics.mri.protocol import Series, series_along
-from imgtheranostics.mri.relaxation_plan import typed_refusals
 from imgtheranostics.regions import Regions
 from imgtheranostics.volume import Axis, Estimate, make_step
 
@@ -217,13 +218,10 @@ class DcePlan:
         first = next(iter(self.fit.parameters))
         planes = self.series.samples.reshape(-1, self.series.x.size, order="F")
         usable = np.isfinite(self.fit.parameters[first]).ravel(order="F")
-        found = []
-        for name, voxels in zip(regions, regions.voxel_lists(), strict=True):
-            inside = voxels[usable[voxels]]
-            if inside.size:
-                mean = planes[inside].mean(axis=0, dtype=np.float64)
-                found.append(self._curve(name, mean, int(inside.size)))
-        return tuple(found)
+        return tuple(
+            self._curve(label, planes[voxels].mean(axis=0, dtype=np.float64), int(voxels.size))
+            for label, voxels in region_places(regions, usable)
+        )
 
     def _curve(self, label: str, measured: FloatArray, n_voxels: int) -> CurveFit:
         fit = self.call(measured)

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from imgtheranostics.errors import Caution, CorruptInput, MissingMetadata, NothingUsable, UnsupportedInput
+from imgtheranostics.mapping.refusals import typed_refusals
 from imgtheranostics.mri.methods import POPULATION_AIFS
-from imgtheranostics.mri.relaxation_plan import typed_refusals
 from imgtheranostics.regions import Regions
 
 FloatArray = npt.NDArray[np.float64]

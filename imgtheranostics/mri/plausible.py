@@ -24,8 +24,6 @@ LONGEST_ECHO_TIME_S = 5.0
 LONGEST_RECOVERY_TIME_S = 60.0
 """Inversion and recovery times: five times the longest T1 of a liquid, with room to spare."""
 
-LONGEST_RELAXATION_TIME_S = {"t1": 20.0, "t2": 10.0, "t2star": 5.0}
-"""Longer than those of any liquid in a scanner: a median above it is a relaxation time in ms."""
 
 LARGEST_RATIO_OF_B1 = 10.0
 """A median above it is a map in percent: a relative transmit field lies near 1."""
@@ -128,36 +126,6 @@ def checked_recovery_times(time_s: npt.ArrayLike, name: str = "inversion_time_s"
     times = _numbers(time_s, name)
     _refuse_outside(times, name, LONGEST_RECOVERY_TIME_S, zero=True)
     return times
-
-
-def check_relaxation_times(
-    times_s: npt.ArrayLike, quantity: str, *, next_step: str = "divide by 1000"
-) -> None:
-    """Refuse relaxation times whose median says that they are in milliseconds.
-
-    Parameters
-    ----------
-    times_s : array_like
-        What is not a positive number is left out.
-    quantity : {"t1", "t2", "t2star"}
-    next_step : str
-
-    Raises
-    ------
-    ImplausibleValue
-    """
-    values = np.asarray(times_s, dtype=np.float64)
-    usable = values[np.isfinite(values) & (values > 0.0)]
-    longest = LONGEST_RELAXATION_TIME_S[quantity]
-    typical = float(np.median(usable)) if usable.size else 0.0
-    if typical > longest:
-        raise ImplausibleValue(
-            f"{quantity} looks like milliseconds",
-            where=quantity,
-            found=f"{typical:g} s",
-            needed=f"at most {longest:g} s",
-            next_step=next_step,
-        )
 
 
 def b1_in_percent(b1: npt.ArrayLike) -> bool:

@@ -10,13 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from imgtheranostics.errors import UnsupportedInput, merge_cautions
-from imgtheranostics.mri.fit_options import FIT_OPTIONS, applicable, given_options
-from imgtheranostics.mri.fitted_maps import calculated_estimate
-from imgtheranostics.mri.pairs import check_same_field, estimate_on
-from imgtheranostics.mri.preparation import Chosen, Mask, chosen_voxels
+from imgtheranostics.mapping.estimates import calculated_estimate
+from imgtheranostics.mapping.pairs import estimate_on
+from imgtheranostics.mapping.refusals import applicable, typed_refusals
+from imgtheranostics.mapping.voxels import Chosen, Mask, chosen_voxels
+from imgtheranostics.mri.fit_options import FIT_OPTIONS, given_options
+from imgtheranostics.mri.pairs import check_same_field
 from imgtheranostics.mri.rate_entry import relaxation_estimate
 from imgtheranostics.mri.relaxation_maps import Times
-from imgtheranostics.mri.relaxation_plan import typed_refusals
 from imgtheranostics.volume import Estimate, Volume, make_step
 
 FloatArray = npt.NDArray[np.float64]

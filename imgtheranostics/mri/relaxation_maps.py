@@ -10,20 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from imgtheranostics.errors import Caution, UnsupportedInput, merge_cautions
+from imgtheranostics.mapping.mr_signal import check_signal, mr_record
+from imgtheranostics.mapping.refusals import applicable, checked
+from imgtheranostics.mapping.voxels import Mask
 from imgtheranostics.mri import model_curves
-from imgtheranostics.mri.fit_options import applicable, given_options
-from imgtheranostics.mri.methods import T1_METHODS, checked
-from imgtheranostics.mri.preparation import Handling, Mask
-from imgtheranostics.mri.protocol import (
-    Series,
-    Stated,
-    check_signal,
-    known,
-    mr_record,
-    refuse_lost_values,
-    required,
-    with_phase,
-)
+from imgtheranostics.mri.fit_options import given_options
+from imgtheranostics.mri.methods import T1_METHODS
+from imgtheranostics.mri.preparation import Handling
+from imgtheranostics.mri.protocol import Series, Stated, known, refuse_lost_values, required, with_phase
 from imgtheranostics.mri.relaxation_plan import FitCall, RelaxationPlan
 from imgtheranostics.mri.transmit_field import TransmitField, transmit_field
 from imgtheranostics.volume import Estimate, Volume

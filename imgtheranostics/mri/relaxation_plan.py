@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -11,11 +10,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from imgtheranostics.errors import Caution, UnsupportedInput
+from imgtheranostics.errors import Caution
 from imgtheranostics.fit import CurveFit, Fit
-from imgtheranostics.mri.fitted_maps import estimate_of
-from imgtheranostics.mri.model_curves import Parameters, scalars
-from imgtheranostics.mri.preparation import Chosen
+from imgtheranostics.mapping.estimates import estimate_of
+from imgtheranostics.mapping.refusals import typed_refusals
+from imgtheranostics.mapping.region_curves import region_places, scalars, typical_voxel
+from imgtheranostics.mapping.voxels import Chosen
+from imgtheranostics.mri.model_curves import Parameters
 from imgtheranostics.mri.protocol import Series
 from imgtheranostics.mri.transmit_field import TransmitField
 from imgtheranostics.regions import Regions
@@ -39,15 +40,6 @@ class FitCall:
         """Fit the last axis of a signal."""
         with typed_refusals():
             return self.function(signal, *self.positional, **self.keywords, **more)
-
-
-@contextmanager
-def typed_refusals() -> Iterator[None]:
-    """Usage errors of the array level as refusals of the input: here the input decides the numbers."""
-    try:
-        yield
-    except ValueError as error:
-        raise UnsupportedInput(str(error)) from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,37 +116,24 @@ class RelaxationPlan:
         """The mean curve of each region over the voxels that have a value, and one voxel, with their fits."""
         if self.series.others:
             return ()
-        usable = np.isfinite(self.fit.parameters[self.parameter]).ravel(order="F")
+        values = np.asarray(self.fit.parameters[self.parameter]).ravel(order="F")
+        usable = np.isfinite(values)
         n = self.series.axis.values.size
         planes = self.series.samples.reshape(-1, n, order="F")
-        named = [] if regions is None else list(zip(regions, regions.voxel_lists(), strict=True))
+        places = region_places(regions, usable)
+        one = typical_voxel(regions, usable, values, self.series.volume.grid.shape)
+        if one is not None:
+            places.append(one)
         found = []
-        for name, voxels in named:
-            inside = voxels[usable[voxels]]
-            if inside.size:
-                mean = planes[inside].mean(axis=0, dtype=np.result_type(planes, np.float64))
-                found.append(self._curve(name, mean, self._field_at(inside), int(inside.size)))
-        place = self._typical_voxel(named[0][1] if named else None, usable)
-        if place is not None:
-            i, j, k = (int(index) for index in np.unravel_index(place, self.series.shape, order="F"))
-            voxel = planes[place].astype(np.result_type(planes, np.float64))
-            found.append(self._curve(f"voxel {i}, {j}, {k}", voxel, self._field_at(np.array([place])), 1))
+        for label, voxels in places:
+            mean = planes[voxels].mean(axis=0, dtype=np.result_type(planes, np.float64))
+            found.append(self._curve(label, mean, self._field_at(voxels), int(voxels.size)))
         return tuple(found)
 
     def _field_at(self, voxels: npt.NDArray[np.integer]) -> float:
         if self.transmit is None or self.transmit.ratio is None:
             return 1.0
         return float(np.mean(self.transmit.ratio.ravel(order="F")[voxels], dtype=np.float64))
-
-    def _typical_voxel(
-        self, voxels: npt.NDArray[np.int64] | None, usable: npt.NDArray[np.bool_]
-    ) -> int | None:
-        """The voxel whose value is the median of the first region, or of all."""
-        candidates = np.flatnonzero(usable) if voxels is None else voxels[usable[voxels]]
-        if not candidates.size:
-            return None
-        values = np.asarray(self.fit.parameters[self.parameter]).ravel(order="F")[candidates]
-        return int(candidates[np.argsort(values, kind="stable")[values.size // 2]])
 
     def _curve(self, label: str, measured: Array, b1: float, n_voxels: int) -> CurveFit:
         more = {"b1": np.float64(b1)} if self.transmit is not None and self.transmit.ratio is not None else {}

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imgtheranostics.fit import Fit, FloatArray
-from imgtheranostics.mri.plausible import check_relaxation_times
+from imgtheranostics.mapping.relaxation_times import check_relaxation_times
 from imgtheranostics.mri.voxel_blocks import (
     Curves,
     DoubleArray,

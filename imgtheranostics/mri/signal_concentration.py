@@ -12,15 +12,18 @@ import numpy.typing as npt
 from imgtheranostics.agents import Relaxivity
 from imgtheranostics.errors import Caution, MissingMetadata, UnsupportedInput, merge_cautions
 from imgtheranostics.fit import Fit
+from imgtheranostics.mapping.estimates import calculated_estimate
+from imgtheranostics.mapping.mr_signal import check_signal
+from imgtheranostics.mapping.pairs import estimate_on, second_on_first, single_image
+from imgtheranostics.mapping.refusals import applicable, typed_refusals
+from imgtheranostics.mapping.voxels import Mask, chosen_voxels
 from imgtheranostics.mri.baseline_window import baseline_decision, required_baseline
 from imgtheranostics.mri.concentration_choice import AgentChoice, concentration_decisions, quantity_of
-from imgtheranostics.mri.fit_options import applicable, given_options
-from imgtheranostics.mri.fitted_maps import calculated_estimate
-from imgtheranostics.mri.pairs import check_comparable, estimate_on, second_on_first, single_image
-from imgtheranostics.mri.preparation import Mask, NoiseLevel, aligned, chosen_voxels, noise_level
-from imgtheranostics.mri.protocol import check_signal, required, series_along
+from imgtheranostics.mri.fit_options import given_options
+from imgtheranostics.mri.pairs import check_comparable
+from imgtheranostics.mri.preparation import NoiseLevel, aligned, noise_level
+from imgtheranostics.mri.protocol import required, series_along
 from imgtheranostics.mri.rate_entry import relaxation_estimate
-from imgtheranostics.mri.relaxation_plan import typed_refusals
 from imgtheranostics.mri.transmit_field import TransmitField, transmit_field
 from imgtheranostics.volume import Axis, Estimate, Volume, make_step
 

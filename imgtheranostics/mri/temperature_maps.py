@@ -8,11 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from imgtheranostics.errors import UnitMismatch, UnsupportedInput
-from imgtheranostics.mri.fitted_maps import calculated_estimate
-from imgtheranostics.mri.pairs import second_on_first
-from imgtheranostics.mri.preparation import Mask, chosen_voxels, mask_array
-from imgtheranostics.mri.protocol import Series, mr_record, required, series_along
-from imgtheranostics.mri.relaxation_plan import typed_refusals
+from imgtheranostics.mapping.estimates import calculated_estimate
+from imgtheranostics.mapping.mr_signal import mr_record
+from imgtheranostics.mapping.pairs import second_on_first
+from imgtheranostics.mapping.refusals import typed_refusals
+from imgtheranostics.mapping.voxels import Mask, chosen_voxels, mask_array
+from imgtheranostics.mri.protocol import Series, required, series_along
 from imgtheranostics.volume import Estimate, Volume, make_step
 
 if TYPE_CHECKING:

@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from imgtheranostics.errors import UnitMismatch, merge_cautions
-from imgtheranostics.mri.fitted_maps import calculated_estimate, estimate_of
-from imgtheranostics.mri.pairs import second_on_first
-from imgtheranostics.mri.preparation import Mask, chosen_voxels
+from imgtheranostics.mapping.estimates import calculated_estimate, estimate_of
+from imgtheranostics.mapping.pairs import second_on_first
+from imgtheranostics.mapping.refusals import typed_refusals
+from imgtheranostics.mapping.voxels import Mask, chosen_voxels
 from imgtheranostics.mri.protocol import series_along
-from imgtheranostics.mri.relaxation_plan import typed_refusals
 from imgtheranostics.mri.thermal_dose import NOTHING_BELOW_C, RATE_ABOVE, RATE_BELOW, REFERENCE_C
 from imgtheranostics.regions import STATISTICS_COLUMNS, Regions
 from imgtheranostics.volume import Estimate, Volume, make_step

@@ -5,17 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
-from imgtheranostics.errors import Caution, GeometryMismatch, ImplausibleValue, UnitMismatch
-from imgtheranostics.mri.preparation import on_grid
+from imgtheranostics.errors import Caution
+from imgtheranostics.mapping.field_ratio import relative_field
 from imgtheranostics.volume import Estimate, Volume
 
 Array = npt.NDArray[Any]
-
-PERCENT_ABOVE = 10.0
-"""A transmit-field map whose median exceeds this is in percent."""
 
 B1_RELATIVE_UNCERTAINTY = 0.2 / 3.0**0.5
 """Of a field that was not mapped: even between 0.8 and 1.2 of nominal (the sheet's range, unconfirmed)."""
@@ -78,52 +74,8 @@ def transmit_field(
         explanation = f"no map; nominal flip angles, uncertain by {100 * spread:.1f} %"
         return TransmitField(None, spread, {"rule": "nominal", "explanation": explanation}, (caution,))
     spread = relative_uncertainty or 0.0
-    if isinstance(b1, Estimate):
-        b1 = b1.value
-    if not isinstance(b1, Volume):
-        given = np.asarray(b1, np.float64)
-        if given.ndim == 0:
-            return _one_value(float(given), v, spread)
-        if given.shape != v.grid.shape:
-            raise GeometryMismatch(
-                "the transmit-field map does not fit the images",
-                found=str(given.shape),
-                needed=str(v.grid.shape),
-            )
-        b1 = Volume(given, v.affine, "relative_b1", "1")
-    if b1.quantity not in ("relative_b1", "signal"):
-        raise UnitMismatch(
-            "a transmit-field map is needed",
-            found=f"{b1.quantity} [{b1.unit}]",
-            needed="relative_b1 [1], or percent",
-        )
-    decision: dict[str, Any] = {"rule": "map", "explanation": "flip angles are multiplied by the map"}
-    if resample and not v.grid.same_as(b1.grid) and v.grid.axis_match(b1.grid) is None:
-        b1 = _resampled(b1, v)
-        decision["resampled"] = "linear"
-    ratio = on_grid(b1, v, "the transmit-field map", "give --resample-b1 (resample_b1=True), or resample it")
-    positive = ratio[np.isfinite(ratio) & (ratio > 0)]
-    if not positive.size:
-        raise ImplausibleValue("the transmit-field map holds no positive value", needed="a ratio to nominal")
-    warnings: tuple[Caution, ...] = ()
-    if float(np.median(positive)) > PERCENT_ABOVE:
-        ratio = ratio * np.float32(0.01)
-        decision["converted"] = "percent to ratio"
-        warnings = (Caution("b1-in-percent", "the transmit-field map is in percent: divided by 100"),)
-    return TransmitField(ratio, spread, decision, (*b1.warnings, *warnings))
-
-
-def _one_value(ratio: float, v: Volume, spread: float) -> TransmitField:
-    """The same field everywhere."""
-    if not 0.1 < ratio < PERCENT_ABOVE:
-        raise ImplausibleValue(
-            "the transmit field is no ratio to nominal", found=f"{ratio:g}", needed="a ratio, such as 0.95"
-        )
-    everywhere = np.full(v.grid.shape, ratio, order="F")
-    return TransmitField(everywhere, spread, {"rule": "one value", "relative_b1": ratio})
-
-
-def _resampled(b1: Volume, v: Volume) -> Volume:
-    from imgtheranostics.registration import resample
-
-    return resample(b1, np.eye(4), like=v)
+    found = relative_field(b1, v, resample=resample)
+    decision = dict(found.decision)
+    if decision["rule"] == "map":
+        decision["explanation"] = "flip angles are multiplied by the map"
+    return TransmitField(found.ratio, spread, decision, found.warnings)

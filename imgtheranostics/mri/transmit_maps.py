@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from imgtheranostics.errors import UnsupportedInput
-from imgtheranostics.mri.fitted_maps import calculated_estimate
-from imgtheranostics.mri.preparation import Mask, chosen_voxels
-from imgtheranostics.mri.protocol import Series, check_signal, required, series_along
-from imgtheranostics.mri.relaxation_plan import typed_refusals
+from imgtheranostics.mapping.estimates import calculated_estimate
+from imgtheranostics.mapping.mr_signal import check_signal
+from imgtheranostics.mapping.refusals import typed_refusals
+from imgtheranostics.mapping.voxels import Mask, chosen_voxels
+from imgtheranostics.mri.protocol import Series, required, series_along
 from imgtheranostics.volume import Estimate, Volume, make_step
 
 

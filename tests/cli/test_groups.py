@@ -10,7 +10,7 @@ import pytest
 import typer
 
 from imgtheranostics.cli.groups import Common, Measured, Output, grouped
-from imgtheranostics.mri.methods import UnknownChoice
+from imgtheranostics.mapping.refusals import UnknownChoice
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 import imgtheranostics as it
 from imgtheranostics.acquisition import MrAcquisition
-from imgtheranostics.mri.fitted_maps import STATED_SHARE, with_rate
-from imgtheranostics.mri.region_tables import flag_counts, region_table
+from imgtheranostics.mapping.estimates import STATED_SHARE, with_rate
+from imgtheranostics.mapping.region_tables import flag_counts, region_table
 from imgtheranostics.regions import STATISTICS_COLUMNS, Regions
 from imgtheranostics.volume import Axis, Estimate, Flag, Volume
 

@@ -10,8 +10,8 @@ import pytest
 import imgtheranostics as it
 from imgtheranostics.acquisition import MrAcquisition
 from imgtheranostics.errors import MissingMetadata, UnitMismatch, UnsupportedInput
+from imgtheranostics.mapping.refusals import UnknownChoice
 from imgtheranostics.mri import fit_options
-from imgtheranostics.mri.methods import UnknownChoice
 from imgtheranostics.volume import Axis, Volume
 
 SHAPE = (2, 2, 2)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from imgtheranostics.cli import runs
 from imgtheranostics.cli.groups import Common
-from imgtheranostics.cli.mri_input import loaded
+from imgtheranostics.cli.map_input import loaded
 
 if TYPE_CHECKING:
     from imgtheranostics.volume import Estimate
@@ -29,7 +29,7 @@ def deliver(
     tables: Sequence[Any] = (),
 ) -> None:
     """Tabulate, write and print."""
-    from imgtheranostics.mri.region_tables import region_table
+    from imgtheranostics.mapping.region_tables import region_table
     from imgtheranostics.report.run import Run
 
     table, cautions = region_table(

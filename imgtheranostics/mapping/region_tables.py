@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from imgtheranostics.errors import Caution
 from imgtheranostics.fit import CurveFit
-from imgtheranostics.mri.fitted_maps import STATED_SHARE
+from imgtheranostics.mapping.estimates import STATED_SHARE
 from imgtheranostics.regions import Regions, roi_statistics
 from imgtheranostics.volume import Estimate, Volume
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from imgtheranostics.errors import Caution
 from imgtheranostics.fit import Fit
-from imgtheranostics.mri.preparation import Chosen
+from imgtheranostics.mapping.voxels import Chosen
 from imgtheranostics.units import QUANTITIES
 from imgtheranostics.volume import Axis, Estimate, Flag, Step, Volume
 

@@ -1,0 +1,1 @@
+"""Maps from images: which voxels, on which grid, as which estimates, tabulated in which regions."""
