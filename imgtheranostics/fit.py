@@ -65,6 +65,8 @@ class CurveFit:
         The estimated quantity of this curve, in its own unit; NaN when the fit failed.
     n_voxels : int
         Voxels that the curve is the mean of.
+    parts : mapping of str to (m,) ndarray
+        Parts of the model at `line_x`, such as the line of each pool, in the unit of `measured`.
     """
 
     label: str
@@ -80,6 +82,7 @@ class CurveFit:
     value: float = float("nan")
     standard_error: float = float("nan")
     n_voxels: int = 1
+    parts: Mapping[str, FloatArray] = field(default_factory=dict)
 
 
 def shortfall(freedom: int) -> float:

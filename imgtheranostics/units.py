@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
+from typing import Any
 
 from imgtheranostics.errors import UnitMismatch
 
@@ -226,6 +228,29 @@ _QUANTITIES = (
     Quantity("mtr_rex", "%", "inverse-metric exchange contrast", signed_change=True),
     Quantity("aptw", "%", "amide-proton-transfer weighted contrast", signed_change=True),
     Quantity("b0_shift", "ppm", "water frequency shift", signed_change=True),
+    Quantity("field_map", "Hz", "off-resonance frequency of water", signed_change=True),
+    Quantity("mtr_norm_ref", "%", "magnetisation transfer ratio, normalised to the reference"),
+    Quantity("pcm", "%", "magnetisation transfer ratio by the probabilistic combination model"),
+    Quantity("arex", "1/s", "apparent exchange-dependent relaxation rate", signed_change=True),
+    Quantity("lorentzian_difference", "%", "background's fit minus Z-spectrum", signed_change=True),
+    Quantity(
+        "delta_mtr_asym", "%", "change of the asymmetric magnetisation transfer ratio", signed_change=True
+    ),
+    Quantity("delta_mtr_rex", "%", "change of the inverse-metric exchange contrast", signed_change=True),
+    Quantity("delta_aptw", "%", "change of the amide-proton-transfer weighted contrast", signed_change=True),
+    Quantity(
+        "delta_mtr_norm_ref", "%", "change of the normalised magnetisation transfer ratio", signed_change=True
+    ),
+    Quantity("delta_pcm", "%", "change of the probabilistic combination model's ratio", signed_change=True),
+    Quantity("delta_arex", "1/s", "change of the apparent exchange-dependent relaxation", signed_change=True),
+    Quantity("delta_lorentzian_difference", "%", "change of the background's difference", signed_change=True),
+    Quantity(
+        "contrast_fold", "1", "change of the contrast over that of the reference region", signed_change=True
+    ),
+    Quantity("ph_ratio", "1", "ratio of two sites' contrasts, which pH determines"),
+    Quantity("exchange_rate", "1/s", "exchange rate of the labelled protons"),
+    Quantity("labelled_fraction", "1", "labelled protons as a fraction of water's"),
+    Quantity("label_concentration", "mmol/L", "concentration of the agent that carries labelled protons"),
     Quantity("ph", "1", "acidity"),
     Quantity("attenuation", "[HU]", "X-ray attenuation"),
     Quantity("delta_attenuation", "[HU]", "change of X-ray attenuation", signed_change=True),
@@ -239,7 +264,46 @@ _QUANTITIES = (
     Quantity("echo_enhancement", "dB", "echo enhancement against baseline", signed_change=True),
 )
 
-QUANTITIES: dict[str, Quantity] = {quantity.name: quantity for quantity in _QUANTITIES}
+_POOL_QUANTITIES = {
+    "amplitude": Quantity("amplitude", "%", "amplitude of the line"),
+    "width": Quantity("width", "ppm", "full width at half maximum of the line"),
+    "centre": Quantity("centre", "ppm", "centre of the line"),
+    "arex": Quantity("arex", "1/s", "apparent exchange-dependent relaxation rate", signed_change=True),
+    "exchange_rate": Quantity("exchange_rate", "1/s", "exchange rate with water"),
+    "fraction": Quantity("fraction", "1", "protons as a fraction of water's"),
+    "pool_concentration": Quantity("pool_concentration", "mmol/L", "concentration of the pool's carrier"),
+    "pool_t1": Quantity("pool_t1", "s", "longitudinal relaxation time of the pool"),
+    "pool_t2": Quantity("pool_t2", "s", "transverse relaxation time of the pool"),
+}
+_POOL_NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+
+
+class _Quantities(dict[str, Quantity]):
+    """The quantities by name; those of a pool, such as ``amide_amplitude``, are made when they are asked for.
+
+    Users name the pools of a Z-spectrum, so that these cannot be listed.
+    """
+
+    def __missing__(self, name: str) -> Quantity:
+        for ending, record in _POOL_QUANTITIES.items():
+            pool = name.removesuffix(f"_{ending}")
+            if pool != name and _POOL_NAME.fullmatch(pool):
+                words = f"{pool.replace('_', ' ')}: {record.description}"
+                return replace(record, name=name, description=words)
+        raise KeyError(name)
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self.get(name) is not None
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The record of a quantity, or the default."""
+        try:
+            return self[name]
+        except KeyError:
+            return default
+
+
+QUANTITIES: dict[str, Quantity] = _Quantities({quantity.name: quantity for quantity in _QUANTITIES})
 """Every quantity that a Volume may hold, by name."""
 
 

@@ -174,6 +174,24 @@ def test_unknown_quantity_and_unit_are_refused():
         check_quantity("signal", "furlong")
 
 
+def test_pools_that_users_name_have_quantities():
+    """A report writes one file and one row for each pool and parameter."""
+    record = check_quantity("my_label_amplitude", "%")
+    assert record.name == "my_label_amplitude"
+    assert record.description.startswith("my label: ")
+    assert QUANTITIES["amide_exchange_rate"].unit == "1/s"
+    assert "amide_width" in QUANTITIES
+    assert QUANTITIES["gd_concentration"].description == "gadolinium concentration"
+
+
+@pytest.mark.parametrize("name", ["_amplitude", "amplitude", "Amide_amplitude", "../x_width", "a b_centre"])
+def test_pool_names_that_no_file_could_have_are_no_quantities(name):
+    assert name not in QUANTITIES
+    assert QUANTITIES.get(name) is None
+    with pytest.raises(UnitMismatch):
+        check_quantity(name, "%")
+
+
 def test_codes_and_names_are_unique():
     for first, second in itertools.combinations(CODES, 2):
         assert first != second
