@@ -43,6 +43,9 @@ AXIS_UNITS = {
 }
 """Unit of each axis in tables, as readers write it."""
 
+DOWNFIELD_LEFT = frozenset({"saturation_offset"})
+"""Axes that spectroscopists draw from high to low."""
+
 
 def keys(run: Run) -> tuple[str, ...]:
     """Quantities that the table gives at two axis values or more."""
@@ -109,6 +112,8 @@ def _draw(run: Run, quantity: str, *, logarithmic: bool) -> Drawing:
     elif axes.get_ylim()[0] > 0 or min(row["mean"] for region in order for row in curves[region]) >= 0:
         axes.set_ylim(bottom=0)
     axes.yaxis.set_major_formatter(_plain_number)
+    if axis in DOWNFIELD_LEFT:
+        axes.invert_xaxis()
     axes.grid(visible=True, axis="y")
     axes.set_axisbelow(True)
     words = axis.replace("_", " ").capitalize()

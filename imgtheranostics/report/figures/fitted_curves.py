@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from imgtheranostics.fit import CurveFit
 from imgtheranostics.report.figures import theme
-from imgtheranostics.report.figures.curves import AXIS_UNITS
+from imgtheranostics.report.figures.curves import AXIS_UNITS, DOWNFIELD_LEFT
 from imgtheranostics.report.registry import Drawing
 from imgtheranostics.report.run import Run
 from imgtheranostics.report.wording import (
@@ -28,14 +29,35 @@ if TYPE_CHECKING:
 
 _LARGEST = 9
 _DENSE = 40
-_COLUMNS = 3
 _LEFT_IN = 0.55
 _GAP_IN = 0.5
 _TITLE_IN = 0.36
-_CURVE_IN = 1.2
 _REST_IN = 0.42
 _FOOT_IN = 0.42
-_ROW_IN = _TITLE_IN + _CURVE_IN + 0.06 + _REST_IN + _FOOT_IN
+_KEY_IN = 0.22
+
+_MOST_PARTS = len(theme.REGION_COLOURS)
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """How panels are arranged: curves with parts need room for them, and a key on top."""
+
+    columns: int
+    curve_in: float
+    key_in: float
+
+    @property
+    def row_in(self) -> float:
+        return _TITLE_IN + self.curve_in + 0.06 + _REST_IN + _FOOT_IN
+
+    @property
+    def panel_in(self) -> float:
+        return (theme.WIDTH_IN - _LEFT_IN - (self.columns - 1) * _GAP_IN - 0.05) / self.columns
+
+
+_PLAIN = _Layout(3, 1.2, 0.0)
+_WITH_PARTS = _Layout(2, 1.9, _KEY_IN)
 
 
 def keys(run: Run) -> tuple[str, ...]:
@@ -47,16 +69,30 @@ def draw(run: Run, quantity: str) -> Drawing:
     """One panel per curve: points, model, and the residuals below."""
     every = [curve for curve in run.curves if curve.quantity == quantity]
     shown = _shown(every)
-    rows = -(-len(shown) // _COLUMNS)
-    figure = theme.new_figure(rows * _ROW_IN)
+    parts = _parts_of(shown)
+    layout = _WITH_PARTS if parts else _PLAIN
+    rows = -(-len(shown) // layout.columns)
+    figure = theme.new_figure(rows * layout.row_in + layout.key_in)
     named = list(run.regions) if run.regions is not None else []
     step, symbol = _axis_scale(shown)
     reach = max(_reach(curve) for curve in shown)
     for n, curve in enumerate(shown):
         colour = theme.region_colour(named.index(curve.label)) if curve.label in named else theme.MUTED
-        _panel(figure, curve, n, rows, step, colour, reach)
-    _axis_words(figure, shown[0], symbol)
-    return Drawing(figure, _caption(shown, every), _alt(quantity, shown))
+        upper, lower = _panel(figure, curve, n, layout)
+        _curve(upper, curve, step, theme.INK if parts else colour)
+        _part_lines(upper, curve, step, parts)
+        _residuals(lower, curve, step, theme.INK if parts else colour, reach)
+        if curve.axis in DOWNFIELD_LEFT:
+            upper.invert_xaxis()
+        lower.set_xlim(upper.get_xlim())
+    _axis_words(figure, shown[0], symbol, layout)
+    _key(figure, parts)
+    return Drawing(figure, _caption(shown, every, parts), _alt(quantity, shown))
+
+
+def _parts_of(curves: list[CurveFit]) -> list[str]:
+    """Names of the parts of all models, each once, as many as there are colours."""
+    return list(dict.fromkeys(name for curve in curves for name in curve.parts))[:_MOST_PARTS]
 
 
 def _shown(curves: list[CurveFit]) -> list[CurveFit]:
@@ -84,23 +120,16 @@ def _residual_percent(curve: CurveFit) -> np.ndarray[tuple[int, ...], np.dtype[n
     return np.asarray(100.0 * (curve.measured - curve.fitted) / largest, np.float64)
 
 
-def _panel(
-    figure: Figure, curve: CurveFit, n: int, rows: int, step: float, colour: str, reach: float
-) -> None:
+def _panel(figure: Figure, curve: CurveFit, n: int, layout: _Layout) -> tuple[Axes, Axes]:
+    """Axes of a curve and of its residuals, with what was found above them."""
     width, height = figure.get_size_inches()
-    panel_in = (theme.WIDTH_IN - _LEFT_IN - (_COLUMNS - 1) * _GAP_IN - 0.05) / _COLUMNS
-    left = _LEFT_IN + (n % _COLUMNS) * (panel_in + _GAP_IN)
-    top = (n // _COLUMNS) * _ROW_IN + _TITLE_IN
-    upper = figure.add_axes(
-        (left / width, 1.0 - (top + _CURVE_IN) / height, panel_in / width, _CURVE_IN / height)
+    left = _LEFT_IN + (n % layout.columns) * (layout.panel_in + _GAP_IN)
+    top = layout.key_in + (n // layout.columns) * layout.row_in + _TITLE_IN
+    rest_top = top + layout.curve_in + 0.06
+    upper, lower = (
+        figure.add_axes((left / width, 1.0 - (start + tall) / height, layout.panel_in / width, tall / height))
+        for start, tall in ((top, layout.curve_in), (rest_top, _REST_IN))
     )
-    rest_top = top + _CURVE_IN + 0.06
-    lower = figure.add_axes(
-        (left / width, 1.0 - (rest_top + _REST_IN) / height, panel_in / width, _REST_IN / height)
-    )
-    _curve(upper, curve, step, colour)
-    _residuals(lower, curve, step, colour, reach)
-    lower.set_xlim(upper.get_xlim())
     head = 1.0 - (top - _TITLE_IN) / height
     figure.text(
         left / width,
@@ -111,6 +140,7 @@ def _panel(
         fontweight="bold",
     )
     figure.text(left / width, head - 0.18 / height, _result(curve), fontsize=7, va="top", color=theme.MUTED)
+    return upper, lower
 
 
 def _curve(axes: Axes, curve: CurveFit, step: float, colour: str) -> None:
@@ -125,6 +155,33 @@ def _curve(axes: Axes, curve: CurveFit, step: float, colour: str) -> None:
     axes.locator_params(axis="x", nbins=5)
     axes.grid(visible=True, axis="y")
     axes.set_axisbelow(True)
+
+
+def _part_lines(axes: Axes, curve: CurveFit, step: float, parts: list[str]) -> None:
+    if parts:
+        axes.locator_params(axis="y", nbins=6)
+    for n, name in enumerate(parts):
+        if name in curve.parts:
+            colour, x = theme.region_colour(n), curve.line_x / step
+            axes.fill_between(x, 0.0, curve.parts[name], color=colour, alpha=0.18, linewidth=0, zorder=1)
+            axes.plot(x, curve.parts[name], color=colour, linewidth=1.0, zorder=1.5)
+
+
+def _key(figure: Figure, parts: list[str]) -> None:
+    """Names of the parts in their colours, in one line on top."""
+    width, height = figure.get_size_inches()
+    left = _LEFT_IN
+    for n, name in enumerate(parts):
+        figure.text(
+            left / width,
+            1.0 - 0.04 / height,
+            shortened(name.replace("_", " "), 14),
+            color=theme.region_colour(n),
+            fontsize=8,
+            fontweight="bold",
+            va="top",
+        )
+        left += 0.3 + 0.075 * min(len(name), 14)
 
 
 def _residuals(axes: Axes, curve: CurveFit, step: float, colour: str, reach: float) -> None:
@@ -156,14 +213,17 @@ def _result(curve: CurveFit) -> str:
     return f"{rounded(curve.value, curve.standard_error)} {unit}".strip() + f"; n = {curve.n_voxels}"
 
 
-def _axis_words(figure: Figure, curve: CurveFit, symbol: str) -> None:
+def _axis_words(figure: Figure, curve: CurveFit, symbol: str, layout: _Layout) -> None:
     """What stands on the axes, once: left of the first panel and under the last row."""
     _, height = figure.get_size_inches()
     words = curve.axis.replace("_", " ").capitalize()
     unit = unit_words(curve.unit)
-    upper = 1.0 - (_TITLE_IN + _CURVE_IN / 2) / height
-    lower = 1.0 - (_TITLE_IN + _CURVE_IN + 0.06 + _REST_IN / 2) / height
+    top = layout.key_in + _TITLE_IN
+    upper = 1.0 - (top + layout.curve_in / 2) / height
+    lower = 1.0 - (top + layout.curve_in + 0.06 + _REST_IN / 2) / height
     measured = "Concentration" if curve.unit == "mmol/L" else "Signal"
+    if curve.axis == "saturation_offset":
+        measured = "Z"
     label = f"{measured} [{unit}]" if unit else measured
     figure.text(0.005, upper, label, rotation=90, va="center", fontsize=7)
     figure.text(0.005, lower, "Residual [%]", rotation=90, va="center", fontsize=7)
@@ -172,12 +232,14 @@ def _axis_words(figure: Figure, curve: CurveFit, symbol: str) -> None:
     )
 
 
-def _caption(shown: list[CurveFit], every: list[CurveFit]) -> str:
+def _caption(shown: list[CurveFit], every: list[CurveFit], parts: list[str]) -> str:
     text = (
         "Points: mean of the voxels that have a value in the region, and one voxel with the median value. "
         "Line: the model fitted to them. Below: measured minus model, in percent of the largest point; "
         "the standard error is that of this fit"
     )
+    if parts:
+        text += ". Coloured: what each part of the model takes away"
     if len(shown) < len(every):
         text += f"; {len(shown)} of {len(every)} curves are shown"
     return text + "."

@@ -155,3 +155,50 @@ def test_of_many_curves_the_voxel_stays(run):
     texts = [text.get_text() for text in drawing.figure.texts]
     assert "voxel 12, 12, 1" in texts
     assert "9 of 16 curves" in drawing.caption
+
+
+def _z_spectrum(label, amide, rng):
+    x = np.linspace(-6, 6, 49)
+    line_x = np.linspace(-6, 6, 301)
+    pools = {
+        "water": (0.9, 1.4, 0.0),
+        "amide": (amide, 1.5, 3.5),
+        "noe": (0.08, 3.0, -3.5),
+        "mt": (0.1, 25, -2),
+    }
+
+    def parts(at):
+        return {name: a * (w / 2) ** 2 / ((w / 2) ** 2 + (at - c) ** 2) for name, (a, w, c) in pools.items()}
+
+    fitted, line = (1 - sum(parts(at).values()) for at in (x, line_x))
+    measured = fitted + rng.normal(0, 0.004, x.size)
+    return CurveFit(
+        label,
+        "mtr_asym",
+        "saturation_offset",
+        "ppm",
+        x,
+        measured,
+        fitted,
+        line_x,
+        line,
+        "1",
+        100 * amide,
+        0.2,
+        40,
+        parts(line_x),
+    )
+
+
+def test_a_z_spectrum_is_drawn_with_its_pools_from_downfield_on_the_left(run):
+    rng = np.random.default_rng(7)
+    curves = [_z_spectrum("0.1 mM", 0.02, rng), _z_spectrum("0.5 mM", 0.06, rng)]
+    spectra = Run("cest pools", run.maps, run.table, regions=run.regions, curves=curves)
+    drawing = fitted_curves.draw(spectra, "mtr_asym")
+    upper = drawing.figure.axes[0]
+    left, right = upper.get_xlim()
+    assert left > 3.5 > -3.5 > right
+    assert {"water", "amide", "noe", "mt"} <= {text.get_text() for text in drawing.figure.texts}
+    assert len(upper.collections) == 4
+    assert "Coloured" in drawing.caption
+    assert "0.5 mM 6.0" in drawing.alt
