@@ -16,8 +16,16 @@ _NORMAL_MEDIAN = 0.6744897501960817
 STENCIL = 5
 """Neighbouring samples of which a divided difference is taken: it vanishes on cubics."""
 
+LEAST_OFFSETS = STENCIL + 1
 
-def noise_sd(z: npt.ArrayLike, offset_ppm: npt.ArrayLike, *, mask: npt.ArrayLike | None = None) -> FloatArray:
+
+def noise_sd(
+    z: npt.ArrayLike,
+    offset_ppm: npt.ArrayLike,
+    *,
+    mask: npt.ArrayLike | None = None,
+    workers: int | None = None,
+) -> FloatArray:
     """Standard deviation of the noise in each sample, (...).
 
     Parameters
@@ -28,21 +36,29 @@ def noise_sd(z: npt.ArrayLike, offset_ppm: npt.ArrayLike, *, mask: npt.ArrayLike
         Offsets, any order, each once; at least 6.
     mask : (...) array_like of bool, optional
         NaN outside.
+    workers : int, optional
+        Threads.
 
     Raises
     ------
     ValueError
         If there are fewer than 6 offsets.
     """
-    offsets = OffsetList.of(offset_ppm, least=STENCIL + 1, purpose="the noise level of a Z-spectrum")
+    offsets = OffsetList.of(offset_ppm, least=LEAST_OFFSETS, purpose="the noise level of a Z-spectrum")
     spectra = planar(z, offsets.n, "z")
-    samples = spectra.samples[offsets.order].astype(np.float64)
-    samples[:, ~spectra.chosen(mask)] = np.nan
-    weights = difference_weights(offsets.ppm)
-    residuals = np.abs(weights @ samples)
-    estimate: FloatArray = np.median(residuals, axis=0) / _NORMAL_MEDIAN
+    estimate = planar_noise(spectra.samples[offsets.order], offsets)
+    estimate[~spectra.chosen(mask)] = np.nan
     kept: FloatArray = spectra.restored(estimate.astype(spectra.samples.dtype))
     return kept
+
+
+def planar_noise(
+    samples: FloatArray, offsets: OffsetList, *, workers: int | None = None
+) -> npt.NDArray[np.float64]:
+    """Noise of each spectrum, (n_voxels,); samples (n, n_voxels) in ascending order of the offsets."""
+    residuals = np.abs(difference_weights(offsets.ppm) @ samples.astype(np.float64))
+    estimate: npt.NDArray[np.float64] = np.median(residuals, axis=0) / _NORMAL_MEDIAN
+    return estimate
 
 
 def difference_weights(ppm: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from imgtheranostics.cest.b0 import b0_minimum, correct_b0, interpolate
+from imgtheranostics.cest.normalisation import Normalised, normalise
 from imgtheranostics.cest.z_noise import noise_sd
 
-__all__ = ["b0_minimum", "correct_b0", "interpolate", "noise_sd"]
+__all__ = ["Normalised", "b0_minimum", "correct_b0", "interpolate", "noise_sd", "normalise"]
