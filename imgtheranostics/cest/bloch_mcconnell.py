@@ -1,8 +1,8 @@
 """Simulation of Z-spectra by the Bloch-McConnell equations, for any number of pools and any saturation.
 
 Water at 0 ppm, downfield positive. Magnetisation is fully relaxed at the start of each offset (unless the
-pool system says otherwise), the result is the longitudinal magnetisation of water over the relaxed one. A positive
-B0 inhomogeneity moves water, and all pools with it, to a positive offset.
+pool system says otherwise), the result is the longitudinal magnetisation of water over the relaxed one. A
+positive B0 inhomogeneity moves water, and all pools with it, to a positive offset.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ from imgtheranostics.cest.pool_system import ExchangePool as ExchangePool
 from imgtheranostics.cest.pool_system import MtPool as MtPool
 from imgtheranostics.cest.pool_system import PoolSystem as PoolSystem
 from imgtheranostics.cest.pool_system import WaterPool as WaterPool
-from imgtheranostics.cest.pulse_program import Program, compiled
+from imgtheranostics.cest.pulse_program import Program
 from imgtheranostics.cest.pulse_train import PulseTrain as PulseTrain
+from imgtheranostics.cest.seq_protocol import Protocol as Protocol
+from imgtheranostics.cest.seq_protocol import read_sequence as read_sequence
 from imgtheranostics.errors import ImplausibleValue
 
 DoubleArray = npt.NDArray[np.float64]
@@ -32,7 +34,7 @@ LINE_CODES = {"none": 0, "lorentzian": 1, "super_lorentzian": 2, "full": 0}
 
 def simulate(
     pools: PoolSystem | Sequence[PoolSystem],
-    sequence: PulseTrain,
+    sequence: PulseTrain | Protocol,
     *,
     b0_ppm: npt.ArrayLike = 0.0,
     relative_b1: npt.ArrayLike = 1.0,
@@ -194,14 +196,17 @@ def run_kernel(
 
 
 def _simulate_alike(
-    systems: Sequence[PoolSystem], sequence: PulseTrain, b0_ppm: DoubleArray, relative_b1: DoubleArray
+    systems: Sequence[PoolSystem],
+    sequence: PulseTrain | Protocol,
+    b0_ppm: DoubleArray,
+    relative_b1: DoubleArray,
 ) -> DoubleArray:
     first, count = systems[0], b0_ppm.size
     of_system = [(s.b0_inhomogeneity_ppm, s.relative_b1, s.scale) for s in systems]
     own_b0, own_b1, scale = np.repeat(np.array(of_system).T, count, axis=1)
     z = run_kernel(
         tabulated(systems),
-        compiled(sequence, first),
+        sequence.program(first),
         np.repeat(np.arange(len(systems)), count),
         own_b0 + np.tile(b0_ppm, len(systems)),
         own_b1 * np.tile(relative_b1, len(systems)),

@@ -142,8 +142,8 @@ def read_pools(path: str | Path) -> PoolSystem:
 
     ``water_pool``, ``mt_pool`` and ``cest_pool`` (a mapping of names to pools) with ``f`` (of
     water), ``t1`` and ``t2`` in s or ``r1`` and ``r2`` in 1/s, ``k`` in 1/s and ``dw`` in ppm, ``lineshape``
-    of the MT pool; ``b0`` in T, ``gamma`` in rad/(s uT), ``b0_inhom`` in ppm, ``rel_b1``, ``scale``, ``reset_init_mag``
-    and ``max_pulse_samples``. Only ``water_pool`` and ``b0`` must be there.
+    of the MT pool; ``b0`` in T, ``gamma`` in rad/(s uT), ``b0_inhom`` in ppm, ``rel_b1``, ``scale``,
+    ``reset_init_mag`` and ``max_pulse_samples``. Only ``water_pool`` and ``b0`` must be there.
 
     Parameters
     ----------

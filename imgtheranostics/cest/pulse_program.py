@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from imgtheranostics.cest.pool_system import PoolSystem
-from imgtheranostics.cest.pulse_train import DoubleArray, PulseTrain
+DoubleArray = npt.NDArray[np.float64]
 
 PULSE, DELAY, SPOIL = 0, 1, 2
 
@@ -82,38 +81,3 @@ class Program:
                     return False
                 transverse = kind == PULSE or (transverse and kind != SPOIL)
         return True
-
-
-def train_program(train: PulseTrain, larmor_rad_per_s_ppm: float, gamma_rad_per_s_ut: float) -> Program:
-    """The events of a pulse train in a field."""
-    step = [PULSE] + [SPOIL] * train.spoil_between_pulses + [DELAY] * (train.pulse_interval_s > 0)
-    pause = step[1:]
-    kind = (step * train.n_pulses)[: len(step) * train.n_pulses - len(pause)]
-    delays = [train.pulse_interval_s] * (train.pulse_interval_s > 0)
-    item = [0] * len(kind)
-    if train.post_delay_s > 0:
-        kind, item = [*kind, DELAY], [*item, len(delays)]
-        delays.append(train.post_delay_s)
-    kinds = np.array(kind, np.int64)
-    began = np.where(kinds == PULSE, np.cumsum(kinds == PULSE) - 1, 0) * (
-        train.pulse_s + train.pulse_interval_s
-    )
-    frequency = np.multiply.outer(train.offsets * larmor_rad_per_s_ppm, kinds == PULSE)
-    n = train.offsets.size
-    return Program(
-        amplitude=gamma_rad_per_s_ut * train.samples,
-        phase=np.zeros(train.samples.size),
-        first_sample=np.array([0, train.samples.size], np.int64),
-        sample_s=np.array([train.sample_s]),
-        delay_s=np.array(delays, np.float64),
-        kind=np.tile(kinds, n),
-        item=np.tile(np.array(item, np.int64), n),
-        frequency=frequency.ravel(),
-        start_phase=np.mod(frequency * began, 2.0 * np.pi).ravel(),
-        first_event=np.arange(n + 1, dtype=np.int64) * kinds.size,
-    )
-
-
-def compiled(sequence: PulseTrain, pools: PoolSystem) -> Program:
-    """The events of a saturation sequence in the field of a pool system."""
-    return train_program(sequence, pools.larmor_rad_per_s_ppm, pools.gamma_rad_per_s_ut)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from imgtheranostics.cest.pool_system import PoolSystem
+from imgtheranostics.cest.pulse_program import DELAY, PULSE, SPOIL, DoubleArray, Program
 from imgtheranostics.errors import ImplausibleValue
-
-DoubleArray = npt.NDArray[np.float64]
 
 LARGEST_B1_UT = 200.0
 FARTHEST_OFFSET_PPM = 3000.0
@@ -125,6 +125,33 @@ class PulseTrain:
     def b1_cwpe_ut(self) -> float:
         """B1 of the continuous wave of equal power, the gaps included, uT."""
         return self.b1_rms_ut * float(np.sqrt(self.duty_cycle))
+
+    def program(self, pools: PoolSystem) -> Program:
+        """What happens at each offset, in the field of a pool system."""
+        step = [PULSE] + [SPOIL] * self.spoil_between_pulses + [DELAY] * (self.pulse_interval_s > 0)
+        kind = (step * self.n_pulses)[: len(step) * (self.n_pulses - 1) + 1]
+        delays = [self.pulse_interval_s] * (self.pulse_interval_s > 0)
+        item = [0] * len(kind)
+        if self.post_delay_s > 0:
+            kind, item = [*kind, DELAY], [*item, len(delays)]
+            delays.append(self.post_delay_s)
+        kinds = np.array(kind, np.int64)
+        order = np.cumsum(kinds == PULSE) - 1
+        began = np.where(kinds == PULSE, order, 0) * (self.pulse_s + self.pulse_interval_s)
+        frequency = np.multiply.outer(self.offsets * pools.larmor_rad_per_s_ppm, kinds == PULSE)
+        n = self.offsets.size
+        return Program(
+            amplitude=pools.gamma_rad_per_s_ut * self.samples,
+            phase=np.zeros(self.samples.size),
+            first_sample=np.array([0, self.samples.size], np.int64),
+            sample_s=np.array([self.sample_s]),
+            delay_s=np.array(delays, np.float64),
+            kind=np.tile(kinds, n),
+            item=np.tile(np.array(item, np.int64), n),
+            frequency=frequency.ravel(),
+            start_phase=np.mod(frequency * began, 2.0 * np.pi).ravel(),
+            first_event=np.arange(n + 1, dtype=np.int64) * kinds.size,
+        )
 
 
 def check_offsets(offset_ppm: DoubleArray) -> None:
