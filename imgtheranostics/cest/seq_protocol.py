@@ -112,10 +112,6 @@ def read_sequence(path: str | Path) -> Protocol:
             where=str(path),
             found=f"{len(spans)} readouts, {len(offsets)} offsets",
         )
-    if sum(map(len, spans)) > MOST_EVENTS:
-        raise UnsupportedInput(
-            "the sequence has too many events", where=str(path), needed=f"at most {MOST_EVENTS}"
-        )
     offset_ppm = np.array(offsets, np.float64)
     offset_ppm.setflags(write=False)
     check_offsets(offset_ppm)
