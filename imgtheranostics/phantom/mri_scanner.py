@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from imgtheranostics.phantom.cest_scanner import CestScanner
 from imgtheranostics.phantom.model import Model, Name, NotNegative, Number, Positive, Share
 from imgtheranostics.phantom.series import AxisKind
 
@@ -81,6 +82,8 @@ class MriScanner(MrSequence):
         In L/mmol/s, instead of the agent's record where that has none at this field.
     relaxation_per_mg_ml
         Relaxation rate in 1/s per mg/mL of the agent, for truths stated as mass concentration.
+    cest
+        Pools and pulses of a saturation sequence.
     plasma_input, bolus_arrival_s, haematocrit
         Concentration in whole blood after an injection by its name, when it arrives in the series, and
         what makes plasma of it.
@@ -99,8 +102,7 @@ class MriScanner(MrSequence):
     medium: Name | None = None
     relaxivity: dict[Literal["r1", "r2", "r2star"], Positive] = Field(default_factory=dict)
     relaxation_per_mg_ml: dict[Literal["r1", "r2", "r2star"], Positive] = Field(default_factory=dict)
-    saturation_s: Positive | None = None
-    pools: tuple[Name, ...] = ()
+    cest: CestScanner | None = None
     plasma_input: Name | None = None
     bolus_arrival_s: NotNegative = 0.0
     haematocrit: Annotated[float, Field(ge=0, lt=1)] = 0.42

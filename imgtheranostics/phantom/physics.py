@@ -21,6 +21,7 @@ _HOMES: dict[str, tuple[str, str]] = {
     "SPECT": ("imgtheranostics.phantom.emission", "Spect"),
     "MRI": ("imgtheranostics.phantom.mri", "Mri"),
     "MPI": ("imgtheranostics.phantom.mpi", "Mpi"),
+    "CEST": ("imgtheranostics.phantom.cest", "Cest"),
 }
 """Module and class of each modality's physics; a new modality adds a line."""
 

@@ -43,7 +43,7 @@ _DIMENSIONS: dict[str, tuple[str, ...]] = {
 """Dimensions of each axis that holds numbers; the other axes hold names."""
 
 
-def _values(value: Any) -> Any:
+def evenly_spaced(value: Any) -> Any:
     """A list, or ``{start, stop, n}`` for evenly spaced numbers with both ends."""
     if not isinstance(value, dict):
         return value
@@ -71,7 +71,7 @@ class AxisSpec(Model):
 
     kind: AxisKind
     unit: str = ""
-    values: Annotated[tuple[Number | Name, ...], BeforeValidator(_values), Field(min_length=1)]
+    values: Annotated[tuple[Number | Name, ...], BeforeValidator(evenly_spaced), Field(min_length=1)]
     truth_at: NotNegative = 0.0
     layout: Literal["separate", "dynamic"] = "separate"
 
