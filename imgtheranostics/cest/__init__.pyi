@@ -1,7 +1,16 @@
+from . import analysis as analysis
 from . import b0 as b0
 from . import bloch_mcconnell as bloch_mcconnell
 from . import constants as constants
 from . import contrast as contrast
+from . import contrast_maps as contrast_maps
+from . import correction_maps as correction_maps
+from . import exchange as exchange
+from . import exchange_maps as exchange_maps
 from . import normalisation as normalisation
 from . import z_spline as z_spline
 from . import zspectrum as zspectrum
+from .contrast_tables import fold_table as fold_table
+from .correction_maps import b0_map as b0_map
+from .correction_maps import correct as correct
+from .exchange_maps import exchange_rate as exchange_rate

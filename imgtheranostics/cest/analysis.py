@@ -1,0 +1,10 @@
+"""The jobs on Volumes that the API and the command line both call; each lives in the module of its idea."""
+
+from __future__ import annotations
+
+from imgtheranostics.cest.contrast_maps import contrast
+from imgtheranostics.cest.contrast_tables import fold_table
+from imgtheranostics.cest.correction_maps import b0_map, correct
+from imgtheranostics.cest.exchange_maps import exchange_rate
+
+__all__ = ["b0_map", "contrast", "correct", "exchange_rate", "fold_table"]
