@@ -19,6 +19,7 @@ def compile_all() -> Iterator[tuple[str, Callable[[], None]]]:
     yield "tracer models", _tracer_models
     yield "flip angles", _flip_angles
     yield "recovery curves", _recovery
+    yield "exchange rates", _labelling
 
 
 def _region_statistics() -> None:
@@ -207,4 +208,27 @@ def _recovery() -> None:
         np.empty((8, 1)),
         np.zeros(1, np.int16),
         np.zeros(1, np.uint16),
+    )
+
+
+def _labelling() -> None:
+    from imgtheranostics.kernels import labelling as kernels
+
+    power, time, bounds = np.array([1e5, 1e6, 4e6]), np.full(3, 1e9), np.log([1.0, 1e6])
+    starts, values = np.array([100.0, 1000.0]), np.array([[0.1, 0.3, 0.4]])
+    counts = np.empty(1, np.int32), np.empty(1, np.uint8)
+    found = np.empty((1, 2)), np.empty((1, 5)), np.empty(1), *counts
+    kernels.fit_labelling(
+        values,
+        np.ones((1, 3)),
+        power,
+        time,
+        np.ones(1),
+        True,
+        starts,
+        bounds,
+        bounds,
+        5,
+        1e-9,
+        *found,
     )
