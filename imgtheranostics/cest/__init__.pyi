@@ -8,6 +8,7 @@ from . import correction_maps as correction_maps
 from . import exchange as exchange
 from . import exchange_maps as exchange_maps
 from . import normalisation as normalisation
+from . import pools as pools
 from . import z_spline as z_spline
 from . import zspectrum as zspectrum
 from .contrast_tables import fold_table as fold_table

@@ -1,0 +1,299 @@
+"""Fits of pools to many Z-spectra: blocks, starts from neighbours, second starts, what failed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from imgtheranostics.cest.pool_design import UNIDENTIFIABLE, Design
+from imgtheranostics.fit import Fit, PlanarSignal, shortfall
+from imgtheranostics.volume import Flag
+
+FloatArray = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.intp]
+
+BLOCK_BYTES = 3 << 20
+"""Spectra in float64 that are fitted at a time."""
+
+LARGEST_Z = 1.2
+"""Z above this is no spectrum of a fully relaxed magnetisation (cest.md, section 2)."""
+
+LARGEST = 1e100
+"""Values whose squares would overflow are no better than infinite ones."""
+
+CHANCE = 1e-3
+"""Chance that noise alone passes as a Z-spectrum (F test)."""
+
+TILE = 4
+"""Voxels in a row of a tile that begin where the fit of its seed ended."""
+
+BETTER = 1e-9
+"""Relative decrease of the sum of squares below which two fits are the same."""
+
+
+@lru_cache(maxsize=1)
+def _table() -> FloatArray:
+    from imgtheranostics.kernels.pool_lines import super_lorentzian_table
+
+    return super_lorentzian_table()
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """What all spectra share.
+
+    Attributes
+    ----------
+    ppm : (n,) ndarray
+        Ascending.
+    order : (n,) ndarray of int
+        Samples of the caller in that order.
+    alternative : (3 k + 1,) ndarray
+        Second start.
+    """
+
+    design: Design
+    ppm: FloatArray
+    order: npt.NDArray[np.int64]
+    alternative: FloatArray
+    max_iterations: int
+    tolerance: float
+    workers: int | None
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """What the kernel found for some spectra."""
+
+    values: FloatArray
+    variances: FloatArray
+    sums: FloatArray
+    conditions: FloatArray
+    iterations: npt.NDArray[np.int32]
+    state: npt.NDArray[np.uint8]
+
+    @classmethod
+    def empty(cls, m: int, p: int) -> Block:
+        """Room for m spectra with p parameters."""
+        return cls(
+            np.empty((m, p)),
+            np.empty((m, p)),
+            np.empty((m, 3)),
+            np.empty(m),
+            np.zeros(m, np.int32),
+            np.zeros(m, np.uint8),
+        )
+
+    def take(self, other: Block, rows: Indices, chosen: npt.NDArray[np.bool_]) -> None:
+        """Put chosen spectra of a second fit of some rows in place of the first."""
+        for name in ("values", "variances", "sums", "conditions", "state"):
+            getattr(self, name)[rows[chosen]] = getattr(other, name)[chosen]
+        self.iterations[rows] += other.iterations
+
+
+def run_kernel(setting: Setting, curves: FloatArray, starts: FloatArray, start_of: Indices) -> Block:
+    """Fit curves (m, n), each from its own row of `starts`."""
+    from imgtheranostics.kernels.pool_fit import fit_pools
+    from imgtheranostics.kernels.threads import thread_limit
+
+    design = setting.design
+    found = Block.empty(len(curves), design.start.size)
+    with thread_limit(setting.workers):
+        fit_pools(
+            curves,
+            setting.ppm,
+            design.active,
+            design.row_of,
+            design.shapes,
+            design.water,
+            design.shared,
+            design.half_plateau_ppm,
+            _table(),
+            design.damping_weights,
+            np.ascontiguousarray(np.clip(starts, design.lower, design.upper)),
+            start_of.astype(np.int64),
+            design.lower,
+            design.upper,
+            setting.max_iterations,
+            setting.tolerance,
+            found.values,
+            found.variances,
+            found.sums,
+            found.conditions,
+            found.iterations,
+            found.state,
+        )
+    return found
+
+
+def fit_block(
+    setting: Setting,
+    curves: FloatArray,
+    starts: FloatArray,
+    start_of: Indices,
+    noise_sd: FloatArray | None,
+) -> Block:
+    """Fit curves, and those once more from the second start that the first did not explain."""
+    found = run_kernel(setting, curves, starts, start_of)
+    again = np.flatnonzero(_unexplained(setting, curves, found, noise_sd))
+    if again.size:
+        # a voxel that began at its neighbour gets the set's own start, all others the alternative
+        two = np.stack([setting.design.start, setting.alternative])
+        other = np.where(start_of[again] > 0, 0, 1)
+        second = run_kernel(setting, np.ascontiguousarray(curves[again]), two, other)
+        found.take(second, again, _better(second, found, again))
+        borrowed = np.flatnonzero(start_of[again] > 0)
+        still = again[borrowed[_unexplained(setting, curves, found, noise_sd)[again[borrowed]]]]
+        if still.size:
+            ones = np.ones(still.size, np.intp)
+            third = run_kernel(setting, np.ascontiguousarray(curves[still]), two, ones)
+            found.take(third, still, _better(third, found, still))
+    return found
+
+
+def _better(second: Block, found: Block, rows: Indices) -> npt.NDArray[np.bool_]:
+    """Which of the second fits settled at a smaller sum of squares."""
+    from imgtheranostics.kernels.pool_fit import CONVERGED
+
+    settled, before = (second.state & CONVERGED) > 0, (found.state[rows] & CONVERGED) > 0
+    lower = second.sums[:, 0] < found.sums[rows, 0] * (1.0 - BETTER)
+    return np.asarray(settled & (lower | ~before))
+
+
+def _unexplained(
+    setting: Setting, curves: FloatArray, found: Block, noise_sd: FloatArray | None
+) -> npt.NDArray[np.bool_]:
+    """Fits that did not settle or whose residual is larger than the noise.
+
+    Without a known noise level it is that of neighbouring residuals' differences, which a smooth misfit does
+    not raise.
+    """
+    from imgtheranostics.kernels.pool_fit import CONVERGED
+
+    n = setting.ppm.size
+    freedom = n - setting.design.n_free
+    left = found.sums[:, 0]
+    if noise_sd is not None:
+        limit = noise_sd**2 * freedom * (1.0 + 2.0 * np.sqrt(2.0 / max(freedom, 1)))
+    else:
+        limit = found.sums[:, 2] / (2.0 * (n - 1)) * max(freedom, 1)
+    floor = 1e-18 * np.einsum("ij,ij->i", curves, curves)
+    return np.asarray(((found.state & CONVERGED) == 0) | (left > np.maximum(limit, floor)))
+
+
+class Result:
+    """Parameters of all spectra, filled block by block."""
+
+    def __init__(
+        self,
+        spectra: PlanarSignal,
+        setting: Setting,
+        noise_sd: npt.NDArray[np.floating] | None,
+    ) -> None:
+        self.spectra, self.setting, self.noise_sd = spectra, setting, noise_sd
+        dtype, count = spectra.samples.dtype, spectra.n_voxels
+        shape = (setting.design.start.size, count)
+        self.values, self.errors = np.full(shape, np.nan, dtype), np.full(shape, np.nan, dtype)
+        self.r_squared, self.rmse = np.full(count, np.nan, dtype), np.full(count, np.nan, dtype)
+        self.iterations = np.zeros(count, np.int32)
+        self.flags = np.zeros(count, np.uint16)
+
+    def blocks(self, voxels: Indices) -> Iterator[Indices]:
+        """Parts of a list of voxels of which the spectra fit into `BLOCK_BYTES`."""
+        per_block = max(64, BLOCK_BYTES // (8 * self.setting.ppm.size))
+        for first in range(0, voxels.size, per_block):
+            yield voxels[first : first + per_block]
+
+    def add(self, voxels: Indices, starts: FloatArray, start_of: Indices) -> None:
+        """Fit the spectra of some voxels, each from its row of `starts`; row 0 is the set's own start."""
+        whole = voxels[-1] - voxels[0] + 1 == voxels.size
+        part = slice(voxels[0], voxels[-1] + 1) if whole else voxels
+        curves = np.empty((voxels.size, self.setting.ppm.size))
+        for row, sample in enumerate(self.setting.order):
+            curves[:, row] = self.spectra.samples[sample, part]
+        with np.errstate(invalid="ignore"):
+            finite = np.abs(curves).max(axis=1) < LARGEST
+            self.flags[voxels[curves.max(axis=1) > LARGEST_Z]] |= np.uint16(Flag.OUTSIDE_RANGE)
+        self.flags[voxels[~finite]] |= np.uint16(Flag.INVALID_INPUT)
+        if not finite.all():
+            curves, voxels, start_of = curves[finite], voxels[finite], start_of[finite]
+        if voxels.size:
+            noise = None if self.noise_sd is None else self.noise_sd[voxels].astype(np.float64)
+            self._store(voxels, fit_block(self.setting, curves, starts, start_of, noise))
+
+    def _store(self, voxels: Indices, found: Block) -> None:
+        design, n = self.setting.design, self.setting.ppm.size
+        flags, usable = _judged(design, n, found)
+        self.flags[voxels] |= flags
+        self.iterations[voxels] = found.iterations
+        freedom = n - design.n_free
+        with np.errstate(invalid="ignore", divide="ignore"):
+            explained = 1.0 - found.sums[:, 0] / found.sums[:, 1]
+            self.r_squared[voxels] = np.where(usable, explained, np.nan)
+            self.rmse[voxels] = np.where(usable, np.sqrt(found.sums[:, 0] / n), np.nan)
+            noise = np.sqrt(found.sums[:, 0] / freedom) / shortfall(freedom) if freedom > 0 else np.nan
+            unknown = _without_meaning(design, found.values)
+            for row in range(design.start.size):
+                values = np.where(usable & ~unknown[:, row], found.values[:, row], np.nan)
+                errors = np.sqrt(found.variances[:, row]) * noise
+                if design.held[row]:
+                    errors = np.zeros(voxels.size)
+                self.values[row, voxels] = values
+                self.errors[row, voxels] = np.where(np.isnan(values), np.nan, errors)
+
+    def fit(self) -> Fit:
+        """Everything in the leading shape of the spectra."""
+        back, design = self.spectra.restored, self.setting.design
+        values = {name: back(row) for name, row in zip(design.names, self.values, strict=True)}
+        errors = {name: back(row) for name, row in zip(design.names, self.errors, strict=True)}
+        if design.shared:
+            for table in (values, errors):
+                table["shift_ppm"] = table["water_centre_ppm"]
+        units = {name: "ppm" if name.endswith("_ppm") else "1" for name in values}
+        return Fit(
+            values,
+            errors,
+            back(self.r_squared),
+            back(self.rmse),
+            back(self.iterations),
+            back(self.flags),
+            units,
+        )
+
+
+def _without_meaning(design: Design, values: FloatArray) -> npt.NDArray[np.bool_]:
+    """Fitted widths and centres of lines without any depth."""
+    k = design.n_pools
+    unknown = np.zeros(values.shape, np.bool_)
+    for pool in range(k):
+        gone = (values[:, 1 + pool] == 0.0) & ~(design.held[1 + pool])
+        for row in (1 + k + 2 * pool, 2 + k + 2 * pool):
+            unknown[:, row] = gone & ~design.held[row]
+    return unknown
+
+
+def _judged(design: Design, n: int, found: Block) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.bool_]]:
+    """Flags of each spectrum, and whether its parameters are known."""
+    from scipy.special import fdtri
+
+    from imgtheranostics.kernels.pool_fit import CONVERGED, UNDETERMINED
+
+    flags = np.zeros(len(found.values), np.uint16)
+    failed = (found.state & CONVERGED) == 0
+    flags[failed] |= np.uint16(Flag.NOT_CONVERGED)
+    p = max(design.n_free, 2)
+    left, whole = found.sums[:, 0], found.sums[:, 1]
+    least = fdtri(p - 1, n - p, 1.0 - CHANCE) * (p - 1) / (n - p) if n > p else 0.0
+    silent = ~(whole - left > least * left)
+    flags[silent] |= np.uint16(Flag.BELOW_NOISE)
+    usable = ~(failed | silent)
+    free = ~design.held
+    at_bound = ((found.values <= design.lower) | (found.values >= design.upper)) & free
+    flags[at_bound.any(axis=1) & usable] |= np.uint16(Flag.AT_BOUND)
+    unclear = (found.conditions > UNIDENTIFIABLE) | ((found.state & UNDETERMINED) > 0)
+    flags[unclear & usable] |= np.uint16(Flag.ILL_CONDITIONED)
+    return flags, usable

@@ -1,0 +1,201 @@
+"""Z-spectra as sums of lines: fits of one to many pools, published sets of starts and bounds, their curves.
+
+A spectrum is Z = Zi - sum A S((w - centre)/width): a baseline less one line per pool, Lorentzian or, for
+semi-solid magnetisation transfer, super-Lorentzian.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from imgtheranostics.cest.offset_list import OffsetList
+from imgtheranostics.cest.pool_curves import (
+    PoolCurves,
+    condition_number,
+    evaluate,
+    identifiable,
+    mimics,
+    reference,
+)
+from imgtheranostics.cest.pool_design import Design, Pool, Range, start_cautions
+from imgtheranostics.cest.pool_presets import Preset, preset, preset_names, scaled_to_field
+from imgtheranostics.cest.pool_search import TILE, Result, Setting
+from imgtheranostics.fit import Fit, PlanarSignal, planar
+from imgtheranostics.volume import Flag
+
+__all__ = [
+    "Pool",
+    "PoolCurves",
+    "Preset",
+    "condition_number",
+    "evaluate",
+    "fit",
+    "identifiable",
+    "mimics",
+    "preset",
+    "preset_names",
+    "reference",
+    "scaled_to_field",
+    "start_cautions",
+]
+
+
+def fit(
+    z: npt.ArrayLike,
+    offset_ppm: npt.ArrayLike,
+    pools: Sequence[Pool],
+    *,
+    baseline: Range = (1.0, 1.0, 1.0),
+    shared_shift: bool = False,
+    bandwidth_ppm: float | None = None,
+    noise_sd: npt.ArrayLike | None = None,
+    neighbours: bool = False,
+    refuse_overlap: bool = False,
+    mask: npt.ArrayLike | None = None,
+    workers: int | None = None,
+    max_iterations: int = 300,
+    tolerance: float = 1e-8,
+) -> Fit:
+    """Depth, width and centre of pools from Z-spectra, by bounded least squares.
+
+    Parameters
+    ----------
+    z : (..., n) array_like
+        Mz/M0 as fractions, unsaturated references removed, in the order of `offset_ppm`.
+    offset_ppm : (n,) array_like
+        Saturation offsets in ppm, downfield positive, any order, each once.
+    pools : sequence of Pool
+        Lines with starts and bounds, or a set of `preset`. The depths and the baseline are solved for at
+        every step, so that only their bounds matter, not their starts.
+    baseline : (start, low, high)
+        Signal far from all lines, held at 1 by default; sets of `preset` bring their own.
+    shared_shift : bool
+        Whether the centres of pools other than ``water`` are relative to that of water, whose centre is the
+        shift of the field.
+    bandwidth_ppm : float, optional
+        Flat part of a Lorentzian around its centre, 1/(pulse duration x MHz): the bandwidth of the pulses.
+        Its full width at half maximum is then ``width_ppm`` more than this. Super-Lorentzians have none.
+    noise_sd : float or (...) array_like, optional
+        Standard deviation of the noise. A spectrum whose residual is larger is fitted from a second start,
+        and the better of the two is kept. Without it the noise of each spectrum is estimated from the
+        differences of neighbouring residuals.
+    neighbours : bool
+        Begin at the parameters of a voxel nearby, on images whose leading axes are those of space: saves
+        iterations on smooth images. Fits that this leaves worse than the noise begin anew.
+    refuse_overlap : bool
+        Raise `IllConditioned` where the lines at their starts are too alike, instead of flagging voxels.
+    mask : (...) array_like of bool, optional
+        Spectra to fit.
+    workers : int, optional
+        Threads; all by default. The result does not depend on it.
+    max_iterations : int
+        Most evaluations of the model for one start.
+    tolerance : float
+        Relative decrease of the sum of squares that may be left.
+
+    Returns
+    -------
+    Fit
+        ``<name>_amplitude``, ``<name>_width_ppm`` and ``<name>_centre_ppm`` of each pool and ``baseline``.
+        With `shared_shift` also ``shift_ppm``, the centre of water, and ``<name>_centre_ppm`` of the other
+        pools is relative to it, as their bounds are.
+
+        NaN and flagged are spectra with a sample that is not finite (INVALID_INPUT), fits that do not settle
+        (NOT_CONVERGED), and spectra that the pools explain no better than a constant (BELOW_NOISE; F test at
+        0.001). Flagged and kept are spectra with a sample above 1.2 (OUTSIDE_RANGE), values at a bound
+        (AT_BOUND; no standard error, those of the others take it as known), and fits whose lines are so alike
+        that their depths are not told apart (ILL_CONDITIONED: condition number of the lines above 50, or a
+        parameter without any effect of its own; standard errors then show by how much). Width and centre of
+        a pool without depth are NaN. What is held has its value and a standard error of 0.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer offsets than parameters, an offset occurs twice, or arguments do not fit.
+    ImplausibleValue
+        If offsets or centres look like Hz.
+    IllConditioned
+        With `refuse_overlap`, naming the pools that mimic each other.
+
+    References
+    ----------
+    .. [1] Zaiss M, Schmitt B, Bachert P. J Magn Reson 2011, 211:149. doi:10.1016/j.jmr.2011.05.001
+    .. [2] Morrison C, Henkelman RM. Magn Reson Med 1995, 33:475. doi:10.1002/mrm.1910330404
+    """
+    design = Design.of(pools, baseline, shared_shift=shared_shift, bandwidth_ppm=bandwidth_ppm)
+    if design.n_free == 0:
+        raise ValueError("all parameters of the pools are held; nothing is left to fit")
+    offsets = OffsetList.of(offset_ppm, purpose="a fit of pools")
+    if offsets.n < design.n_free:
+        raise ValueError(
+            f"the pools have {design.n_free} parameters and need at least as many offsets, found {offsets.n}"
+        )
+    if not (max_iterations >= 1 and 0.0 < tolerance < 1.0):
+        raise ValueError("max_iterations must be at least 1, and tolerance between 0 and 1")
+    if refuse_overlap:
+        identifiable(offsets.ppm, pools, bandwidth_ppm=bandwidth_ppm, refuse=True)
+    spectra = planar(z, offsets.n, "z", contiguous=False)
+    noise = None if noise_sd is None else _checked_noise(spectra, noise_sd)
+    setting = Setting(
+        design, offsets.ppm, offsets.order, _alternative(design), max_iterations, tolerance, workers
+    )
+    result = Result(spectra, setting, noise)
+    within = spectra.chosen(mask)
+    result.flags[~within] = Flag.MASKED_OUT
+    todo = np.flatnonzero(within)
+    starts = design.start[np.newaxis]
+    if neighbours and len(spectra.shape) > 0:
+        _fit_tiles(result, todo, starts)
+    else:
+        for part in result.blocks(todo):
+            result.add(part, starts, np.zeros(part.size, np.intp))
+    return result.fit()
+
+
+def _checked_noise(spectra: PlanarSignal, noise_sd: npt.ArrayLike) -> npt.NDArray[np.floating]:
+    noise = spectra.flat(noise_sd, "noise_sd")
+    if bool((noise < 0.0).any()):
+        raise ValueError("noise_sd must not be negative")
+    return noise
+
+
+def _alternative(design: Design) -> npt.NDArray[np.float64]:
+    """The second start: widths in the geometric, centres in the arithmetic middle of their bounds."""
+    second = design.start.copy()
+    first = 1 + design.n_pools
+    low, high = design.lower[first:], design.upper[first:]
+    second[first::2] = np.sqrt(low[::2] * high[::2])
+    second[first + 1 :: 2] = 0.5 * (low[1::2] + high[1::2])
+    second[design.held] = design.start[design.held]
+    return second
+
+
+def _fit_tiles(result: Result, todo: npt.NDArray[np.intp], starts: npt.NDArray[np.float64]) -> None:
+    """Fit one voxel of each tile of the first two axes, then the others from where it ended."""
+    shape = result.spectra.shape
+    tiles, middle = np.zeros(todo.size, np.int64), np.zeros(todo.size, np.int16)
+    for axis, index in enumerate(np.unravel_index(todo, shape, order=result.spectra.order)):
+        size = TILE if axis < 2 else 1
+        tiles = tiles * (shape[axis] // size + 1) + index // size
+        if size > 1:
+            middle += (2 * (index % size) - size + 1).astype(np.int16) ** 2
+    by_tile = np.lexsort((middle, tiles))
+    first = np.flatnonzero(np.diff(tiles[by_tile], prepend=-1))
+    seeds = by_tile[first]
+    for part in result.blocks(todo[seeds]):
+        result.add(part, starts, np.zeros(part.size, np.intp))
+    known = result.values[:, todo[seeds]].T.astype(np.float64)
+    known = np.where(np.isnan(known), starts, known)
+    start_of = np.empty(todo.size, np.intp)
+    start_of[by_tile] = np.repeat(np.arange(1, seeds.size + 1), np.diff(np.append(first, todo.size)))
+    rest = np.ones(todo.size, np.bool_)
+    rest[seeds] = False
+    table = np.concatenate([starts, known])
+    chosen, places = todo[rest], start_of[rest]
+    done = 0
+    for part in result.blocks(chosen):
+        result.add(part, table, places[done : done + part.size])
+        done += part.size
