@@ -137,7 +137,8 @@ def _encode(value: Any, how: _Writing, name: str) -> Any:
     if dataclasses.is_dataclass(value):
         return _encode_record(value, how)
     if isinstance(value, Mapping):
-        return {str(key): _encode(entry, how, str(key)) for key, entry in value.items()}
+        entries = {str(key): _encode(entry, how, str(key)) for key, entry in value.items()}
+        return {key: entry for key, entry in entries.items() if entry is not None}
     if isinstance(value, (tuple, list)):
         return [_encode(entry, how, name) for entry in value]
     return plain(value)

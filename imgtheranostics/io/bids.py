@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from imgtheranostics.acquisition import MrAcquisition
 from imgtheranostics.errors import Caution, ImplausibleValue
-from imgtheranostics.io.bids_cest import interpret_cest, is_cest
+from imgtheranostics.io.bids_cest import interpret_cest, is_cest, with_edited_offsets
 from imgtheranostics.io.bids_mri import interpret_mr, is_mr, read_mr
 from imgtheranostics.io.bids_optical import interpret_ct, interpret_pa, interpret_us
 from imgtheranostics.io.bids_pet import interpret_pet, is_emission
@@ -48,7 +48,7 @@ def interpret(sidecar: Sidecar, header: NiftiHeader) -> Meaning:
         meaning, has_acquisition = interpret_own(sidecar, header.shape)
         if not has_acquisition:
             return _with_foreign_acquisition(meaning, sidecar, header)
-        return _with_edited_keys(meaning, sidecar)
+        return with_edited_offsets(_with_edited_keys(meaning, sidecar), sidecar, header)
     return _by_modality(sidecar, header)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta, timezone
 from typing import Any
 
@@ -16,18 +17,25 @@ from imgtheranostics.acquisition import (
     Subject,
 )
 from imgtheranostics.io.acquisition_record import plain
+from imgtheranostics.io.bids_cest import SATURATION_KEYS
 from imgtheranostics.io.free_text import harmless_text
+from imgtheranostics.io.saturation_offsets import B1_KEYS
 from imgtheranostics.volume import Volume
 
 _DAY_S = 86400.0
 _AMBIGUOUS_HALF_LIFE_S = 12 * 3600.0
-_FIXED = frozenset({"TimeZero", "InjectedRadioactivityUnits", "WavelengthUnits", "LaserEnergyUnits"})
+_FIXED = frozenset(
+    {"TimeZero", "InjectedRadioactivityUnits", "WavelengthUnits", "LaserEnergyUnits"}
+    | {"SaturationOffsetUnit", "SaturationOffsetSign"}
+)
 _TEXT_FIELDS = {
     "Manufacturer": "manufacturer",
     "ManufacturersModelName": "model",
     "TracerName": "name",
     "SequenceName": "sequence",
     "ConvolutionKernel": "kernel",
+    "SaturationPulseShape": "pulse_shape",
+    "AcquisitionOrder": "acquisition_order",
 }
 
 
@@ -159,12 +167,27 @@ def _mr(volume: Volume, acquisition: MrAcquisition) -> dict[str, Any]:
         "RepetitionTimeExcitation": values("repetition_time", acquisition.repetition_time_s),
         "SequenceName": acquisition.sequence,
     }
-    offsets = volume.axis("saturation_offset")
-    if offsets is not None:
-        content["SaturationOffsets"] = offsets.values
-        content["SaturationOffsetUnit"] = "ppm"
-        content["M0Index"] = list(acquisition.saturation.get("m0_index", ()))
-    return content
+    return content | _saturation(volume, acquisition.saturation)
+
+
+def _saturation(volume: Volume, record: Mapping[str, Any]) -> dict[str, Any]:
+    """Offsets and pulses of a CEST series, one entry per volume in the order of the file."""
+    offsets, b1 = volume.axis("saturation_offset"), volume.axis("saturation_b1")
+    if offsets is None or len(volume.axes) > 1 + (b1 is not None):
+        return {}
+    grids = np.meshgrid(*(axis.values for axis in volume.axes), indexing="ij")
+    values = {axis.name: grid.ravel(order="F") for axis, grid in zip(volume.axes, grids, strict=True)}
+    content = {key: record[name] for name, key in SATURATION_KEYS.items() if name in record}
+    if b1 is not None:
+        keys = [SATURATION_KEYS[name] for name in B1_KEYS if name in record]
+        content |= {key: values["saturation_b1"] for key in keys if isinstance(content[key], tuple)}
+    listed = values["saturation_offset"]
+    return content | {
+        "SaturationOffsets": listed,
+        "SaturationOffsetUnit": "ppm",
+        "SaturationOffsetSign": "downfield_positive",
+        "M0Index": np.flatnonzero(np.isnan(listed)),
+    }
 
 
 def _pa(volume: Volume, acquisition: PhotoacousticAcquisition) -> dict[str, Any]:

@@ -81,6 +81,20 @@ _WORDS = frozenset(
         "stored",
         "philips_floating_point",
         "philips_display",
+        "downfield_positive",
+        "upfield_positive",
+        "sidecar",
+        "bids_mt",
+        "text",
+        "quit",
+        "fabber",
+        "pulseq",
+        "siemens_wip",
+        "bruker",
+        "given",
+        "first_image",
+        "null_or_far_offset",
+        "M0Index",
     }
 )
 

@@ -62,7 +62,16 @@ def modality_of(sidecar: Sidecar) -> tuple[str, str]:
     known = {"PET": "PT", "MRI": "MR", "SPECT": "NM", "MSOT": "PA"}
     if stated:
         return known.get(stated, stated), suffix
-    by_suffix = {"pet": "PT", "cest": "MR", "pa": "PA", "ct": "CT", "us": "US", "spect": "NM"}
+    by_suffix = {
+        "pet": "PT",
+        "cest": "MR",
+        "wassr": "MR",
+        "wasabi": "MR",
+        "pa": "PA",
+        "ct": "CT",
+        "us": "US",
+        "spect": "NM",
+    }
     return by_suffix.get(suffix.lower(), ""), suffix
 
 

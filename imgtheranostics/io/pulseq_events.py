@@ -179,7 +179,8 @@ def _envelope(
     values, turns, counts = merge_runs(magnitude, phase)
     if len(counts) > budget:
         raise _too_large(where)
-    return Envelope(counts * raster_s, values, 2 * np.pi * turns)
+    steps = np.asarray(counts * raster_s, dtype=np.float64)
+    return Envelope(steps, values, 2 * np.pi * turns)
 
 
 def _timed_envelope(
@@ -209,8 +210,9 @@ def _timed_envelope(
     inside = np.arange(len(piece)) - np.repeat(np.cumsum(n_steps) - n_steps, n_steps)
     fraction = (inside + 0.5) / n_steps[piece]
     values = signal[piece] * (1 - fraction) + signal[piece + 1] * fraction
-    step_s = lengths[piece] / n_steps[piece] * raster_s
-    return Envelope(step_s, np.abs(values), np.angle(values))
+    step_s = (lengths[piece] / n_steps[piece] * raster_s).astype(np.float64)
+    magnitudes, phases = np.abs(values).astype(np.float64), np.angle(values).astype(np.float64)
+    return Envelope(step_s, magnitudes, phases)
 
 
 def _shape(identifier: int, shapes: Mapping[int, Shape], where: str) -> Shape:
