@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from imgtheranostics.cest.pulse_train import check_offsets
 from imgtheranostics.errors import MissingMetadata, UnitMismatch, UnsupportedInput
 from imgtheranostics.mapping.mr_signal import check_signal, mr_record
 from imgtheranostics.mapping.refusals import UnknownChoice
@@ -31,6 +32,8 @@ def saturation_offsets(v: Volume) -> FloatArray:
         If the images vary in something else too.
     UnitMismatch
         If it is no signal.
+    ImplausibleValue
+        If offsets in ppm must be in Hz.
     """
     check_signal(v, "CEST")
     axis = v.axis("saturation_offset")
@@ -50,6 +53,9 @@ def saturation_offsets(v: Volume) -> FloatArray:
             next_step="choose one sample of the other axis",
         )
     if axis.unit == "ppm":
+        known = axis.values[np.isfinite(axis.values)]
+        if known.size:
+            check_offsets(known)
         return np.array(axis.values)
     if axis.unit != "Hz":
         raise UnitMismatch("the unit of the saturation offsets is not known", found=axis.unit, needed="ppm")
