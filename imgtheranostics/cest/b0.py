@@ -1,14 +1,18 @@
-"""Position of water in each voxel's own spectrum."""
+"""Position of water in each voxel's own spectrum, and spectra with water put at 0.
+
+Conventions: water at 0 ppm, downfield positive; a corrected spectrum is Zcorr(w) = Z(w + b0).
+"""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 
-from imgtheranostics.cest import z_noise, z_spline
-from imgtheranostics.cest.offset_list import OffsetList
-from imgtheranostics.fit import Fit, FloatArray, planar
-from imgtheranostics.volume import Flag
+from imgtheranostics.cest.z_kernel import Spectra, measure
+from imgtheranostics.cest.z_spline import spline_values
+from imgtheranostics.fit import Fit, FloatArray
+
+LEAST_OFFSETS = 4
 
 
 def b0_minimum(
@@ -19,16 +23,16 @@ def b0_minimum(
     mask: npt.ArrayLike | None = None,
     workers: int | None = None,
 ) -> Fit:
-    """Position of water as the minimum of the cubic spline through a spectrum.
+    """Position of water as the minimum of a smooth curve through a spectrum.
 
     Parameters
     ----------
     z : (..., n) array_like
         Z-spectra, in the order of `offset_ppm`.
     offset_ppm : (n,) array_like
-        Offsets, any order and spacing, each once.
+        Offsets, any order and spacing, each once; at least 4.
     noise_sd : float or (...) array_like, optional
-        Noise of each sample; estimated from the spectrum without it.
+        Noise of each sample; estimated from the spectrum without it, which takes 6 offsets.
     mask : (...) array_like of bool, optional
         Voxels outside are NaN and `Flag.MASKED_OUT`.
     workers : int, optional
@@ -37,52 +41,43 @@ def b0_minimum(
     Returns
     -------
     Fit
-        ``b0_ppm``. `OUTSIDE_RANGE` where the minimum is not inside the measured range.
+        ``b0_ppm`` in ppm; `r_squared` and `rmse` are NaN. NaN and flagged: `INVALID_INPUT` (a sample is not
+        finite), `OUTSIDE_RANGE` (the lowest sample is the first or the last, or the dip ends there),
+        `BELOW_NOISE` (the samples scatter no more than noise alone does once in a thousand, or no curvature
+        stands out of it).
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than 4 offsets, or shapes do not fit.
+    ImplausibleValue
+        If an offset is 100 ppm or more from water.
+
+    Notes
+    -----
+    The curve is the cubic spline through ``1 / (1.1 - relative height)`` of the samples where the noise lets
+    it know its curvature to 5 %, which is below 2 % of the spacing in the position. The map leaves the
+    minimum where it is and makes a Lorentzian dip nearly a parabola, so that a spacing as wide as the dip
+    does. Otherwise it is a quartic through the samples of the lowest 30 % of the dip (50, then 70 % where its
+    curvature stays unclear; at least 7 samples), in the same map, whose odd terms follow a background that
+    leans.
+
+    Errors without noise, from simulated spectra: below 0.002 ppm for two pools at 11.7 T sampled each 0.4 ppm
+    with B1 from 2.4 uT, below 0.009 ppm at every B1 from 0.5 uT and with a background of five pools. In white
+    matter at 3 T pools within 3.5 ppm of water draw the minimum itself by 0.0035 ppm. A saturation of a few
+    tenths of a second makes side lobes as deep as the centre (WASSR of 0.5 uT): there `b0_symmetry` serves.
     """
-    from scipy.interpolate import CubicSpline
-
-    offsets = OffsetList.of(offset_ppm, least=4, purpose="the minimum of a spectrum")
-    spectra = planar(z, offsets.n, "z")
-    samples = spectra.samples[offsets.order].astype(np.float64)
-    chosen = spectra.chosen(mask)
-    n = spectra.n_voxels
-    place, error, flags = np.full(n, np.nan), np.full(n, np.nan), np.zeros(n, np.uint16)
-    flags[~chosen] = Flag.MASKED_OUT
-    bad = chosen & ~np.isfinite(samples).all(axis=0)
-    flags[bad] = Flag.INVALID_INPUT
-    if noise_sd is None:
-        sigma = z_noise.noise_sd(z, offset_ppm).ravel(order=spectra.order)
-    else:
-        sigma = spectra.flat(noise_sd, "noise_sd")
-    cardinal = CubicSpline(offsets.ppm, np.eye(offsets.n)).derivative()
-    for voxel in np.flatnonzero(chosen & ~bad):
-        spline = CubicSpline(offsets.ppm, samples[:, voxel])
-        roots = spline.derivative().roots(extrapolate=False)
-        roots = roots[spline(roots, 2) > 0.0]
-        values = spline(roots)
-        if not roots.size or values.min() > min(samples[0, voxel], samples[-1, voxel]):
-            flags[voxel] = Flag.OUTSIDE_RANGE
-            continue
-        place[voxel] = roots[values.argmin()]
-        curvature = spline(place[voxel], 2)
-        error[voxel] = sigma[voxel] * np.linalg.norm(cardinal(place[voxel])) / curvature
-    return _fit(spectra, place, error, flags)
-
-
-def _fit(spectra: object, place: FloatArray, error: FloatArray, flags: npt.NDArray[np.uint16]) -> Fit:
-    from imgtheranostics.fit import PlanarSignal
-
-    if not isinstance(spectra, PlanarSignal):
-        raise TypeError("planar signal expected")
-    dtype = spectra.samples.dtype
-    unknown = np.full(spectra.shape, np.nan, dtype)
+    spectra = Spectra.of(z, offset_ppm, mask, least=LEAST_OFFSETS, purpose="the minimum of a spectrum")
+    noise = None if noise_sd is None else spectra.flat(noise_sd, "noise_sd")
+    found = measure(spectra, noise=noise, find_b0=True, workers=workers)
+    unknown = np.full(spectra.planes.shape, np.nan, spectra.planes.samples.dtype)
     return Fit(
-        parameters={"b0_ppm": spectra.restored(place.astype(dtype))},
-        standard_errors={"b0_ppm": spectra.restored(error.astype(dtype))},
+        parameters={"b0_ppm": spectra.restored(found.b0)},
+        standard_errors={"b0_ppm": spectra.restored(found.b0_error)},
         r_squared=unknown,
         rmse=unknown.copy(),
-        iterations=np.zeros(spectra.shape, np.int16),
-        flags=spectra.restored(flags),
+        iterations=np.zeros(spectra.planes.shape, np.int16),
+        flags=spectra.planes.restored(found.flags),
         units={"b0_ppm": "ppm"},
     )
 
@@ -102,7 +97,7 @@ def correct_b0(
     z : (..., n) array_like
         Z-spectra, in the order of `offset_ppm`.
     offset_ppm : (n,) array_like
-        Offsets, any order, each once.
+        Offsets, any order, each once; at least 2.
     b0_ppm : float or (...) array_like
         Position of water. NaN gives NaN.
     mask : (...) array_like of bool, optional
@@ -113,9 +108,15 @@ def correct_b0(
     Returns
     -------
     ndarray
-        In the order of `offset_ppm`; NaN where the shifted offset lies outside the measured range.
+        In the order of `offset_ppm`; NaN where the shifted offset lies outside the measured range, and in
+        all of a spectrum with a sample that is not finite.
+
+    Raises
+    ------
+    ValueError, ImplausibleValue
+        As `b0_minimum`.
     """
-    return z_spline.interpolated(z, offset_ppm, offset_ppm, b0_ppm, mask=mask, workers=workers).value
+    return spline_values(z, offset_ppm, offset_ppm, b0_ppm, mask=mask, workers=workers)
 
 
 def interpolate(
@@ -129,6 +130,6 @@ def interpolate(
 ) -> FloatArray:
     """Spectra at given offsets from water: the cubic spline at ``at_ppm + b0_ppm``, (..., n_at).
 
-    NaN outside the measured range; arguments as those of `correct_b0`.
+    NaN outside the measured range; arguments as those of `correct_b0`, and 0 without `b0_ppm`.
     """
-    return z_spline.interpolated(z, offset_ppm, at_ppm, b0_ppm, mask=mask, workers=workers).value
+    return spline_values(z, offset_ppm, at_ppm, b0_ppm, mask=mask, workers=workers)

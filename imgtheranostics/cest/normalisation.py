@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from imgtheranostics.cest import z_noise
 from imgtheranostics.cest.offset_list import REFERENCE_PPM, OffsetList
 from imgtheranostics.cest.references import References, find_references, reference_noise
+from imgtheranostics.cest.sample_differences import LEAST_OFFSETS
+from imgtheranostics.cest.z_kernel import Spectra, measure
 from imgtheranostics.errors import Caution
 from imgtheranostics.fit import FloatArray, PlanarSignal, planar
 from imgtheranostics.volume import Flag
@@ -28,8 +28,6 @@ RAYLEIGH_MEAN = 1.9130583802711007
 RAYLEIGH_REACH = 3.7605
 """What a single magnitude of noise alone exceeds the mean by once in a thousand, in standard deviations:
 sqrt(4 ln(1000) / (4 - pi)) less the mean. A mean of n magnitudes exceeds it by less than this / sqrt(n)."""
-
-DriftRule = Literal["auto", "mean", "linear"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +70,7 @@ def normalise(
     *,
     m0_index: npt.ArrayLike | None = None,
     m0: npt.ArrayLike | None = None,
-    drift: DriftRule = "auto",
+    drift: str = "auto",
     mask: npt.ArrayLike | None = None,
 ) -> Normalised:
     """Divide saturated images by unsaturated ones.
@@ -175,7 +173,7 @@ def _samples(
         cautions.append(
             Caution(
                 "far-offset-taken-as-sample",
-                f"offsets between {FAR_PPM:g} and {REFERENCE_PPM:g} ppm are taken as samples of the spectrum; "
+                f"offsets between {FAR_PPM:g} and {REFERENCE_PPM:g} ppm are taken as samples; "
                 "give m0_index if they are unsaturated references: "
                 + ", ".join(f"{offset:g}" for offset in far),
                 "offset_ppm",
@@ -228,9 +226,9 @@ def _noise(
                 level / mean_m0,
                 f"scatter of {len(found.positions)} references, {freedom:.1f} degrees of freedom",
             )
-    if offsets.n < z_noise.LEAST_OFFSETS:
+    if offsets.n < LEAST_OFFSETS:
         return np.full(z.shape[1], np.nan), "not known: too few references and offsets"
-    return z_noise.planar_noise(z, offsets), "what no smooth spectrum explains"
+    return measure(Spectra.ascending(z, offsets), find_noise=True).noise, "what no smooth spectrum explains"
 
 
 def _noise_alone(noise: npt.NDArray[np.float64], n_references: int) -> npt.NDArray[np.bool_]:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from imgtheranostics.cest.offset_list import OffsetList
-from imgtheranostics.fit import FloatArray, PlanarSignal, planar
+from imgtheranostics.cest.z_kernel import Spectra, measure
+from imgtheranostics.fit import FloatArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +47,8 @@ def interpolated(
     z : (..., n) array_like
         Z-spectra as fraction of the unsaturated signal, in the order of `offset_ppm`.
     offset_ppm : (n,) array_like
-        Saturation offsets, any order, each once.
+        Saturation offsets, any order, each once; at least 2. Two give a straight line, three a parabola, more
+        the cubic spline with the not-a-knot condition.
     at_ppm : (n_at,) array_like or float
         Offsets from water at which to evaluate.
     b0_ppm : float or (...) array_like, optional
@@ -61,11 +62,15 @@ def interpolated(
     ------
     ValueError
         If shapes do not fit, or the offsets are no list of different finite numbers.
+    ImplausibleValue
+        If an offset is 100 ppm or more from water.
+
+    Notes
+    -----
+    The covariance of Z(b0 - at) and Z(b0 + at) is half of what their variance factors together exceed that of
+    `asymmetry` by.
     """
-    sorted_list = OffsetList.of(offset_ppm)
-    spectra = planar(z, sorted_list.n, "z")
-    at = _offsets_from_water(at_ppm)
-    return _evaluate(spectra, sorted_list, [(at, 1.0)], b0_ppm, mask)
+    return _evaluated(z, offset_ppm, at_ppm, b0_ppm, mask, workers, mirror=False)
 
 
 def asymmetry(
@@ -81,52 +86,47 @@ def asymmetry(
 
     Parameters and result as `interpolated`; the variance factor includes what both sides have in common.
     """
-    sorted_list = OffsetList.of(offset_ppm)
-    spectra = planar(z, sorted_list.n, "z")
-    at = _offsets_from_water(at_ppm)
-    return _evaluate(spectra, sorted_list, [(-at, 1.0), (at, -1.0)], b0_ppm, mask)
+    return _evaluated(z, offset_ppm, at_ppm, b0_ppm, mask, workers, mirror=True)
 
 
-def _offsets_from_water(at_ppm: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    at = np.atleast_1d(np.asarray(at_ppm, dtype=np.float64))
+def spline_values(
+    z: npt.ArrayLike,
+    offset_ppm: npt.ArrayLike,
+    at_ppm: npt.ArrayLike,
+    b0_ppm: npt.ArrayLike | None = None,
+    *,
+    mirror: bool = False,
+    mask: npt.ArrayLike | None = None,
+    workers: int | None = None,
+) -> FloatArray:
+    """The values alone of `interpolated`, or with `mirror` of `asymmetry`: several times as fast."""
+    spectra = Spectra.of(z, offset_ppm, mask)
+    b0 = None if b0_ppm is None else spectra.flat(b0_ppm, "b0_ppm")
+    found = measure(spectra, b0=b0, at=offsets_from_water(at_ppm), mirror=mirror, workers=workers)
+    return spectra.restored_series(found.values)
+
+
+def offsets_from_water(at_ppm: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Offsets at which to evaluate, as a list; ValueError where they are none."""
+    at = np.atleast_1d(np.array(at_ppm, dtype=np.float64))
     if at.ndim != 1 or not np.isfinite(at).all():
         raise ValueError("at_ppm must be a number or a list of finite numbers")
     return at
 
 
-def _evaluate(
-    spectra: PlanarSignal,
-    offsets: OffsetList,
-    terms: list[tuple[npt.NDArray[np.float64], float]],
+def _evaluated(
+    z: npt.ArrayLike,
+    offset_ppm: npt.ArrayLike,
+    at_ppm: npt.ArrayLike,
     b0_ppm: npt.ArrayLike | None,
     mask: npt.ArrayLike | None,
+    workers: int | None,
+    *,
+    mirror: bool,
 ) -> SplineValues:
-    from scipy.interpolate import CubicSpline
-
-    b0 = spectra.flat(0.0 if b0_ppm is None else b0_ppm, "b0_ppm").astype(np.float64)
-    chosen = spectra.chosen(mask)
-    samples = spectra.samples[offsets.order].astype(np.float64)
-    finite = np.isfinite(samples).all(axis=0) & chosen
-    cardinal = CubicSpline(offsets.ppm, np.eye(offsets.n))
-    slopes = cardinal.derivative()
-    n_at = terms[0][0].size
-    results = np.full((3, n_at, spectra.n_voxels), np.nan)
-    for k in range(n_at):
-        weights = np.zeros((spectra.n_voxels, offsets.n))
-        rates = np.zeros((spectra.n_voxels, offsets.n))
-        inside = finite & np.isfinite(b0)
-        for at, sign in terms:
-            place = at[k] + b0
-            inside = inside & (place >= offsets.ppm[0]) & (place <= offsets.ppm[-1])
-            place = np.where(inside, place, offsets.ppm[0])
-            weights += sign * cardinal(place)
-            rates += sign * slopes(place)
-        safe = np.where(finite, samples, 0.0)
-        results[0, k, inside] = np.einsum("vn,nv->v", weights, safe)[inside]
-        results[1, k, inside] = (weights**2).sum(axis=1)[inside]
-        results[2, k, inside] = np.einsum("vn,nv->v", rates, safe)[inside]
-    value, factor, slope = (
-        plane.astype(spectra.samples.dtype).T.reshape((*spectra.shape, n_at), order=spectra.order)
-        for plane in results
-    )
-    return SplineValues(value, factor, slope)
+    spectra = Spectra.of(z, offset_ppm, mask)
+    b0 = None if b0_ppm is None else spectra.flat(b0_ppm, "b0_ppm")
+    at = offsets_from_water(at_ppm)
+    found = measure(spectra, b0=b0, at=at, mirror=mirror, errors=True, workers=workers)
+    planes = (found.values, found.factors, found.slopes)
+    return SplineValues(*(spectra.restored_series(plane) for plane in planes))

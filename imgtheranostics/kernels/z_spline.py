@@ -1,0 +1,130 @@
+"""Cubic splines through spectra that share their offsets, with voxels as SIMD lanes.
+
+The slopes at the knots solve a tridiagonal system whose matrix is the same for all voxels, so that its
+elimination is known beforehand (`imgtheranostics.cest.spline_design`): a sweep up and one down. A block's
+samples and slopes are rows of `BLOCK` lanes in two flat arrays, which is what makes the sweeps vectorise.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+BLOCK = 64
+"""Lanes of a block; 51 offsets then take 52 KiB."""
+
+FAST = {"reassoc", "contract", "arcp", "nsz"}
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
+def fill_slopes(z, sweep, s):
+    """Slopes of the spline at the knots.
+
+    z, s : (n * BLOCK,) float64, a row per knot
+    sweep : (4, n) float64; weights of the rise before and after, of the slope below, and of the slope above
+    """
+    n = sweep.shape[1]
+    for i in range(n):
+        middle = min(max(i, 1), n - 2)
+        low = max(middle - 1, 0) * BLOCK
+        before = z[low : low + BLOCK]
+        here = z[middle * BLOCK : (middle + 1) * BLOCK]
+        after = z[(middle + 1) * BLOCK : (middle + 2) * BLOCK]
+        below = max(i - 1, 0) * BLOCK
+        previous = s[below : below + BLOCK]
+        row = s[i * BLOCK : (i + 1) * BLOCK]
+        rise, climb, carried = sweep[0, i], sweep[1, i], sweep[2, i]
+        if i == 0:
+            for lane in range(BLOCK):
+                row[lane] = rise * (here[lane] - before[lane]) + climb * (after[lane] - here[lane])
+        else:
+            for lane in range(BLOCK):
+                row[lane] = (
+                    rise * (here[lane] - before[lane])
+                    + climb * (after[lane] - here[lane])
+                    - carried * previous[lane]
+                )
+    for i in range(n - 2, -1, -1):
+        carried = sweep[3, i]
+        row = s[i * BLOCK : (i + 1) * BLOCK]
+        above = s[(i + 1) * BLOCK : (i + 2) * BLOCK]
+        for lane in range(BLOCK):
+            row[lane] -= carried * above[lane]
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def interval(place, knots, cells, per_ppm):
+    """Index of the knot below a place within the range.
+
+    cells : (n_cells,) int64, index of the knot below the beginning of each cell; per_ppm : cells per ppm
+    """
+    cell = int((place - knots[0]) * per_ppm)
+    k = cells[min(max(cell, 0), cells.size - 1)]
+    while k < knots.size - 2 and place >= knots[k + 1]:
+        k += 1
+    while k > 0 and place < knots[k]:
+        k -= 1
+    return k
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def value_in(z, s, k, lane, step, fraction):
+    """Value of the spline in the interval above knot `k`."""
+    low = k * BLOCK + lane
+    first = z[low]
+    rise = z[low + BLOCK] - first
+    begin = step * s[low]
+    end = step * s[low + BLOCK]
+    cubic = begin + end - 2.0 * rise
+    return first + fraction * (begin + fraction * (rise - begin - cubic + fraction * cubic))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def slope_in(z, s, k, lane, step, fraction):
+    """Slope of the spline in the interval above knot `k`."""
+    low = k * BLOCK + lane
+    rise = z[low + BLOCK] - z[low]
+    begin = step * s[low]
+    end = step * s[low + BLOCK]
+    cubic = begin + end - 2.0 * rise
+    return (begin + fraction * (2.0 * (rise - begin - cubic) + 3.0 * fraction * cubic)) / step
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def fill_weights(step, fraction, weights):
+    """How samples and slopes at both ends of an interval enter the value in it; weights : (4,) float64."""
+    rest = 1.0 - fraction
+    weights[0] = rest * rest * (1.0 + 2.0 * fraction)
+    weights[1] = fraction * fraction * (3.0 - 2.0 * fraction)
+    weights[2] = step * fraction * rest * rest
+    weights[3] = -step * fraction * fraction * rest
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def shared_variance(gram, k, weights, j, others):
+    """Covariance of two values for samples with independent noise of variance 1.
+
+    gram : (2 n, 2 n) float64, covariances of the samples and slopes; k, j : knots below the two places
+    """
+    n = gram.shape[0] // 2
+    total = 0.0
+    for row in range(4):
+        at = k + (row & 1) + (n if row > 1 else 0)
+        part = (
+            gram[at, j] * others[0]
+            + gram[at, j + 1] * others[1]
+            + gram[at, n + j] * others[2]
+            + gram[at, n + j + 1] * others[3]
+        )
+        total += weights[row] * part
+    return total
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def inside(place, knots):
+    """The place, pulled to the end of the range where only rounding keeps it out; NaN outside."""
+    first, last = knots[0], knots[knots.size - 1]
+    slack = 1e-9 * (last - first)
+    if place >= first - slack and place <= last + slack:
+        return min(max(place, first), last)
+    return np.nan
