@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from imgtheranostics.fit import CurveFit
-from imgtheranostics.report.figures import theme
+from imgtheranostics.report.figures import asymmetry, theme
 from imgtheranostics.report.figures.curves import AXIS_UNITS, DOWNFIELD_LEFT
 from imgtheranostics.report.registry import Drawing
 from imgtheranostics.report.run import Run
@@ -62,12 +62,17 @@ _WITH_PARTS = _Layout(2, 1.9, _KEY_IN)
 
 def keys(run: Run) -> tuple[str, ...]:
     """Quantities that curves were fitted for."""
-    return tuple(dict.fromkeys(curve.quantity for curve in run.curves))
+    return tuple(dict.fromkeys(curve.quantity for curve in _fitted(run)))
+
+
+def _fitted(run: Run) -> list[CurveFit]:
+    """Curves of a model; those of an asymmetry have a figure of their own."""
+    return [curve for curve in run.curves if asymmetry.PART not in curve.parts]
 
 
 def draw(run: Run, quantity: str) -> Drawing:
     """One panel per curve: points, model, and the residuals below."""
-    every = [curve for curve in run.curves if curve.quantity == quantity]
+    every = [curve for curve in _fitted(run) if curve.quantity == quantity]
     shown = _shown(every)
     parts = _parts_of(shown)
     layout = _WITH_PARTS if parts else _PLAIN

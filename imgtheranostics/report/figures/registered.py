@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from imgtheranostics.report.figures import (
     agreement,
+    asymmetry,
     curves,
     fit_maps,
     fitted_curves,
@@ -22,6 +23,7 @@ register(FigureMaker("known", "{}: measured and known", known_values.keys, known
 register(FigureMaker("curves", "{}: curves", curves.keys, curves.draw))
 register(FigureMaker("curves-log", "{}: curves, logarithmic", curves.log_keys, curves.draw_log))
 register(FigureMaker("fit", "{}: value, error and flags", fit_maps.keys, fit_maps.draw))
+register(FigureMaker("asymmetry", "{}: Z-spectra and asymmetry", asymmetry.keys, asymmetry.draw))
 register(FigureMaker("fitted-curves", "{}: measured and fitted", fitted_curves.keys, fitted_curves.draw))
 register(FigureMaker("uncertainty", "{}: how sure, voxel by voxel", uncertainty.keys, uncertainty.draw))
 

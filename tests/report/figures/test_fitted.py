@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from imgtheranostics.fit import CurveFit
 from imgtheranostics.regions import Regions, roi_statistics
-from imgtheranostics.report.figures import fit_maps, fitted_curves, uncertainty
+from imgtheranostics.report.figures import asymmetry, fit_maps, fitted_curves, uncertainty
 from imgtheranostics.report.registry import render_figures
 from imgtheranostics.report.run import Run
 from imgtheranostics.volume import Estimate, Flag, Volume
@@ -62,8 +64,6 @@ def test_a_fitted_map_is_shown_once_with_its_error_and_flags(run):
 
 def test_fits_that_ended_anywhere_do_not_rule_the_scale(run):
     """Flagged voxels, and air outside the regions, may hold any value; the tubes reach 1.1 s."""
-    from dataclasses import replace
-
     from imgtheranostics.report.figures import scene
 
     (estimate,) = run.maps
@@ -80,8 +80,6 @@ def test_fits_that_ended_anywhere_do_not_rule_the_scale(run):
 
 def test_regions_at_a_bound_all_over_rule_the_scale_all_the_same(run):
     """Every voxel of the tubes is flagged, the unflagged rest is near nothing: the tubes reach 1.1 s."""
-    from dataclasses import replace
-
     from imgtheranostics.report.figures import scene
 
     (estimate,) = run.maps
@@ -96,8 +94,6 @@ def test_regions_at_a_bound_all_over_rule_the_scale_all_the_same(run):
 
 
 def test_negative_fits_outside_the_regions_do_not_rule_the_scale(run):
-    from dataclasses import replace
-
     from imgtheranostics.report.figures import scene
 
     (estimate,) = run.maps
@@ -202,3 +198,26 @@ def test_a_z_spectrum_is_drawn_with_its_pools_from_downfield_on_the_left(run):
     assert len(upper.collections) == 4
     assert "Coloured" in drawing.caption
     assert "0.5 mM 6.0" in drawing.alt
+
+
+def test_spectra_before_and_after_share_a_panel_with_their_asymmetry(run):
+    rng = np.random.default_rng(8)
+    curves = []
+    for suffix, amide in ((" before", 0.0), (" after", 0.05)):
+        for name in ("0.1 mM", "0.5 mM"):
+            one = _z_spectrum(name, amide, rng)
+            asymmetry_line = np.where(one.line_x > 0, one.line[::-1] - one.line, np.nan)
+            curves.append(replace(one, label=name + suffix, parts={"mtr_asym": asymmetry_line}))
+    spectra = Run("cest contrast", run.maps, run.table, regions=run.regions, curves=curves)
+    assert fitted_curves.keys(spectra) == ()
+    assert asymmetry.keys(spectra) == ("mtr_asym",)
+    drawing = asymmetry.draw(spectra, "mtr_asym")
+    assert len(drawing.figure.axes) == 4
+    upper, lower = drawing.figure.axes[:2]
+    assert upper.get_xlim() == lower.get_xlim()
+    assert upper.get_xlim()[0] > upper.get_xlim()[1]
+    # amide at 3.5 ppm takes 5 %, the NOE of 8 % lies mirrored: after minus before is the amide
+    at = np.argmin(np.abs(lower.lines[0].get_xdata() - 3.5))
+    before, after = (line.get_ydata()[at] for line in lower.lines[:2])
+    assert after - before == pytest.approx(5.0, rel=0.03)
+    assert "before (pale)" in drawing.alt
