@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from imgtheranostics.cest import exchange
 from imgtheranostics.cest.constants import GAMMA_RAD_PER_S_UT, WATER_PROTON_CONCENTRATION_MM
-from imgtheranostics.cest.contrast_maps import ContrastPlan
+from imgtheranostics.cest.contrast_plan import ContrastPlan
 from imgtheranostics.cest.power_series import PowerSeries
 from imgtheranostics.cest.prepared_spectra import CorrectionOptions, Handling
 from imgtheranostics.cest.voxel_spectra import Array, VoxelCurves, VoxelMaps

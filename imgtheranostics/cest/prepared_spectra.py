@@ -71,8 +71,14 @@ class Handling:
             raise UnknownChoice(f"there is no option {', '.join(unknown)}; known: {', '.join(sorted(known))}")
         return cls(**options)
 
-    def prepare(self, v: Volume | Estimate) -> PreparedSpectra:
+    def prepare(self, v: Volume | Estimate, *, shift_by_fit: bool = False) -> PreparedSpectra:
         """Spectra that are ready to be measured.
+
+        Parameters
+        ----------
+        v : Volume or Estimate
+        shift_by_fit : bool
+            Where no source of water's position is named, leave it to the fit that comes after.
 
         Raises
         ------
@@ -85,7 +91,7 @@ class Handling:
         scan = v.value if isinstance(v, Estimate) else v
         spectra = self._given(scan, v) if scan.quantity == "z_spectrum" else self._normalised(scan)
         spectra = self._cleaned(spectra)
-        water = located_water(spectra, self)
+        water = located_water(spectra, self, shift_by_fit=shift_by_fit)
         field: FieldRatio | None
         if self.b1 is not None:
             field = relative_field(self.b1, scan, resample=self.resample_b1)
@@ -224,6 +230,8 @@ class PreparedSpectra:
     water : WaterPosition
     field : FieldRatio or None
         Transmit field relative to nominal.
+    moved : bool
+        Whether water is at 0 in the spectra already.
     """
 
     volume: Volume
@@ -236,6 +244,7 @@ class PreparedSpectra:
     noise_sd: Array | None = None
     water: WaterPosition | None = None
     field: FieldRatio | None = None
+    moved: bool = False
 
     @property
     def axis(self) -> Axis:
@@ -245,15 +254,51 @@ class PreparedSpectra:
     @property
     def b0_ppm(self) -> Array | None:
         """Position of water; None where the spectra are taken as they are."""
-        return None if self.water is None or self.water.is_zero else self.water.ppm
+        return None if self.water is None or self.water.is_zero or self.moved else self.water.ppm
 
     @property
     def b0_se_ppm(self) -> Array | None:
         """Its standard error, 0 where it is not known."""
-        if self.water is None or self.water.is_zero:
+        if self.water is None or self.b0_ppm is None:
             return None
         error = np.asarray(self.water.standard_error)
         return np.where(np.isfinite(error), error, 0.0).astype(np.float32)
+
+    def moved_to_water(self, workers: int | None = None) -> PreparedSpectra:
+        """The spectra with water at 0, at the offsets that nearly all voxels have once they are shifted.
+
+        Voxels that lack one of these are left out and flagged as outside the range.
+        """
+        from imgtheranostics.cest import z_spline
+
+        if self.b0_ppm is None:
+            return self
+        voxels = self.voxels
+        ppm = voxels.offset_ppm
+        z = voxels.mapped(
+            lambda samples, maps: z_spline.interpolated(samples, ppm, ppm, maps["b0"], workers=workers).value,
+            ppm.size,
+            b0=self.b0_ppm,
+        )
+        kept = _mostly_measured(z, self.chosen)
+        z = np.asfortranarray(z[..., kept])
+        lost = self.chosen.inside & ~np.isfinite(z).all(axis=-1)
+        known = np.isfinite(self.b0_ppm)
+        reason = np.where(known, np.uint16(Flag.OUTSIDE_RANGE), np.uint16(Flag.INVALID_INPUT))
+        flags = np.where(lost, self.chosen.flags | reason, self.chosen.flags).astype(np.uint16)
+        chosen = Chosen(self.chosen.inside & ~lost, flags, self.chosen.decision)
+        decisions = dict(self.decisions)
+        decisions["normalisation"] = {
+            **decisions["normalisation"],
+            "n_offsets_left_out_after_the_shift": int((~kept).sum()),
+        }
+        return replace(
+            self,
+            voxels=VoxelSpectra(z, chosen.inside, ppm[kept]),
+            chosen=chosen,
+            decisions=decisions,
+            moved=True,
+        )
 
     def all_decisions(self) -> dict[str, Any]:
         """For the record."""
@@ -273,8 +318,8 @@ class PreparedSpectra:
         """Maps that go with every result: position of water, unsaturated signal, transmit field."""
         maps: dict[str, Volume] = {}
         plain = self.volume.replace(warnings=(), axes=(), data=np.zeros(self.voxels.shape, np.float32))
-        if self.b0_ppm is not None:
-            maps["b0_shift"] = plain.derived(self._outside_nan(self.b0_ppm), "b0_shift", "ppm", step)
+        if self.water is not None and not self.water.is_zero:
+            maps["b0_shift"] = plain.derived(self._outside_nan(self.water.ppm), "b0_shift", "ppm", step)
         if self.m0 is not None:
             maps["m0"] = plain.derived(self.m0, "signal", self.volume.unit, step)
         if self.field is not None:

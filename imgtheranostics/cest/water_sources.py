@@ -22,11 +22,16 @@ if TYPE_CHECKING:
 CORRECTED = "correct_b0"
 """Step of the history of spectra in which water was moved to 0."""
 
+SHIFT_OF_FIT = "centre of water in the fit of each spectrum"
+"""Rule of spectra that are left where they are, because a fit finds water itself."""
+
 _DEFAULT_METHOD = "minimum"
 
 
-def located_water(spectra: PreparedSpectra, how: Handling) -> WaterPosition:
+def located_water(spectra: PreparedSpectra, how: Handling, *, shift_by_fit: bool = False) -> WaterPosition:
     """Where water is: by `how`, else by the map that the sidecar names, else in the spectra themselves.
+
+    With `shift_by_fit` the last is left to a fit that comes after.
 
     Raises
     ------
@@ -55,6 +60,8 @@ def located_water(spectra: PreparedSpectra, how: Handling) -> WaterPosition:
         named = named_map(scan, "b0_map")
         if named is not None:
             return given_map(named, scan, source="map named in the sidecar (B0Map)")
+        if shift_by_fit:
+            return no_correction(inside.shape, {"rule": SHIFT_OF_FIT})
     return found_in_spectra(
         spectra.voxels,
         method or _DEFAULT_METHOD,
