@@ -83,9 +83,14 @@ class Exchange(Amount):
 
 
 class CestPool(Model):
-    """Labile protons: offset from water (downfield positive), number, exchange."""
+    """Labile protons: offset from water (downfield positive), number, exchange.
+
+    `instead_of` names the pool of the same record whose protons these are, in other surroundings: the two are
+    never there at once.
+    """
 
     name: Text
+    instead_of: Text | None = None
     offset_ppm: Value
     protons: Amount | None = None
     exchange: tuple[Exchange, ...] = ()

@@ -1,3 +1,4 @@
+from . import agent_pools as agent_pools
 from . import analysis as analysis
 from . import b0 as b0
 from . import bloch_mcconnell as bloch_mcconnell
