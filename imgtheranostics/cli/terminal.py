@@ -92,10 +92,14 @@ def print_quantities(table: pd.DataFrame) -> None:
                 *(str(row["region"]), str(row["quantity"]), *axis),
                 *(number(row["mean"]), number(row["standard_error"], 2), str(row["unit"])),
                 *(number(row["median"]), number(row["min"]), number(row["max"])),
-                *(f"{row['n_valid']}/{row['n_voxels']}", number(row["volume_ml"])),
+                *(_voxels(row["n_valid"], row["n_voxels"]), number(row["volume_ml"])),
             ]
         )
     print_table("", headings, rows, {"mean", "±SE", "median", "min", "max", "n", "mL"})
+
+
+def _voxels(n_valid: float, n_voxels: float) -> str:
+    return "–" if n_voxels != n_voxels else f"{n_valid:.0f}/{n_voxels:.0f}"
 
 
 def number(value: float, digits: int = 4) -> str:

@@ -47,6 +47,7 @@ class Headline:
     rows: tuple[Mapping[str, Any], ...]
     n_rows: int
     axis: str = ""
+    extreme: str = "peak"
     note: str = ""
 
 
@@ -180,20 +181,31 @@ def headline_tables(rows: Sequence[Row], details: Sequence[Mapping[str, Any]]) -
                 rows=tuple(_headline_row(row, several) for row in ordered[:_LARGEST_HEADLINE]),
                 n_rows=len(ordered),
                 axis=next((row["axis"] for row in chosen if row["axis"]), "") if curves else "",
+                extreme=_extreme(quantity),
                 note=_calibration_note(rows, details, quantity),
             )
         )
     return tables
 
 
+_TROUGHS = frozenset({"z_spectrum"})
+"""Quantities whose curves tell by their lowest point."""
+
+
+def _extreme(quantity: str) -> str:
+    """What is shown of a curve."""
+    return "lowest" if quantity in _TROUGHS else "peak"
+
+
 def _peaks(rows: Sequence[Row]) -> list[Row]:
-    """The row with the highest mean of each region of a subject, over frames and sessions."""
+    """The row with the highest mean (lowest of `_TROUGHS`) of each region of a subject, over all frames."""
+    sign = -1.0 if rows and rows[0]["quantity"] in _TROUGHS else 1.0
     best: dict[tuple[Any, ...], Row] = {}
     for row in rows:
         key = (row["subject"], row["region"])
         known = best.get(key)
         if known is None or (
-            row["mean"] is not None and (known["mean"] is None or row["mean"] > known["mean"])
+            row["mean"] is not None and (known["mean"] is None or sign * row["mean"] > sign * known["mean"])
         ):
             best[key] = row
     return list(best.values())
@@ -270,6 +282,7 @@ def _lede(rows: Sequence[Row]) -> list[dict[str, str]]:
             "power": rounded(row["mean"], row["standard_error"]).power,
             "unit": unit_words(row["unit"], first),
             "at": _axis_words(row),
+            "extreme": _extreme(first),
         }
         for row in ordered
     ]

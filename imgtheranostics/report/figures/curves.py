@@ -59,7 +59,10 @@ def log_keys(run: Run) -> tuple[str, ...]:
     """Quantities with positive means that span a factor that a linear axis hides, or that were asked for."""
     found = []
     for quantity in keys(run):
-        means = [row["mean"] for row in _along_axis(table_rows(run.table)) if row["quantity"] == quantity]
+        rows = [row for row in _along_axis(table_rows(run.table)) if row["quantity"] == quantity]
+        if rows[0]["axis"] in DOWNFIELD_LEFT:
+            continue
+        means = [row["mean"] for row in rows]
         wanted = "curves-log" in run.figures or max(means) > _LOG_FROM * min(means)
         if min(means) > 0 and wanted:
             found.append(quantity)
@@ -178,8 +181,8 @@ def _caption(curves: dict[str, list[Row]], order: list[str]) -> str:
     counts = sorted(
         {row["n_valid"] for region in order for row in curves[region] if row["n_valid"] is not None}
     )
-    n = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else f"{counts[0]}" if counts else "unknown"
-    text = f"Mean over each region with its standard error; n = {n} voxels per point"
+    n = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else f"{counts[0]}" if counts else ""
+    text = f"Mean over each region with its standard error; n = {n} voxels per point" if n else "Simulated"
     if len(order) < len(curves):
         text += f"; the {len(order)} highest of {len(curves)} regions"
     return text + ". The line between points is a guide for the eye."

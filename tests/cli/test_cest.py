@@ -1,0 +1,206 @@
+"""``cest`` commands on Lorentzian lines and on simulated pools: numbers, files, wrong usage, refusals."""
+
+from __future__ import annotations
+
+import json
+
+import nibabel
+import numpy as np
+import pytest
+
+from imgtheranostics.cli.main import main
+
+SHAPE = (6, 5, 3)
+AFFINE = np.diag([1.0, 1.0, 2.0, 1.0])
+OFFSETS = np.linspace(-6.0, 6.0, 49)
+LABELS = np.where(np.arange(SHAPE[0]) < 3, 1, 2)[:, None, None] * np.ones(SHAPE, np.int16)
+B0 = np.linspace(-0.2, 0.2, SHAPE[1])[None, :, None] * np.ones(SHAPE)
+POOLS = """
+water_pool: {f: 1, t1: 2.0, t2: 0.045}
+cest_pool:
+  label: {f: 7.2e-4, t1: 1.0, t2: 0.02, k: 1000, dw: 9.8}
+b0: 11.7
+"""
+
+
+def line(ppm, centre, width, amplitude):
+    half = (width / 2) ** 2
+    return amplitude * half / (half + (ppm - centre) ** 2)
+
+
+def z_of(ppm, amide):
+    """Water of 0.85 and 1.6 ppm, NOE of 6 % at -3.5 ppm, a label at 3.5 ppm."""
+    return 1.0 - line(ppm, 0, 1.6, 0.85) - line(ppm, -3.5, 3.0, 0.06) - line(ppm, 3.5, 1.0, amide)
+
+
+def asymmetry(amide, at=3.5):
+    return 100 * (z_of(-at, amide) - z_of(at, amide))
+
+
+AMIDE = {1: 0.02, 2: 0.06}
+
+
+def write_scan(path, amide, *, noise=0.0, seed=0, **sidecar):
+    amounts = np.where(LABELS == 1, amide[1], amide[2])
+    z = z_of(OFFSETS - B0[..., None], amounts[..., None])
+    signal = 900.0 * np.concatenate([np.ones((*SHAPE, 1)), z], axis=-1)
+    signal += np.random.default_rng(seed).normal(0, noise, signal.shape) * 900.0
+    nibabel.save(nibabel.Nifti1Image(signal.astype(np.float32), AFFINE), path)
+    content = {
+        "SaturationOffsets": [-300.0, *OFFSETS],
+        "SaturationOffsetUnit": "ppm",
+        "SaturationB1rms": 2.0,
+        "SaturationDuration": 2.0,
+        "MagneticFieldStrength": 7,
+    } | sidecar
+    content = {key: value for key, value in content.items() if value is not None}
+    path.with_name(path.name.replace(".nii.gz", ".json")).write_text(json.dumps(content))
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("cest")
+
+
+@pytest.fixture(scope="module")
+def rois(folder):
+    path = folder / "rois.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(LABELS.astype(np.int16), AFFINE), path)
+    (folder / "rois.tsv").write_text("index\tname\n1\tmuscle\n2\ttumour\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def pre(folder):
+    return write_scan(folder / "pre_cest.nii.gz", {1: 0.0, 2: 0.0})
+
+
+@pytest.fixture(scope="module")
+def post(folder):
+    return write_scan(folder / "post_cest.nii.gz", AMIDE)
+
+
+def run(capsys, *words, code=0):
+    assert main([str(word) for word in words]) == code, capsys.readouterr().err
+    return capsys.readouterr()
+
+
+def rows_of(capsys, *words):
+    rows = json.loads(run(capsys, *words, "--json").out)["quantities"]
+    return {(row["region"], row["quantity"], row["axis_value"]): row for row in rows}
+
+
+def test_contrast_of_a_scan_is_the_closed_form_where_water_has_moved(capsys, post, rois):
+    """Each row of voxels has its own B0; the spline on 0.25 ppm steps costs less than 0.1 %."""
+    rows = rows_of(capsys, "cest", "contrast", post, "--at-ppm", 3.5, "--rois", rois)
+    for number, name in ((1, "muscle"), (2, "tumour")):
+        row = rows[name, "mtr_asym", None]
+        assert row["mean"] == pytest.approx(asymmetry(AMIDE[number]), abs=0.1)
+        assert row["unit"] == "%"
+
+
+def test_two_scans_give_the_change_and_its_fold_with_the_raw_ratio_refused(capsys, pre, post, rois):
+    rows = rows_of(
+        capsys, "cest", "contrast", pre, post, "--at-ppm", 3.5, "--rois", rois, "--fold-over", "muscle"
+    )
+    truth = {name: asymmetry(AMIDE[n]) - asymmetry(0.0) for n, name in ((1, "muscle"), (2, "tumour"))}
+    for name, change in truth.items():
+        assert rows[name, "delta_mtr_asym", None]["mean"] == pytest.approx(change, rel=0.01)
+    fold = rows["tumour", "contrast_fold", None]
+    assert fold["mean"] == pytest.approx(3.0, rel=0.01)
+    assert ("muscle", "contrast_fold", None) not in rows
+
+
+def test_contrast_writes_maps_figures_and_what_it_decided(capsys, pre, post, rois, tmp_path):
+    out = tmp_path / "out"
+    run(capsys, "cest", "contrast", pre, post, "--at-ppm", 3.5, "--rois", rois, "-o", out)
+    names = {path.name for path in out.iterdir()}
+    assert {"delta_mtr_asym.nii.gz", "delta_mtr_asym_se.nii.gz", "flags.nii.gz", "report.html"} <= names
+    page = (out / "report.html").read_text()
+    assert "Z-spectra and asymmetry" in page
+    record = json.loads((out / "provenance.json").read_text())
+    assert record["decisions"]["contrast"]["at_ppm"] == [3.5]
+
+
+def test_offsets_from_a_file_replace_a_silent_sidecar(capsys, folder, rois, tmp_path):
+    silent = write_scan(tmp_path / "silent_cest.nii.gz", AMIDE, SaturationOffsets=None)
+    listed = tmp_path / "offsets.txt"
+    listed.write_text("\n".join(["-300", *(f"{ppm:.4f}" for ppm in OFFSETS)]))
+    rows = rows_of(
+        capsys, "cest", "contrast", silent, "--offsets", listed, "--offset-unit", "ppm", "--at-ppm", 3.5,
+        "--rois", rois,
+    )  # fmt: skip
+    assert rows["tumour", "mtr_asym", None]["mean"] == pytest.approx(asymmetry(0.06), abs=0.1)
+    error = run(capsys, "cest", "contrast", silent, "--at-ppm", 3.5, code=5).err
+    assert "--offsets" in error
+
+
+def test_the_wrong_number_of_offsets_is_refused(capsys, folder, tmp_path):
+    silent = write_scan(tmp_path / "silent_cest.nii.gz", AMIDE, SaturationOffsets=None)
+    listed = tmp_path / "offsets.txt"
+    listed.write_text("\n".join(f"{ppm:.4f}" for ppm in OFFSETS[:-2]))
+    error = run(capsys, "cest", "contrast", silent, "--offsets", listed, "--at-ppm", 3.5, code=4).err
+    assert "50" in error
+
+
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
+        (["--fold-over", "muscle"], "--fold-over"),
+        (["--offset-unit", "ppm"], "--offset-unit"),
+        (["--m0", "a,b"], "--m0"),
+        (["--denoise", "lots"], "--denoise"),
+        (["--t1", "1.8"], "--t1"),
+        (["--register"], "--register"),
+        (["--at-ppm", "nan"], "--at-ppm"),
+    ],
+)
+def test_words_that_mean_nothing_are_refused_as_usage(capsys, pre, words, option):
+    given = ["--at-ppm", "3.5"] if "--at-ppm" not in words else []
+    assert option in run(capsys, "cest", "contrast", pre, *given, *words, code=2).err
+
+
+def test_a_contrast_without_an_offset_is_a_question_of_usage(capsys, pre):
+    assert "--at-ppm" in run(capsys, "cest", "contrast", pre, code=2).err
+
+
+def test_exchange_needs_scans_at_several_powers(capsys, pre):
+    error = run(capsys, "cest", "exchange", pre, "--at-ppm", 3.5, "--t1", 1.8, code=4).err
+    assert "power" in error
+
+
+def test_simulate_prints_the_spectrum_of_the_pool_file(capsys, tmp_path):
+    """20 mM of 2 protons, f = 3.6036e-4, 3.6 uT for 3 s at 11.7 T: MTRasym(9.8) is 20.8 % (cest.md)."""
+    pools = tmp_path / "pools.yaml"
+    pools.write_text(POOLS.replace("7.2e-4", "3.6036e-4"))
+    words = ("cest", "simulate", pools, "--offset-range", "-9.8:9.8:3", "--b1-ut", 3.6, "--pulse-s", 3)
+    rows = rows_of(capsys, *words)
+    z = {at: rows["simulated", "z_spectrum", at]["mean"] for at in (-9.8, 9.8)}
+    assert 100 * (z[-9.8] - z[9.8]) == pytest.approx(20.8, abs=0.05)
+
+
+def test_simulate_gives_one_spectrum_for_each_field_error_and_writes_a_figure(capsys, tmp_path):
+    pools, out = tmp_path / "pools.yaml", tmp_path / "out"
+    pools.write_text(POOLS)
+    words = ("cest", "simulate", pools, "--offset-range", "-12:12:49", "--b1-ut", 3.6, "--pulse-s", 3)
+    rows = rows_of(capsys, *words, "--b0-ppm", 0, "--b0-ppm", 0.5, "-o", out)
+    assert {region for region, *_ in rows} == {"+0 ppm, B1 x 1", "+0.5 ppm, B1 x 1"}
+    assert rows["+0.5 ppm, B1 x 1", "z_spectrum", 0.5]["mean"] == pytest.approx(
+        rows["+0 ppm, B1 x 1", "z_spectrum", 0.0]["mean"], abs=1e-9
+    )
+    assert (out / "figures" / "curves_z_spectrum.svg").is_file()
+
+
+def test_simulate_says_what_is_missing(capsys, tmp_path):
+    pools = tmp_path / "pools.yaml"
+    pools.write_text(POOLS)
+    assert "--b1-ut" in run(capsys, "cest", "simulate", pools, "--offset-range", "-1:1:5", code=2).err
+    words = ("cest", "simulate", pools, "--b1-ut", 1, "--pulse-s", 1)
+    assert "--offset-range" in run(capsys, *words, code=2).err
+    assert "START:STOP:N" in run(capsys, *words, "--offset-range", "1:2", code=2).err
+
+
+def test_help_of_every_command_is_there(capsys):
+    for command in ("contrast", "exchange", "simulate"):
+        assert "Usage" in run(capsys, "cest", command, "--help").out
