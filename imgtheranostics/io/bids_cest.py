@@ -1,10 +1,9 @@
-"""CEST sidecars: saturation offsets in ppm as an axis, the pulses, and the maps that belong to it."""
+"""CEST sidecars: saturation offsets in ppm as an axis, and what the saturation pulses were."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from imgtheranostics.io.bids_mri import MR_SUFFIXES, read_mr
 from imgtheranostics.io.meaning import ARBITRARY, Meaning, extra_axes, refuse_implausible
 from imgtheranostics.io.nifti_header import NiftiHeader
 from imgtheranostics.io.saturation_offsets import UNSPECIFIED_B1, Placed, SaturationOffsets, place
-from imgtheranostics.io.sidecar import Sidecar, dataset_root, image_stem
+from imgtheranostics.io.sidecar import Sidecar, image_stem
 
 CEST_SUFFIXES = frozenset({"cest", "wassr", "wasabi"})
 CEST_FOLDER = "cest"
@@ -52,7 +51,6 @@ _TRANSFER_FOR = {
     "mt_pulse_duration_s": "pulse_duration_s",
     "mt_pulse_shape": "pulse_shape",
 }
-_MAPS = {"B0Map": "b0_map", "B1Map": "b1_map", "T1Map": "t1_map"}
 _LONGEST_S = {
     "pulse_duration_s": 20.0,
     "pulse_interval_s": 20.0,
@@ -94,9 +92,8 @@ def interpret_cest(sidecar: Sidecar, header: NiftiHeader) -> Meaning:
     else:
         axes, found = extra_axes(header, sidecar)
         placed = Placed(axes, dict(offsets.record), (), (*offsets.cautions, *found, _missing(sidecar)))
-    maps, map_cautions = _maps(sidecar)
-    acquisition, mr_cautions = read_mr(sidecar, "cest", placed.record | maps)
-    cautions = (*mr_cautions, *placed.cautions, *map_cautions)
+    acquisition, mr_cautions = read_mr(sidecar, "cest", placed.record)
+    cautions = (*mr_cautions, *placed.cautions)
     return Meaning("signal", ARBITRARY, 1.0, placed.axes, acquisition, placed.history, cautions)
 
 
@@ -297,23 +294,3 @@ def _inconsistent_train(record: dict[str, Any]) -> tuple[Caution, ...]:
         return ()
     text = f"{' and '.join(wrong)} are not those of the pulse duration, interval and count"
     return (Caution("pulse-train-inconsistent", text, wrong[0]),)
-
-
-def _maps(sidecar: Sidecar) -> tuple[dict[str, str], tuple[Caution, ...]]:
-    """Paths of maps that the sidecar names, relative to it or to the root of the dataset."""
-    found: dict[str, str] = {}
-    cautions: tuple[Caution, ...] = ()
-    for key, name in _MAPS.items():
-        text = sidecar.text(key)
-        if text is None:
-            continue
-        folder = sidecar.origin.get(key, sidecar.image).absolute().parent
-        root = dataset_root(folder)
-        relative = text.removeprefix("bids::")
-        places = [root] if text.startswith("bids::") else [folder, root]
-        file = next((p / relative for p in places if p is not None and (p / relative).is_file()), None)
-        if file is None:
-            cautions += (Caution("map-missing", f"the map that {key} names is not there: not used", key),)
-        else:
-            found[name] = str(Path(file).resolve())
-    return found, cautions

@@ -12,6 +12,8 @@ from imgtheranostics.errors import Caution
 from imgtheranostics.io.bruker.dataset import Dataset
 from imgtheranostics.io.bruker.frame_groups import FrameGroup
 from imgtheranostics.io.bruker.parameters import Parameters
+from imgtheranostics.io.bruker.saturation import saturation_of
+from imgtheranostics.io.saturation_offsets import Placed
 from imgtheranostics.volume import Axis
 
 FloatArray = npt.NDArray[np.float64]
@@ -50,11 +52,14 @@ class Stepping:
     along : mapping
         Parameters that vary along a group beside its axis: (group, axis name) -> values in s or degrees.
     cautions : tuple of Caution
+    saturation : Placed or None
+        Of the group that steps through saturation offsets.
     """
 
     axes: Mapping[int, Axis]
     along: Mapping[tuple[int, str], FloatArray] = field(default_factory=dict)
     cautions: tuple[Caution, ...] = ()
+    saturation: Placed | None = None
 
 
 def axes_of(dataset: Dataset, groups: Sequence[int]) -> Stepping:
@@ -71,9 +76,18 @@ def axes_of(dataset: Dataset, groups: Sequence[int]) -> Stepping:
     cautions = [
         _unassigned(parameter) for parameter, _ in STEPPED.values() if _does_not_fit(dataset, parameter)
     ]
+    saturation: Placed | None = None
     for place in groups:
         stepped, uneven = _stepped(dataset, place)
         cautions += [_uneven(name) for name in uneven]
+        group = dataset.frames.groups[place]
+        placed = None
+        if not stepped and saturation is None:
+            placed = saturation_of(dataset, group.name, group.length)
+        if placed is not None:
+            saturation, axes[place] = placed, placed.axes[0]
+            cautions += placed.cautions
+            continue
         name, values = _chosen(dataset, place, stepped, axes)
         if name is None or values is None:
             axes[place] = Axis(
@@ -84,7 +98,7 @@ def axes_of(dataset: Dataset, groups: Sequence[int]) -> Stepping:
         unit = "deg" if name == "flip_angle" else "s"
         axes[place] = Axis(name, values, unit)
         along.update({(place, other): v for other, v in stepped.items() if other != name})
-    return Stepping(axes, along, tuple(dict.fromkeys(cautions)))
+    return Stepping(axes, along, tuple(dict.fromkeys(cautions)), saturation)
 
 
 def steps_through_inversion(dataset: Dataset, place: int) -> bool:

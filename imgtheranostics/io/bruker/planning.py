@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from imgtheranostics.io.bruker.placement import Package, packages
 from imgtheranostics.io.bruker.record import COMPONENTS, absent_cautions, acquisition_of
 from imgtheranostics.io.bruker.storage import Storage, read_storage
 from imgtheranostics.units import UNITS, conversion_factor
-from imgtheranostics.volume import Axis
+from imgtheranostics.volume import Axis, Step
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -53,6 +53,8 @@ class BrukerPlan:
     label : str
         Scan, reconstruction and which of its images.
     cautions : tuple of Caution
+    history : tuple of Step
+        Conversions of the axes.
     """
 
     dataset: Dataset
@@ -66,6 +68,7 @@ class BrukerPlan:
     acquisition: MrAcquisition
     label: str
     cautions: tuple[Caution, ...]
+    history: tuple[Step, ...] = ()
 
     @property
     def uid(self) -> str:
@@ -170,6 +173,9 @@ def _plan(
     axes = tuple(stepping.axes[place] for place in kept)
     quantity, unit, factor, component, cautions = _meaning(dataset, int(chosen.flat[0]), elements)
     record = acquisition_of(dataset, chosen, axes, component)
+    placed = stepping.saturation
+    if placed is not None:
+        record = replace(record, saturation=placed.record)
     return BrukerPlan(
         dataset=dataset,
         storage=storage,
@@ -182,6 +188,7 @@ def _plan(
         acquisition=record,
         label=label,
         cautions=(*dataset.cautions(), *absent_cautions(record, axes), *stepping.cautions, *cautions),
+        history=() if placed is None else placed.history,
     )
 
 

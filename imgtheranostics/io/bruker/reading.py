@@ -13,6 +13,7 @@ from imgtheranostics.io.bruker.planning import BrukerPlan
 from imgtheranostics.io.bruker.storage import Storage
 from imgtheranostics.io.budget import check_budget
 from imgtheranostics.io.nifti_voxels import not_finite_cautions
+from imgtheranostics.io.offset_order import check_order
 from imgtheranostics.io.pseudonym import pseudonym
 from imgtheranostics.volume import Source, Volume, make_step
 
@@ -56,7 +57,7 @@ def read(planned: BrukerPlan) -> Volume:
     quantity, unit = planned.quantity, planned.unit
     if any(caution.code == "phase-scale-unknown" for caution in cautions):
         quantity, unit = "signal", "[arb'U]"
-    return Volume(
+    volume = Volume(
         data=data,
         affine=planned.affine,
         quantity=quantity,
@@ -66,10 +67,12 @@ def read(planned: BrukerPlan) -> Volume:
         history=(
             make_step("load_bruker", files=len(planned.dataset.files), frames=int(planned.chosen.size)),
             make_step("scale", **_scale_parameters(planned)),
+            *planned.history,
         ),
         warnings=tuple(dict.fromkeys(cautions)),
         source=_source(planned),
     )
+    return volume.with_warnings(*check_order(volume))
 
 
 def _fill(target: npt.NDArray[np.float32], planned: BrukerPlan, stream: BinaryIO, number: int) -> None:

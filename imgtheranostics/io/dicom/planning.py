@@ -17,7 +17,7 @@ from imgtheranostics.io.dicom.quantities import describe
 from imgtheranostics.io.dicom.samples import arrange
 from imgtheranostics.io.dicom.scaling import Scaling, series_scaling
 from imgtheranostics.io.dicom.series import Series
-from imgtheranostics.volume import Axis
+from imgtheranostics.volume import Axis, Step
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -37,6 +37,8 @@ class Plan:
     quantity, unit : str
     acquisition : acquisition record
     cautions : tuple of Caution
+    history : tuple of Step
+        Conversions of the axes.
     """
 
     series: Series
@@ -48,6 +50,7 @@ class Plan:
     unit: str
     acquisition: Any
     cautions: tuple[Caution, ...] = ()
+    history: tuple[Step, ...] = ()
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -92,6 +95,7 @@ def plan(series: Series, mr_scaling: str | None = None) -> Plan:
         unit=described.unit,
         acquisition=described.acquisition,
         cautions=(*cautions, *arrangement.cautions, *scaling.cautions, *described.cautions),
+        history=described.history,
     )
 
 

@@ -19,8 +19,9 @@ from imgtheranostics.io.dicom.records import (
     photoacoustic_acquisition,
 )
 from imgtheranostics.io.dicom.samples import Arrangement
+from imgtheranostics.io.dicom.saturation import place_offsets, with_saturation
 from imgtheranostics.io.dicom.scaling import Scaling
-from imgtheranostics.volume import Axis
+from imgtheranostics.volume import Axis, Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ class Description:
     axes: tuple[Axis, ...]
     factor: float = 1.0
     cautions: tuple[Caution, ...] = ()
+    history: tuple[Step, ...] = ()
 
 
 def describe(
@@ -42,6 +44,7 @@ def describe(
     factor = 1.0
     cautions: list[Caution] = []
     axes = arrangement.axes
+    history: tuple[Step, ...] = ()
     acquisition: Any
     if modality == "PT":
         acquisition = emission_acquisition(frames, arrangement.order)
@@ -52,6 +55,10 @@ def describe(
     elif modality == "MR":
         acquisition = mr_acquisition(frames, scaling, arrangement)
         quantity, unit, factor, cautions = mr_quantity(frames, scaling)
+        placed = place_offsets(frames, arrangement, acquisition)
+        if placed is not None:
+            acquisition = with_saturation(acquisition, placed)
+            axes, history, cautions = placed.axes, placed.history, [*cautions, *placed.cautions]
     elif modality == "NM":
         acquisition = nuclear_acquisition(frames)
         quantity, unit = "counts", "{counts}"
@@ -69,7 +76,7 @@ def describe(
     if scaling.quantity:
         quantity, unit, factor = scaling.quantity, scaling.unit, 1.0
     cautions += _plane_cautions(frames)
-    return Description(quantity, unit, acquisition, axes, factor, tuple(cautions))
+    return Description(quantity, unit, acquisition, axes, factor, tuple(cautions), history)
 
 
 def _plane_cautions(frames: Sequence[Frame]) -> list[Caution]:

@@ -28,6 +28,7 @@ from imgtheranostics.io.dicom.pixels import (
 from imgtheranostics.io.dicom.planning import Plan, common_place
 from imgtheranostics.io.dicom.scaling import Scale
 from imgtheranostics.io.dicom.series import Series
+from imgtheranostics.io.offset_order import check_order
 from imgtheranostics.io.pseudonym import pseudonym
 from imgtheranostics.volume import Source, Volume, make_step
 
@@ -239,17 +240,18 @@ def _volume(planned: Plan, voxels: npt.NDArray[np.float32], tally: _Tally) -> Vo
     steps.append(make_step("scale", **planned.scaling.parameters()))
     if tally.padding:
         steps.append(make_step("padding_to_nan", voxels=tally.padding))
-    return Volume(
+    volume = Volume(
         data=data,
         affine=planned.affine,
         quantity=planned.quantity,
         unit=planned.unit,
         axes=planned.axes,
         acquisition=acquisition,
-        history=tuple(steps),
+        history=(*steps, *planned.history),
         warnings=tuple(dict.fromkeys(cautions)),
         source=_source(planned.series),
     )
+    return volume.with_warnings(*check_order(volume))
 
 
 def _pixel_cautions(planned: Plan, data: Array, tally: _Tally) -> list[Caution]:
