@@ -19,6 +19,7 @@ def compile_all() -> Iterator[tuple[str, Callable[[], None]]]:
     yield "tracer models", _tracer_models
     yield "flip angles", _flip_angles
     yield "recovery curves", _recovery
+    yield "tip patterns", _tip_patterns
     yield "exchange rates", _labelling
 
 
@@ -231,4 +232,29 @@ def _labelling() -> None:
         5,
         1e-9,
         *found,
+    )
+
+
+def _tip_patterns() -> None:
+    from imgtheranostics.kernels import wasabi as kernels
+
+    offsets, one = np.linspace(-1.0, 1.0, 5), np.ones(1)
+    bounds = np.zeros(4), np.full(4, 2.0), np.full(4, 1e-3)
+    kernels.fit_tip_patterns(
+        kernels.FREE_AMPLITUDES,
+        np.ones((1, 5)),
+        offsets,
+        (267.5, 800.0, 0.0025),
+        np.zeros(5),
+        *bounds,
+        one,
+        one,
+        np.ones((2, 5, 1), np.float32),
+        5,
+        1e-6,
+        np.empty((1, 4)),
+        np.empty((1, 4)),
+        np.empty((1, 2)),
+        np.empty(1, np.int32),
+        np.empty(1, np.uint8),
     )

@@ -1,0 +1,363 @@
+"""Fits of water shift and transmit field to spectra of a short pulse: table of starts, then bounded steps.
+
+The signal after a block pulse of rotation w about the effective field is ``c - d S`` in magnitude, with
+``S = (w1/w)^2 sin^2(w tp/2)`` and ``w^2 = w1^2 + D^2``. The table holds the patterns of the signal's square
+for shifts and fields a part of a fringe apart; from the best places that are no neighbours a few steps are
+taken, and the best of them are followed to the end.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit, prange
+
+from imgtheranostics.kernels import small_matrices as pieces
+
+FREE_AMPLITUDES, RECOVERY = 0, 1
+"""Models: c and d free; or ``c = 1 - exp(-Trec/T1)`` and ``d = 2 c`` with T1 free."""
+
+N_STARTS, N_FOLLOWED = 20, 4
+"""Places of the table from which a few steps are taken, and how many of them are followed to the end."""
+
+FIRST_STEPS = 4
+
+HOPELESS = 16.0
+"""A place whose sum of squares after the first steps is this many times the least is not followed."""
+
+NEGLIGIBLE_SQUARE = 1e-16
+"""Decrease of the sum of squares per sample that is none: 1e-8 of the signal."""
+
+CHUNK = 16
+"""Spectra per task: the workspace of a task serves them all."""
+
+CONVERGED, UNDETERMINED = 1, 2
+"""Bits of the state of a fit."""
+
+LEAST_GAIN = 1e-12
+"""Relative decrease of the sum of squares that a step must promise."""
+
+_SLOW = 1e-9
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def tip_pattern(scales, offset_ppm, parameters, pattern):
+    """S of each sample for the field and the shift that come first in `parameters`.
+
+    scales : (rad/s per uT, rad/s per ppm, half the pulse in s); offset_ppm, pattern : (n,)
+    """
+    w1 = scales[0] * parameters[0]
+    for i in range(offset_ppm.size):
+        shift = scales[1] * (offset_ppm[i] - parameters[1])
+        square = w1 * w1 + shift * shift
+        if square < _SLOW:
+            pattern[i] = 0.0
+        else:
+            sine = np.sin(np.sqrt(square) * scales[2])
+            pattern[i] = w1 * w1 * sine * sine / square
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def evaluate(model, parameters, offset_ppm, scales, recovery_s, squared, curve, jacobian):
+    """Signal, or its square, and the derivatives.
+
+    model : int, one of the codes above
+    parameters : (4,) uT, ppm, c, d; or (3,) uT, ppm, T1 in s
+    offset_ppm, recovery_s : (n,) float64; recovery_s is not read where amplitudes are free
+    scales : (rad/s per uT, rad/s per ppm, half the pulse in s)
+    squared : bool; the square has no kinks where the signal changes its sign
+    curve : (n,); jacobian : (p, n)
+    """
+    per_ut, per_ppm, half_s = scales
+    w1, b0 = per_ut * parameters[0], parameters[1]
+    for i in range(offset_ppm.size):
+        shift = per_ppm * (offset_ppm[i] - b0)
+        square = w1 * w1 + shift * shift
+        if square < _SLOW:
+            shape, by_w = half_s * half_s, 0.0
+        else:
+            w = np.sqrt(square)
+            sine, cosine = np.sin(w * half_s), np.cos(w * half_s)
+            shape = sine * sine / square
+            by_w = (2.0 * half_s * sine * cosine / square - 2.0 * shape / w) / w
+        pattern = w1 * w1 * shape
+        by_w1 = 2.0 * w1 * shape + w1 * w1 * w1 * by_w
+        by_shift = w1 * w1 * shift * by_w
+        if model == FREE_AMPLITUDES:
+            c, d = parameters[2], parameters[3]
+        else:
+            rest = np.exp(-recovery_s[i] / parameters[2])
+            c = 1.0 - rest
+            d = 2.0 * c
+        value = c - d * pattern
+        if squared:
+            sign = 2.0 * value
+            curve[i] = value * value
+        else:
+            sign = 1.0 if value >= 0.0 else -1.0
+            curve[i] = sign * value
+        jacobian[0, i] = -sign * d * by_w1 * per_ut
+        jacobian[1, i] = sign * d * by_shift * per_ppm
+        if model == FREE_AMPLITUDES:
+            jacobian[2, i] = sign
+            jacobian[3, i] = -sign * pattern
+        else:
+            by_t1 = -rest * recovery_s[i] / (parameters[2] * parameters[2])
+            jacobian[2, i] = sign * (1.0 - 2.0 * pattern) * by_t1
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
+def _scores(squares, table, products, scores):
+    """How much of the squared signal each place of the table explains.
+
+    squares : (n,) float32; table : (r, n, k) float32, orthonormal in n; products, scores : (k,) float32
+    """
+    scores[:] = 0.0
+    for r in range(table.shape[0]):
+        products[:] = 0.0
+        for i in range(squares.size):
+            part = squares[i]
+            row = table[r, i]
+            for k in range(scores.size):
+                products[k] += part * row[k]
+        for k in range(scores.size):
+            scores[k] += products[k] * products[k]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _best_places(scores, n_shifts, places):
+    """The best places of the table that lie more than two steps apart; how many there are."""
+    n_fields = scores.size // n_shifts
+    for found in range(places.size):
+        best, best_score = -1, np.float32(-1.0)
+        for k in range(scores.size):
+            if scores[k] > best_score:
+                best, best_score = k, scores[k]
+        if best < 0:
+            return found
+        places[found] = best
+        field, shift = best // n_shifts, best % n_shifts
+        for f in range(max(field - 2, 0), min(field + 3, n_fields)):
+            for s in range(max(shift - 2, 0), min(shift + 3, n_shifts)):
+                scores[f * n_shifts + s] = np.float32(-2.0)
+    return places.size
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _amplitudes(signal, pattern, parameters):
+    """Start of c and d: least squares for some ratios c/d, above which the signal has changed its sign."""
+    n = signal.size
+    least = np.inf
+    for step in range(10):
+        turn = 0.2 + 0.1 * step
+        s1 = s2 = y0 = y1 = 0.0
+        for i in range(n):
+            signed = signal[i] if pattern[i] < turn else -signal[i]
+            s1 += pattern[i]
+            s2 += pattern[i] * pattern[i]
+            y0 += signed
+            y1 += signed * pattern[i]
+        determinant = n * s2 - s1 * s1
+        c, d = y0 / n, 0.0
+        if determinant > 1e-12 * n * n:
+            c = (s2 * y0 - s1 * y1) / determinant
+            d = (s1 * y0 - n * y1) / determinant
+        total = 0.0
+        for i in range(n):
+            rest = signal[i] - abs(c - d * pattern[i])
+            total += rest * rest
+        if c >= 0.0 and d >= 0.0 and total < least:
+            least = total
+            parameters[2], parameters[3] = c, d
+    if least == np.inf:
+        parameters[2], parameters[3] = 0.5, 1.2
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _relaxation(signal, pattern, recovery_s, low_s, high_s, parameters):
+    """Start of T1: the best of twelve between its bounds."""
+    least = np.inf
+    for step in range(12):
+        t1 = low_s * (high_s / low_s) ** ((step + 0.5) / 12.0)
+        total = 0.0
+        for i in range(signal.size):
+            rest = signal[i] - (1.0 - np.exp(-recovery_s[i] / t1)) * abs(1.0 - 2.0 * pattern[i])
+            total += rest * rest
+        if total < least:
+            least = total
+            parameters[2] = t1
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
+def _products(signal, curve, jacobian, residual, normal, gradient):
+    """Sum of squares, and the normal equations where `normal` is to be filled."""
+    n, total = signal.size, 0.0
+    for i in range(n):
+        residual[i] = curve[i] - signal[i]
+        total += residual[i] * residual[i]
+    for row in range(jacobian.shape[0]):
+        first, slope = jacobian[row], 0.0
+        for i in range(n):
+            slope += first[i] * residual[i]
+        gradient[row] = slope
+        for column in range(row + 1):
+            second, product = jacobian[column], 0.0
+            for i in range(n):
+                product += first[i] * second[i]
+            normal[row, column] = product
+    return total
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _minimise(model, squared, signal, offset_ppm, scales, recovery_s, limits, parameters, free, work):
+    """Levenberg-Marquardt from `parameters`, which become the minimum; sum of squares, steps, settled.
+
+    work : two normal matrices, a factor, vectors, curve, residual, Jacobian; the first normal matrix is that
+    of the minimum on return
+    """
+    lower, upper, scale, max_iterations, tolerance = limits
+    normal, other_normal, factor, vectors, curve, residual, jacobian = work
+    gradient, target, step, trial, other_gradient = vectors
+    least = NEGLIGIBLE_SQUARE * signal.size
+    squares, damping = np.inf, pieces.FIRST_DAMPING
+    step[:] = 0.0
+    for iteration in range(max_iterations + 1):
+        if iteration > 0 and not pieces.bounded_step(
+            normal, gradient, parameters, lower, upper, damping, free, factor, target, step
+        ):
+            damping = max(8.0 * damping, pieces.FIRST_DAMPING)
+            if damping > pieces.MOST_DAMPING:
+                return squares, iteration, False
+            continue
+        pieces.take_step(parameters, step, lower, upper, trial)
+        evaluate(model, trial, offset_ppm, scales, recovery_s, squared, curve, jacobian)
+        new_squares = _products(signal, curve, jacobian, residual, other_normal, other_gradient)
+        decrease = squares - new_squares
+        small = flat = False
+        if iteration > 0:
+            small = pieces.settled(parameters, step, scale, tolerance)
+            predicted = pieces.predicted_decrease(normal, gradient, step)
+            flat = decrease >= 0.0 and damping <= 1.0 and predicted <= LEAST_GAIN * squares + least
+            damping = pieces.next_damping(damping, decrease, predicted)
+        if decrease >= 0.0:
+            parameters[:] = trial
+            squares = new_squares
+            normal[:] = other_normal
+            gradient[:] = other_gradient
+        if small or flat:
+            return squares, iteration, True
+    return squares, max_iterations, False
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _fit_from(model, given, starts, reached, free, work, pattern, best):
+    """A few steps from each start, on the square of the signal; the best few to the end, on the signal.
+
+    starts : (k, p) float64 of field and shift, which get the rest; best : (p,) float64, the minimum
+    reached, pattern : (k,) and (n,) workspace
+    """
+    signal, powers, offset_ppm, scales, recovery_s, limits = given
+    lower, upper, scale, max_iterations, tolerance = limits
+    n_starts, used, least, hopeless, converged = starts.shape[0], 0, np.inf, np.inf, False
+    reached[n_starts:] = np.inf
+    for run in range(n_starts + N_FOLLOWED + 1):
+        first = run < n_starts
+        start, steps = run, FIRST_STEPS
+        if run == n_starts:
+            hopeless = HOPELESS * np.min(reached)
+        if first:
+            tip_pattern(scales, offset_ppm, starts[start], pattern)
+            if model == FREE_AMPLITUDES:
+                _amplitudes(signal, pattern, starts[start])
+            else:
+                _relaxation(signal, pattern, recovery_s, lower[2], upper[2], starts[start])
+            for j in range(lower.size):
+                starts[start, j] = min(max(starts[start, j], lower[j]), upper[j])
+        else:
+            start, steps = int(np.argmin(reached)), max_iterations
+            if run == n_starts + N_FOLLOWED:  # where it ended: the normal matrix there
+                start, steps = 0, 0
+                starts[0] = best
+            elif not reached[start] <= hopeless:
+                continue
+        bounds = (lower, upper, scale, steps, tolerance)
+        data = powers if first else signal
+        end, steps, settled = _minimise(
+            model, first, data, offset_ppm, scales, recovery_s, bounds, starts[start], free, work
+        )
+        used += steps
+        reached[start] = end if first else np.inf
+        if not first and ((end < least and (settled or not converged)) or (settled and not converged)):
+            least, converged = end, settled
+            best[:] = starts[start]
+    return least, used, converged
+
+
+@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
+def fit_tip_patterns(
+    model,
+    spectra,
+    offset_ppm,
+    scales,
+    recovery_s,
+    lower,
+    upper,
+    scale,
+    fields_ut,
+    shifts_ppm,
+    table,
+    max_iterations,
+    tolerance,
+    values,
+    inverse,
+    squares,
+    iterations,
+    state,
+):
+    """Fit each spectrum from the best places of the table and keep the best minimum.
+
+    model : int; spectra : (m, n) float64, finite; offset_ppm, recovery_s : (n,) float64
+    scales : (rad/s per uT, rad/s per ppm, half the pulse in s)
+    lower, upper, scale : (p,) float64, bounds, and size near zero below which steps do not matter
+    fields_ut : (a,), shifts_ppm : (b,) float64; table : (r, n, a * b) float32, orthonormal in n
+    (and to a constant where amplitudes are free)
+    values, inverse : (m, p) float64; inverse is the diagonal of (J'J)^-1, NaN at a bound and undetermined
+    squares : (m, 2) float64, sum of squares of the residual and of the spectrum less its mean
+    iterations : (m,) int32; state : (m,) uint8, bits of CONVERGED and UNDETERMINED
+    """
+    m, n = spectra.shape
+    p, n_places = lower.size, fields_ut.size * shifts_ppm.size
+    for chunk in prange((m + CHUNK - 1) // CHUNK):
+        normal, other_normal, factor = np.empty((p, p)), np.empty((p, p)), np.empty((p, p))
+        vectors, lines, jacobian = np.empty((5, p)), np.empty((3, n)), np.empty((p, n))
+        vector = (vectors[0], vectors[1], vectors[2], vectors[3], vectors[4])
+        work = (normal, other_normal, factor, vector, lines[0], lines[1], jacobian)
+        powers, centred = np.empty(n), np.empty(n, np.float32)
+        products, scores = np.empty(n_places, np.float32), np.empty(n_places, np.float32)
+        places, free = np.empty(N_STARTS, np.int64), np.empty(p, np.bool_)
+        starts, reached = np.empty((N_STARTS, p)), np.empty(N_STARTS)
+        for voxel in range(chunk * CHUNK, min(m, (chunk + 1) * CHUNK)):
+            signal = spectra[voxel]
+            mean = level = total = 0.0
+            for i in range(n):
+                powers[i] = signal[i] * signal[i]
+                mean += signal[i] / n
+                level += powers[i] / n
+            for i in range(n):
+                total += (signal[i] - mean) * (signal[i] - mean)
+                centred[i] = np.float32(powers[i] - level if model == FREE_AMPLITUDES else powers[i])
+            _scores(centred, table, products, scores)
+            found = _best_places(scores, shifts_ppm.size, places)
+            for start in range(found):
+                starts[start, 0] = fields_ut[places[start] // shifts_ppm.size]
+                starts[start, 1] = shifts_ppm[places[start] % shifts_ppm.size]
+            limits = (lower, upper, scale, max_iterations, tolerance)
+            given = (signal, powers, offset_ppm, scales, recovery_s, limits)
+            least, used, converged = _fit_from(
+                model, given, starts[:found], reached, free, work, lines[2], values[voxel]
+            )
+            for j in range(p):
+                free[j] = lower[j] < values[voxel, j] < upper[j] and normal[j, j] > 0.0
+            determined = pieces.covariance_diagonal(normal, free, 1.0, factor, inverse[voxel])
+            squares[voxel, 0], squares[voxel, 1] = least, total
+            iterations[voxel] = used
+            state[voxel] = (CONVERGED if converged else 0) + (0 if determined else UNDETERMINED)
