@@ -38,10 +38,12 @@ def saturation_offsets(v: Volume) -> FloatArray:
     check_signal(v, "CEST")
     axis = v.axis("saturation_offset")
     if axis is None:
+        told = [one.message for one in v.warnings if one.code == "offsets-missing"]
+        axes = ", ".join(f"{one.name} x {len(one)}" for one in v.axes) or "one image"
         raise MissingMetadata(
             "the saturation offset of each image is not known",
             where="sidecar key SaturationOffsets",
-            found=", ".join(f"{one.name} x {len(one)}" for one in v.axes) or "one image",
+            found="; ".join([axes, *told]),
             needed="one offset in ppm for each image",
             next_step="write SaturationOffsets into the sidecar, or give the list of offsets (--offsets)",
         )

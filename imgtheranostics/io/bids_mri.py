@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from imgtheranostics.acquisition import MrAcquisition
-from imgtheranostics.errors import Caution, ImplausibleValue, UnitMismatch
+from imgtheranostics.errors import Caution, ImplausibleValue, MissingMetadata, UnitMismatch
 from imgtheranostics.io.meaning import (
     ARBITRARY,
     Meaning,
@@ -22,7 +22,7 @@ from imgtheranostics.io.meaning import (
 from imgtheranostics.io.nifti_header import NiftiHeader
 from imgtheranostics.io.sidecar import Sidecar, entities, image_stem
 from imgtheranostics.units import QUANTITIES
-from imgtheranostics.volume import Axis, Step
+from imgtheranostics.volume import Axis, Step, make_step
 
 MR_SUFFIXES = frozenset(
     {"VFA", "IRT1", "MP2RAGE", "MESE", "MEGRE", "MPM", "MTS", "MTR", "T1w", "T2w", "T2starw", "PDw", "FLAIR"}
@@ -59,6 +59,10 @@ _MAPS = {
     "R2map": "r2",
     "R2starmap": "r2star",
     "TB1map": "relative_b1",
+    "b1map": "relative_b1",
+    "B1map": "relative_b1",
+    "b0map": "b0_shift",
+    "B0map": "b0_shift",
     "M0map": "signal",
 }
 _SPOILED = ("VFA", "MPM", "MTS", "SPGR")
@@ -170,6 +174,8 @@ def _quantity(sidecar: Sidecar, suffix: str) -> tuple[str, str, float, tuple[Ste
     stated = sidecar.text("Units")
     if suffix == "M0map":
         return "signal", ARBITRARY, 1.0, (), ()
+    if _MAPS.get(suffix) == "b0_shift":
+        return _shift(sidecar, stated)
     if suffix in _MAPS:
         quantity = QUANTITIES[_MAPS[suffix]]
         unit = quantity.unit or ARBITRARY
@@ -201,6 +207,32 @@ def _quantity(sidecar: Sidecar, suffix: str) -> tuple[str, str, float, tuple[Ste
             ),
         )
     return "signal", ARBITRARY, 1.0, (), ()
+
+
+def _shift(
+    sidecar: Sidecar, stated: str | None
+) -> tuple[str, str, float, tuple[Step, ...], tuple[Caution, ...]]:
+    """A map of the water frequency in ppm: in Hz it needs the imaging frequency, without unit it is none."""
+    unit = (stated or "").strip().lower()
+    if not unit:
+        text = "the field map states no Units (ppm or Hz): its values are not taken for a shift"
+        return "signal", ARBITRARY, 1.0, (), (Caution("map-unit-missing", text, "Units"),)
+    if unit == "ppm":
+        return "b0_shift", "ppm", 1.0, (), ()
+    if unit not in ("hz", "rad/s"):
+        raise UnitMismatch(
+            "the unit of a field map is not known", where=sidecar.where("Units"), needed="ppm, Hz or rad/s"
+        )
+    frequency = sidecar.positive("ImagingFrequency")
+    if frequency is None:
+        raise MissingMetadata(
+            "a field map in Hz needs the imaging frequency to become ppm",
+            where=sidecar.where("ImagingFrequency"),
+            needed="ImagingFrequency in MHz",
+        )
+    factor = 1.0 / (frequency * (2.0 * math.pi if unit == "rad/s" else 1.0))
+    step = make_step("convert_unit", key="Units", found=stated, to="ppm", factor=factor)
+    return "b0_shift", "ppm", factor, (step,), ()
 
 
 def _converted(sidecar: Sidecar, stated: str, unit: str) -> tuple[float, tuple[Step, ...]]:
