@@ -165,6 +165,50 @@ def test_a_contrast_without_an_offset_is_a_question_of_usage(capsys, pre):
     assert "--at-ppm" in run(capsys, "cest", "contrast", pre, code=2).err
 
 
+LINES = """
+baseline: 1
+pools:
+  - {name: water, amplitude: [0.9, 0.02, 1], width_ppm: [1.4, 0.3, 10], centre_ppm: [0, -1, 1]}
+  - {name: noe, amplitude: [0.02, 0, 0.4], width_ppm: [2, 1, 5], centre_ppm: -3.5}
+  - {name: label, amplitude: [0.02, 0, 0.4], width_ppm: [1.2, 0.4, 2.5], centre_ppm: 3.5}
+"""
+
+
+def test_pools_of_a_file_give_their_depths_and_the_position_of_water(capsys, post, rois, tmp_path):
+    """The scan is a sum of just these lines, so that the fit returns what it was made of."""
+    lines, out = tmp_path / "lines.yaml", tmp_path / "out"
+    lines.write_text(LINES)
+    rows = rows_of(
+        capsys, "cest", "pools", post, "--pools", lines, "--rois", rois, "--show", "label", "-o", out
+    )
+    for number, name in ((1, "muscle"), (2, "tumour")):
+        assert rows[name, "label_amplitude", None]["mean"] == pytest.approx(100 * AMIDE[number], abs=0.01)
+        assert rows[name, "noe_amplitude", None]["mean"] == pytest.approx(6.0, abs=0.01)
+    shift = nibabel.load(out / "b0_shift.nii.gz").get_fdata()
+    assert shift == pytest.approx(B0, abs=1e-3)
+    assert not (out / "label_width.nii.gz").exists()
+    assert (out / "figures" / "fitted-curves_label_amplitude.svg").is_file()
+    record = json.loads((out / "provenance.json").read_text())
+    assert record["decisions"]["pools"]["condition_number"] < 50
+
+
+def test_a_published_set_is_named_with_its_source(capsys, post, rois, tmp_path):
+    out = tmp_path / "out"
+    run(capsys, "cest", "pools", post, "--pools", "7t_5pool", "--rois", rois, "-o", out, "--no-report")
+    record = json.loads((out / "provenance.json").read_text())
+    assert record["decisions"]["pools"]["provenance"] == "published"
+
+
+def test_pools_that_do_not_exist_are_refused(capsys, post, tmp_path):
+    assert "7t_5pool" in run(capsys, "cest", "pools", post, "--pools", "9t", code=2).err
+    words = ("cest", "pools", post, "--pools", "7t_5pool", "--show", "copper")
+    assert "amide" in run(capsys, *words, code=2).err
+    lines = tmp_path / "lines.yaml"
+    lines.write_text(LINES.replace("centre_ppm: 3.5}", "centre: 3.5}"))
+    error = run(capsys, "cest", "pools", post, "--pools", lines, code=4).err
+    assert "lines.yaml:6" in error
+
+
 def test_exchange_needs_scans_at_several_powers(capsys, pre):
     error = run(capsys, "cest", "exchange", pre, "--at-ppm", 3.5, "--t1", 1.8, code=4).err
     assert "power" in error
@@ -202,5 +246,5 @@ def test_simulate_says_what_is_missing(capsys, tmp_path):
 
 
 def test_help_of_every_command_is_there(capsys):
-    for command in ("contrast", "exchange", "simulate"):
+    for command in ("contrast", "pools", "exchange", "simulate"):
         assert "Usage" in run(capsys, "cest", command, "--help").out
