@@ -41,7 +41,7 @@ def fill_matrix(pools, n_full, line, larmor, b0, frequency, amplitude, matrix):
     larmor, b0, frequency, amplitude : float, rad/s (larmor per ppm); matrix : (n, n) float64, overwritten
     """
     k, n = pools.shape[0], matrix.shape[0]
-    matrix[:, :] = 0.0
+    matrices.clear(matrix, n)
     water = pools[0, FRACTION]
     for p in range(k):
         z = 2 * n_full + p
@@ -88,14 +88,25 @@ def _coefficients(nodes, m, value, out):
     for k in range(m):
         difference = value - nodes[k]
         if difference == 0.0:
-            out[:m] = 0.0
-            out[k] = 1.0
+            for other in range(m):
+                out[other] = 1.0 if other == k else 0.0
             return
         angle = (2 * k + 1) * np.pi / (2 * m)
         out[k] = (1.0 if k % 2 == 0 else -1.0) * np.sin(angle) / difference
         total += out[k]
     for k in range(m):
         out[k] /= total
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _interpolate(nodes, m, value, coefficients, propagators, step):
+    """Write the propagator of a sample between those at the nodes to step."""
+    _coefficients(nodes, m, value, coefficients)
+    matrices.clear(step, step.shape[0])
+    for k in range(m):
+        for i in range(step.shape[0]):
+            for j in range(step.shape[1]):
+                step[i, j] += coefficients[k] * propagators[k, i, j]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -112,7 +123,7 @@ def rotate(state, n_full, angle):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _play(place, samples, frequency, work, state):
+def play(place, samples, frequency, work, state):
     """Send columns of states through a pulse that starts with phase 0, in the frame of its frequency.
 
     place : (pools, n_full, line, larmor, b0); samples : (amplitude, phase, sample_s), already times B1
@@ -126,31 +137,27 @@ def _play(place, samples, frequency, work, state):
         lowest, highest = min(lowest, amplitude[s]), max(highest, amplitude[s])
     middle, half = 0.5 * (highest + lowest) * relative_b1, 0.5 * (highest - lowest) * relative_b1
     m = _n_nodes(half * sample_s)
-    direct = m > MOST_NODES or m >= amplitude.size
-    if not direct:
-        for k in range(m):
-            nodes[k] = middle + half * np.cos((2 * k + 1) * np.pi / (2 * m))
-            fill_matrix(pools, n_full, line, larmor, b0, frequency, nodes[k], matrix)
-            matrices.exponential(matrix, sample_s, scratch, propagators[k])
+    if m > MOST_NODES or m >= amplitude.size:
+        m = 0
     turned, before = 0.0, np.nan
-    for s in range(amplitude.size):
-        rotate(state[0], n_full, turned - phase[s])
-        turned = phase[s]
-        value = amplitude[s] * relative_b1
-        if value != before:
-            if direct:
-                fill_matrix(pools, n_full, line, larmor, b0, frequency, value, matrix)
-                matrices.exponential(matrix, sample_s, scratch, step)
-            else:
-                _coefficients(nodes, m, value, coefficients)
-                step[:, :] = 0.0
-                for k in range(m):
-                    for i in range(step.shape[0]):
-                        for j in range(step.shape[1]):
-                            step[i, j] += coefficients[k] * propagators[k, i, j]
-        before = value
-        matrices.multiply(step, state[0], state[1])
-        state[0] = state[1]
+    for s in range(-m, amplitude.size):
+        if s < 0:
+            value = middle + half * np.cos((2 * (s + m) + 1) * np.pi / (2 * m))
+            nodes[s + m] = value
+        else:
+            value = amplitude[s] * relative_b1
+            rotate(state[0], n_full, turned - phase[s])
+            turned = phase[s]
+        if s < 0 or (m == 0 and value != before):
+            target = step if m == 0 else propagators[s + m]
+            fill_matrix(pools, n_full, line, larmor, b0, frequency, value, matrix)
+            matrices.exponential(matrix, sample_s, scratch, target)
+        elif value != before:
+            _interpolate(nodes, m, value, coefficients, propagators, step)
+        if s >= 0:
+            before = value
+            matrices.multiply(step, state[0], state[1])
+            matrices.copy(state[1], state[0])
     rotate(state[0], n_full, turned)
 
 
@@ -166,17 +173,17 @@ def _slot(kept_item, kept_value, item, value, count):
 @njit(cache=True, nogil=True, error_model="numpy")
 def _unit_columns(first, state):
     """Columns that are the unit vectors from `first` on."""
-    state[0] = 0.0
+    matrices.clear(state[0], state.shape[1])
     for j in range(state.shape[2]):
         state[0, first + j, j] = 1.0
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _relaxed(pools, n_full, scale, vector):
-    """The relaxed magnetisation times a scale; vector (2, n, 1)."""
-    vector[0] = 0.0
-    for p in range(pools.shape[0]):
-        vector[0, 2 * n_full + p, 0] = scale * pools[p, FRACTION]
+def _begin(initial, n_full, vector):
+    """The state with this longitudinal magnetisation alone; initial (k,), vector (2, n, 1)."""
+    matrices.clear(vector[0], vector.shape[1])
+    for p in range(initial.size):
+        vector[0, 2 * n_full + p, 0] = initial[p]
     vector[0, vector.shape[1] - 1, 0] = 1.0
 
 
@@ -190,7 +197,7 @@ def _apply(propagator, first, vector):
             for j in range(propagator.shape[1]):
                 total += propagator[i, j] * vector[0, first + j, 0]
         vector[1, i, 0] = total
-    vector[0] = vector[1]
+    matrices.copy(vector[1], vector[0])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -200,18 +207,20 @@ def _pulse(place, pulse, repeated, first, work, kept, count, vector):
     samples, item, omega, start = pulse
     kept_item, kept_value, propagators, columns = kept
     rotate(vector[0], n_full, -start)
-    if repeated:
-        slot = _slot(kept_item, kept_value, item, omega, count)
-        if slot < 0:
+    slot = _slot(kept_item, kept_value, item, omega, count) if repeated else -1
+    if slot < 0:
+        played = vector
+        if repeated:
+            played = columns
+            _unit_columns(first, columns)
+        play(place, samples, omega, work, played)
+        if repeated:
             slot = count % SLOTS
             count += 1
-            _unit_columns(first, columns)
-            _play(place, samples, omega, work, columns)
             kept_item[slot], kept_value[slot] = item, omega
-            propagators[slot] = columns[0]
+            matrices.copy(columns[0], propagators[slot])
+    if repeated:
         _apply(propagators[slot], first, vector)
-    else:
-        _play(place, samples, omega, work, vector)
     rotate(vector[0], n_full, start + omega * samples[2] * samples[0].size)
     return count
 
@@ -229,17 +238,14 @@ def _wait(place, item, duration, first, work, small, kept, count, vector):
         kept_item[slot], kept_value[slot] = -1 - item, duration
         fill_matrix(pools, n_full, line, larmor, b0, 0.0, 0.0, matrix)
         if first > 0:
-            block, out = small[matrices.N_MATRICES], small[matrices.N_MATRICES + 1]
-            for i in range(block.shape[0]):
-                for j in range(block.shape[0]):
-                    block[i, j] = matrix[first + i, first + j]
-            matrices.exponential(block, duration, small, out)
-            for i in range(block.shape[0]):
-                for j in range(block.shape[0]):
-                    propagators[slot, first + i, j] = out[i, j]
-        else:
-            matrices.exponential(matrix, duration, scratch, step)
-            propagators[slot] = step
+            matrix, step, scratch = small[matrices.N_MATRICES], small[matrices.N_MATRICES + 1], small
+            for i in range(matrix.shape[0]):
+                for j in range(matrix.shape[0]):
+                    matrix[i, j] = work[3][first + i, first + j]
+        matrices.exponential(matrix, duration, scratch, step)
+        for i in range(matrix.shape[0]):
+            for j in range(matrix.shape[0]):
+                propagators[slot, first + i, j] = step[i, j]
     _apply(propagators[slot], first, vector)
     return count
 
@@ -263,25 +269,26 @@ def _play_offset(place, program, offset, longitudinal, relative_b1, work, small,
         elif kind[event] == DELAY:
             count = _wait(place, number, delay_s[number], first, work, small, kept, count, vector)
         else:
-            vector[0, : 2 * n_full] = 0.0
+            matrices.clear(vector[0], 2 * n_full)
 
 
 @njit(cache=True, nogil=True, parallel=True, error_model="numpy")
-def simulate(pools, n_full, line, larmor, b0, relative_b1, scale, row, program, longitudinal, reset, out):
-    """Longitudinal magnetisation of water after the events of each offset, relative to the relaxed one.
+def simulate(pools, n_full, line, larmor, b0, relative_b1, initial, row, program, longitudinal, reset, out):
+    """Longitudinal magnetisation of all pools after the events of each offset.
 
     pools : (s, k, 5) float64, table of each pool system; n_full : int, pools with three components, first
     line : int, code of `mt_line`; larmor : float, rad/s per ppm
-    b0, relative_b1, scale : (v,) float64, rad/s, 1, 1; row : (v,) int64, pool system of each spectrum
+    b0, relative_b1 : (v,) float64, rad/s, 1; row : (v,) int64, pool system of each spectrum
+    initial : (v, k) float64, longitudinal magnetisation of the pools at the start
     program : samples (rad/s), phases (rad), first_sample, sample_s of pulses; delay_s; kind, item, frequency
         (rad/s), start phase (rad) of events, whether an event's pulse comes again; first_event of offsets
     longitudinal : bool, whether every pulse finds spoiled magnetisation
     reset : bool, whether each offset begins anew
-    out : (v, n) float64, NaN where b0 or B1 is
+    out : (v, n, k) float64, NaN where b0 or B1 is
     """
     n_offsets = out.shape[1]
     per_item = 1 if reset else n_offsets
-    n_items = out.size // per_item
+    n_items = out.shape[0] * n_offsets // per_item
     k = pools.shape[1]
     n = 2 * n_full + k + 1
     n_columns = k + 1 if longitudinal else n
@@ -303,11 +310,11 @@ def simulate(pools, n_full, line, larmor, b0, relative_b1, scale, row, program, 
             place = (pools[row[v]], n_full, line, larmor, b0[v])
             for offset in range(first, first + per_item):
                 if reset or offset == first:
-                    _relaxed(place[0], n_full, scale[v], vector)
-                if b0[v] == b0[v] and relative_b1[v] == relative_b1[v]:
+                    _begin(initial[v], n_full, vector)
+                missing = b0[v] != b0[v] or relative_b1[v] != relative_b1[v]
+                if not missing:
                     _play_offset(
                         place, program, offset, longitudinal, relative_b1[v], work, small, kept, vector
                     )
-                    out[v, offset] = vector[0, 2 * n_full, 0] / place[0][0, FRACTION]
-                else:
-                    out[v, offset] = np.nan
+                for p in range(k):
+                    out[v, offset, p] = np.nan if missing else vector[0, 2 * n_full + p, 0]

@@ -33,6 +33,22 @@ def multiply(first, second, out):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def copy(matrix, out):
+    """Copy a matrix; loops compile much faster than an assignment of arrays."""
+    for i in range(matrix.shape[0]):
+        for j in range(matrix.shape[1]):
+            out[i, j] = matrix[i, j]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def clear(matrix, rows):
+    """Zeros in the first rows of a matrix."""
+    for i in range(rows):
+        for j in range(matrix.shape[1]):
+            matrix[i, j] = 0.0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def one_norm(matrix):
     """Largest sum of absolute values in a column."""
     largest = 0.0
@@ -73,17 +89,15 @@ def exponential(matrix, factor, work, out):
     for i in range(n):
         for j in range(n):
             work[0, i, j] = scale * matrix[i, j]
-    multiply(work[0], work[0], work[1])
-    multiply(work[1], work[0], work[2])
-    multiply(work[1], work[1], work[3])
+    for power in range(3):
+        multiply(work[0] if power < 2 else work[1], work[min(power, 1)], work[1 + power])
     for i in range(n):
         for j in range(n):
             out[i, j] = _INVERSE_FACTORIALS[16] * work[3, i, j]
     _combine(work, 12, out)
-    for lowest in (8, 4, 0):
-        multiply(out, work[3], work[4])
-        out[:, :] = work[4]
-        _combine(work, lowest, out)
-    for _ in range(squarings):
-        multiply(out, out, work[4])
-        out[:, :] = work[4]
+    power = work[3]
+    for step in range(3 + squarings):
+        multiply(out, power if step < 3 else out, work[4])
+        copy(work[4], out)
+        if step < 3:
+            _combine(work, 8 - 4 * step, out)

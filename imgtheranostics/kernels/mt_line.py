@@ -58,8 +58,7 @@ def saturation_rate(line, detuning, larmor, t2_s):
     if line == LORENTZIAN:
         return t2_s / (1.0 + (detuning * t2_s) ** 2)
     if line == SUPER_LORENTZIAN:
-        if abs(detuning) >= larmor:
-            return super_lorentzian(detuning, t2_s)[0]
-        value, slope = super_lorentzian(larmor, t2_s)
-        return value - 0.5 * slope * larmor * (1.0 - (detuning / larmor) ** 2)
+        distance = max(abs(detuning), larmor)
+        value, slope = super_lorentzian(distance, t2_s)
+        return value - 0.5 * slope * distance * (1.0 - (detuning / distance) ** 2)
     return 0.0
