@@ -170,6 +170,11 @@ class PoolPlan:
             mask=voxels.inside,
         )
 
+    @property
+    def first_label(self) -> str:
+        """The first pool that is not water, or water where it is alone."""
+        return next((pool.name for pool in self.pools.pools if pool.name != WATER), WATER)
+
     def decisions(self) -> dict[str, Any]:
         """For the record."""
         found = {**self.spectra.all_decisions(), "pools": self.pools.decision(self.spectra.voxels.offset_ppm)}
@@ -258,8 +263,7 @@ class PoolPlan:
         focus : str, optional
             The pool whose depth stands beside the curve; by default the first that is not water.
         """
-        named = [pool.name for pool in self.pools.pools if pool.name != WATER] or [WATER]
-        name = named[0] if focus is None else focus
+        name = focus or self.first_label
         spectra = self.spectra
         if self.shared_shift:
             shift = np.asarray(self.fit.parameters["shift_ppm"])

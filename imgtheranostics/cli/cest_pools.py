@@ -80,6 +80,8 @@ def pools(
         for quantity, estimate in plan.estimates().items()
         if widths_and_centres or not quantity.endswith(("_width", "_centre"))
     ]
+    focus = f"{(show or plan.first_label).lower()}_amplitude"
+    estimates.sort(key=lambda one: one.quantity != focus)
     regions = runs.regions_for(estimates[0].value, common.rois, resample=common.resample_rois)
     deliver(
         "cest pools",
