@@ -151,9 +151,11 @@ class CorrectionPlan:
             noise=spectra.noise_sd,
         )
         value, error = both[..., :n], both[..., n:]
-        outside = np.where(np.isfinite(value), 0, Flag.OUTSIDE_RANGE.value).astype(np.uint16)
+        outside = np.zeros(value.shape, np.uint16, order="F")
+        outside[~np.isfinite(value)] = Flag.OUTSIDE_RANGE.value
         if spectra.water is not None:
-            outside |= np.where(np.isfinite(spectra.water.ppm), 0, spectra.water.flags)[..., np.newaxis]
+            unknown = np.where(np.isfinite(spectra.water.ppm), np.uint16(0), spectra.water.flags)
+            outside |= unknown.astype(np.uint16)[..., np.newaxis]
         fit = Fit({"z": value}, {"z": error}, value[..., 0], value[..., 0], np.zeros(1, np.int16), outside)
         step = self._step()
         return calculated_estimate(

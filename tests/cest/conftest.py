@@ -8,7 +8,7 @@ from imgtheranostics.volume import Axis, Volume
 
 SHAPE = (5, 4, 3)
 OFFSETS = np.linspace(-6.0, 6.0, 49)
-LABEL_PPM, LABEL_WIDTH = 3.5, 1.0
+LABEL_PPM, LABEL_WIDTH = 3.5, 1.2
 
 
 def line(w, centre, width, amplitude):
@@ -18,7 +18,7 @@ def line(w, centre, width, amplitude):
 
 
 def z_of(w, label):
-    """Water line of 0.85 and 1.6 ppm, and a label at 3.5 ppm of 1 ppm width and the given amplitude."""
+    """Water line of 0.85 and 1.6 ppm, and a label at 3.5 ppm of 1.2 ppm width and the given amplitude."""
     return 1.0 - line(w, 0.0, 1.6, 0.85) - line(w, LABEL_PPM, LABEL_WIDTH, label)
 
 

@@ -19,6 +19,8 @@ from imgtheranostics.cest.bloch_mcconnell import (
 )
 from imgtheranostics.cest.constants import GAMMA_RAD_PER_S_UT
 from imgtheranostics.errors import ImplausibleValue
+from imgtheranostics.kernels import bloch_mcconnell as kernels
+from imgtheranostics.kernels import warmup
 
 WHITE_MATTER = PoolSystem(
     WaterPool(1.0, 0.04),
@@ -378,3 +380,15 @@ def test_shapes_that_do_not_fit_and_no_system_are_refused() -> None:
         simulate(WHITE_MATTER, PAIR, b0_ppm=np.zeros(3), relative_b1=np.ones(2))
     with pytest.raises(ValueError, match="no pool system"):
         simulate([], PAIR)
+
+
+def test_simulation_meets_what_the_warm_up_compiled() -> None:
+    dict(warmup.compile_all())["exchange of pools"]()
+    compiled = list(kernels.simulate.signatures)
+    simulate(WHITE_MATTER, PAIR, b0_ppm=[0.0, 0.1])
+    shaped = PulseTrain(
+        [1.0], [1.0, 2.0], 0.01, n_pulses=2, pulse_interval_s=0.01, spoil_between_pulses=False
+    )
+    simulate([WHITE_MATTER, olsalazine(1.0)], shaped)
+    steady_state(WHITE_MATTER, PulseTrain([1.0], [1.0, 2.0], 0.01, pulse_interval_s=0.01))
+    assert list(kernels.simulate.signatures) == compiled

@@ -29,7 +29,7 @@ def line(w, centre, width, amplitude):
 
 
 def z_of(w, label=0.06):
-    return 1.0 - line(w, 0.0, 1.6, 0.85) - line(w, 3.5, 1.0, label)
+    return 1.0 - line(w, 0.0, 1.6, 0.85) - line(w, 3.5, 1.2, label)
 
 
 def codes(result):
