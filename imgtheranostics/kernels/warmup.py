@@ -21,6 +21,7 @@ def compile_all() -> Iterator[tuple[str, Callable[[], None]]]:
     yield "recovery curves", _recovery
     yield "tip patterns", _tip_patterns
     yield "exchange rates", _labelling
+    yield "exchange of pools", _exchange_of_pools
 
 
 def _region_statistics() -> None:
@@ -258,3 +259,19 @@ def _tip_patterns() -> None:
         np.empty(1, np.int32),
         np.empty(1, np.uint8),
     )
+
+
+def _exchange_of_pools() -> None:
+    from imgtheranostics.kernels import bloch_mcconnell as kernels
+    from imgtheranostics.kernels import matrix_exponential as matrices
+
+    pools, one = np.ones((1, 2, 5)), np.ones(1)
+    first, events = np.array([0, 1], np.int64), np.zeros(1, np.int64)
+    pulses = one, one, first, one
+    program = (*pulses, one, events, events, one, one, np.ones(1, np.bool_), first)
+    kernels.simulate(
+        pools, 2, 0, 1.0, one, one, pools[:, :, 0].copy(), events, program, True, True, pools[:, :1].copy()
+    )
+    matrix = np.empty((4, 4))
+    kernels.fill_matrix(pools[0], 1, 0, 1.0, 1.0, 1.0, 1.0, matrix)
+    matrices.exponential(matrix, 1e-3, np.empty((matrices.N_MATRICES, 4, 4)), matrix.copy())
