@@ -36,13 +36,22 @@ class SplineDesign:
     sweep: FloatArray
 
     @cached_property
-    def cells(self) -> tuple[npt.NDArray[np.int64], float]:
-        """Index of the knot below the beginning of each of many equal cells, and cells per ppm."""
+    def cells(self) -> tuple[npt.NDArray[np.uintp], float]:
+        """Index of the knot below the beginning of each of many equal cells, and cells per ppm; one more for the end."""
         span = self.knots[-1] - self.knots[0]
         count = int(min(np.ceil(span / np.diff(self.knots).min()), MOST_CELLS))
         begins = self.knots[0] + span * np.arange(count) / count
         below = np.searchsorted(self.knots, begins, side="right") - 1
-        return np.clip(below, 0, self.knots.size - 2).astype(np.int64), count / span
+        below = np.append(np.clip(below, 0, self.knots.size - 2), self.knots.size - 2)
+        return below.astype(np.uintp), float(count / span)
+
+    @cached_property
+    def grid(self) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray, npt.NDArray[np.uintp], float]:
+        """What the kernel looks places up in."""
+        ends = self.knots[1:].copy()
+        ends[-1] = np.inf
+        steps = np.diff(self.knots)
+        return (self.knots, steps, 1.0 / steps, ends, *self.cells)
 
     @cached_property
     def sensitivity(self) -> FloatArray:

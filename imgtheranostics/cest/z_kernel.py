@@ -92,7 +92,7 @@ class Spectra:
 
 
 def _reach(freedom: float, of_noise: float) -> float:
-    """Ratio of two mean squares that equal ones exceed about once in a thousand, by its logarithm's variance."""
+    """Ratio of two mean squares that equal ones exceed about once in a thousand, from its logarithm."""
     return math.exp(NORMAL_REACH * math.sqrt(2.0 / freedom + 2.0 / of_noise))
 
 
@@ -157,30 +157,21 @@ def measure(
     flags = np.empty(n_voxels, np.uint16)
     todo = kernels.NOISE * estimate + kernels.B0 * find_b0
     todo += kernels.VALUES * (at.size > 0) + kernels.ERRORS * (errors and at.size > 0)
-    cells, per_ppm = design.cells
+    none = np.empty((0, 0))
+    gram = design.gram if errors else none
+    sensitivity = design.sensitivity if find_b0 else none
     with thread_limit(workers):
         kernels.measure_spectra(
             read_only(spectra.planes.samples),
             spectra.offsets.order,
             read_only(spectra.chosen),
-            todo,
-            design.knots,
-            design.sweep,
-            cells,
-            per_ppm,
-            design.differences,
-            design.bends,
-            design.sensitivity if find_b0 else np.empty((0, 0)),
-            design.gram if errors else np.empty((0, 0)),
-            ratio,
+            int(todo),
+            design.grid,
+            (design.sweep, design.differences, design.bends, sensitivity, gram, ratio),
             at,
-            mirror,
-            level,
-            place,
-            place_error,
-            values,
-            factors,
-            slopes,
+            bool(mirror),
+            (level, place, place_error),
+            (values, factors, slopes),
             flags,
         )
     return Measured(level, place, place_error, values, factors, slopes, flags)

@@ -1,4 +1,4 @@
-"""Minimum of one spectrum, the position of water.
+"""Minimum of spectra that share their offsets, the position of water, with voxels as SIMD lanes.
 
 Samples are first mapped by ``u = 1 / (1 + TOP - (z - lowest) / depth)``. The map rises with z, so that the
 minimum stays where it is; and it makes a Lorentzian dip nearly a parabola, which splines and polynomials
@@ -15,8 +15,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from imgtheranostics.kernels.small_matrices import cholesky, solve_factored
-from imgtheranostics.kernels.z_spline import BLOCK
+from imgtheranostics.kernels.z_spline import BLOCK, FAST
 
 TOP = 0.1
 """What the map leaves between the highest sample and its pole, in depths of the dip."""
@@ -34,165 +33,230 @@ CLEAR_CURVATURE = 8.0
 SEEN_CURVATURE = 4.0
 """The same from which a quartic is taken, and the least for the largest bottom."""
 
+NEWTON_STEPS = 7
+SETTLED = 1e-9
+"""Last step of the search, in widths of the bottom."""
+
+REACH = 8
+"""Knots on either side of a minimum whose samples enter its standard error: beyond, less than 1e-4 does."""
+
 BELOW_NOISE = 2
 OUTSIDE_RANGE = 32
 """Bits of `imgtheranostics.volume.Flag`."""
 
-_ORDER = 5
+OPEN, ASK_SPLINE = -1, -2
+"""Marks of lanes that are not settled, and that the interpolating spline is to settle."""
+
+# Rows of the workspace: sums of weighted powers, of their products with samples (then the coefficients), ...
+_M, _R, _X, _MIDDLE, _PER, _ALONG, _BEND, _CURVE, _STEP = (
+    row * BLOCK for row in (0, 9, 14, 15, 16, 17, 18, 19, 20)
+)
+N_ROWS = 21
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def bottom(z, n, lane, arg, level):
-    """First and last sample of the dip around its lowest that lie below a level; at least LEAST_SAMPLES."""
-    first = last = arg
-    while first > 0 and z[first * BLOCK + lane] < level:
-        first -= 1
-    while last < n - 1 and z[last * BLOCK + lane] < level:
-        last += 1
-    while last - first + 1 < LEAST_SAMPLES and (first > 0 or last < n - 1):
-        first = max(first - 1, 0)
-        last = min(last + 1, n - 1)
-    return first, last
+def _bottoms(z, n, knots, level, low, high, arg, marks, first, last, w):
+    """First and last sample of each open lane's dip below a level; the range of all of them."""
+    begin, end = n, -1
+    for lane in range(BLOCK):
+        w[_MIDDLE + lane] = 0.0
+        w[_PER + lane] = 1.0
+        if marks[lane] != OPEN:
+            first[lane], last[lane] = n, -1
+            continue
+        limit = low[lane] + level * (high[lane] - low[lane])
+        i = j = arg[lane]
+        while i > 0 and z[i * BLOCK + lane] < limit:
+            i -= 1
+        while j < n - 1 and z[j * BLOCK + lane] < limit:
+            j += 1
+        while j - i + 1 < LEAST_SAMPLES and (i > 0 or j < n - 1):
+            i = max(i - 1, 0)
+            j = min(j + 1, n - 1)
+        first[lane], last[lane] = i, j
+        middle = knots[arg[lane]]
+        w[_MIDDLE + lane] = middle
+        w[_PER + lane] = 1.0 / max(knots[j] - middle, middle - knots[i])
+        begin, end = min(begin, i), max(end, j)
+    return begin, end
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _moments(z, lane, knots, first, last, middle, scale, lowest, depth, moments, right):
-    """Sums of weighted powers, and of their products with the mapped samples."""
-    moments[:] = 0.0
-    right[:] = 0.0
-    for i in range(first, last + 1):
-        x = (knots[i] - middle) / scale
-        v = 1.0 + TOP - (z[i * BLOCK + lane] - lowest) / depth
-        weight = v * v
-        weight *= weight
-        mapped = weight / v
-        x2 = x * x
-        x4 = x2 * x2
-        moments[0] += weight
-        moments[1] += weight * x
-        moments[2] += weight * x2
-        moments[3] += weight * x2 * x
-        moments[4] += weight * x4
-        moments[5] += weight * x4 * x
-        moments[6] += weight * x4 * x2
-        moments[7] += weight * x4 * x2 * x
-        moments[8] += weight * x4 * x4
-        right[0] += mapped
-        right[1] += mapped * x
-        right[2] += mapped * x2
-        right[3] += mapped * x2 * x
-        right[4] += mapped * x4
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
+def _sum_powers(z, knots, begin, end, low, high, first, last, w):
+    """Sums of weighted powers of the place, and of their products with the mapped samples."""
+    sums = w[_M : _M + 14 * BLOCK]
+    middle, per = w[_MIDDLE : _MIDDLE + BLOCK], w[_PER : _PER + BLOCK]
+    top, per_depth = w[_ALONG : _ALONG + BLOCK], w[_BEND : _BEND + BLOCK]
+    for lane in range(14 * BLOCK):
+        sums[lane] = 0.0
+    for lane in range(BLOCK):
+        per_depth[lane] = 1.0 / (high[lane] - low[lane])
+        top[lane] = 1.0 + TOP + low[lane] * per_depth[lane]
+    for i in range(begin, end + 1):
+        row = z[i * BLOCK : (i + 1) * BLOCK]
+        knot = knots[i]
+        for lane in range(BLOCK):
+            within = 1.0 if (i >= first[lane] and i <= last[lane]) else 0.0
+            x = (knot - middle[lane]) * per[lane]
+            v = top[lane] - row[lane] * per_depth[lane]
+            cube = v * v * v * within
+            weight = cube * v
+            sums[lane] += weight
+            sums[9 * BLOCK + lane] += cube
+            cube *= x
+            weight *= x
+            sums[BLOCK + lane] += weight
+            sums[10 * BLOCK + lane] += cube
+            cube *= x
+            weight *= x
+            sums[2 * BLOCK + lane] += weight
+            sums[11 * BLOCK + lane] += cube
+            cube *= x
+            weight *= x
+            sums[3 * BLOCK + lane] += weight
+            sums[12 * BLOCK + lane] += cube
+            cube *= x
+            weight *= x
+            sums[4 * BLOCK + lane] += weight
+            sums[13 * BLOCK + lane] += cube
+            weight *= x
+            sums[5 * BLOCK + lane] += weight
+            weight *= x
+            sums[6 * BLOCK + lane] += weight
+            weight *= x
+            sums[7 * BLOCK + lane] += weight
+            weight *= x
+            sums[8 * BLOCK + lane] += weight
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _lowest_point(knots, first, last, middle, scale, c):
-    """Minimum of the quartic between the neighbours of its lowest sample; NaN where that is an end."""
-    best, least = -1, np.inf
-    for i in range(first, last + 1):
-        x = (knots[i] - middle) / scale
-        y = x * (c[1] + x * (c[2] + x * (c[3] + x * c[4])))
-        if y < least:
-            best, least = i, y
-    if best <= first or best >= last:
-        return np.nan
-    low = (knots[best - 1] - middle) / scale
-    high = (knots[best + 1] - middle) / scale
-    x = (knots[best] - middle) / scale
-    for _ in range(60):
-        slope = c[1] + x * (2.0 * c[2] + x * (3.0 * c[3] + x * 4.0 * c[4]))
-        if slope > 0.0:
-            high = x
-        else:
-            low = x
-        curvature = 2.0 * c[2] + x * (6.0 * c[3] + x * 12.0 * c[4])
-        proposed = x - slope / curvature
-        if not (curvature > 0.0 and low < proposed < high):
-            proposed = 0.5 * (low + high)
-        if abs(proposed - x) <= 1e-13:
-            return proposed
-        x = proposed
-    return x
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
+def _solve(w):
+    """Coefficients of the quartics, in place of the products; the factors, in place of the sums.
 
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _quartic(z, lane, knots, first, last, arg, lowest, depth, w):
-    """Minimum of the quartic, and for noise of 1: its standard error, curvature, and standard error of that.
-
-    w : workspace of `workspace`
+    The matrix of the normal equations is L D L' with unit L: its sums 0 to 8 give way to l21, l31, l41, l32,
+    l42, l43 and the inverses of d1 .. d4 in part; rows 0 and 1 hold 1/d1 and 1/d2, rows 8 and 7 1/d4 and
+    1/d3, rows 2 to 6 l21, l31, l41, l32, l42, and `_STEP` l43.
     """
-    moments, right, found, normal, factor = w
-    middle = knots[arg]
-    scale = max(knots[last] - middle, middle - knots[first])
-    _moments(z, lane, knots, first, last, middle, scale, lowest, depth, moments, right)
-    for row in range(_ORDER):
-        for column in range(row + 1):
-            normal[row, column] = moments[row + column]
-    if not cholesky(normal, factor):
-        return np.nan, np.nan, np.nan, np.nan
-    solve_factored(factor, right, found)
-    x = _lowest_point(knots, first, last, middle, scale, found)
-    if not np.isfinite(x):
-        return np.nan, np.nan, np.nan, np.nan
-    curvature = 2.0 * found[2] + x * (6.0 * found[3] + x * 12.0 * found[4])
-    right[0] = 0.0
-    right[1], right[2], right[3], right[4] = 1.0, 2.0 * x, 3.0 * x * x, 4.0 * x * x * x
-    solve_factored(factor, right, found)
-    along = 0.0
-    for k in range(_ORDER):
-        along += right[k] * found[k]
-    right[1] = 0.0
-    right[2], right[3], right[4] = 2.0, 6.0 * x, 12.0 * x * x
-    solve_factored(factor, right, found)
-    bending = 0.0
-    for k in range(_ORDER):
-        bending += right[k] * found[k]
-    per_ppm = 1.0 / scale
-    return (
-        middle + scale * x,
-        scale * np.sqrt(along) / (depth * curvature),
-        curvature * per_ppm * per_ppm,
-        np.sqrt(bending) * per_ppm * per_ppm / depth,
-    )
+    for lane in range(BLOCK):
+        m0, m1, m2 = w[_M + lane], w[_M + BLOCK + lane], w[_M + 2 * BLOCK + lane]
+        m3, m4, m5 = w[_M + 3 * BLOCK + lane], w[_M + 4 * BLOCK + lane], w[_M + 5 * BLOCK + lane]
+        m6, m7, m8 = w[_M + 6 * BLOCK + lane], w[_M + 7 * BLOCK + lane], w[_M + 8 * BLOCK + lane]
+        r0, r1, r2 = w[_R + lane], w[_R + BLOCK + lane], w[_R + 2 * BLOCK + lane]
+        r3, r4 = w[_R + 3 * BLOCK + lane], w[_R + 4 * BLOCK + lane]
+        i0 = 1.0 / m0
+        l10, l20, l30, l40 = m1 * i0, m2 * i0, m3 * i0, m4 * i0
+        i1 = 1.0 / (m2 - l10 * m1)
+        t21, t31, t41 = m3 - l20 * m1, m4 - l30 * m1, m5 - l40 * m1
+        l21, l31, l41 = t21 * i1, t31 * i1, t41 * i1
+        i2 = 1.0 / (m4 - l20 * m2 - l21 * t21)
+        t32, t42 = m5 - l30 * m2 - l31 * t21, m6 - l40 * m2 - l41 * t21
+        l32, l42 = t32 * i2, t42 * i2
+        i3 = 1.0 / (m6 - l30 * m3 - l31 * t31 - l32 * t32)
+        t43 = m7 - l40 * m3 - l41 * t31 - l42 * t32
+        l43 = t43 * i3
+        i4 = 1.0 / (m8 - l40 * m4 - l41 * t41 - l42 * t42 - l43 * t43)
+        r1 -= l10 * r0
+        r2 -= l20 * r0 + l21 * r1
+        r3 -= l30 * r0 + l31 * r1 + l32 * r2
+        r4 -= l40 * r0 + l41 * r1 + l42 * r2 + l43 * r3
+        c4 = r4 * i4
+        c3 = r3 * i3 - l43 * c4
+        c2 = r2 * i2 - l32 * c3 - l42 * c4
+        c1 = r1 * i1 - l21 * c2 - l31 * c3 - l41 * c4
+        w[_R + BLOCK + lane] = c1
+        w[_R + 2 * BLOCK + lane] = c2
+        w[_R + 3 * BLOCK + lane] = c3
+        w[_R + 4 * BLOCK + lane] = c4
+        w[_M + lane] = i1
+        w[_M + BLOCK + lane] = i2
+        w[_M + 2 * BLOCK + lane] = l21
+        w[_M + 3 * BLOCK + lane] = l31
+        w[_M + 4 * BLOCK + lane] = l41
+        w[_M + 5 * BLOCK + lane] = l32
+        w[_M + 6 * BLOCK + lane] = l42
+        w[_M + 7 * BLOCK + lane] = i3
+        w[_M + 8 * BLOCK + lane] = i4
+        w[_R + lane] = l43
+        w[_X + lane] = 0.0 if not c2 > 0.0 else max(-1.0, min(1.0, -0.5 * c1 / c2))
 
 
-@njit(cache=True, nogil=True)
-def workspace():
-    """Arrays that a quartic needs."""
-    return (
-        np.empty(9),
-        np.empty(_ORDER),
-        np.empty(_ORDER),
-        np.empty((_ORDER, _ORDER)),
-        np.empty((_ORDER, _ORDER)),
-    )
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
+def _search(w):
+    """Newton's steps to the minimum of each quartic from the vertex of its parabola."""
+    c1, c2 = w[_R + BLOCK : _R + 2 * BLOCK], w[_R + 2 * BLOCK : _R + 3 * BLOCK]
+    c3, c4 = w[_R + 3 * BLOCK : _R + 4 * BLOCK], w[_R + 4 * BLOCK : _R + 5 * BLOCK]
+    place, step = w[_X : _X + BLOCK], w[_STEP : _STEP + BLOCK]
+    for _ in range(NEWTON_STEPS):
+        for lane in range(BLOCK):
+            x = place[lane]
+            slope = c1[lane] + x * (2.0 * c2[lane] + x * (3.0 * c3[lane] + x * 4.0 * c4[lane]))
+            curvature = 2.0 * c2[lane] + x * (6.0 * c3[lane] + x * 12.0 * c4[lane])
+            forward = max(-0.5, min(0.5, -slope / curvature))
+            place[lane] = x + forward
+            step[lane] = forward
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
+def _judge(w):
+    """Curvature at each minimum, and for noise of 1 in the mapped samples the variances of slope and curvature."""
+    for lane in range(BLOCK):
+        x = w[_X + lane]
+        i1, i2 = w[_M + lane], w[_M + BLOCK + lane]
+        l21, l31, l41 = w[_M + 2 * BLOCK + lane], w[_M + 3 * BLOCK + lane], w[_M + 4 * BLOCK + lane]
+        l32, l42, l43 = w[_M + 5 * BLOCK + lane], w[_M + 6 * BLOCK + lane], w[_R + lane]
+        i3, i4 = w[_M + 7 * BLOCK + lane], w[_M + 8 * BLOCK + lane]
+        c2, c3, c4 = w[_R + 2 * BLOCK + lane], w[_R + 3 * BLOCK + lane], w[_R + 4 * BLOCK + lane]
+        y2 = 2.0 * x - l21
+        y3 = 3.0 * x * x - l31 - l32 * y2
+        y4 = 4.0 * x * x * x - l41 - l42 * y2 - l43 * y3
+        w[_ALONG + lane] = i1 + y2 * y2 * i2 + y3 * y3 * i3 + y4 * y4 * i4
+        y3 = 6.0 * x - 2.0 * l32
+        y4 = 12.0 * x * x - 2.0 * l42 - l43 * y3
+        w[_BEND + lane] = 4.0 * i2 + y3 * y3 * i3 + y4 * y4 * i4
+        w[_CURVE + lane] = 2.0 * c2 + x * (6.0 * c3 + x * 12.0 * c4)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def fit_bottom(z, n, lane, knots, bends, noise, lowest, highest, arg, w):
-    """Position, its standard error, flags, and whether the interpolating spline should be asked instead.
+def fit_bottoms(z, n, knots, bends, noise, low, high, arg, marks, first, last, w, place, error):
+    """Minimum of a quartic for every open lane, the least of the levels that shows a clear one.
 
     z : (n * BLOCK,) float64; knots : (n,) float64
     bends : (n,) float64, standard error of the spline's second derivative at each knot for noise of 1
-    noise : of each sample, NaN where it is not known
+    noise, low, high : (BLOCK,) float64; arg, first, last : (BLOCK,) int64
+    marks : (BLOCK,) int64; OPEN becomes 0, ASK_SPLINE or the flag of a lane without a minimum
+    w : (N_ROWS * BLOCK,) float64, workspace
+    place, error : (BLOCK,) float64
     """
-    depth = highest - lowest
-    flag = BELOW_NOISE
-    if n < LEAST_SAMPLES:
-        return np.nan, np.nan, 0, True
     for number in range(len(LEVELS)):
-        first, last = bottom(z, n, lane, arg, lowest + LEVELS[number] * depth)
-        place, error, curvature, uncertain = _quartic(z, lane, knots, first, last, arg, lowest, depth, w)
-        if not np.isfinite(place):
-            flag = OUTSIDE_RANGE if first == 0 or last == n - 1 else BELOW_NOISE
-            continue
-        least = CLEAR_CURVATURE if number + 1 < len(LEVELS) else SEEN_CURVATURE
-        if curvature < least * uncertain * noise:
-            flag = BELOW_NOISE
-            continue
-        steepness = 1.0 / ((1.0 + TOP) * (1.0 + TOP) * depth)
-        sure = not curvature < SURE_CURVATURE * bends[arg] * steepness * noise
-        return place, error * noise, 0, sure
-    return np.nan, np.nan, flag, False
+        begin, end = _bottoms(z, n, knots, LEVELS[number], low, high, arg, marks, first, last, w)
+        if end < 0:
+            return
+        _sum_powers(z, knots, begin, end, low, high, first, last, w)
+        _solve(w)
+        _search(w)
+        _judge(w)
+        widest = number + 1 == len(LEVELS)
+        least = SEEN_CURVATURE if widest else CLEAR_CURVATURE
+        for lane in range(BLOCK):
+            if marks[lane] != OPEN:
+                continue
+            depth = high[lane] - low[lane]
+            level = noise[lane] / depth
+            per = w[_PER + lane]
+            found = w[_MIDDLE + lane] + w[_X + lane] / per
+            curvature = w[_CURVE + lane]
+            settled = abs(w[_STEP + lane]) < SETTLED and curvature > 0.0
+            if settled and found > knots[first[lane]] and found < knots[last[lane]]:
+                if not curvature < least * np.sqrt(w[_BEND + lane]) * level:
+                    place[lane] = found
+                    error[lane] = np.sqrt(w[_ALONG + lane]) * level / (curvature * per)
+                    of_spline = bends[arg[lane]] * level / ((1.0 + TOP) * (1.0 + TOP))
+                    sure = not curvature * per * per < SURE_CURVATURE * of_spline
+                    marks[lane] = ASK_SPLINE if sure else 0
+                elif widest:
+                    marks[lane] = BELOW_NOISE
+            elif widest:
+                marks[lane] = OUTSIDE_RANGE if first[lane] == 0 or last[lane] == n - 1 else BELOW_NOISE
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -210,14 +274,13 @@ def spline_minimum(u, s, n, lane, knots, sensitivity, noise, depth, arg):
     cubic = begin + end - 2.0 * rise
     square = rise - begin - cubic
     root = np.sqrt(max(square * square - 3.0 * cubic * begin, 0.0))
-    x = -begin / (square + root)
-    x = min(max(x, 0.0), 1.0)
+    x = min(max(-begin / (square + root), 0.0), 1.0)
     curvature = (2.0 * square + 6.0 * cubic * x) / (step * step)
     of_first = 1.0 + x * (3.0 * x - 4.0)
     of_last = x * (3.0 * x - 2.0)
     of_rise = 6.0 * x * (1.0 - x) / step
     total = 0.0
-    for j in range(n):
+    for j in range(max(0, k - REACH), min(n, k + 2 + REACH)):
         by = of_first * sensitivity[k, j] + of_last * sensitivity[k + 1, j]
         if j == k:
             by -= of_rise

@@ -18,38 +18,39 @@ LEAST_USED = 8
 
 CLIP = 1.5
 CLIPPED_SQUARE = 0.7784654
-"""Standard deviations beyond which a difference is clipped, and the mean square of normal noise so clipped."""
+"""Standard deviations at which a difference is clipped, and the mean square of normal noise so clipped."""
 
 ROUNDS = 4
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def fill_dip(z, n, lane, lowest, highest, arg, bounds):
-    """First and last sample of the dip around the lowest one; bounds : (2 * BLOCK,) int64."""
-    level = lowest + DIP_LEVEL * (highest - lowest)
-    first = last = arg
-    while first > 0 and z[(first - 1) * BLOCK + lane] < level:
-        first -= 1
-    while last < n - 1 and z[(last + 1) * BLOCK + lane] < level:
-        last += 1
-    used = max(0, first - STENCIL + 1) + max(0, n - last - STENCIL)
-    if used < LEAST_USED:
-        first, last = 2 * n, -1
-    bounds[lane] = first
-    bounds[BLOCK + lane] = last
+def fill_dips(z, n, low, high, arg, first, last):
+    """First and last sample of the dip around each lane's lowest one; none where too little would be left.
+
+    z : (n * BLOCK,) float64; low, high : (BLOCK,) float64; arg, first, last : (BLOCK,) int64
+    """
+    for lane in range(BLOCK):
+        level = low[lane] + DIP_LEVEL * (high[lane] - low[lane])
+        i = j = arg[lane]
+        while i > 0 and z[(i - 1) * BLOCK + lane] < level:
+            i -= 1
+        while j < n - 1 and z[(j + 1) * BLOCK + lane] < level:
+            j += 1
+        if max(0, i - STENCIL + 1) + max(0, n - j - STENCIL) < LEAST_USED:
+            i, j = 2 * n, -1
+        first[lane], last[lane] = i, j
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
-def fill_noise(z, differences, bounds, r, sums, noise):
+def fill_noise(z, differences, first, last, r, sums, noise):
     """Noise of each lane.
 
     z : (n * BLOCK,) float64; differences : (n - 4, STENCIL) float64, of length one
-    bounds : (2 * BLOCK,) int64 of `fill_dip`
+    first, last : (BLOCK,) int64 of `fill_dips`
     r : (n * BLOCK,) float64, sums : (2 * BLOCK,) float64; workspace
     noise : (BLOCK,) float64
     """
     n_rows = differences.shape[0]
-    first, last = bounds[:BLOCK], bounds[BLOCK : 2 * BLOCK]
     total, count = sums[:BLOCK], sums[BLOCK : 2 * BLOCK]
     for lane in range(BLOCK):
         total[lane] = 0.0

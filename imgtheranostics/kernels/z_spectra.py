@@ -5,23 +5,27 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
-from imgtheranostics.kernels.lanes import list_chosen
+from imgtheranostics.kernels.lanes import list_chosen, put
 from imgtheranostics.kernels.water_minimum import (
+    ASK_SPLINE,
     BELOW_NOISE,
+    LEAST_SAMPLES,
+    N_ROWS,
+    OPEN,
     OUTSIDE_RANGE,
     TOP,
-    fit_bottom,
+    fit_bottoms,
     spline_minimum,
-    workspace,
 )
-from imgtheranostics.kernels.z_noise import fill_dip, fill_noise
+from imgtheranostics.kernels.z_noise import fill_dips, fill_noise
 from imgtheranostics.kernels.z_spline import (
     BLOCK,
     FAST,
+    clamped,
     fill_slopes,
     fill_weights,
-    inside,
     interval,
+    lies_inside,
     shared_variance,
     slope_in,
     value_in,
@@ -35,7 +39,7 @@ INVALID_INPUT = 4
 """Bits of `imgtheranostics.volume.Flag`."""
 
 NOISE, B0, VALUES, ERRORS = 1, 2, 4, 8
-"""What to do: estimate the noise, find the water, evaluate the spline, with factors of variance and slopes."""
+"""What to do: estimate the noise, find the water, evaluate the spline, give its factors and slopes."""
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -58,32 +62,38 @@ def _load(samples, order, voxels, first, count, z):
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
-def _survey(z, n, low, high, arg, spread, spoilt):
-    """Lowest and highest sample, where the lowest is, mean square about the mean, and 0 or NaN; per lane."""
+def _check(z, n, spoilt):
+    """0, or NaN for lanes with a sample that is not finite."""
     for lane in range(BLOCK):
-        low[lane] = z[lane]
-        high[lane] = z[lane]
-        arg[lane] = 0
-        spread[lane] = 0.0
         spoilt[lane] = 0.0
     for i in range(n):
         row = z[i * BLOCK : (i + 1) * BLOCK]
         for lane in range(BLOCK):
-            value = row[lane]
-            arg[lane] = i if value < low[lane] else arg[lane]
-            low[lane] = min(low[lane], value)
-            high[lane] = max(high[lane], value)
-            spoilt[lane] += value
+            spoilt[lane] += 0.0 * row[lane]
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
+def _survey(z, n, low, high, at_low, spread, total):
+    """Lowest and highest sample, where the lowest is, and mean square about the mean; per lane."""
     for lane in range(BLOCK):
-        spoilt[lane] /= n
+        low[lane] = z[lane]
+        high[lane] = z[lane]
+        at_low[lane] = 0.0
+        spread[lane] = 0.0
+        total[lane] = 0.0
     for i in range(n):
         row = z[i * BLOCK : (i + 1) * BLOCK]
+        number = float(i)
         for lane in range(BLOCK):
-            away = row[lane] - spoilt[lane]
+            value = row[lane]
+            at_low[lane] = number if value < low[lane] else at_low[lane]
+            low[lane] = value if value < low[lane] else low[lane]
+            high[lane] = value if value > high[lane] else high[lane]
+            away = value - z[lane]
+            total[lane] += away
             spread[lane] += away * away
     for lane in range(BLOCK):
-        spread[lane] /= n - 1
-        spoilt[lane] *= 0.0
+        spread[lane] = (spread[lane] - total[lane] * total[lane] / n) / (n - 1)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
@@ -98,13 +108,12 @@ def _map(z, n, low, high, u):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _find_water(
-    z, u, s, n, count, knots, sweep, bends, sensitivity, least_ratio, noise, lanes, arg, marks, small
+    z, u, s, n, count, knots, sweep, bends, sensitivity, least_ratio, noise, lanes, ints, w, place, error
 ):
     """Position of water, its standard error and flags of every lane of a block."""
-    low, high, spread, spoilt, place, error = lanes
-    any_sure = False
-    for lane in range(count):
-        marks[lane] = 0
+    low, high, spread, spoilt = lanes
+    arg, marks, first, last = ints
+    for lane in range(BLOCK):
         place[lane] = np.nan
         error[lane] = np.nan
         if spoilt[lane] != 0.0:
@@ -114,179 +123,183 @@ def _find_water(
         elif arg[lane] == 0 or arg[lane] == n - 1:
             marks[lane] = OUTSIDE_RANGE
         else:
-            place[lane], error[lane], marks[lane], sure = fit_bottom(
-                z, n, lane, knots, bends, noise[lane], low[lane], high[lane], arg[lane], small
+            marks[lane] = ASK_SPLINE if n < LEAST_SAMPLES else OPEN
+    fit_bottoms(z, n, knots, bends, noise, low, high, arg, marks, first, last, w, place, error)
+    if not (marks == ASK_SPLINE).any():
+        return
+    _map(z, n, low, high, u)
+    fill_slopes(u, sweep, s)
+    for lane in range(count):
+        if marks[lane] == ASK_SPLINE:
+            marks[lane] = 0
+            place[lane], error[lane] = spline_minimum(
+                u, s, n, lane, knots, sensitivity, noise[lane], high[lane] - low[lane], arg[lane]
             )
-            if sure:
-                marks[lane] = -1
-                any_sure = True
-    if any_sure:
-        _map(z, n, low, high, u)
-        fill_slopes(u, sweep, s)
-        for lane in range(count):
-            if marks[lane] == -1:
-                marks[lane] = 0
-                place[lane], error[lane] = spline_minimum(
-                    u, s, n, lane, knots, sensitivity, noise[lane], high[lane] - low[lane], arg[lane]
-                )
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _evaluate(z, s, knots, cells, per_ppm, b0, at, mirror, voxels, first, count, values):
-    """Spline values, or differences of mirrored values, of every lane of a block."""
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
+def _evaluate(z, s, grid, b0, at, mirror, voxels, begin, count, row, values):
+    """Spline values, or differences of mirrored values, of every lane of a block; row : (BLOCK,) workspace."""
+    knots, steps, shares, ends, cells, per_ppm = grid
+    first, last = knots[0], knots[knots.size - 1]
     for k in range(at.size):
-        row = values[k]
         for lane in range(count):
-            result = np.nan
-            right = inside(b0[lane] + at[k], knots)
-            left = inside(b0[lane] - at[k], knots) if mirror else right
-            if right == right and left == left:
-                j = interval(right, knots, cells, per_ppm)
-                step = knots[j + 1] - knots[j]
-                result = value_in(z, s, j, lane, step, (right - knots[j]) / step)
-                if mirror:
-                    j = interval(left, knots, cells, per_ppm)
-                    step = knots[j + 1] - knots[j]
-                    result = value_in(z, s, j, lane, step, (left - knots[j]) / step) - result
-            row[voxels[first + lane]] = result
+            at_lane = np.uintp(lane)
+            place = b0[lane] + at[k]
+            right = clamped(place, first, last)
+            j = interval(right, first, ends, cells, per_ppm)
+            result = value_in(z, s, j, at_lane, steps[j], (right - knots[j]) * shares[j])
+            usable = lies_inside(place, first, last)
+            if mirror:
+                place = b0[lane] - at[k]
+                left = clamped(place, first, last)
+                j = interval(left, first, ends, cells, per_ppm)
+                result = value_in(z, s, j, at_lane, steps[j], (left - knots[j]) * shares[j]) - result
+                usable = usable and lies_inside(place, first, last)
+            row[lane] = result if usable else np.nan
+        put(row, voxels, begin, begin + count, values[k])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _evaluate_errors(
-    z, s, knots, cells, per_ppm, gram, b0, at, mirror, voxels, first, count, pair, factors, slopes
-):
+def _evaluate_errors(z, s, grid, gram, b0, at, mirror, voxels, begin, count, pair, factors, slopes):
     """Factors of variance and slopes with b0 of what `_evaluate` gives; pair : (2, 4) workspace."""
+    knots, steps, shares, ends, cells, per_ppm = grid
+    first, last = knots[0], knots[knots.size - 1]
     here, there = pair[0], pair[1]
     for k in range(at.size):
         for lane in range(count):
             factor = slope = np.nan
-            right = inside(b0[lane] + at[k], knots)
-            left = inside(b0[lane] - at[k], knots) if mirror else right
-            if right == right and left == left and s[lane] == s[lane]:
-                j = interval(right, knots, cells, per_ppm)
-                step = knots[j + 1] - knots[j]
-                share = (right - knots[j]) / step
-                fill_weights(step, share, here)
+            right, left = b0[lane] + at[k], b0[lane] - at[k]
+            usable = lies_inside(right, first, last) and s[lane] == s[lane]
+            if mirror:
+                usable = usable and lies_inside(left, first, last)
+            if usable:
+                right, left = clamped(right, first, last), clamped(left, first, last)
+                j = interval(right, first, ends, cells, per_ppm)
+                share = (right - knots[j]) / steps[j]
+                fill_weights(steps[j], share, here)
                 factor = shared_variance(gram, j, here, j, here)
-                slope = slope_in(z, s, j, lane, step, share)
+                slope = slope_in(z, s, j, np.uintp(lane), steps[j], share)
                 if mirror:
-                    i = interval(left, knots, cells, per_ppm)
-                    step = knots[i + 1] - knots[i]
-                    share = (left - knots[i]) / step
-                    fill_weights(step, share, there)
+                    i = interval(left, first, ends, cells, per_ppm)
+                    share = (left - knots[i]) / steps[i]
+                    fill_weights(steps[i], share, there)
                     factor += shared_variance(gram, i, there, i, there)
                     factor -= 2.0 * shared_variance(gram, j, here, i, there)
-                    slope = slope_in(z, s, i, lane, step, share) - slope
-            voxel = voxels[first + lane]
+                    slope = slope_in(z, s, i, np.uintp(lane), steps[i], share) - slope
+            voxel = voxels[begin + lane]
             factors[k, voxel] = factor
             slopes[k, voxel] = slope
 
 
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
-def measure_spectra(
-    samples,
-    order,
-    chosen,
-    todo,
-    knots,
-    sweep,
-    cells,
-    per_ppm,
-    differences,
-    bends,
-    sensitivity,
-    gram,
-    least_ratio,
-    at,
-    mirror,
-    noise,
-    b0,
-    b0_error,
-    values,
-    factors,
-    slopes,
-    flags,
+@njit(cache=True, nogil=True, error_model="numpy")
+def _blank(begin, end, todo, noise, b0, b0_error, values, factors, slopes, flags):
+    """Not a number in every result of [begin, end), for those outside the mask."""
+    flags[begin:end] = MASKED_OUT
+    if todo & NOISE:
+        noise[begin:end] = np.nan
+    if todo & B0:
+        b0[begin:end] = np.nan
+        b0_error[begin:end] = np.nan
+    if todo & VALUES:
+        values[:, begin:end] = np.nan
+    if todo & ERRORS:
+        factors[:, begin:end] = np.nan
+        slopes[:, begin:end] = np.nan
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _measure_block(
+    samples, order, voxels, begin, count, todo, grid, design, at, mirror, work, given, found, flags
 ):
+    """Everything for the voxels of one block."""
+    sweep, differences, bends, sensitivity, gram, least_ratio = design
+    z, u, s, lanes, more, ints, w, sums, pair = work
+    low, high, spread, spoilt = lanes
+    level, place, error, row = more
+    arg, marks, first, last = ints
+    noise, b0, b0_error = given
+    values, factors, slopes = found
+    n = order.size
+    _load(samples, order, voxels, begin, count, z)
+    _check(z, n, spoilt)
+    if todo & (NOISE | B0):
+        _survey(z, n, low, high, row, spread, place)
+        for lane in range(BLOCK):
+            arg[lane] = int(row[lane])
+    if todo & NOISE:
+        fill_dips(z, n, low, high, arg, first, last)
+        fill_noise(z, differences, first, last, s, sums, level)
+        for lane in range(count):
+            noise[voxels[begin + lane]] = level[lane] + spoilt[lane]
+    elif todo & B0:
+        for lane in range(BLOCK):
+            level[lane] = noise[voxels[begin + min(lane, count - 1)]]
+    if todo & B0:
+        _find_water(
+            z, u, s, n, count, grid[0], sweep, bends, sensitivity, least_ratio, level, lanes, ints, w, place, error
+        )  # fmt: skip
+        put(place, voxels, begin, begin + count, b0)
+        put(error, voxels, begin, begin + count, b0_error)
+        for lane in range(count):
+            flags[voxels[begin + lane]] = marks[lane]
+    else:
+        for lane in range(count):
+            voxel = voxels[begin + lane]
+            place[lane] = b0[voxel] + spoilt[lane]
+            flags[voxel] = INVALID_INPUT if spoilt[lane] != 0.0 else 0
+    if todo & (VALUES | ERRORS):
+        fill_slopes(z, sweep, s)
+    if todo & VALUES:
+        _evaluate(z, s, grid, place, at, mirror, voxels, begin, count, row, values)
+    if todo & ERRORS:
+        _evaluate_errors(z, s, grid, gram, place, at, mirror, voxels, begin, count, pair, factors, slopes)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _workspace(n):
+    """Arrays of one task: samples, mapped samples and slopes; and rows of lanes."""
+    lanes = np.empty(BLOCK), np.empty(BLOCK), np.empty(BLOCK), np.empty(BLOCK)
+    more = np.empty(BLOCK), np.empty(BLOCK), np.empty(BLOCK), np.empty(BLOCK)
+    ints = (
+        np.empty(BLOCK, np.int64),
+        np.empty(BLOCK, np.int64),
+        np.empty(BLOCK, np.int64),
+        np.empty(BLOCK, np.int64),
+    )
+    blocks = np.empty(n * BLOCK), np.empty(n * BLOCK), np.empty(n * BLOCK)
+    rest = np.empty(N_ROWS * BLOCK), np.empty(2 * BLOCK), np.empty((2, 4))
+    return blocks[0], blocks[1], blocks[2], lanes, more, ints, rest[0], rest[1], rest[2]
+
+
+@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
+def measure_spectra(samples, order, chosen, todo, grid, design, at, mirror, given, found, flags):
     """Do what `todo` says for every chosen voxel.
 
     samples : (n, n_voxels) float32 or float64; order : (n,) int64, ``knots = offsets[order]``
     chosen : (n_voxels,) bool
     todo : sum of NOISE, B0, VALUES, ERRORS; what is not to be done leaves its array as it is
-    knots : (n,) float64, ascending
-    sweep, cells, per_ppm : for `fill_slopes` and `interval`
-    differences : (n - 4, 5) float64 for `fill_noise`
-    bends, sensitivity : for `fit_bottom` and `spline_minimum`
-    gram : (2 n, 2 n) float64 for `shared_variance`; (0, 0) without ERRORS
-    least_ratio : mean square about the mean over the noise's, below which a spectrum is noise alone
+    grid : knots (n,), the steps (n - 1,) between them and their inverses, and ends, cells and per_ppm for `interval`
+    design : sweep (4, n) for `fill_slopes`; differences (n - 4, 5) for `fill_noise`; bends (n,) for
+        `fit_bottoms`; sensitivity (n, n) for `spline_minimum`; gram (2 n, 2 n) for `shared_variance`; mean
+        square about the mean over the noise's below which a spectrum is noise alone; all float64
     at : (n_at,) float64, ppm from water; mirror : value at -at less that at +at
-    noise, b0, b0_error : (n_voxels,) float64; given or found
-    values, factors, slopes : (n_at, n_voxels) of the type of the samples
+    given : noise, b0 and its standard error, (n_voxels,) float64; given or found
+    found : values, factors of variance, and slopes, (n_at, n_voxels) of the type of the samples
     flags : (n_voxels,) uint16
     """
-    n, n_voxels = samples.shape
+    n_voxels = samples.shape[1]
     for chunk in prange((n_voxels + CHUNK - 1) // CHUNK):
         begin, end = chunk * CHUNK, min((chunk + 1) * CHUNK, n_voxels)
         voxels = np.empty(CHUNK, np.int64)
-        z = np.empty(n * BLOCK)
-        u = np.empty(n * BLOCK)
-        s = np.empty(n * BLOCK)
-        low, high, spread, spoilt = np.empty(BLOCK), np.empty(BLOCK), np.empty(BLOCK), np.empty(BLOCK)
-        place, error, level = np.empty(BLOCK), np.empty(BLOCK), np.empty(BLOCK)
-        lanes = low, high, spread, spoilt, place, error
-        arg, marks, bounds = (
-            np.empty(BLOCK, np.int64),
-            np.empty(BLOCK, np.int64),
-            np.empty(2 * BLOCK, np.int64),
-        )
-        sums, pair = np.empty(2 * BLOCK), np.empty((2, 4))
-        small = workspace()
+        work = _workspace(order.size)
         n_chosen = list_chosen(chosen, begin, end, voxels)
         if n_chosen < end - begin:
-            flags[begin:end] = MASKED_OUT
-            if todo & NOISE:
-                noise[begin:end] = np.nan
-            if todo & B0:
-                b0[begin:end] = np.nan
-                b0_error[begin:end] = np.nan
-            if todo & VALUES:
-                values[:, begin:end] = np.nan
-            if todo & ERRORS:
-                factors[:, begin:end] = np.nan
-                slopes[:, begin:end] = np.nan
+            _blank(
+                begin, end, todo, given[0], given[1], given[2], found[0], found[1], found[2], flags
+            )  # fmt: skip
         for first in range(0, n_chosen, BLOCK):
             count = min(BLOCK, n_chosen - first)
-            _load(samples, order, voxels, first, count, z)
-            _survey(z, n, low, high, arg, spread, spoilt)
-            if todo & NOISE:
-                for lane in range(BLOCK):
-                    fill_dip(z, n, lane, low[lane], high[lane], arg[lane], bounds)
-                fill_noise(z, differences, bounds, s, sums, level)
-                for lane in range(count):
-                    noise[voxels[first + lane]] = level[lane] + spoilt[lane]
-            else:
-                for lane in range(count):
-                    level[lane] = noise[voxels[first + lane]]
-            if todo & B0:
-                _find_water(
-                    z, u, s, n, count, knots, sweep, bends, sensitivity, least_ratio, level, lanes, arg, marks,
-                    small,
-                )  # fmt: skip
-                for lane in range(count):
-                    voxel = voxels[first + lane]
-                    b0[voxel] = place[lane]
-                    b0_error[voxel] = error[lane]
-                    flags[voxel] = marks[lane]
-            else:
-                for lane in range(count):
-                    voxel = voxels[first + lane]
-                    place[lane] = b0[voxel] + spoilt[lane]
-                    flags[voxel] = INVALID_INPUT if spoilt[lane] != 0.0 else 0
-            if todo & (VALUES | ERRORS):
-                fill_slopes(z, sweep, s)
-            if todo & VALUES:
-                _evaluate(z, s, knots, cells, per_ppm, place, at, mirror, voxels, first, count, values)
-            if todo & ERRORS:
-                _evaluate_errors(
-                    z, s, knots, cells, per_ppm, gram, place, at, mirror, voxels, first, count, pair, factors,
-                    slopes,
-                )  # fmt: skip
+            _measure_block(
+                samples, order, voxels, first, count, todo, grid, design, at, mirror, work, given, found, flags
+            )  # fmt: skip

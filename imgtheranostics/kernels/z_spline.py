@@ -10,10 +10,12 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-BLOCK = 64
-"""Lanes of a block; 51 offsets then take 52 KiB."""
+BLOCK = 128
+"""Lanes of a block; 51 offsets then take 51 KiB, and each offset's samples some lines of the cache."""
 
 FAST = {"reassoc", "contract", "arcp", "nsz"}
+
+_LANES, _ONE = np.uintp(BLOCK), np.uintp(1)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
@@ -52,40 +54,41 @@ def fill_slopes(z, sweep, s):
             row[lane] -= carried * above[lane]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def interval(place, knots, cells, per_ppm):
+@njit(cache=True, nogil=True, error_model="numpy")
+def interval(place, first, ends, cells, per_ppm):
     """Index of the knot below a place within the range.
 
-    cells : (n_cells,) int64, index of the knot below the beginning of each cell; per_ppm : cells per ppm
+    first : the first knot; ends : (n - 1,) float64, the knot above each interval, infinite for the last
+    cells : (n_cells + 1,) uintp, index of the knot below the beginning of each cell; per_ppm : cells per ppm
+    Unsigned, since a signed index costs a test for a negative one wherever it is used.
     """
-    cell = int((place - knots[0]) * per_ppm)
-    k = cells[min(max(cell, 0), cells.size - 1)]
-    while k < knots.size - 2 and place >= knots[k + 1]:
-        k += 1
-    while k > 0 and place < knots[k]:
-        k -= 1
+    k = cells[np.uintp(np.int64((place - first) * per_ppm))]
+    while place >= ends[k]:
+        k += _ONE
     return k
 
 
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
 def value_in(z, s, k, lane, step, fraction):
-    """Value of the spline in the interval above knot `k`."""
-    low = k * BLOCK + lane
+    """Value of the spline in the interval above knot `k`; k, lane : uintp."""
+    low = k * _LANES + lane
+    high = low + _LANES
     first = z[low]
-    rise = z[low + BLOCK] - first
+    rise = z[high] - first
     begin = step * s[low]
-    end = step * s[low + BLOCK]
+    end = step * s[high]
     cubic = begin + end - 2.0 * rise
     return first + fraction * (begin + fraction * (rise - begin - cubic + fraction * cubic))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
 def slope_in(z, s, k, lane, step, fraction):
-    """Slope of the spline in the interval above knot `k`."""
-    low = k * BLOCK + lane
-    rise = z[low + BLOCK] - z[low]
+    """Slope of the spline in the interval above knot `k`; k, lane : uintp."""
+    low = k * _LANES + lane
+    high = low + _LANES
+    rise = z[high] - z[low]
     begin = step * s[low]
-    end = step * s[low + BLOCK]
+    end = step * s[high]
     cubic = begin + end - 2.0 * rise
     return (begin + fraction * (2.0 * (rise - begin - cubic) + 3.0 * fraction * cubic)) / step
 
@@ -104,27 +107,30 @@ def fill_weights(step, fraction, weights):
 def shared_variance(gram, k, weights, j, others):
     """Covariance of two values for samples with independent noise of variance 1.
 
-    gram : (2 n, 2 n) float64, covariances of the samples and slopes; k, j : knots below the two places
+    gram : (2 n, 2 n) float64, covariances of the samples and slopes; k, j : uintp, knots below the two places
     """
-    n = gram.shape[0] // 2
+    n = np.uintp(gram.shape[0] // 2)
     total = 0.0
     for row in range(4):
-        at = k + (row & 1) + (n if row > 1 else 0)
+        at = k + np.uintp(row & 1) + (n if row > 1 else np.uintp(0))
         part = (
             gram[at, j] * others[0]
-            + gram[at, j + 1] * others[1]
+            + gram[at, j + _ONE] * others[1]
             + gram[at, n + j] * others[2]
-            + gram[at, n + j + 1] * others[3]
+            + gram[at, n + j + _ONE] * others[3]
         )
         total += weights[row] * part
     return total
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def inside(place, knots):
-    """The place, pulled to the end of the range where only rounding keeps it out; NaN outside."""
-    first, last = knots[0], knots[knots.size - 1]
+def clamped(place, first, last):
+    """The place, or the end of the range that it lies beyond; the first of it for NaN."""
+    return last if place > last else (place if place >= first else first)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def lies_inside(place, first, last):
+    """Whether a place is in the range, or only rounding keeps it out."""
     slack = 1e-9 * (last - first)
-    if place >= first - slack and place <= last + slack:
-        return min(max(place, first), last)
-    return np.nan
+    return place >= first - slack and place <= last + slack
