@@ -29,7 +29,7 @@ from imgtheranostics.io.saturation_offsets import (
     place,
 )
 from imgtheranostics.io.sidecar import Sidecar, read_json
-from imgtheranostics.volume import Volume, make_step
+from imgtheranostics.volume import Axis, Volume, make_step
 
 _QUIT_KEYS = ("sat_f0", "input_freqs")
 _OFFSET_AXES = ("saturation_offset", "saturation_b1")
@@ -127,7 +127,7 @@ def with_offsets(
     MissingMetadata, ImplausibleValue, UnitMismatch
         If unit or sign is ambiguous, or the image contradicts the order.
     """
-    n_volumes, keep = _room(volume)
+    n_volumes = _room(volume)
     given = _given(offsets)
     changes: dict[str, Any] = {}
     if unit is not None:
@@ -151,7 +151,8 @@ def with_offsets(
         warnings=tuple(one for one in volume.warnings if one.code not in _REPLACED),
     )
     cautions = placed.cautions
-    if keep:
+    before, after = volume.axis("saturation_offset"), result.axis("saturation_offset")
+    if before is not None and after is not None and _differ(before, after):
         cautions += (
             Caution(
                 "offsets-replaced", "offsets of the image were replaced by those given", "saturation_offset"
@@ -162,18 +163,26 @@ def with_offsets(
     return result.with_warnings(*cautions)
 
 
-def _room(volume: Volume) -> tuple[int, bool]:
-    """Number of volumes, and whether offsets stand there already."""
+def _differ(before: Axis, after: Axis) -> bool:
+    """Whether any offset that both state is another one; a reference named anew is no contradiction."""
+    if len(before) != len(after):
+        return True
+    both = np.isfinite(before.values) & np.isfinite(after.values)
+    return not np.allclose(before.values[both], after.values[both], rtol=1e-6, atol=1e-9)
+
+
+def _room(volume: Volume) -> int:
+    """Number of volumes, where offsets can stand for the one axis that there is."""
     names = [axis.name for axis in volume.axes]
     if names and all(name in _OFFSET_AXES for name in names):
-        return int(np.prod(volume.shape[3:])), True
+        return int(np.prod(volume.shape[3:]))
     if len(names) != 1:
         raise GeometryMismatch(
             "saturation offsets need one axis beyond space",
             found=", ".join(names) or "none",
             needed="one volume per offset",
         )
-    return volume.shape[3], False
+    return volume.shape[3]
 
 
 def _given(offsets: SaturationOffsets | str | Path | Sequence[float | None]) -> SaturationOffsets:

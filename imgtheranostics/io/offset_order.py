@@ -59,8 +59,9 @@ def check_order(volume: Volume) -> tuple[Caution, ...]:
 
 def _mean_spectrum(volume: Volume) -> FloatArray | None:
     """Mean of the brighter half of the voxels at each offset; None where there is no signal."""
-    place = 3 + next(n for n, axis in enumerate(volume.axes) if axis.name == "saturation_offset")
-    data = np.moveaxis(volume.data, place, -1)
+    # the first sample of any other axis is enough, and takes no copy of the image
+    index = tuple(slice(None) if axis.name == "saturation_offset" else 0 for axis in volume.axes)
+    data = volume.data[(slice(None),) * 3 + index]
     flat = data.reshape(-1, data.shape[-1], order="F")
     some = flat[:: max(1, len(flat) // _ENOUGH_VOXELS)].astype(np.float64)
     some = some[np.isfinite(some).all(axis=1)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +36,7 @@ _OLDEST, _NEWEST = (1, 2), (1, 5)
 _RF_RASTER_S = 1e-6
 _GRADIENT_RASTER_S = 1e-5
 _LONGEST_CHAIN = 64
+_DIGITS = re.compile(r"[0-9]{1,6}")
 
 Definition = tuple[float, ...] | str
 _Event = TypeVar("_Event")
@@ -206,10 +208,10 @@ def _version(lines: Sequence[Line] | None, path: Path) -> tuple[int, int, int]:
     parts: dict[str, int] = {}
     for number, line in lines:
         words = line.split()
-        digits = "".join(character for character in words[-1] if character.isdigit())
-        if len(words) != 2 or words[0].lower() not in ("major", "minor", "revision") or not digits:
+        digits = _DIGITS.match(words[-1])
+        if len(words) != 2 or words[0].lower() not in ("major", "minor", "revision") or digits is None:
             refuse_line("the version is not written as it should be", path, number)
-        parts[words[0].lower()] = whole(float(digits[:6]), path, number)
+        parts[words[0].lower()] = int(digits[0])
     if "major" not in parts or "minor" not in parts:
         raise CorruptInput("the version is not complete", where=str(path), needed="major and minor")
     version = (parts["major"], parts["minor"], parts.get("revision", 0))

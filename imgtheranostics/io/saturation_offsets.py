@@ -113,6 +113,7 @@ def place(offsets: SaturationOffsets, n_volumes: int) -> Placed:
         If unit or sign is a word that is not known.
     """
     offsets = _filled(offsets, n_volumes)
+    _check_record(offsets, n_volumes)
     unit, guessed = _unit(offsets)
     ppm = _in_ppm(offsets, unit)
     sign = _sign(offsets, unit)
@@ -152,7 +153,8 @@ def _filled(offsets: SaturationOffsets, n_volumes: int) -> SaturationOffsets:
     if len(offsets) != n_volumes and index and len(offsets) + len(index) == n_volumes:
         rest = iter(offsets.values)
         values = tuple(None if n in index else next(rest) for n in range(n_volumes))
-        return replace(offsets, values=values)
+        record = {key: _spread(value, index, len(offsets)) for key, value in offsets.record.items()}
+        return replace(offsets, values=values, record=record)
     if len(offsets) != n_volumes:
         short = len(offsets) < n_volumes
         raise CorruptInput(
@@ -165,6 +167,26 @@ def _filled(offsets: SaturationOffsets, n_volumes: int) -> SaturationOffsets:
             else "check that the list belongs to this image and the export is complete",
         )
     return offsets
+
+
+def _spread(value: Any, index: Sequence[int], n_listed: int) -> Any:
+    """A list with one entry per listed volume, zero where an unsaturated volume was left out."""
+    if not isinstance(value, tuple) or len(value) != n_listed:
+        return value
+    rest = iter(value)
+    return tuple(0.0 if n in index else next(rest) for n in range(n_listed + len(index)))
+
+
+def _check_record(offsets: SaturationOffsets, n_volumes: int) -> None:
+    """Refuse lists of pulses and B1 that have not one entry per volume."""
+    for key, value in offsets.record.items():
+        if isinstance(value, tuple) and len(value) != n_volumes and not key.startswith("mt_"):
+            raise CorruptInput(
+                f"{key} does not have one entry per volume of the image",
+                where=offsets.where,
+                found=f"{len(value)} entries, {n_volumes} volumes",
+                needed="one number, or one per volume",
+            )
 
 
 def _check_index(offsets: SaturationOffsets, n_volumes: int) -> None:

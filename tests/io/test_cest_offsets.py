@@ -282,6 +282,19 @@ def test_columns_of_b1_make_a_grid_of_offsets_and_b1(tmp_path):
     assert volume.acquisition.saturation["b1_rms_ut"] == (0.6, 1.2, 2.4)
 
 
+def test_b1_of_a_table_follows_volumes_that_it_leaves_out(tmp_path):
+    rows = "\n".join(f"{v:g},2.5" for v in OFFSETS[1:])
+    volume = placed(tmp_path, f"offset_ppm,b1_cwpe_ut\n{rows}", "a.csv", m0_index=0)
+    assert volume.acquisition.saturation["b1_cwpe_ut"] == (0.0, *[2.5] * 9)
+    assert [axis.name for axis in volume.axes] == ["saturation_offset"]
+
+
+def test_b1_with_another_number_of_entries_is_refused(tmp_path):
+    content = {"SaturationOffsets": OFFSETS, "SaturationB1rms": [1, 2, 3]}
+    with pytest.raises(CorruptInput, match="3 entries, 10 volumes"):
+        with_offsets(volume_of(OFFSETS), write(tmp_path, json.dumps(content), "a.json"))
+
+
 SEQUENCE = """[VERSION]
 major 1
 minor 3
@@ -369,9 +382,11 @@ def test_field_offsets_do_not_look_like_a_wrong_order(shift):
 
 def test_offsets_that_stand_in_the_image_are_replaced_with_a_word():
     first = with_offsets(volume_of(OFFSETS), OFFSETS)
-    again = with_offsets(first, OFFSETS)
+    assert with_offsets(first, OFFSETS).warnings == ()
+    other = [v if abs(v) > 50 else v + 0.1 for v in OFFSETS]
+    again = with_offsets(first, other)
     assert codes(again) == ["offsets-replaced"]
-    np.testing.assert_allclose(values(again), EXPECTED)
+    np.testing.assert_allclose(values(again)[1:], other[1:])
 
 
 def test_images_without_room_or_of_another_kind_are_refused(tmp_path):
