@@ -97,36 +97,35 @@ class Block:
 
 def run_kernel(setting: Setting, curves: FloatArray, starts: FloatArray, start_of: Indices) -> Block:
     """Fit curves (m, n), each from its own row of `starts`."""
-    from imgtheranostics.kernels.pool_fit import fit_pools
-    from imgtheranostics.kernels.threads import thread_limit
+    from imgtheranostics.kernels.pool_fit import CHUNK, fit_pools
+    from imgtheranostics.kernels.threads import run_chunks
 
-    design = setting.design
-    found = Block.empty(len(curves), design.start.size)
-    with thread_limit(setting.workers):
-        fit_pools(
-            curves,
-            setting.ppm,
-            design.active,
-            design.row_of,
-            design.shapes,
-            design.water,
-            design.shared,
-            design.half_plateau_ppm,
-            _table(),
-            design.damping_weights,
-            np.ascontiguousarray(np.clip(starts, design.lower, design.upper)),
-            start_of.astype(np.int64),
-            design.lower,
-            design.upper,
-            setting.max_iterations,
-            setting.tolerance,
-            found.values,
-            found.variances,
-            found.sums,
-            found.conditions,
-            found.iterations,
-            found.state,
-        )
+    design, found = setting.design, Block.empty(len(curves), setting.design.start.size)
+    arguments = (
+        curves,
+        setting.ppm,
+        design.active,
+        design.row_of,
+        design.shapes,
+        design.water,
+        design.shared,
+        design.half_plateau_ppm,
+        _table(),
+        design.damping_weights,
+        np.ascontiguousarray(np.clip(starts, design.lower, design.upper)),
+        start_of.astype(np.int64),
+        design.lower,
+        design.upper,
+        setting.max_iterations,
+        setting.tolerance,
+        found.values,
+        found.variances,
+        found.sums,
+        found.conditions,
+        found.iterations,
+        found.state,
+    )
+    run_chunks(lambda first, last: fit_pools(first, last, *arguments), len(curves), CHUNK, setting.workers)
     return found
 
 

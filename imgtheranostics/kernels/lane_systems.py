@@ -13,6 +13,7 @@ from imgtheranostics.kernels.lane_vector import (
     LANES,
     any_lane,
     at_most,
+    keep_apart,
     larger,
     less,
     load,
@@ -40,8 +41,12 @@ def _eliminate(matrix, size, column, row, inverse):
 def factor_lanes(matrix, inverse, size, count, least):
     """Lower factor L in place of the lower triangle of the leading (count, count) part.
 
-    inverse : (count * LANES,), 1 over the diagonal of L, 0 where a pivot is not above `least` of its diagonal
+    A pivot below zero is taken by its size: along a direction in which the matrix bends the wrong way, a step
+    then still leads downhill, away from the saddle.
+
+    inverse : (count * LANES,), 1 over the diagonal of L, 0 where a pivot is within `least` of its diagonal
     """
+    keep_apart()
     for column in range(count):
         place = (column * size + column) * LANES
         whole = load(matrix, place)
@@ -49,9 +54,10 @@ def factor_lanes(matrix, inverse, size, count, least):
         for k in range(column):
             entry = load(matrix, (column * size + k) * LANES)
             total = total - entry * entry
-        sound = less(spread(least) * whole, total)
+        size_of = larger(total, spread(0.0) - total)
+        sound = less(spread(least) * whole, size_of)
         one = spread(1.0)
-        scale = where(sound, one / root(where(sound, total, one)), spread(0.0))
+        scale = where(sound, one / root(where(sound, size_of, one)), spread(0.0))
         store(inverse, column * LANES, scale)
         # four rows at a time hide the latency of the sums
         row = column + 1
@@ -80,6 +86,7 @@ def factor_lanes(matrix, inverse, size, count, least):
 @njit(cache=True, nogil=True, error_model="numpy")
 def solve_lanes(factor, inverse, size, count, values):
     """Solve L L' x = values in place."""
+    keep_apart()
     for column in range(count):
         done = load(values, column * LANES) * load(inverse, column * LANES)
         store(values, column * LANES, done)
@@ -97,6 +104,7 @@ def solve_lanes(factor, inverse, size, count, values):
 @njit(cache=True, nogil=True, error_model="numpy")
 def inverse_diagonal_lanes(factor, inverse, size, count, out):
     """Diagonal of (L L')^-1; L becomes its own inverse."""
+    keep_apart()
     for column in range(count):
         own = load(inverse, column * LANES)
         store(factor, (column * size + column) * LANES, own)
@@ -144,6 +152,7 @@ def _meet_bound(values, lower, upper, moved, count, step, target, free, going):
 
     There the unknown that met it is no longer free.
     """
+    keep_apart()
     first, fraction = spread(-1.0), spread(1.0)
     for j in range(count):
         place = j * LANES
@@ -197,6 +206,7 @@ def bounded_step_lanes(
     free : on return 1.0 for the unknowns that the step moves within their bounds
     factor, inverse, scratch : workspace; scratch is (2 * size + 1) * LANES
     """
+    keep_apart()
     zero, strength = spread(0.0), load(damping, 0)
     target, slope = scratch[: size * LANES], scratch[size * LANES : 2 * size * LANES]
     moved = scratch[2 * size * LANES :]

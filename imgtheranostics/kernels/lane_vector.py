@@ -188,3 +188,17 @@ def any_lane(typing_context, condition):
         return found
 
     return types.boolean(lanes), generate
+
+
+@_instruction
+def keep_apart(typing_context):
+    """In the first line of a long function: its machine code exists once, not again in every caller.
+
+    Vector code is long, and inlined through several levels it would compile for half a minute.
+    """
+
+    def generate(context, builder, signature, arguments):
+        builder.function.attributes.add("noinline")
+        return context.get_dummy_value()
+
+    return types.void(), generate

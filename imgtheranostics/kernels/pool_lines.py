@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from imgtheranostics.kernels.lane_vector import LANES, larger, load, smaller, spread, store
+from imgtheranostics.kernels.lane_vector import LANES, keep_apart, larger, load, smaller, spread, store
 
 LORENTZIAN, SUPER_LORENTZIAN = 0, 1
 """Codes of the line shapes."""
@@ -142,6 +142,7 @@ def pool_rows(x, values, shapes, water, shared, plateau, table, row_of, basis, c
     row_of : (3 k + 1,) int64, row of each parameter in the basis, -1 for none
     basis : rows of n * LANES; row 0 is that of the baseline; centre : (LANES,) workspace
     """
+    keep_apart()
     n, k = x.size, shapes.size
     length = n * LANES
     for i in range(n):

@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 
 from imgtheranostics.kernels.lane_systems import factor_lanes, multiply_lanes, solve_lanes
-from imgtheranostics.kernels.lane_vector import LANES, less, load, root, spread, store, where
+from imgtheranostics.kernels.lane_vector import LANES, keep_apart, less, load, root, spread, store, where
 
 POWER_STEPS, INVERSE_STEPS = 20, 12
 """Steps to the largest and the smallest eigenvalue; the quotient of Rayleigh doubles their digits."""
@@ -39,6 +39,7 @@ def condition_lanes(raw, size, k, lower, upper, matrix, inverse, scratch, out):
     raw : products of the basis rows, (size, size) in lanes; that of pool i is row 1 + i
     lower, upper : bounds of the parameters; matrix, inverse, scratch : workspace; out : (LANES,)
     """
+    keep_apart()
     count = 0
     for pool in range(1, k + 1):
         if not lower[pool] < upper[pool]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import numba
@@ -20,3 +21,20 @@ def thread_limit(workers: int | None) -> Iterator[int]:
         yield count
     finally:
         numba.set_num_threads(before)
+
+
+def run_chunks(task: Callable[[int, int], None], count: int, chunk: int, workers: int | None) -> None:
+    """Call ``task(first, last)`` for all chunks of `count` voxels, on at most `workers` threads.
+
+    For kernels that release the interpreter and are too long to be compiled once more as a parallel loop,
+    which takes as long again. Chunks do not depend on the threads, and each is done by one of them.
+    """
+    firsts = range(0, count, chunk)
+    with thread_limit(workers) as threads:
+        if threads == 1 or len(firsts) < 2:
+            for first in firsts:
+                task(first, min(first + chunk, count))
+            return
+        with ThreadPoolExecutor(min(threads, len(firsts))) as pool:
+            for done in [pool.submit(task, first, min(first + chunk, count)) for first in firsts]:
+                done.result()
