@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from imgtheranostics.cest.b0_fits import b0_fit
 from imgtheranostics.cest.z_kernel import Spectra, measure
 from imgtheranostics.cest.z_spline import spline_values
 from imgtheranostics.fit import Fit, FloatArray
@@ -70,16 +71,8 @@ def b0_minimum(
     spectra = Spectra.of(z, offset_ppm, mask, least=LEAST_OFFSETS, purpose="the minimum of a spectrum")
     noise = None if noise_sd is None else spectra.flat(noise_sd, "noise_sd")
     found = measure(spectra, noise=noise, find_b0=True, workers=workers)
-    unknown = np.full(spectra.planes.shape, np.nan, spectra.planes.samples.dtype)
-    return Fit(
-        parameters={"b0_ppm": spectra.restored(found.b0)},
-        standard_errors={"b0_ppm": spectra.restored(found.b0_error)},
-        r_squared=unknown,
-        rmse=unknown.copy(),
-        iterations=np.zeros(spectra.planes.shape, np.int16),
-        flags=spectra.planes.restored(found.flags),
-        units={"b0_ppm": "ppm"},
-    )
+    iterations = np.zeros(spectra.planes.n_voxels, np.int16)
+    return b0_fit(spectra, found.b0, found.b0_error, found.flags, iterations)
 
 
 def correct_b0(

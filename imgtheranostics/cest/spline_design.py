@@ -37,7 +37,7 @@ class SplineDesign:
 
     @cached_property
     def cells(self) -> tuple[npt.NDArray[np.uintp], float]:
-        """Index of the knot below the beginning of each of many equal cells, and cells per ppm; one more for the end."""
+        """Index of the knot below the beginning of each of equal cells and of the end; cells per ppm."""
         span = self.knots[-1] - self.knots[0]
         count = int(min(np.ceil(span / np.diff(self.knots).min()), MOST_CELLS))
         begins = self.knots[0] + span * np.arange(count) / count

@@ -96,6 +96,13 @@ def _reach(freedom: float, of_noise: float) -> float:
     return math.exp(NORMAL_REACH * math.sqrt(2.0 / freedom + 2.0 / of_noise))
 
 
+def _of_two_types(planes: FloatArray, writable: bool = False) -> tuple[FloatArray, FloatArray]:
+    """Planes in the place of their type, so that the kernel is compiled once for both."""
+    single, double = np.empty((0, 0), np.float32), np.empty((0, 0), np.float64)
+    pair = (planes, double) if planes.dtype == np.float32 else (single, planes)
+    return pair if writable else (read_only(pair[0]), read_only(pair[1]))
+
+
 @dataclass(frozen=True, eq=False)
 class Measured:
     """What the kernel gives, flat: (n_voxels,) or (n_at, n_voxels)."""
@@ -162,7 +169,7 @@ def measure(
     sensitivity = design.sensitivity if find_b0 else none
     with thread_limit(workers):
         kernels.measure_spectra(
-            read_only(spectra.planes.samples),
+            _of_two_types(spectra.planes.samples),
             spectra.offsets.order,
             read_only(spectra.chosen),
             int(todo),
@@ -171,7 +178,7 @@ def measure(
             at,
             bool(mirror),
             (level, place, place_error),
-            (values, factors, slopes),
+            (*_of_two_types(values, True), *_of_two_types(factors, True), *_of_two_types(slopes, True)),
             flags,
         )
     return Measured(level, place, place_error, values, factors, slopes, flags)

@@ -198,7 +198,7 @@ def _search(w):
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
 def _judge(w):
-    """Curvature at each minimum, and for noise of 1 in the mapped samples the variances of slope and curvature."""
+    """Curvature at each minimum, and for noise of 1 at its bottom the variances of slope and curvature."""
     for lane in range(BLOCK):
         x = w[_X + lane]
         i1, i2 = w[_M + lane], w[_M + BLOCK + lane]

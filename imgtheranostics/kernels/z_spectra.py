@@ -43,7 +43,7 @@ NOISE, B0, VALUES, ERRORS = 1, 2, 4, 8
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _load(samples, order, voxels, first, count, z):
+def _load_from(samples, order, voxels, first, count, z):
     """Samples of a block in ascending order of the offsets; lanes without a voxel repeat the first."""
     begin = voxels[first]
     in_row = voxels[first + count - 1] - begin == count - 1
@@ -59,6 +59,24 @@ def _load(samples, order, voxels, first, count, z):
                 row[lane] = plane[voxels[first + lane]]
         for lane in range(count, BLOCK):
             row[lane] = row[0]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _load(samples, order, voxels, first, count, z):
+    """`_load_from` the array that holds the samples: one of two types, so that one kernel serves both."""
+    if samples[0].shape[0] > 0:
+        _load_from(samples[0], order, voxels, first, count, z)
+    else:
+        _load_from(samples[1], order, voxels, first, count, z)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _put(row, voxels, first, count, planes, k):
+    """Lanes to plane `k` of the array that holds the results."""
+    if planes[0].shape[0] > 0:
+        put(row, voxels, first, first + count, planes[0][k])
+    else:
+        put(row, voxels, first, first + count, planes[1][k])
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
@@ -139,7 +157,7 @@ def _find_water(
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
 def _evaluate(z, s, grid, b0, at, mirror, voxels, begin, count, row, values):
-    """Spline values, or differences of mirrored values, of every lane of a block; row : (BLOCK,) workspace."""
+    """Spline values, or differences of mirrored ones, of every lane of a block; row : (BLOCK,) workspace."""
     knots, steps, shares, ends, cells, per_ppm = grid
     first, last = knots[0], knots[knots.size - 1]
     for k in range(at.size):
@@ -157,13 +175,18 @@ def _evaluate(z, s, grid, b0, at, mirror, voxels, begin, count, row, values):
                 result = value_in(z, s, j, at_lane, steps[j], (left - knots[j]) * shares[j]) - result
                 usable = usable and lies_inside(place, first, last)
             row[lane] = result if usable else np.nan
-        put(row, voxels, begin, begin + count, values[k])
+        _put(row, voxels, begin, count, values, k)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _evaluate_errors(z, s, grid, gram, b0, at, mirror, voxels, begin, count, pair, factors, slopes):
-    """Factors of variance and slopes with b0 of what `_evaluate` gives; pair : (2, 4) workspace."""
-    knots, steps, shares, ends, cells, per_ppm = grid
+def _evaluate_errors(
+    z, s, grid, gram, b0, at, mirror, voxels, begin, count, pair, row, other, factors, slopes
+):
+    """Factors of variance and slopes with b0 of what `_evaluate` gives.
+
+    pair : (2, 4), row, other : (BLOCK,) float64; workspace
+    """
+    knots, steps, _, ends, cells, per_ppm = grid
     first, last = knots[0], knots[knots.size - 1]
     here, there = pair[0], pair[1]
     for k in range(at.size):
@@ -187,25 +210,43 @@ def _evaluate_errors(z, s, grid, gram, b0, at, mirror, voxels, begin, count, pai
                     factor += shared_variance(gram, i, there, i, there)
                     factor -= 2.0 * shared_variance(gram, j, here, i, there)
                     slope = slope_in(z, s, i, np.uintp(lane), steps[i], share) - slope
-            voxel = voxels[begin + lane]
-            factors[k, voxel] = factor
-            slopes[k, voxel] = slope
+            row[lane] = factor
+            other[lane] = slope
+        _put(row, voxels, begin, count, factors, k)
+        _put(other, voxels, begin, count, slopes, k)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _blank(begin, end, todo, noise, b0, b0_error, values, factors, slopes, flags):
+def _blank(begin, end, todo, given, found, flags):
     """Not a number in every result of [begin, end), for those outside the mask."""
+    noise, b0, b0_error = given
     flags[begin:end] = MASKED_OUT
     if todo & NOISE:
         noise[begin:end] = np.nan
     if todo & B0:
         b0[begin:end] = np.nan
         b0_error[begin:end] = np.nan
-    if todo & VALUES:
-        values[:, begin:end] = np.nan
-    if todo & ERRORS:
-        factors[:, begin:end] = np.nan
-        slopes[:, begin:end] = np.nan
+    singles, doubles = (found[0], found[2], found[4]), (found[1], found[3], found[5])
+    for k in range(3):
+        singles[k][:, begin:end] = np.nan
+        doubles[k][:, begin:end] = np.nan
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _fill_level(
+    z, s, n, differences, todo, low, high, ints, sums, spoilt, voxels, begin, count, noise, level
+):
+    """Noise of every lane: estimated and kept, or the given one."""
+    arg, _, first, last = ints
+    if todo & NOISE:
+        fill_dips(z, n, low, high, arg, first, last)
+        fill_noise(z, differences, first, last, s, sums, level)
+        for lane in range(BLOCK):
+            level[lane] += spoilt[lane]
+        put(level, voxels, begin, begin + count, noise)
+    elif todo & B0:
+        for lane in range(BLOCK):
+            level[lane] = noise[voxels[begin + min(lane, count - 1)]]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -217,9 +258,9 @@ def _measure_block(
     z, u, s, lanes, more, ints, w, sums, pair = work
     low, high, spread, spoilt = lanes
     level, place, error, row = more
-    arg, marks, first, last = ints
+    arg, marks = ints[0], ints[1]
     noise, b0, b0_error = given
-    values, factors, slopes = found
+    values, factors, slopes = (found[0], found[1]), (found[2], found[3]), (found[4], found[5])
     n = order.size
     _load(samples, order, voxels, begin, count, z)
     _check(z, n, spoilt)
@@ -227,22 +268,15 @@ def _measure_block(
         _survey(z, n, low, high, row, spread, place)
         for lane in range(BLOCK):
             arg[lane] = int(row[lane])
-    if todo & NOISE:
-        fill_dips(z, n, low, high, arg, first, last)
-        fill_noise(z, differences, first, last, s, sums, level)
-        for lane in range(count):
-            noise[voxels[begin + lane]] = level[lane] + spoilt[lane]
-    elif todo & B0:
-        for lane in range(BLOCK):
-            level[lane] = noise[voxels[begin + min(lane, count - 1)]]
+    _fill_level(z, s, n, differences, todo, low, high, ints, sums, spoilt, voxels, begin, count, noise, level)
     if todo & B0:
         _find_water(
-            z, u, s, n, count, grid[0], sweep, bends, sensitivity, least_ratio, level, lanes, ints, w, place, error
+            z, u, s, n, count, grid[0], sweep, bends, sensitivity, least_ratio, level, lanes, ints, w, place,
+            error,
         )  # fmt: skip
         put(place, voxels, begin, begin + count, b0)
         put(error, voxels, begin, begin + count, b0_error)
-        for lane in range(count):
-            flags[voxels[begin + lane]] = marks[lane]
+        put(marks, voxels, begin, begin + count, flags)
     else:
         for lane in range(count):
             voxel = voxels[begin + lane]
@@ -253,7 +287,9 @@ def _measure_block(
     if todo & VALUES:
         _evaluate(z, s, grid, place, at, mirror, voxels, begin, count, row, values)
     if todo & ERRORS:
-        _evaluate_errors(z, s, grid, gram, place, at, mirror, voxels, begin, count, pair, factors, slopes)
+        _evaluate_errors(
+            z, s, grid, gram, place, at, mirror, voxels, begin, count, pair, row, error, factors, slopes
+        )  # fmt: skip
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -276,30 +312,32 @@ def _workspace(n):
 def measure_spectra(samples, order, chosen, todo, grid, design, at, mirror, given, found, flags):
     """Do what `todo` says for every chosen voxel.
 
-    samples : (n, n_voxels) float32 or float64; order : (n,) int64, ``knots = offsets[order]``
+    samples : float32 and float64, one of them (n, n_voxels), the other (0, 0)
+    order : (n,) int64, ``knots = offsets[order]``
     chosen : (n_voxels,) bool
     todo : sum of NOISE, B0, VALUES, ERRORS; what is not to be done leaves its array as it is
-    grid : knots (n,), the steps (n - 1,) between them and their inverses, and ends, cells and per_ppm for `interval`
+    grid : knots (n,), the steps (n - 1,) between them, their inverses, and ends, cells and per_ppm for
+        `interval`
     design : sweep (4, n) for `fill_slopes`; differences (n - 4, 5) for `fill_noise`; bends (n,) for
         `fit_bottoms`; sensitivity (n, n) for `spline_minimum`; gram (2 n, 2 n) for `shared_variance`; mean
         square about the mean over the noise's below which a spectrum is noise alone; all float64
     at : (n_at,) float64, ppm from water; mirror : value at -at less that at +at
     given : noise, b0 and its standard error, (n_voxels,) float64; given or found
-    found : values, factors of variance, and slopes, (n_at, n_voxels) of the type of the samples
+    found : values, factors of variance, and slopes, (n_at, n_voxels), each as float32 and float64, of which
+        one is (0, 0)
     flags : (n_voxels,) uint16
     """
-    n_voxels = samples.shape[1]
+    n_voxels = flags.size
     for chunk in prange((n_voxels + CHUNK - 1) // CHUNK):
         begin, end = chunk * CHUNK, min((chunk + 1) * CHUNK, n_voxels)
         voxels = np.empty(CHUNK, np.int64)
         work = _workspace(order.size)
         n_chosen = list_chosen(chosen, begin, end, voxels)
         if n_chosen < end - begin:
-            _blank(
-                begin, end, todo, given[0], given[1], given[2], found[0], found[1], found[2], flags
-            )  # fmt: skip
+            _blank(begin, end, todo, given, found, flags)
         for first in range(0, n_chosen, BLOCK):
             count = min(BLOCK, n_chosen - first)
             _measure_block(
-                samples, order, voxels, first, count, todo, grid, design, at, mirror, work, given, found, flags
+                samples, order, voxels, first, count, todo, grid, design, at, mirror, work, given, found,
+                flags,
             )  # fmt: skip
