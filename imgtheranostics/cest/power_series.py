@@ -100,9 +100,10 @@ class PowerSeries:
 
 
 def split_by_power(v: Volume) -> list[Volume]:
-    """One scan for each sample of the axis ``saturation_b1``, whose values are continuous-wave equivalents.
+    """One scan for each sample of the axis ``saturation_b1``; a volume without that axis is one scan.
 
-    A volume without that axis is one scan.
+    What the record lists for each sample tells the definition of its values; without such a list they are
+    continuous-wave equivalents.
     """
     place = next((n for n, axis in enumerate(v.axes) if axis.name == _B1_AXIS), None)
     if place is None:
@@ -113,11 +114,16 @@ def split_by_power(v: Volume) -> list[Volume]:
     others: tuple[Axis, ...] = v.axes[:place] + v.axes[place + 1 :]
     record = mr_record(v)
     kept = {name: value for name, value in record.saturation.items() if not name.startswith("b1_")}
+    listed = {
+        name: tuple(value)
+        for name, value in record.saturation.items()
+        if name.startswith("b1_") and isinstance(value, (tuple, list)) and len(value) == len(axis)
+    } or {"b1_cwpe_ut": tuple(axis.values)}
     return [
         v.replace(
             data=np.asfortranarray(np.take(v.data, n, axis=3 + place)),
             axes=others,
-            acquisition=replace(record, saturation={**kept, "b1_cwpe_ut": float(value)}),
+            acquisition=replace(record, saturation=kept | {k: float(b1[n]) for k, b1 in listed.items()}),
             history=(*v.history, make_step("frame", axis=_B1_AXIS, value=float(value))),
         )
         for n, value in enumerate(axis.values)

@@ -179,14 +179,26 @@ def _saturation(volume: Volume, record: Mapping[str, Any]) -> dict[str, Any]:
     values = {axis.name: grid.ravel(order="F") for axis, grid in zip(volume.axes, grids, strict=True)}
     content = {key: record[name] for name, key in SATURATION_KEYS.items() if name in record}
     if b1 is not None:
-        keys = [SATURATION_KEYS[name] for name in B1_KEYS if name in record]
-        content |= {key: values["saturation_b1"] for key in keys if isinstance(content[key], tuple)}
+        content |= _b1_per_volume(record, b1.values, values["saturation_b1"])
     listed = values["saturation_offset"]
     return content | {
         "SaturationOffsets": listed,
         "SaturationOffsetUnit": "ppm",
         "SaturationOffsetSign": "downfield_positive",
         "M0Index": np.flatnonzero(np.isnan(listed)),
+    }
+
+
+def _b1_per_volume(
+    record: Mapping[str, Any], levels: np.ndarray[Any, Any], b1: np.ndarray[Any, Any]
+) -> dict[str, Any]:
+    """Each definition of B1 that is listed per level, as a list per volume."""
+    listed = {name: record[name] for name in B1_KEYS if isinstance(record.get(name), tuple)}
+    level = [int(np.flatnonzero(levels == value)[0]) for value in b1]
+    return {
+        SATURATION_KEYS[name]: [value[n] for n in level]
+        for name, value in listed.items()
+        if len(value) == len(levels)
     }
 
 

@@ -332,20 +332,19 @@ def _axes(
 ) -> tuple[tuple[Axis, ...], dict[str, Any], tuple[Caution, ...]]:
     """One axis of offsets, or two where the volumes are a grid of offsets and B1."""
     single = (Axis("saturation_offset", values, "ppm"),)
-    key = next((one for one in B1_KEYS if _varies(record.get(one), values)), None)
-    if key is None:
+    varying = [one for one in reversed(B1_KEYS) if _varies(record.get(one), values)]
+    if not varying:
         return single, record, ()
+    key = varying[0]
     b1 = np.array(record[key], dtype=np.float64)
     levels = list(dict.fromkeys(b1[b1 != 0].tolist()))
     for offsets_fastest in (True, False):
         grid = _grid(values, b1, levels, offsets_fastest)
-        if grid is None:
+        changed = None if grid is None else _per_level(record, varying, b1, levels)
+        if grid is None or changed is None:
             continue
         axes = (Axis("saturation_offset", grid, "ppm"), Axis("saturation_b1", np.array(levels), "uT"))
-        changed = {
-            key: tuple(levels),
-            "m0_index": tuple(int(n) for n in np.flatnonzero(np.isnan(grid))),
-        }
+        changed["m0_index"] = tuple(int(n) for n in np.flatnonzero(np.isnan(grid)))
         return axes if offsets_fastest else axes[::-1], record | changed, ()
     return (
         single,
@@ -359,6 +358,20 @@ def _axes(
             ),
         ),
     )
+
+
+def _per_level(
+    record: Mapping[str, Any], keys: Sequence[str], b1: FloatArray, levels: Sequence[float]
+) -> dict[str, Any] | None:
+    """Each definition of B1 at each level of the first; None where another differs within a level."""
+    found: dict[str, Any] = {}
+    for key in keys:
+        values = np.array(record[key], dtype=np.float64)
+        sets = [set(values[b1 == level].tolist()) for level in levels]
+        if any(len(one) != 1 for one in sets):
+            return None
+        found[key] = tuple(one.pop() for one in sets)
+    return found
 
 
 def _varies(b1: Any, values: FloatArray) -> bool:

@@ -71,6 +71,18 @@ def test_full_grid_of_offsets_and_b1_has_two_axes(tmp_path):
     assert other.acquisition.saturation["m0_index"] == (0,)
 
 
+def test_several_definitions_of_b1_stay_together_on_a_grid(tmp_path):
+    listed = [None, 3.5, -3.5] * 2
+    powers = {"SaturationB1rms": [2, 2, 2, 4, 4, 4], "SaturationB1cwpe": [1, 1, 1, 2, 2, 2]}
+    volume = load(tmp_path, "a_cest", cest(SaturationOffsets=listed, **powers), n=6)
+    np.testing.assert_array_equal(volume.axis("saturation_b1").values, [1, 2])
+    record = volume.acquisition.saturation
+    assert (record["b1_rms_ut"], record["b1_cwpe_ut"]) == ((2, 4), (1, 2))
+    odd = powers | {"SaturationB1rms": [2, 2, 3, 4, 4, 4]}
+    single = load(tmp_path, "b_cest", cest(SaturationOffsets=listed, **odd), n=6)
+    assert codes(single) == ["b1-varies"]
+
+
 def test_grid_survives_saving(tmp_path):
     listed = [None, 3.5, -3.5] * 2
     before = load(tmp_path, "a_cest", cest(SaturationOffsets=listed, SaturationB1rms=[1, 1, 1, 2, 2, 2]), n=6)
