@@ -167,7 +167,7 @@ def smooth(
         Offsets, any order, each once.
     smoothing : float, optional
         p of ``p sum (z - f)^2 + (1 - p) int f''^2`` over ppm: 1 interpolates. By default 1 / (1 + h^3 / 6)
-        for the smallest distance h of the offsets: noise falls by a quarter, a line of four samples' width
+        for the smallest distance h of the offsets: noise falls by a third, a line of four samples' width
         loses 7 % of its height, one of eight 1 %.
     mask : (...) array_like of bool, optional
         NaN outside.
