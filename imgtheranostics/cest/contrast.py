@@ -88,7 +88,7 @@ def mtr_asym(
     ImplausibleValue
         If an offset is an unsaturated reference, or in Hz.
     """
-    return z_spline.asymmetry(z, offset_ppm, at_ppm, b0_ppm, mask=mask, workers=workers).value
+    return z_spline.spline_values(z, offset_ppm, at_ppm, b0_ppm, mirror=True, mask=mask, workers=workers)
 
 
 def apt_weighted(
