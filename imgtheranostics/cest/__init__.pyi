@@ -9,12 +9,15 @@ from . import correction_maps as correction_maps
 from . import exchange as exchange
 from . import exchange_maps as exchange_maps
 from . import normalisation as normalisation
+from . import ph_maps as ph_maps
 from . import pool_maps as pool_maps
 from . import pools as pools
 from . import z_spline as z_spline
 from . import zspectrum as zspectrum
+from .bloch_mcconnell import simulate as simulate
 from .contrast_tables import fold_table as fold_table
 from .correction_maps import b0_map as b0_map
 from .correction_maps import correct as correct
 from .exchange_maps import exchange_rate as exchange_rate
+from .ph_maps import ph_map as ph_map
 from .pool_maps import fit_pools as fit_pools

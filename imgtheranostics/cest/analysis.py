@@ -6,6 +6,7 @@ from imgtheranostics.cest.contrast_maps import contrast
 from imgtheranostics.cest.contrast_tables import fold_table
 from imgtheranostics.cest.correction_maps import b0_map, correct
 from imgtheranostics.cest.exchange_maps import exchange_rate
+from imgtheranostics.cest.ph_maps import ph_map
 from imgtheranostics.cest.pool_maps import fit_pools
 
-__all__ = ["b0_map", "contrast", "correct", "exchange_rate", "fit_pools", "fold_table"]
+__all__ = ["b0_map", "contrast", "correct", "exchange_rate", "fit_pools", "fold_table", "ph_map"]

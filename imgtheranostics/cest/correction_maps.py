@@ -54,10 +54,12 @@ def correct(
         spectra of one B1 alone cannot be corrected for it.
     resample_b1 : bool
         Bring a B1 map from another grid by linear interpolation.
-    denoise : "auto" or int, optional
-        Keep so many principal components of all spectra, before the shift.
+    denoise : str or int, optional
+        Keep so many principal components of the spectra of all voxels, before the shift: ``auto``, a
+        criterion of `imgtheranostics.cest.denoising.denoise_pca`, or a number.
     smooth : bool or float, optional
-        Smooth each spectrum by a spline, before the shift; the number is the smoothing parameter.
+        Smooth each spectrum by a spline, before the shift; the number is the smoothing parameter. With
+        either, standard errors are those of the noise before it, an upper limit.
     m0_index : int or sequence of int, optional
         The unsaturated images, counted from 0; by default those that the file or the offsets tell.
     drift : {"auto", "mean", "linear"}

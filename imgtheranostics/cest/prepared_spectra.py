@@ -204,9 +204,9 @@ class Handling:
         from imgtheranostics.cest.spectrum_cleaning import denoised, smoothed
 
         if self.denoise is not None:
-            spectra = denoised(spectra, self.denoise, workers=self.workers)
+            spectra = denoised(spectra, self.denoise)
         if self.smooth is not None and self.smooth is not False:
-            spectra = smoothed(spectra, self.smooth, workers=self.workers)
+            spectra = smoothed(spectra, self.smooth)
         return spectra
 
 
