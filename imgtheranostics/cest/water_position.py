@@ -35,6 +35,7 @@ FARTHEST_PPM = 5.0
 """A map whose median lies farther from 0 is in another unit, or of something else."""
 
 _WASSR_METHOD = "symmetry"
+_TAKES_NOISE = ("minimum", "symmetry")
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +106,8 @@ def found_in_spectra(
     estimate: Callable[..., Fit] = getattr(zspectrum, f"b0_{method}")
 
     def compute(z: Array, maps: VoxelMaps) -> Fit:
-        return estimate(z, spectra.offset_ppm, noise_sd=maps["noise_sd"], workers=workers)
+        level = {"noise_sd": maps["noise_sd"]} if method in _TAKES_NOISE else {}
+        return estimate(z, spectra.offset_ppm, workers=workers, **level)
 
     known = noise_sd is not None and bool(np.isfinite(noise_sd[spectra.inside]).all())
     fit = spectra.fitted(compute, noise_sd=noise_sd if known else None)
