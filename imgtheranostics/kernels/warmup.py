@@ -22,6 +22,8 @@ def compile_all() -> Iterator[tuple[str, Callable[[], None]]]:
     yield "tip patterns", _tip_patterns
     yield "exchange rates", _labelling
     yield "exchange of pools", _exchange_of_pools
+    yield "saturation spectra", _saturation_spectra
+    yield "position of water", _position_of_water
 
 
 def _region_statistics() -> None:
@@ -275,3 +277,37 @@ def _exchange_of_pools() -> None:
     matrix = np.empty((4, 4))
     kernels.fill_matrix(pools[0], 1, 0, 1.0, 1.0, 1.0, 1.0, matrix)
     matrices.exponential(matrix, 1e-3, np.empty((matrices.N_MATRICES, 4, 4)), matrix.copy())
+
+
+def _saturation_spectra() -> None:
+    from imgtheranostics.kernels import z_spectra as kernels
+    from imgtheranostics.kernels.lanes import read_only
+
+    n = 8
+    knots, steps = np.linspace(-2.0, 2.0, n), np.full(n - 1, 4.0 / (n - 1))
+    grid = knots, steps, 1.0 / steps, np.full(n - 1, np.inf), np.zeros(n, np.uintp), 1.0
+    square = np.eye(n)
+    design = np.zeros((4, n)), np.ones((n - 4, 5)), np.ones(n), square, np.eye(2 * n), 2.0
+    dip = (1.0 - 1.0 / (1.0 + knots**2))[:, np.newaxis]
+    samples = read_only(np.empty((0, 0), np.float32)), read_only(dip)
+    given = np.ones(1), np.zeros(1), np.empty(1)
+    found = (np.empty((0, 0), np.float32), np.empty((1, 1))) * 3
+    todo = kernels.NOISE + kernels.B0 + kernels.VALUES + kernels.ERRORS
+    chosen, flags = read_only(np.ones(1, np.bool_)), np.empty(1, np.uint16)
+    order = np.arange(n, dtype=np.int64)
+    kernels.measure_spectra(samples, order, chosen, todo, grid, design, np.ones(1), True, given, found, flags)
+
+
+def _position_of_water() -> None:
+    from imgtheranostics.kernels.water_lorentzian import fit_lorentzians
+    from imgtheranostics.kernels.water_symmetry import find_axes
+
+    n = 9
+    knots = np.linspace(-2.0, 2.0, n)
+    samples = (1.0 - 0.9 / (1.0 + knots**2))[:, np.newaxis]
+    first, last = np.zeros(1, np.int64), np.full(1, n - 1, np.int64)
+    start, counts, flags = np.zeros(1), np.zeros(1, np.int16), np.zeros(1, np.uint16)
+    window = first, last, start
+    fit_lorentzians(samples, knots, *window, True, np.empty((4, 1)), counts, flags)
+    spline = np.zeros((4, n)), np.eye(n)
+    find_axes(samples, knots, *spline, *window, np.ones(1), True, np.empty((3, 1)), counts, flags)
