@@ -21,6 +21,9 @@ DoubleArray = npt.NDArray[np.float64]
 LEAST_MULTIPLE = 2.0
 """A ratio is taken only of a denominator above this many of its standard errors."""
 
+_NOTHING = 1e-6
+_NO_SCATTER = 1e-12
+
 
 @dataclass(frozen=True, eq=False)
 class Difference:
@@ -299,7 +302,7 @@ def _raw_ratio(
     scatter = _mean_error(before)
     own = math.nan if errors is None else float(np.sqrt(np.sum(errors**2)) / errors.size)
     spread = max((value for value in (scatter, own) if math.isfinite(value)), default=0.0)
-    if low == 0.0 or abs(low) < least_multiple * spread:
+    if abs(low) <= max(least_multiple * spread, _NOTHING * abs(high)):
         caution = Caution(
             "raw-ratio-undefined",
             f"the contrast before ({low:.3g}) is not {least_multiple:g} standard errors "
@@ -342,12 +345,25 @@ def _ratio_of_means(
     return fold, math.sqrt(max(variance, 0.0)) / below if math.isfinite(variance) else math.nan, ()
 
 
-def _one_sample_t(change: DoubleArray) -> float:
-    from scipy.stats import ttest_1samp
+def _t_p_value(mean: float, error: float, freedom: float) -> float:
+    """Two-sided p value of a mean with its standard error; NaN without any scatter."""
+    from scipy.stats import t
 
-    if change.size < 2 or not change.std() > 0.0:
+    if not (freedom >= 1.0 and error > _NO_SCATTER * abs(mean)):
         return math.nan
-    return float(ttest_1samp(change, 0.0).pvalue)
+    return float(2.0 * t.sf(abs(mean) / error, freedom))
+
+
+def _one_sample_t(change: DoubleArray) -> float:
+    return _t_p_value(float(change.mean()), _mean_error(change), change.size - 1)
+
+
+def _welch_t(one: DoubleArray, other: DoubleArray) -> float:
+    """Of two means with scatters that differ; degrees of freedom by Welch and Satterthwaite."""
+    first, second = _mean_error(one) ** 2, _mean_error(other) ** 2
+    below = first**2 / max(one.size - 1, 1) + second**2 / max(other.size - 1, 1)
+    freedom = (first + second) ** 2 / below if below > 0.0 else 0.0
+    return _t_p_value(float(one.mean() - other.mean()), math.sqrt(first + second), freedom)
 
 
 def _signed_rank(change: DoubleArray) -> float:
@@ -361,11 +377,10 @@ def _signed_rank(change: DoubleArray) -> float:
 
 def _compared(one: DoubleArray, other: DoubleArray, paired: bool) -> tuple[float, float]:
     """How probable the difference of two groups is by chance, by t and by ranks."""
-    from scipy.stats import mannwhitneyu, ttest_ind
+    from scipy.stats import mannwhitneyu
 
     if paired:
         return _one_sample_t(one - other), _signed_rank(one - other)
-    if min(one.size, other.size) < 2 or not max(one.std(), other.std()) > 0.0:
+    if min(one.size, other.size) < 2 or np.unique(np.concatenate([one, other])).size < 2:
         return math.nan, math.nan
-    t_p_value = float(ttest_ind(one, other, equal_var=False).pvalue)
-    return t_p_value, float(mannwhitneyu(one, other).pvalue)
+    return _welch_t(one, other), float(mannwhitneyu(one, other).pvalue)
