@@ -30,7 +30,7 @@ from imgtheranostics.io.pulseq_sections import (
 )
 from imgtheranostics.io.pulseq_shapes import read_shapes
 
-MOST_BLOCKS = 1_000_000
+MOST_BLOCKS = 500_000
 
 _OLDEST, _NEWEST = (1, 2), (1, 5)
 _RF_RASTER_S = 1e-6

@@ -131,6 +131,7 @@ def read_pulses(
     rows, uses = rows_of(lines, columns, path, last_is_word=late)
     envelopes: dict[tuple[int, int, int], Envelope] = {}
     pulses: dict[int, RfPulse] = {}
+    budget = MOST_RUNS
     for n, row in enumerate(rows.tolist()):
         line = lines[n][0]
         identifier = _identifier(row[0], pulses, path, line)
@@ -141,8 +142,8 @@ def read_pulses(
             whole(row[4], path, line, smallest=-1) if timed else 0,
         )
         if key not in envelopes:
-            budget = MOST_RUNS - sum(len(one.step_s) for one in envelopes.values())
             envelopes[key] = _envelope(key, shapes, raster_s, budget, f"{path}, line {line}")
+            budget -= len(envelopes[key].step_s)
         rest = row[5:] if timed else row[4:]
         if late:
             _, delay, ppm, per_mhz, offset, phase = rest

@@ -13,10 +13,10 @@ import numpy.typing as npt
 from imgtheranostics.errors import CorruptInput, UnsupportedInput
 from imgtheranostics.io.git_lfs import is_lfs_pointer, refuse_lfs_pointer
 
-MAXIMUM_BYTES = 64 * 2**20
+MAXIMUM_BYTES = 32 * 2**20
 """Largest file that is read; sequences of whole protocols have 0.01 to 5 MB."""
 
-MOST_LINES = 4_000_000
+MOST_LINES = 1_000_000
 
 SECTIONS = frozenset(
     {

@@ -151,8 +151,8 @@ def _filled(offsets: SaturationOffsets, n_volumes: int) -> SaturationOffsets:
     _check_index(offsets, n_volumes)
     index = offsets.m0_index
     if len(offsets) != n_volumes and index and len(offsets) + len(index) == n_volumes:
-        rest = iter(offsets.values)
-        values = tuple(None if n in index else next(rest) for n in range(n_volumes))
+        rest, named = iter(offsets.values), frozenset(index)
+        values = tuple(None if n in named else next(rest) for n in range(n_volumes))
         record = {key: _spread(value, index, len(offsets)) for key, value in offsets.record.items()}
         return replace(offsets, values=values, record=record)
     if len(offsets) != n_volumes:
@@ -173,8 +173,8 @@ def _spread(value: Any, index: Sequence[int], n_listed: int) -> Any:
     """A list with one entry per listed volume, zero where an unsaturated volume was left out."""
     if not isinstance(value, tuple) or len(value) != n_listed:
         return value
-    rest = iter(value)
-    return tuple(0.0 if n in index else next(rest) for n in range(n_listed + len(index)))
+    rest, named = iter(value), frozenset(index)
+    return tuple(0.0 if n in named else next(rest) for n in range(n_listed + len(index)))
 
 
 def _check_record(offsets: SaturationOffsets, n_volumes: int) -> None:
@@ -285,7 +285,8 @@ def _references(
     """Positions of the unsaturated volumes, what tells them, and cautions: M0Index, else null or far."""
     given = offsets.m0_index
     if given is not None:
-        missing = [n for n, value in enumerate(ppm) if value is None and n not in given]
+        named = frozenset(given)
+        missing = [n for n, value in enumerate(ppm) if value is None and n not in named]
         if missing:
             raise CorruptInput(
                 "an offset is null although M0Index does not name that volume",

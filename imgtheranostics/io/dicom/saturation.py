@@ -20,9 +20,11 @@ _PROTOCOLS = ((0x0029, CSA_CREATOR, 0x20), (0x0021, _XA_CREATOR, 0x19))
 """Where the protocol text stands: the CSA series header, and its successor of XA in interoperability mode."""
 
 _MOST_BYTES = 16 * 2**20
-_ASCCONV = re.compile(rb"### ASCCONV BEGIN[^\n]*\n(.*?)### ASCCONV END ###", re.DOTALL)
-_FREE_TEXT = re.compile(r"^\s*s[Ww]i[Pp]MemBlock\.tFree\s*=\s*\"+([^\"\n]*)\"", re.MULTILINE)
-_FREQUENCY = re.compile(r"^\s*sTXSPEC\.asNucleusInfo\[0\]\.lFrequency\s*=\s*(\d{6,12})\s*$", re.MULTILINE)
+_BEGIN, _END = b"### ASCCONV BEGIN", b"### ASCCONV END ###"
+_FREE_TEXT = re.compile(r"^[ \t]*s[Ww]i[Pp]MemBlock\.tFree[ \t]*=[ \t]*\"+([^\"\n]*)\"", re.MULTILINE)
+_FREQUENCY = re.compile(
+    r"^[ \t]*sTXSPEC\.asNucleusInfo\[0\]\.lFrequency[ \t]*=[ \t]*(\d{6,12})[ \t\r]*$", re.MULTILINE
+)
 _LIST = re.compile(r"(?<![A-Za-z])l:([-+0-9.eE|,;\s]*)(?:d:|END|$)")
 _CEST_WORDS = re.compile(r"cest|wassr|wasabi|z-?spec|(?<![a-z])apt(?![a-z]{2})", re.IGNORECASE)
 _HINT = "give them as a list or file (with_offsets, --offsets FILE)"
@@ -112,7 +114,10 @@ def _protocols(header: Header) -> list[str]:
         raw = raw.encode("latin-1", "replace") if isinstance(raw, str) else raw
         if not isinstance(raw, bytes) or len(raw) > _MOST_BYTES:
             continue
-        found += [match[1].decode("latin-1") for match in _ASCCONV.finditer(raw)]
+        begin = raw.find(_BEGIN)
+        end = raw.find(_END, begin + 1)
+        if 0 <= begin < end:
+            found.append(raw[begin:end].decode("latin-1"))
     return found
 
 

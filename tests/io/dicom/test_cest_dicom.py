@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import re
 import struct
+import time
 
 import numpy as np
 import pytest
@@ -210,3 +211,10 @@ def test_reason_stands_in_the_refusal_of_what_needs_offsets(cest):
     volume = cest(SIGNAL, maker="GE MEDICAL SYSTEMS")
     with pytest.raises(MissingMetadata, match="Blood Signal Nulling"):
         it.cest.correct(volume)
+
+
+def test_protocol_of_many_beginnings_takes_no_time(cest):
+    raw = b"SV10" + b"### ASCCONV BEGIN\n\n\n" * 100_000
+    start = time.process_time()
+    assert cest(SIGNAL, raw=raw, edit=None).axis("saturation_offset") is None
+    assert time.process_time() - start < 10
