@@ -9,6 +9,7 @@ from . import correction_maps as correction_maps
 from . import exchange as exchange
 from . import exchange_maps as exchange_maps
 from . import normalisation as normalisation
+from . import ph as ph
 from . import ph_maps as ph_maps
 from . import pool_maps as pool_maps
 from . import pools as pools
