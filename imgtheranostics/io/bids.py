@@ -54,7 +54,7 @@ def interpret(sidecar: Sidecar, header: NiftiHeader) -> Meaning:
 
 def _by_modality(sidecar: Sidecar, header: NiftiHeader) -> Meaning:
     modality, suffix = modality_of(sidecar)
-    if is_cest(sidecar, suffix):
+    if is_cest(sidecar, suffix, header):
         return interpret_cest(sidecar, header)
     if modality in ("PT", "NM") or (not modality and is_emission(sidecar)):
         return interpret_pet(sidecar, header, modality or "PT")

@@ -60,10 +60,15 @@ _LONGEST_S = {
 _TRAIN_TOLERANCE = 0.05
 
 
-def is_cest(sidecar: Sidecar, suffix: str) -> bool:
-    """Whether the image is a series of saturation offsets: by its suffix, its keys, or its folder."""
+def is_cest(sidecar: Sidecar, suffix: str, header: NiftiHeader) -> bool:
+    """Whether the image is a series of saturation offsets: by its suffix, its keys, or its folder.
+
+    The folder marks series only: single images in it may be anything, labels too.
+    """
     if suffix.lower() in CEST_SUFFIXES or "SaturationOffsets" in sidecar:
         return True
+    if len(header.shape) < 4 or header.shape[3] < 2:
+        return False
     in_folder = sidecar.image.absolute().parent.name.lower() == CEST_FOLDER
     return in_folder and suffix not in MR_SUFFIXES and not suffix.lower().endswith("map")
 

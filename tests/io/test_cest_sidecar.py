@@ -10,6 +10,7 @@ import pytest
 
 import imgtheranostics as it
 from imgtheranostics.errors import CorruptInput, ImplausibleValue, MissingMetadata, UnitMismatch
+from imgtheranostics.io.cest_offsets import with_offsets
 from imgtheranostics.io.nifti import load_nifti
 
 OFFSETS = [-300, 3.5, 0, -3.5]
@@ -184,6 +185,25 @@ def test_suffixes_and_folder_mark_cest(tmp_path, name):
     volume = load(folder, name.rpartition("/")[2], {"MagneticFieldStrength": 7})
     (caution,) = [one for one in volume.warnings if one.code == "offsets-missing"]
     assert "--offsets" in caution.message
+
+
+def test_single_images_in_the_folder_are_what_they_are(tmp_path):
+    (tmp_path / "cest").mkdir()
+    labels = nibabel.Nifti1Image(np.zeros((2, 2, 2), dtype=np.uint8), np.eye(4))
+    labels.header.set_intent("label")
+    nibabel.save(labels, tmp_path / "cest" / "tumour.nii.gz")
+    assert it.load(tmp_path / "cest" / "tumour.nii.gz").quantity == "labels"
+
+
+def test_offsets_given_to_an_image_survive_saving(tmp_path):
+    bare = load(tmp_path, "a_cest", {"MagneticFieldStrength": 7, "ImagingFrequency": 300.0})
+    listed = [None, 1050.0, 0.0, -1050.0]
+    before = with_offsets(bare, listed, unit="Hz", sign="downfield_positive", verify_order=False)
+    it.save(before, tmp_path / "again_cest.nii.gz")
+    after = it.load(tmp_path / "again_cest.nii.gz")
+    assert after.axes[0].same_as(before.axes[0])
+    assert after.acquisition.saturation == before.acquisition.saturation
+    assert [step.name for step in after.history][:2] == [step.name for step in before.history][:2]
 
 
 def test_list_beside_the_image_is_told_but_not_taken(tmp_path):
