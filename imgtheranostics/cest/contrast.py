@@ -189,7 +189,7 @@ def arex(
     z, offset_ppm, at_ppm, b0_ppm, reference, mask, workers
         As in `mtr_rex`.
     t1_s : float or (...) array_like
-        T1 of water in s. NaN where it is not above zero.
+        T1 of water in s. NaN where a map of it is not above zero.
     duty_cycle : float, optional
         Of a train of pulses: MTRrex / (DC T1). This form is unconfirmed; without it, saturation is taken as
         continuous.
@@ -203,7 +203,7 @@ def arex(
     ValueError
         If the T1 map has another shape.
     ImplausibleValue
-        If no T1 is above zero, T1 is in ms, or the duty cycle is no fraction.
+        If one T1 for all is not above zero, T1 is in ms, or the duty cycle is no fraction.
     """
     inverse = mtr_rex(
         z, offset_ppm, at_ppm=at_ppm, b0_ppm=b0_ppm, reference=reference, mask=mask, workers=workers

@@ -18,6 +18,7 @@ from imgtheranostics.cest.label_reference import (
     rate_factor,
 )
 from imgtheranostics.cest.lorentzian_background import Background, fit_background
+from imgtheranostics.cest.normalisation import LARGEST_Z
 from imgtheranostics.fit import Fit, PlanarSignal, planar
 from imgtheranostics.volume import Flag
 
@@ -27,9 +28,6 @@ ContrastKind = Literal[
 
 LEAST_SIGNAL_TO_NOISE = 3.0
 """A voxel whose unsaturated signal (1) is below this many times its noise holds noise alone."""
-
-LARGEST_Z = 1.2
-"""Z above it was not normalised by its own unsaturated signal."""
 
 _FEWEST_FOR_NOISE = 6
 _MIRRORED_ONLY = ("mtr_asym", "apt_weighted")

@@ -169,7 +169,7 @@ def rate_factor(
     ValueError
         If T1 is missing or has another shape.
     ImplausibleValue
-        If no T1 is above zero, T1 is in ms, or the duty cycle is no fraction.
+        If the one T1 is not above zero, T1 is in ms, or the duty cycle is no fraction.
     """
     if t1_s is None:
         raise ValueError("arex needs t1_s, the T1 of water: a number or one value per voxel")
@@ -177,11 +177,11 @@ def rate_factor(
     if given.shape not in ((), shape):
         raise ValueError(f"t1_s has shape {given.shape}, the leading shape of z is {shape}")
     usable = given[np.isfinite(given) & (given > 0.0)]
-    if given.size and not usable.size:
+    if not given.ndim and not usable.size:
         raise ImplausibleValue(
-            "T1 is not above zero anywhere" if given.ndim else "T1 is not above zero",
+            "T1 is not above zero",
             where="t1_s",
-            found=f"{given:g}" if given.ndim == 0 else f"{given.size} values",
+            found=f"{given:g}",
             needed="the T1 of water in s",
             next_step="give T1 in s, or use mtr_rex, which does not need it",
         )

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imgtheranostics.cest.constants import GAMMA_RAD_PER_S_UT
+from imgtheranostics.cest.normalisation import LARGEST_Z
 from imgtheranostics.cest.offset_list import OffsetList
 from imgtheranostics.errors import ImplausibleValue
 from imgtheranostics.fit import Fit, FloatArray, PlanarSignal, planar, shortfall
@@ -28,7 +29,6 @@ LEAST_EXPLAINED = 0.6
 """Part of the variance of a spectrum below which no pattern was found: of 31 samples of noise alone, the best
 pattern explains more than that in less than 1 of 100 spectra."""
 
-_LARGEST_Z = 1.2
 _FLAT = 1e-6
 _BLOCK_VOXELS = 16_384
 _MAX_ITERATIONS = 300
@@ -305,7 +305,7 @@ def _fitted(
             )
             known = None if noise is None else noise[voxels]
             result.take(voxels, setting, values, inverse, squares, iterations, state, known)
-            high = samples.max(axis=1) > _LARGEST_Z
+            high = samples.max(axis=1) > LARGEST_Z
             result.flags[voxels] |= np.where(high, Flag.OUTSIDE_RANGE, 0).astype(np.uint16)
     return result.fit(spectra, setting)
 
