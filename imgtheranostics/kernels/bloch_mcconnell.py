@@ -26,6 +26,9 @@ MOST_NODES = 16
 NODE_ERROR = 1e-13
 """Largest error of an interpolated propagator of one sample."""
 
+PARTS = 16
+"""Equal parts of a block pulse that a single state goes through."""
+
 SLOTS = 8
 """Propagators of pulses and delays that are kept within an offset."""
 
@@ -139,6 +142,8 @@ def play(place, samples, frequency, work, state):
     m = _n_nodes(half * sample_s)
     if m > MOST_NODES or m >= amplitude.size:
         m = 0
+    # A lone state goes through a block pulse in parts: products with a vector instead of squarings.
+    parts = PARTS if amplitude.size == 1 and state.shape[2] == 1 else 1
     turned, before = 0.0, np.nan
     for s in range(-m, amplitude.size):
         if s < 0:
@@ -151,13 +156,14 @@ def play(place, samples, frequency, work, state):
         if s < 0 or (m == 0 and value != before):
             target = step if m == 0 else propagators[s + m]
             fill_matrix(pools, n_full, line, larmor, b0, frequency, value, matrix)
-            matrices.exponential(matrix, sample_s, scratch, target)
+            matrices.exponential(matrix, sample_s / parts, scratch, target)
         elif value != before:
             _interpolate(nodes, m, value, coefficients, propagators, step)
         if s >= 0:
             before = value
-            matrices.multiply(step, state[0], state[1])
-            matrices.copy(state[1], state[0])
+            for _ in range(parts):
+                matrices.multiply(step, state[0], state[1])
+                matrices.copy(state[1], state[0])
     rotate(state[0], n_full, turned)
 
 
