@@ -17,7 +17,7 @@ from imgtheranostics.cest.ph_calibration import Calibration
 from imgtheranostics.cest.ph_conditions import Conditions
 from imgtheranostics.cest.ph_ratio import TransferKind
 from imgtheranostics.cest.pool_design import Pool, Range
-from imgtheranostics.cest.prepared_spectra import CorrectionOptions, Handling, PreparedSpectra
+from imgtheranostics.cest.prepared_spectra import CorrectionOptions, Handling, PreparedSpectra, common_water
 from imgtheranostics.cest.saturation import saturation_b1, saturation_time_s
 from imgtheranostics.cest.spectrum_curves import contrast_curves
 from imgtheranostics.cest.voxel_spectra import Array, VoxelCurves, VoxelMaps
@@ -145,7 +145,7 @@ class PhPlan:
             raise UnknownChoice(f"pools= and baseline= do not apply to {chosen}")
         places = _places(at_ppm, known, two)
         spectra = tuple(how.prepare(scan, shift_by_fit=chosen == "amplitude") for scan in scans)
-        conditions = _conditions(spectra, chosen, places, temperature_c)
+        conditions = scan_conditions(spectra, chosen, places, temperature_c)
         cautions = known.conditions.check(conditions)
         return cls(
             spectra,
@@ -173,7 +173,7 @@ class PhPlan:
         samples = first.voxels.samples
         if len(self.spectra) == 2:
             samples = np.asfortranarray(np.concatenate([samples, _like(last, first)], axis=-1))
-        water, error = _common_water(self.spectra)
+        water, error = common_water(self.spectra)
         maps = {
             "b0": water,
             "b0_se": error,
@@ -294,7 +294,7 @@ def _places(at_ppm: Sequence[float] | float | None, known: Calibration, two: boo
     return places
 
 
-def _conditions(
+def scan_conditions(
     spectra: tuple[PreparedSpectra, ...], kind: str, places: tuple[float, ...], temperature_c: float | None
 ) -> Conditions:
     """Of the scan, as far as its files state them."""
@@ -320,17 +320,6 @@ def _known(noise: Array | None, chosen: Chosen) -> Array | None:
     if noise is None or not np.isfinite(noise[chosen.inside]).all():
         return None
     return noise
-
-
-def _common_water(spectra: tuple[PreparedSpectra, ...]) -> tuple[Array | None, Array | None]:
-    """The mean position of water of the scans, and its standard error."""
-    places = [one.b0_ppm for one in spectra]
-    errors = [one.b0_se_ppm for one in spectra]
-    if any(place is None for place in places) or any(error is None for error in errors):
-        return places[0], errors[0]
-    mean = np.mean(np.array(places, np.float64), axis=0)
-    spread = np.sqrt(np.sum(np.array(errors, np.float64) ** 2, axis=0)) / len(spectra)
-    return mean.astype(np.float32), spread.astype(np.float32)
 
 
 def _drift(spectra: tuple[PreparedSpectra, ...]) -> tuple[Caution, ...]:

@@ -209,6 +209,96 @@ def test_pools_that_do_not_exist_are_refused(capsys, post, tmp_path):
     assert "lines.yaml:6" in error
 
 
+ACIDITY = {"a": 6.5, "b": 6.8, "c": 7.1, "d": 7.4}
+PH_OFFSETS = np.linspace(-8.0, 8.0, 65)
+
+
+def amides(acidity):
+    """Depths of two lines whose ratio rises by e in one unit of pH, from 1 at 6.5."""
+    return 0.04 * np.exp(0.5 * (acidity - 6.5)), 0.04 * np.exp(-0.5 * (acidity - 6.5))
+
+
+def write_vials(folder, acidity, **sidecar):
+    """One column of voxels per vial, each with the two amides of iopamidol at its pH."""
+    shape = (4, 5, 2)
+    names = list(acidity)
+    z = np.empty((*shape, PH_OFFSETS.size))
+    for n, name in enumerate(names):
+        first, second = amides(acidity[name])
+        z[n] = 1.0 - line(PH_OFFSETS, 0, 1.2, 0.85)
+        z[n] -= line(PH_OFFSETS, 4.2, 0.5, first) + line(PH_OFFSETS, 5.5, 0.5, second)
+    signal = 700.0 * np.concatenate([np.ones((*shape, 1)), z], axis=-1)
+    labels = np.arange(1, 5)[:, None, None] * np.ones(shape)
+    path = folder / "vials_cest.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(signal.astype(np.float32), AFFINE), path)
+    content = {
+        "SaturationOffsets": [-300.0, *PH_OFFSETS],
+        "SaturationOffsetUnit": "ppm",
+        "SaturationB1cwpe": 3.0,
+        "SaturationDuration": 5.0,
+        "MagneticFieldStrength": 7,
+    } | sidecar
+    path.with_name("vials_cest.json").write_text(json.dumps(content))
+    nibabel.save(nibabel.Nifti1Image(labels.astype(np.int16), AFFINE), folder / "vials.nii.gz")
+    (folder / "vials.tsv").write_text(
+        "index\tname\n" + "".join(f"{n}\t{name}\n" for n, name in enumerate(names, 1))
+    )
+    (folder / "known.csv").write_text("region,ph\n" + "".join(f"{k},{v}\n" for k, v in acidity.items()))
+    return path
+
+
+def test_vials_calibrate_and_the_calibration_reads_another_scan_of_the_protocol(capsys, tmp_path):
+    """The second scan holds pH between those of the vials; 0.02 is the tolerance of the phantom."""
+    folder, other = tmp_path / "vials", tmp_path / "mouse"
+    folder.mkdir()
+    other.mkdir()
+    vials = write_vials(folder, ACIDITY)
+    rois, table, saved = folder / "vials.nii.gz", folder / "known.csv", folder / "calibration.json"
+    words = ("--rois", rois, "--vials", table, "--save-calibration", saved, "--temperature-c", 37)
+    rows = rows_of(capsys, "cest", "ph", vials, *words)
+    for name, acidity in ACIDITY.items():
+        if name in "bc":
+            assert rows[name, "ph", None]["mean"] == pytest.approx(acidity, abs=0.02)
+    between = {"a": 6.6, "b": 6.9, "c": 7.0, "d": 7.9}
+    mouse = write_vials(other, between)
+    words = ("--rois", other / "vials.nii.gz", "--calibration", saved, "--temperature-c", 37)
+    out = tmp_path / "out"
+    rows = rows_of(capsys, "cest", "ph", mouse, *words, "-o", out)
+    for name in "abc":
+        assert rows[name, "ph", None]["mean"] == pytest.approx(between[name], abs=0.02)
+    outside = rows["d", "ph", None]
+    assert outside["n_valid"] == 0
+    assert "OUTSIDE_RANGE" in outside["flags"]
+    assert (out / "figures" / "asymmetry_ph.svg").is_file()
+
+
+def test_a_calibration_of_another_protocol_is_refused(capsys, tmp_path):
+    vials = write_vials(tmp_path, ACIDITY)
+    rois, table, saved = tmp_path / "vials.nii.gz", tmp_path / "known.csv", tmp_path / "calibration.json"
+    run(capsys, "cest", "ph", vials, "--rois", rois, "--vials", table, "--save-calibration", saved)
+    other = tmp_path / "other"
+    other.mkdir()
+    stronger = write_vials(other, ACIDITY, SaturationB1cwpe=1.5)
+    assert "b1" in run(capsys, "cest", "ph", stronger, "--calibration", saved, code=6).err.lower()
+
+
+def test_ph_without_a_calibration_is_a_question_of_usage(capsys, pre, tmp_path):
+    assert "--calibration" in run(capsys, "cest", "ph", pre, code=2).err
+    table = tmp_path / "known.csv"
+    table.write_text("region,ph\na,7\n")
+    assert "--rois" in run(capsys, "cest", "ph", pre, "--vials", table, code=2).err
+    words = ("--calibration", table, "--save-calibration", table)
+    assert "--vials" in run(capsys, "cest", "ph", pre, *words, code=2).err
+
+
+@pytest.mark.parametrize("text", ["region,acidity\na,7\n", "region,ph\na,x\n", "region,ph\na,7\na,7.1\n"])
+def test_a_table_of_vials_that_cannot_be_read_is_refused(capsys, tmp_path, text):
+    vials = write_vials(tmp_path, ACIDITY)
+    (tmp_path / "known.csv").write_text(text)
+    words = ("--rois", tmp_path / "vials.nii.gz", "--vials", tmp_path / "known.csv")
+    assert "known.csv" in run(capsys, "cest", "ph", vials, *words, code=4).err
+
+
 def test_exchange_needs_scans_at_several_powers(capsys, pre):
     error = run(capsys, "cest", "exchange", pre, "--at-ppm", 3.5, "--t1", 1.8, code=4).err
     assert "power" in error
@@ -246,5 +336,5 @@ def test_simulate_says_what_is_missing(capsys, tmp_path):
 
 
 def test_help_of_every_command_is_there(capsys):
-    for command in ("contrast", "pools", "exchange", "simulate"):
+    for command in ("contrast", "pools", "ph", "exchange", "simulate"):
         assert "Usage" in run(capsys, "cest", command, "--help").out
