@@ -77,8 +77,8 @@ def fit(
         ``<pool>_<parameter>``. NaN with a flag where a sample is not finite or B0 is missing (INVALID_INPUT),
         B1 is missing or not above zero (INVALID_B1), the search did not settle (NOT_CONVERGED), noise
         is all there is (BELOW_NOISE), or the voxel's parameters cannot be told apart (ILL_CONDITIONED; of a
-        pool whose fraction is zero, the fraction is kept). OUTSIDE_RANGE where a sample is above 1.2. A value at a
-        bound is kept, with the flag AT_BOUND and no standard error.
+        pool whose fraction is zero, the fraction is kept). OUTSIDE_RANGE where a sample is above 1.2. A value
+        at a bound is kept, with the flag AT_BOUND and no standard error.
 
     Raises
     ------

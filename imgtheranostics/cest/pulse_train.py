@@ -17,7 +17,7 @@ FARTHEST_OFFSET_PPM = 3000.0
 
 WIDE_PPM = 60.0
 FEWEST_OFFSETS = 5
-"""Of so many offsets, not more than half lie beyond `WIDE_PPM`, or they are in Hz."""
+"""Of so many different offsets, not more than half lie beyond `WIDE_PPM`, or they are in Hz."""
 
 LONGEST_S = 1000.0
 
@@ -156,9 +156,9 @@ class PulseTrain:
 
 def check_offsets(offset_ppm: DoubleArray) -> None:
     """Refuse offsets that are in Hz."""
-    size = np.abs(offset_ppm)
-    distinct = np.unique(size)
-    wide = int(np.count_nonzero(distinct > WIDE_PPM))
+    distinct = np.unique(offset_ppm)
+    size = np.abs(distinct)
+    wide = int(np.count_nonzero(size > WIDE_PPM))
     if size.max() > FARTHEST_OFFSET_PPM or (distinct.size >= FEWEST_OFFSETS and 2 * wide > distinct.size):
         raise ImplausibleValue(
             "the saturation offsets are not plausible in ppm",
