@@ -95,14 +95,21 @@ class Block:
         self.iterations[rows] += other.iterations
 
 
-def run_kernel(setting: Setting, curves: FloatArray, starts: FloatArray, start_of: Indices) -> Block:
-    """Fit curves (m, n), each from its own row of `starts`."""
+def run_kernel(
+    setting: Setting,
+    curves: FloatArray,
+    starts: FloatArray,
+    start_of: Indices,
+    goals: FloatArray | None = None,
+) -> Block:
+    """Fit curves (m, n), each from its row of `starts`; those that do not reach their goal do not settle."""
     from imgtheranostics.kernels.pool_fit import CHUNK, fit_pools
     from imgtheranostics.kernels.threads import run_chunks
 
     design, found = setting.design, Block.empty(len(curves), setting.design.start.size)
     arguments = (
         curves,
+        np.full(len(curves), np.inf) if goals is None else goals,
         setting.ppm,
         design.active,
         design.row_of,
@@ -137,20 +144,19 @@ def fit_block(
     noise_sd: FloatArray | None,
 ) -> Block:
     """Fit curves, and those once more from the second start that the first did not explain."""
+    from imgtheranostics.kernels.pool_fit import CONVERGED
+
     found = run_kernel(setting, curves, starts, start_of)
-    again = np.flatnonzero(_unexplained(setting, curves, found, noise_sd))
-    if again.size:
-        # a voxel that began at its neighbour gets the set's own start, all others the alternative
-        two = np.stack([setting.design.start, setting.alternative])
-        other = np.where(start_of[again] > 0, 0, 1)
-        second = run_kernel(setting, np.ascontiguousarray(curves[again]), two, other)
-        found.take(second, again, _better(second, found, again))
-        borrowed = np.flatnonzero(start_of[again] > 0)
-        still = again[borrowed[_unexplained(setting, curves, found, noise_sd)[again[borrowed]]]]
-        if still.size:
-            ones = np.ones(still.size, np.intp)
-            third = run_kernel(setting, np.ascontiguousarray(curves[still]), two, ones)
-            found.take(third, still, _better(third, found, still))
+    two = np.stack([setting.design.start, setting.alternative])
+    # a voxel that began at its neighbour gets the set's own start first
+    for other, asked in ((0, start_of > 0), (1, np.ones(len(curves), np.bool_))):
+        again = np.flatnonzero(asked & _unexplained(setting, curves, found, noise_sd))
+        if again.size:
+            settled = (found.state[again] & CONVERGED) > 0
+            goals = np.where(settled, found.sums[again, 0], np.inf)
+            rows = np.full(again.size, other)
+            second = run_kernel(setting, np.ascontiguousarray(curves[again]), two, rows, goals)
+            found.take(second, again, _better(second, found, again))
     return found
 
 
@@ -177,7 +183,7 @@ def _unexplained(
     freedom = n - setting.design.n_free
     left = found.sums[:, 0]
     if noise_sd is not None:
-        limit = noise_sd**2 * freedom * (1.0 + 2.0 * np.sqrt(2.0 / max(freedom, 1)))
+        limit = noise_sd**2 * freedom
     else:
         limit = found.sums[:, 2] / (2.0 * (n - 1)) * max(freedom, 1)
     floor = 1e-18 * np.einsum("ij,ij->i", curves, curves)

@@ -60,8 +60,10 @@ def _next_damping(damping, accepted, ratio, quiet):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _judge(squares, power, damping, stage, tolerance, predicted, found, accepted, verdict, near):
+def _judge(squares, power, goal, damping, stage, tolerance, predicted, found, accepted, verdict, near):
     """Which lanes take the trial, their next damping, and whether they have settled (1) or failed (2).
+
+    A lane that nears a minimum clearly above its goal fails: another start of that voxel led lower.
 
     squares, damping : of the present place, changed; stage : as float64; found : squares of the trial
     """
@@ -75,14 +77,16 @@ def _judge(squares, power, damping, stage, tolerance, predicted, found, accepted
     none_left = at_most(expected, spread(1e-12) * now + rounding)
     gentle = at_most(strength, spread(NEARLY_UNDAMPED))
     settled = where(better, small * gentle, none_left * gentle)
-    hopeless = less(spread(MOST_DAMPING), strength)
+    close = at_most(expected, spread(NEAR) * now)
+    above = close * less(spread(0.999) * load(goal, 0), now - spread(5.0) * expected)
+    hopeless = above + less(spread(MOST_DAMPING), strength)
     quiet = where(better, small, none_left)
     gain = (now - trial) / where(less(zero, expected), expected, one)
     following = _next_damping(strength, where(none_left, one, better), gain, quiet)
     store(damping, 0, where(iterating, following, spread(FIRST_DAMPING)))
     store(squares, 0, where(better, trial, now))
     store(accepted, 0, better)
-    store(near, 0, iterating * at_most(expected, spread(NEAR) * now))
+    store(near, 0, iterating * close)
     outcome = where(settled, one, where(hopeless, spread(2.0), zero))
     store(verdict, 0, where(iterating, outcome, zero))
 
@@ -120,8 +124,9 @@ def _move_to_trial(trial, current, step, active, k, lower, upper):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _begin(curves, following, last, x, lane, z, power, squares, stage, book, lowest):
+def _begin(curves, goals, following, last, x, lane, z, short, book, near):
     """Put the next spectrum of the chunk into a lane; 1 if there is one, else the lane stays idle."""
+    squares, power, stage, lowest, goal = short[0], short[1], short[3], short[8], short[9]
     stage[lane] = IDLE
     if following >= last:
         return 0
@@ -132,8 +137,8 @@ def _begin(curves, following, last, x, lane, z, power, squares, stage, book, low
         total += value * value
         if value < curves[following, least]:
             least = i
-    power[lane], lowest[lane] = total, x[least]
-    squares[lane], stage[lane] = np.inf, 2
+    power[lane], lowest[lane], goal[lane] = total, x[least], goals[following]
+    squares[lane], stage[lane], near[lane] = np.inf, 2, 0.0
     book[0, lane], book[1, lane], book[2, lane] = following, 0, 0
     return 1
 
@@ -171,7 +176,7 @@ def _advance(lane, stage, verdict, book, k, lower, upper, max_iterations, curren
         return False
     if verdict[lane] == 0.0 and book[1, lane] < max_iterations:
         return False
-    if book[2, lane] == 0 and book[1, lane] < max_iterations:
+    if book[2, lane] == 0 and verdict[lane] == 1.0 and book[1, lane] < max_iterations:
         book[2, lane] = 1
         if _to_revive(lane, k, lower, upper, current):
             stage[lane] = REVIVAL
@@ -180,7 +185,9 @@ def _advance(lane, stage, verdict, book, k, lower, upper, max_iterations, curren
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _search(curves, first, last, design, starts, start_of, lower, upper, limits, values, iterations, state):
+def _search(
+    curves, goals, first, last, design, starts, start_of, lower, upper, limits, values, iterations, state
+):
     """Fit the voxels of a chunk: parameters, iterations and whether they settled."""
     keep_apart()
     x, active, shapes, water, weights = design[0], design[1], design[3], design[4], design[8]
@@ -195,12 +202,12 @@ def _search(curves, first, last, design, starts, start_of, lower, upper, limits,
     normal, vectors = np.zeros(size * size * LANES), np.zeros((3, size * LANES))
     gradient, step, unknowns = vectors[0], vectors[1], vectors[2]
     z, current, trial = np.zeros(n * LANES), np.ones(width * LANES), np.ones(width * LANES)
-    short, book = np.zeros((9, LANES)), np.zeros((3, LANES), np.int64)
+    short, book = np.zeros((10, LANES)), np.zeros((3, LANES), np.int64)
     squares, power, damping, stage, predicted = short[0], short[1], short[2], short[3], short[4]
-    found, accepted, verdict, lowest = short[5], short[6], short[7], short[8]
+    found, accepted, verdict, lowest, goal = short[5], short[6], short[7], short[8], short[9]
     following, busy = first, 0
     for lane in range(LANES):
-        begun = _begin(curves, following, last, x, lane, z, power, squares, stage, book, lowest)
+        begun = _begin(curves, goals, following, last, x, lane, z, short, book, near)
         following, busy = following + begun, busy + begun
     while busy > 0:
         _gather(unknowns, current, active, k)
@@ -227,7 +234,7 @@ def _search(curves, first, last, design, starts, start_of, lower, upper, limits,
                 start = starts[start_of[book[0, lane]]]
                 _place_start(lane, stage[lane], start, k, water, lowest[lane], lower, upper, current, trial)
         store(found, 0, evaluate(design, n, k, size, count, True, low, high, trial, z, work))
-        _judge(squares, power, damping, stage, tolerance, predicted, found, accepted, verdict, near)
+        _judge(squares, power, goal, damping, stage, tolerance, predicted, found, accepted, verdict, near)
         _take(accepted, trial, current, width)
         _take(accepted, trial_normal, normal, size * size)
         _take(accepted, trial_gradient, gradient, size)
@@ -240,7 +247,7 @@ def _search(curves, first, last, design, starts, start_of, lower, upper, limits,
                     values[done, j] = current[j * LANES + lane]
                 iterations[done] = book[1, lane]
                 state[done] = CONVERGED if verdict[lane] == 1.0 else 0
-                begun = _begin(curves, following, last, x, lane, z, power, squares, stage, book, lowest)
+                begun = _begin(curves, goals, following, last, x, lane, z, short, book, near)
                 following, busy = following + begun, busy + begun - 1
 
 
@@ -249,6 +256,7 @@ def fit_pools(
     first,
     last,
     curves,
+    goals,
     x,
     active,
     row_of,
@@ -276,6 +284,7 @@ def fit_pools(
     Whichever of the two is nearer. Spectra do not depend on which others are fitted with them.
 
     curves : (m, n) float64, finite; x : (n,) float64, offsets in ppm
+    goals : (m,) float64, sum of squares that a fit must undercut, or end as not settled; infinite for none
     active : (q,) int64, parameters other than the linear ones that have a row: those that are not held, and
     with `shared` every centre; row_of : (3 k + 1,) int64, row of each parameter, -1 for none
     shapes : (k,) int64, codes of `pool_lines`; water : int, index of the water pool, -1 for none
@@ -292,5 +301,7 @@ def fit_pools(
     """
     design = (x, active, row_of, shapes, water, shared, plateau, table, weights)
     limits = (max_iterations, tolerance)
-    _search(curves, first, last, design, starts, start_of, lower, upper, limits, values, iterations, state)
+    _search(
+        curves, goals, first, last, design, starts, start_of, lower, upper, limits, values, iterations, state
+    )
     report(curves, first, last, design, lower, upper, values, variances, sums, conditions, state)

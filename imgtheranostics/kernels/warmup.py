@@ -19,6 +19,7 @@ def compile_all() -> Iterator[tuple[str, Callable[[], None]]]:
     yield "tracer models", _tracer_models
     yield "flip angles", _flip_angles
     yield "recovery curves", _recovery
+    yield "pools of Z-spectra", _pools
     yield "tip patterns", _tip_patterns
     yield "exchange rates", _labelling
     yield "exchange of pools", _exchange_of_pools
@@ -228,7 +229,7 @@ def _labelling() -> None:
         power,
         time,
         np.ones(1),
-        True,
+        kernels.INVERSE,
         starts,
         bounds,
         bounds,
@@ -252,7 +253,7 @@ def _tip_patterns() -> None:
         *bounds,
         one,
         one,
-        np.ones((2, 5, 1), np.float32),
+        np.ones((2, 8, 1), np.float32),
         5,
         1e-6,
         np.empty((1, 4)),
@@ -311,3 +312,40 @@ def _position_of_water() -> None:
     fit_lorentzians(samples, knots, *window, True, np.empty((4, 1)), counts, flags)
     spline = np.zeros((4, n)), np.eye(n)
     find_axes(samples, knots, *spline, *window, np.ones(1), True, np.empty((3, 1)), counts, flags)
+
+
+def _pools() -> None:
+    from imgtheranostics.kernels import pool_fit, pool_lines
+
+    offsets = np.linspace(-5.0, 5.0, 8)
+    curves = 1.0 - 0.8 / (1.0 + offsets**2)[np.newaxis]
+    table, shapes = pool_lines.super_lorentzian_table(), np.zeros(1, np.int64)
+    lower, upper = np.array([1.0, 0.0, 0.5, -1.0]), np.array([1.0, 1.0, 5.0, 1.0])
+    pool_fit.fit_pools(
+        0,
+        1,
+        curves,
+        np.full(1, np.inf),
+        offsets,
+        np.array([2, 3], np.int64),
+        np.arange(4),
+        shapes,
+        0,
+        False,
+        0.0,
+        table,
+        np.array([0.0, 0.0, 1.0, 1.0]),
+        0.5 * (lower + upper)[np.newaxis],
+        np.zeros(1, np.int64),
+        lower,
+        upper,
+        10,
+        1e-8,
+        np.empty((1, 4)),
+        np.empty((1, 4)),
+        np.empty((1, 3)),
+        np.empty(1),
+        np.zeros(1, np.int32),
+        np.zeros(1, np.uint8),
+    )
+    pool_lines.super_lorentzian_line(offsets, np.full(8, 10.0), table, np.empty(8))
