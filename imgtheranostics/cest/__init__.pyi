@@ -1,6 +1,7 @@
 from . import agent_pools as agent_pools
 from . import analysis as analysis
 from . import b0 as b0
+from . import bloch_maps as bloch_maps
 from . import bloch_mcconnell as bloch_mcconnell
 from . import constants as constants
 from . import contrast as contrast
@@ -15,6 +16,7 @@ from . import pool_maps as pool_maps
 from . import pools as pools
 from . import z_spline as z_spline
 from . import zspectrum as zspectrum
+from .bloch_maps import fit_bloch as fit_bloch
 from .bloch_mcconnell import simulate as simulate
 from .contrast_tables import fold_table as fold_table
 from .correction_maps import b0_map as b0_map

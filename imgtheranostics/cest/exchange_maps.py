@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Unpack
 
 import numpy as np
 import numpy.typing as npt
 
 from imgtheranostics.cest import exchange
+from imgtheranostics.cest.bloch_maps import Bounds, Free, fit_bloch
+from imgtheranostics.cest.bloch_mcconnell import PoolSystem
 from imgtheranostics.cest.constants import GAMMA_RAD_PER_S_UT, WATER_PROTON_CONCENTRATION_MM
 from imgtheranostics.cest.contrast_plan import ContrastPlan
 from imgtheranostics.cest.power_series import PowerSeries
 from imgtheranostics.cest.prepared_spectra import CorrectionOptions, Handling
+from imgtheranostics.cest.scan_sequences import Saturation
 from imgtheranostics.cest.voxel_spectra import Array, VoxelCurves, VoxelMaps
 from imgtheranostics.cest.water_t1 import WaterT1, water_t1
 from imgtheranostics.errors import Caution, merge_cautions
 from imgtheranostics.fit import CurveFit, Fit
 from imgtheranostics.mapping.estimates import calculated_estimate
-from imgtheranostics.mapping.refusals import UnknownChoice, checked, typed_refusals
+from imgtheranostics.mapping.refusals import UnknownChoice, applicable, checked, typed_refusals
 from imgtheranostics.mapping.region_curves import region_places, typical_voxel
 from imgtheranostics.mapping.voxels import Chosen
 from imgtheranostics.regions import Regions
@@ -41,24 +45,30 @@ def exchange_rate(
     scans: Volume | Sequence[Volume],
     *,
     method: str = "omega_plot",
-    at_ppm: float,
+    at_ppm: float | None = None,
     t1: Volume | Estimate | float | None = None,
     b1_ut: Sequence[float] | float | None = None,
     saturation_time_s: Sequence[float] | float | None = None,
     metric: str | None = None,
-    protons: float | None = None,
+    protons: float | Mapping[str, float] | None = None,
+    pools: PoolSystem | str | Path | None = None,
+    sequence: Saturation | str | Path | Sequence[Saturation | str | Path] | None = None,
+    free: Free | None = None,
+    bounds: Bounds | None = None,
     **correction: Unpack[CorrectionOptions],
 ) -> dict[str, Estimate]:
-    """Exchange rate and fraction of the pool at an offset from water.
+    """Exchange rate and fraction of the pool at an offset from water, or of the pools of a simulation.
 
     Parameters
     ----------
     scans : Volume or sequence of Volume
         One scan for each power (``quest``: duration) of the saturation, on one grid; or one volume with an
         axis ``saturation_b1``.
-    method : {"omega_plot", "hanes_woolf", "quesp", "quest"}
+    method : {"omega_plot", "hanes_woolf", "quesp", "quest", "bloch"}
+        ``bloch`` fits simulated spectra to the measured ones and is
+        `imgtheranostics.cest.bloch_maps.fit_bloch`, the most precise; one scan may do for it.
     at_ppm : float
-        Offset of the pool from water.
+        Offset of the pool from water; not for ``bloch``.
     t1 : Volume, Estimate or float, optional
         T1 of water: a map of T1 or R1, or one value in s; else the map that the sidecar names (T1Map).
     b1_ut : sequence of float, optional
@@ -68,16 +78,19 @@ def exchange_rate(
     metric : {"mtr_asym", "mtr_rex"}, optional
         What ``quesp`` fits, by default ``mtr_rex``, which direct saturation and MT do not dilute; the other
         methods have their own.
-    protons : float, optional
-        Exchanging protons of one molecule: gives the concentration too.
+    protons : float, or mapping of str to float, optional
+        Exchanging protons of one molecule (``bloch``: by pool): gives the concentration too.
+    pools, sequence, free, bounds : optional
+        For ``bloch``, as `imgtheranostics.cest.bloch_maps.fit_bloch` takes them.
     **correction
         As `imgtheranostics.cest.correction_maps.correct`, for each scan.
 
     Returns
     -------
     dict of str to Estimate
-        ``exchange_rate`` in 1/s, ``labelled_fraction``, and with `protons` ``label_concentration`` in mmol/L.
-        Voxels whose powers do not tell the rate are NaN and flagged as ill-conditioned.
+        ``exchange_rate`` in 1/s, ``labelled_fraction``, and with `protons` ``label_concentration`` in mmol/L;
+        with ``bloch`` those of each pool, such as ``label_exchange_rate``. Voxels whose scans do not tell
+        the rate are NaN and flagged as ill-conditioned.
 
     Raises
     ------
@@ -87,6 +100,16 @@ def exchange_rate(
         If there are too few powers.
     GeometryMismatch, UnitMismatch, ImplausibleValue
     """
+    of_bloch = {"pools": pools, "sequence": sequence, "free": free, "bounds": bounds}
+    of_contrasts = {"at_ppm": at_ppm, "t1": t1, "b1_ut": b1_ut, "saturation_time_s": saturation_time_s}
+    if method == "bloch":
+        applicable(_given(of_contrasts | {"metric": metric}), (), "a fit of the simulation")
+        return _by_simulation(scans, pools, sequence, free, protons, bounds, correction)
+    applicable(_given(of_bloch), (), f"the {method}")
+    if at_ppm is None or isinstance(protons, Mapping):
+        raise UnknownChoice(
+            f"{method} needs the offset of the pool from water, at_ppm= (--at-ppm), and one number of protons"
+        )
     plan = ExchangePlan.of(
         scans,
         Handling.of(correction),
@@ -99,6 +122,27 @@ def exchange_rate(
         protons=protons,
     )
     return plan.estimates()
+
+
+def _given(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _by_simulation(
+    scans: Volume | Sequence[Volume],
+    pools: PoolSystem | str | Path | None,
+    sequence: Saturation | str | Path | Sequence[Saturation | str | Path] | None,
+    free: Free | None,
+    protons: float | Mapping[str, float] | None,
+    bounds: Bounds | None,
+    correction: CorrectionOptions,
+) -> dict[str, Estimate]:
+    """The fit of the simulation, once it is certain that it can be made."""
+    if pools is None or free is None:
+        raise UnknownChoice("method bloch needs pools= and free=: which pools there are and what is fitted")
+    if protons is not None and not isinstance(protons, Mapping):
+        raise UnknownChoice("method bloch takes protons= by pool, such as {'label': 2}")
+    return fit_bloch(scans, pools, sequence, free=free, protons=protons, bounds=bounds, **correction)
 
 
 @dataclass(frozen=True, eq=False)

@@ -332,6 +332,17 @@ class PreparedSpectra:
         return np.where(self.chosen.inside, values, np.nan).astype(np.float32)
 
 
+def common_water(spectra: tuple[PreparedSpectra, ...]) -> tuple[Array | None, Array | None]:
+    """The mean position of water of the scans, and its standard error."""
+    places = [one.b0_ppm for one in spectra]
+    errors = [one.b0_se_ppm for one in spectra]
+    if any(place is None for place in places) or any(error is None for error in errors):
+        return places[0], errors[0]
+    mean = np.mean(np.array(places, np.float64), axis=0)
+    spread = np.sqrt(np.sum(np.array(errors, np.float64) ** 2, axis=0)) / len(spectra)
+    return mean.astype(np.float32), spread.astype(np.float32)
+
+
 def _mostly_measured(z: Array, chosen: Chosen) -> npt.NDArray[np.bool_]:
     """Offsets at which nearly all voxels that have a spectrum have a value: a shift by B0 cuts the ends."""
     kept = np.ones(z.shape[-1], np.bool_)

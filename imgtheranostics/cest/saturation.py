@@ -170,6 +170,42 @@ def saturation_time_s(v: Volume) -> float | None:
     return count * (pulse + (gap or 0.0)) - (gap or 0.0)
 
 
+def block_pulses(v: Volume) -> tuple[float, float, float, int]:
+    """Amplitude in uT, duration and gap in s, and number of the block pulses that a scan states.
+
+    Raises
+    ------
+    MissingMetadata
+        If it does not state block pulses, or not all of that.
+    """
+    values = stated_b1(v)
+    amplitude = values.get("b1_mean_ut", values.get("b1_rms_ut"))
+    duty, count = duty_cycle(v), _one_value(v, "pulse_count")
+    continuous = duty == _CONTINUOUS and count in (None, 1.0)
+    if amplitude is None and continuous:
+        amplitude = values.get("b1_cwpe_ut")
+    duration = pulse_duration_s(v)
+    if duration is None and continuous:
+        duration, count = _one_value(v, "duration_s"), 1.0
+    gap = _one_value(v, "pulse_interval_s")
+    gap = 0.0 if gap is None and count == 1.0 else gap
+    if (
+        amplitude is None
+        or duration is None
+        or gap is None
+        or count is None
+        or not (_is_block(v) or continuous)
+    ):
+        raise MissingMetadata(
+            "the saturation of the scan is not stated as block pulses; a simulation needs it",
+            where="sidecar keys SaturationPulseShape, SaturationB1rms, SaturationPulseDuration, "
+            "SaturationPulseInterval, SaturationPulseCount",
+            needed="block pulses with B1, duration, interval and number; or the sequence",
+            next_step="give the sequence: sequence=PulseTrain(...), or its .seq file",
+        )
+    return amplitude, duration, gap, round(count)
+
+
 def _is_block(v: Volume) -> bool:
     shape = mr_record(v).saturation.get("pulse_shape")
     return isinstance(shape, str) and shape.lower() in ("block", "rect", "rectangular", "square", "hard")
