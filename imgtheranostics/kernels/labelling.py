@@ -1,9 +1,15 @@
 """Fits of the saturation transfer of one exchanging pool to powers and times of saturation (QUESP, QUEST).
 
 With w1 the amplitude of the field in rad/s, alpha = w1^2/(w1^2 + k^2) the labelling efficiency and u = f k
-the rate at which water meets the pool, the asymmetry after saturation for t is
-alpha u/(R1 + u) (1 - exp(-(R1 + u) t)), and its inverse form in the steady state alpha u/R1. Both unknowns
-are positive and range over decades: logarithms are fitted, from the best of some u and the k that suits it.
+the rate at which water meets the pool, the transfer is one of
+
+- PUBLISHED, the asymmetry after saturation for t: alpha u/(R1 + u) (1 - exp(-(R1 + u) t));
+- INVERSE, its inverse form in the steady state: alpha u/R1;
+- LABELLED, the asymmetry when only labelled protons leave their mark: v/(R1 + v) (1 - exp(-(R1 + v) t)) with
+  v = alpha u.
+
+Both unknowns are positive and range over decades: logarithms are fitted, from the best of some u and the k
+that suits it.
 
 What is well determined is the height of the transfer, u alpha at a middle power: it takes the place of u in
 the steps, since along a curved valley of equal heights they would have to be short.
@@ -18,6 +24,9 @@ from imgtheranostics.kernels import small_matrices as pieces
 
 CHUNK = 64
 """Voxels per task."""
+
+PUBLISHED, INVERSE, LABELLED = range(3)
+"""Forms of the transfer."""
 
 LN_RATE, LN_TRANSFER = 0, 1
 """The results: logarithms of k and of u = f k, both of 1/s; u alpha at the middle power during the steps."""
@@ -36,9 +45,9 @@ LEAST_GAIN = 1e-12
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def _transferred(transfer, r1, time, inverse):
+def _transferred(transfer, r1, time, form):
     """What full labelling transfers, and its derivatives by ln u and ln R1."""
-    if inverse:
+    if form == INVERSE:
         value = transfer / r1
         return value, value, -value
     total = r1 + transfer
@@ -52,7 +61,7 @@ def _transferred(transfer, r1, time, inverse):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _squares(parameters, values, noise, power, middle, time, r1, inverse, residual, jacobian):
+def _squares(parameters, values, noise, power, middle, time, r1, form, residual, jacobian):
     """Sum of squares; into `residual` (n,) and `jacobian` (3, n) by ln k, ln height, ln R1; noise units."""
     square = np.exp(2.0 * parameters[LN_RATE])
     transfer = np.exp(parameters[LN_TRANSFER]) * (1.0 + square / middle)
@@ -60,13 +69,15 @@ def _squares(parameters, values, noise, power, middle, time, r1, inverse, residu
     total = 0.0
     for i in range(values.size):
         labelled = power[i] / (power[i] + square)
-        value, by_transfer, by_r1 = _transferred(transfer, r1, time[i], inverse)
+        met = transfer * labelled if form == LABELLED else transfer
+        share = 1.0 if form == LABELLED else labelled
+        value, by_transfer, by_r1 = _transferred(met, r1, time[i], form)
         weight = 1.0 / noise[i]
-        residual[i] = (labelled * value - values[i]) * weight
-        by_rate = following * by_transfer - 2.0 * (1.0 - labelled) * value
-        jacobian[0, i] = labelled * by_rate * weight
-        jacobian[1, i] = labelled * by_transfer * weight
-        jacobian[2, i] = labelled * by_r1 * weight
+        fading = by_transfer if form == LABELLED else value
+        residual[i] = (share * value - values[i]) * weight
+        jacobian[0, i] = share * (following * by_transfer - 2.0 * (1.0 - labelled) * fading) * weight
+        jacobian[1, i] = share * by_transfer * weight
+        jacobian[2, i] = share * by_r1 * weight
         total += residual[i] * residual[i]
     return total
 
@@ -104,24 +115,44 @@ def _rate_squared(values, noise, power, grown):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _start(voxel, limits, transfers, grown, parameters):
-    """The best of some u, each with the k that suits it; False where no sum of squares is finite."""
-    values, noise, power, middle, time, r1, inverse = voxel
+def _met(value, r1, time):
+    """The v of a LABELLED transfer; Newton from below, where the concave growth never overshoots."""
+    found = value * r1 / -np.expm1(-r1 * time)
+    if value <= 0.0:
+        return found
+    value = min(value, 0.98)
+    for _ in range(8):
+        grown, by_ln, _ = _transferred(found, r1, time, LABELLED)
+        found += (value - grown) * found / by_ln
+    return found
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _start(voxel, limits, transfers, grown, met, parameters):
+    """The best of some u, each with the k that suits it; False where no sum of squares is finite.
+
+    A LABELLED transfer is turned into the v that it comes from, which is alpha u like an INVERSE one.
+    """
+    values, noise, power, middle, time, r1, form = voxel
     lower, upper = limits[0], limits[1]
     best = np.inf
+    for i in range(values.size):
+        met[i] = _met(values[i], r1, time[i]) if form == LABELLED else values[i]
     for u in range(transfers.size):
         for i in range(values.size):
-            if i > 0 and time[i] == time[i - 1]:
+            if form == LABELLED:
+                grown[i] = transfers[u]
+            elif i > 0 and time[i] == time[i - 1]:
                 grown[i] = grown[i - 1]
             else:
-                grown[i] = _transferred(transfers[u], r1, time[i], inverse)[0]
-        square = _rate_squared(values, noise, power, grown)
+                grown[i] = _transferred(transfers[u], r1, time[i], form)[0]
+        square = _rate_squared(met, noise, power, grown)
         ln_rate = 0.5 * np.log(square) if square > 0.0 else lower[LN_RATE]
         ln_rate = min(max(ln_rate, lower[LN_RATE]), upper[LN_RATE])
         square = np.exp(2.0 * ln_rate)
         total = 0.0
         for i in range(values.size):
-            residual = (grown[i] * power[i] / (power[i] + square) - values[i]) / noise[i]
+            residual = (grown[i] * power[i] / (power[i] + square) - met[i]) / noise[i]
             total += residual * residual
         if total < best:
             best = total
@@ -134,11 +165,11 @@ def _start(voxel, limits, transfers, grown, parameters):
 @njit(cache=True, nogil=True, error_model="numpy")
 def _minimise(voxel, limits, parameters, free, work):
     """Levenberg-Marquardt from `parameters`, which become the minimum; squares, iterations, settled."""
-    values, noise, power, middle, time, r1, inverse = voxel
+    values, noise, power, middle, time, r1, form = voxel
     lower, upper, scale, max_iterations, tolerance = limits
     normal, factor, vectors, residual, jacobian, old_jacobian = work
     gradient, target, step, trial = vectors[0], vectors[1], vectors[2], vectors[3]
-    squares = _squares(parameters, values, noise, power, middle, time, r1, inverse, residual, jacobian)
+    squares = _squares(parameters, values, noise, power, middle, time, r1, form, residual, jacobian)
     _normal_equations(jacobian, residual, normal, gradient)
     old_jacobian[:] = jacobian
     damping = pieces.FIRST_DAMPING
@@ -156,7 +187,7 @@ def _minimise(voxel, limits, parameters, free, work):
         small = pieces.settled(parameters, step, scale, tolerance)
         predicted = pieces.predicted_decrease(normal, gradient, step)
         pieces.take_step(parameters, step, lower, upper, trial)
-        found = _squares(trial, values, noise, power, middle, time, r1, inverse, residual, jacobian)
+        found = _squares(trial, values, noise, power, middle, time, r1, form, residual, jacobian)
         decrease = squares - found
         if decrease >= 0.0:
             parameters[:] = trial
@@ -204,7 +235,7 @@ def fit_labelling(
     power,
     time,
     r1,
-    inverse,
+    form,
     transfers,
     lower,
     upper,
@@ -218,7 +249,7 @@ def fit_labelling(
 ):
     """Fit ln k and ln u of each voxel.
 
-    values : (m, n) float64, finite; asymmetries, or the inverse form where `inverse`
+    values : (m, n) float64, finite; form : int, PUBLISHED, INVERSE or LABELLED
     noise : (m, n) or (1, n) float64, > 0, weights are its inverse squares
     power : (n,) float64, w1^2 in (rad/s)^2; time : (n,) float64, s, finite; r1 : (m,) float64, 1/s
     transfers : (a,) float64, values of u to start from, 1/s
@@ -230,20 +261,20 @@ def fit_labelling(
     middle = np.sqrt(power.min() * power.max())
     scale = np.ones(2)
     for chunk in prange((m + CHUNK - 1) // CHUNK):
-        jacobian, old_jacobian, lines = np.empty((3, n)), np.empty((3, n)), np.empty((2, n))
+        jacobian, old_jacobian, lines = np.empty((3, n)), np.empty((3, n)), np.empty((3, n))
         normal, factor, vectors = np.empty((2, 2)), np.empty((2, 2)), np.empty((4, 2))
         free, place = np.empty(2, np.bool_), np.empty(2)
         work = (normal, factor, vectors, lines[0], jacobian, old_jacobian)
         limits = (lower, upper, scale, max_iterations, tolerance)
         for c in range(chunk * CHUNK, min(m, (chunk + 1) * CHUNK)):
             spread = noise[min(c, noise.shape[0] - 1)]
-            voxel = (values[c], spread, power, middle, time, r1[c], inverse)
+            voxel = (values[c], spread, power, middle, time, r1[c], form)
             state[c] = 0
             parameters[c, :] = np.nan
             known[c, :] = np.nan
             squares[c] = np.nan
             iterations[c] = 0
-            if not _start(voxel, limits, transfers, lines[1], place):
+            if not _start(voxel, limits, transfers, lines[1], lines[2], place):
                 state[c] = UNDETERMINED
                 continue
             squares[c], iterations[c], settled = _minimise(voxel, limits, place, free, work)

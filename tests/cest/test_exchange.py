@@ -50,7 +50,17 @@ def by_quest(rate=RATE, fraction=FRACTION, *, noise=0.0, r1=R1, **more):
     return exchange.quest(values, b1_ut=2.0, r1_per_s=r1, saturation_time_s=TIMES, **more)
 
 
-METHODS = (by_omega_plot, by_hanes_woolf, by_quesp, by_inverse_quesp, by_quest)
+def mtr_labelled(rate, fraction, *, b1=B1, time=TIME, r1=R1):
+    met = fraction * rate * (GAMMA * b1) ** 2 / ((GAMMA * b1) ** 2 + rate**2)
+    return met / (r1 + met) * (1 - np.exp(-(r1 + met) * time))
+
+
+def by_labelled_quesp(rate=RATE, fraction=FRACTION, *, noise=0.0, r1=R1, **more):
+    values = mtr_labelled(rate, fraction) + noise
+    return exchange.quesp(values, b1_ut=B1, r1_per_s=r1, saturation_time_s=TIME, form="labelled", **more)
+
+
+METHODS = (by_omega_plot, by_hanes_woolf, by_quesp, by_inverse_quesp, by_labelled_quesp, by_quest)
 
 
 def samples(method):
@@ -179,9 +189,10 @@ def test_two_points_leave_no_error(method):
     if method is by_quest:
         values = mtr_asym(RATE, FRACTION, b1=2.0, time=TIMES[chosen])
         found = exchange.quest(values, b1_ut=2.0, r1_per_s=R1, saturation_time_s=TIMES[chosen])
-    elif method is by_quesp:
-        values = mtr_asym(RATE, FRACTION, b1=B1[chosen])
-        found = exchange.quesp(values, b1_ut=B1[chosen], r1_per_s=R1, saturation_time_s=TIME)
+    elif method in (by_quesp, by_labelled_quesp):
+        model, form = (mtr_asym, "published") if method is by_quesp else (mtr_labelled, "labelled")
+        values = model(RATE, FRACTION, b1=B1[chosen])
+        found = exchange.quesp(values, b1_ut=B1[chosen], r1_per_s=R1, saturation_time_s=TIME, form=form)
     else:
         values = mtr_rex(RATE, FRACTION, b1=B1[chosen])
         name = {by_omega_plot: "omega_plot", by_hanes_woolf: "hanes_woolf"}.get(method, "quesp")
@@ -309,3 +320,31 @@ def test_times_that_cannot_be_are_refused():
         exchange.quesp(mtr_asym(RATE, FRACTION), b1_ut=B1, r1_per_s=R1, saturation_time_s=[3.0, 4.0])
     with pytest.raises(ValueError, match="unknown metric"):
         exchange.quesp(mtr_asym(RATE, FRACTION), b1_ut=B1, r1_per_s=R1, metric="amplitude")
+    with pytest.raises(ValueError, match="unknown form"):
+        exchange.quesp(mtr_asym(RATE, FRACTION), b1_ut=B1, r1_per_s=R1, saturation_time_s=TIME, form="new")
+    with pytest.raises(ValueError, match="one form"):
+        exchange.quesp(mtr_rex(RATE, FRACTION), b1_ut=B1, r1_per_s=R1, metric="mtr_rex", form="labelled")
+
+
+@pytest.mark.parametrize(("rate", "concentration_mm"), [(200.0, 5.0), (1000.0, 20.0), (2000.0, 5.0)])
+def test_rates_of_simulated_spectra_are_found(rate, concentration_mm):
+    """Bloch and McConnell's equations for a pool at 9.8 ppm and 11.7 T, in the steady state and before."""
+    from imgtheranostics.cest.bloch_mcconnell import ExchangePool, PoolSystem, PulseTrain, WaterPool, simulate
+
+    powers, fraction = np.array([0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0]), 2 * concentration_mm / 111e3
+    system = PoolSystem(
+        WaterPool(2.0, 0.5), (ExchangePool("label", fraction, 1.0, 0.1, rate, 9.8),), field_t=11.7
+    )
+    for time in (3.0, 15.0):
+        z = np.array([simulate(system, PulseTrain([-9.8, 9.8], [b1], time)) for b1 in powers])
+        common = {"b1_ut": powers, "r1_per_s": 0.5}
+        found = [
+            exchange.quesp(z[:, 0] - z[:, 1], saturation_time_s=time, form="labelled", **common),
+        ]
+        if time == 15.0:
+            inverse = 1 / z[:, 1] - 1 / z[:, 0]
+            found += [method(inverse, **common) for method in (exchange.omega_plot, exchange.hanes_woolf)]
+            found.append(exchange.quesp(inverse, metric="mtr_rex", **common))
+        for fit in found:
+            assert fit.parameters["exchange_rate_per_s"] == pytest.approx(rate, rel=0.08)
+            assert fit.parameters["fraction"] == pytest.approx(fraction, rel=0.08)

@@ -17,15 +17,19 @@ POWER = (GAMMA * B1) ** 2
 LOWER, UPPER = np.log([1.0, 1e-8]), np.log([1e6, 1e4])
 
 
-def model(rate, transfer, time, r1, *, inverse, power=POWER):
+FORMS = {"published": labelling.PUBLISHED, "inverse": labelling.INVERSE, "labelled": labelling.LABELLED}
+
+
+def model(rate, transfer, time, r1, *, form, power=POWER):
     alpha = power / (power + rate**2)
-    if inverse:
+    if form == "inverse":
         return transfer * alpha / r1
-    total = r1 + transfer
-    return transfer * alpha / total * (1 - np.exp(-total * time))
+    met = transfer * alpha if form == "labelled" else transfer
+    share = 1.0 if form == "labelled" else alpha
+    return share * met / (r1 + met) * (1 - np.exp(-(r1 + met) * time))
 
 
-def run(values, time, r1, *, inverse, noise=None, power=POWER):
+def run(values, time, r1, *, form, noise=None, power=POWER):
     values = np.atleast_2d(values)
     m, n = values.shape
     found = np.empty((m, 2)), np.empty((m, 5)), np.empty(m), np.empty(m, np.int32), np.empty(m, np.uint8)
@@ -35,7 +39,7 @@ def run(values, time, r1, *, inverse, noise=None, power=POWER):
         power,
         np.broadcast_to(time, n).astype(float),
         np.broadcast_to(r1, m).astype(float),
-        inverse,
+        FORMS[form],
         np.geomspace(1e-4, 100, 21),
         LOWER,
         UPPER,
@@ -46,19 +50,22 @@ def run(values, time, r1, *, inverse, noise=None, power=POWER):
     return found
 
 
-@pytest.mark.parametrize(("inverse", "varied"), [(False, "power"), (True, "power"), (False, "time")])
-def test_minimum_and_covariance_are_those_of_scipy(rng, inverse, varied):
+@pytest.mark.parametrize(
+    ("form", "varied"),
+    [("published", "power"), ("inverse", "power"), ("labelled", "power"), ("published", "time")],
+)
+def test_minimum_and_covariance_are_those_of_scipy(rng, form, varied):
     power = POWER if varied == "power" else np.full(6, POWER[2])
     time = np.full(6, 3.0) if varied == "power" else np.array([0.4, 0.8, 1.5, 3.0, 5.0, 9.0])
     noise = rng.uniform(0.0008, 0.0012, (1, 6))
-    truth = model(700.0, 0.8, time, 0.6, inverse=inverse, power=power)
+    truth = model(700.0, 0.8, time, 0.6, form=form, power=power)
     values = truth + noise * rng.normal(size=(20, 6))
-    places, known, squares, _, state = run(values, time, 0.6, inverse=inverse, noise=noise, power=power)
+    places, known, squares, _, state = run(values, time, 0.6, form=form, noise=noise, power=power)
     assert (state == labelling.CONVERGED).all()
     for voxel in range(20):
 
         def residual(p, y=values[voxel], r1=0.6):
-            return (model(*np.exp(p), time, r1, inverse=inverse, power=power) - y) / noise[0]
+            return (model(*np.exp(p), time, r1, form=form, power=power) - y) / noise[0]
 
         peer = least_squares(residual, np.log([700.0, 0.8]), xtol=1e-14, ftol=1e-14, gtol=1e-14)
         np.testing.assert_allclose(places[voxel], peer.x, atol=2e-5)
@@ -80,22 +87,22 @@ def test_minimum_and_covariance_are_those_of_scipy(rng, inverse, varied):
     transfer=st.floats(0.02, 5),
     r1=st.floats(0.25, 2),
     time=st.floats(0.3, 10),
-    inverse=st.booleans(),
+    form=st.sampled_from(sorted(FORMS)),
 )
-def test_points_of_the_formula_give_it_back(rate, transfer, r1, time, inverse):
-    values = model(rate, transfer, time, r1, inverse=inverse)
-    places, *_, state = run(values, time, r1, inverse=inverse)
+def test_points_of_the_formula_give_it_back(rate, transfer, r1, time, form):
+    values = model(rate, transfer, time, r1, form=form)
+    places, *_, state = run(values, time, r1, form=form)
     assert state[0] & labelling.CONVERGED
     np.testing.assert_allclose(np.exp(places[0]), [rate, transfer], rtol=1e-6)
 
 
 def test_result_does_not_depend_on_threads(rng):
-    values = model(500.0, 0.5, 2.0, 0.5, inverse=False) + rng.normal(0, 2e-3, (500, 6))
+    values = model(500.0, 0.5, 2.0, 0.5, form="published") + rng.normal(0, 2e-3, (500, 6))
     before = numba.get_num_threads()
-    whole = run(values, 2.0, 0.5, inverse=False)
+    whole = run(values, 2.0, 0.5, form="published")
     try:
         numba.set_num_threads(1)
-        single = run(values, 2.0, 0.5, inverse=False)
+        single = run(values, 2.0, 0.5, form="published")
     finally:
         numba.set_num_threads(before)
     for one, other in zip(whole, single, strict=True):
@@ -103,19 +110,19 @@ def test_result_does_not_depend_on_threads(rng):
 
 
 def test_noise_of_each_voxel_is_its_own(rng):
-    values = model(500.0, 0.5, 2.0, 0.5, inverse=False) + rng.normal(0, 2e-3, (3, 6))
+    values = model(500.0, 0.5, 2.0, 0.5, form="published") + rng.normal(0, 2e-3, (3, 6))
     noise = rng.uniform(1e-3, 4e-3, (3, 6))
-    together = run(values, 2.0, 0.5, inverse=False, noise=noise)
+    together = run(values, 2.0, 0.5, form="published", noise=noise)
     for voxel in range(3):
-        alone = run(values[voxel], 2.0, 0.5, inverse=False, noise=noise[voxel : voxel + 1])
+        alone = run(values[voxel], 2.0, 0.5, form="published", noise=noise[voxel : voxel + 1])
         np.testing.assert_array_equal(together[0][voxel], alone[0][0])
 
 
 def test_rate_against_its_bound_is_told():
     """Powers far below k: only f/k shows, and any larger k explains the same."""
     power = POWER * 1e-4
-    values = model(4e5, 50.0, 1e9, 0.5, inverse=True, power=power)
-    *_, known, _, _, state = run(values * (1 + 0.01 * np.arange(6)), 1e9, 0.5, inverse=True, power=power)
+    values = model(4e5, 50.0, 1e9, 0.5, form="inverse", power=power)
+    *_, known, _, _, state = run(values * (1 + 0.01 * np.arange(6)), 1e9, 0.5, form="inverse", power=power)
     assert state[0] & labelling.AT_BOUND
     assert np.isnan(known[0, labelling.RATE_VARIANCE])
 
@@ -127,7 +134,7 @@ def test_warm_up_compiles_what_the_methods_call():
     compiled = list(labelling.fit_labelling.signatures)
     for dtype in (np.float32, np.float64):
         values = np.asfortranarray(
-            np.tile(model(500.0, 0.5, 2.0, 0.5, inverse=False), (2, 3, 4, 1)).astype(dtype)
+            np.tile(model(500.0, 0.5, 2.0, 0.5, form="published"), (2, 3, 4, 1)).astype(dtype)
         )
         values.setflags(write=False)
         r1 = np.full((2, 3, 4), 0.5, np.float32)
