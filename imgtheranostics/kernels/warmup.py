@@ -265,6 +265,7 @@ def _tip_patterns() -> None:
 
 
 def _exchange_of_pools() -> None:
+    from imgtheranostics.kernels import batched_steps
     from imgtheranostics.kernels import bloch_mcconnell as kernels
     from imgtheranostics.kernels import matrix_exponential as matrices
 
@@ -278,6 +279,9 @@ def _exchange_of_pools() -> None:
     matrix = np.empty((4, 4))
     kernels.fill_matrix(pools[0], 1, 0, 1.0, 1.0, 1.0, 1.0, matrix)
     matrices.exponential(matrix, 1e-3, np.empty((matrices.N_MATRICES, 4, 4)), matrix.copy())
+    normal, vector = np.ones((1, 1, 1)), np.ones((1, 1))
+    batched_steps.bounded_steps(normal, vector, vector, one, one, one, vector.copy(), one.copy())
+    batched_steps.variances(normal, vector > 0, one, vector.copy())
 
 
 def _saturation_spectra() -> None:
@@ -341,6 +345,7 @@ def _pools() -> None:
         upper,
         10,
         1e-8,
+        True,
         np.empty((1, 4)),
         np.empty((1, 4)),
         np.empty((1, 3)),
