@@ -30,6 +30,11 @@ standard errors above 0, which a rate beyond all powers reaches in 2 % of cases.
 NO_EFFECT_PROBABILITY = 0.01
 """How often noise alone would pass as an effect."""
 
+LEAST_NOISE = 1e-9
+"""Of the largest value: simulated values without noise still weigh alike."""
+
+TINY = 1e-300
+
 BLOCK = 8192
 """Voxels that are worked on at a time."""
 
@@ -160,7 +165,7 @@ class _Result:
             noise = noise.T.copy()
         r1, field = points.r1[voxels], points.relative_b1[voxels]
         known = np.isfinite(values).all(axis=1) & np.isfinite(r1) & (r1 > 0)
-        known &= (np.isfinite(noise) & (noise > 0)).all(axis=1)
+        known &= (np.isfinite(noise) & (noise >= 0)).all(axis=1)
         in_field = np.isfinite(field) & (field > 0)
         self.flags[voxels[~known]] |= np.uint16(Flag.INVALID_INPUT)
         self.flags[voxels[~in_field]] |= np.uint16(Flag.INVALID_B1)
@@ -169,6 +174,8 @@ class _Result:
             return
         voxels, values = voxels[good], values[good]
         noise = noise if len(noise) == 1 else noise[good]
+        if points.noise is not None:
+            noise = np.maximum(noise, LEAST_NOISE * np.abs(values).max(axis=1, keepdims=True) + TINY)
         self._keep(voxels, values, noise, solve(values, noise, r1[good]))
 
     def _keep(
@@ -346,8 +353,8 @@ def _noise(noise_sd: npt.ArrayLike | None, signal: PlanarSignal) -> DoubleArray 
     given = np.asarray(noise_sd, np.float64)
     n = signal.samples.shape[0]
     if given.ndim == 0 or given.shape == (n,):
-        if not (np.isfinite(given) & (given > 0)).all():
-            raise ValueError("noise_sd must be positive")
+        if not (np.isfinite(given) & (given >= 0)).all():
+            raise ValueError("noise_sd must be 0 or more")
         return np.broadcast_to(given, (n,))[:, np.newaxis].copy()
     try:
         spread = np.broadcast_to(given, (*signal.shape, n))

@@ -294,9 +294,20 @@ def test_wrong_units_are_refused(method):
     with pytest.raises(ValueError, match="no positive"):
         method(r1=np.nan)
     with pytest.raises(ValueError, match="noise_sd"):
-        method(noise_sd=0.0)
+        method(noise_sd=-0.1)
     with pytest.raises(ValueError, match="noise_sd"):
         method(noise_sd=[0.1, 0.2, 0.3])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_values_without_noise_have_no_error(method):
+    """A noise level of 0, as estimated from simulated images."""
+    noise = np.zeros((2, samples(method)))
+    noise[1] = np.nan
+    found = method(noise=np.zeros((2, samples(method))), noise_sd=noise)
+    assert list(found.flags) == [0, Flag.INVALID_INPUT]
+    assert found.parameters["exchange_rate_per_s"][0] == pytest.approx(RATE, rel=1e-6)
+    assert found.standard_errors["exchange_rate_per_s"][0] < 1e-3
 
 
 def test_asymmetry_in_percent_is_refused():
