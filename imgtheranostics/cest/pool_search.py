@@ -31,6 +31,9 @@ CHANCE = 1e-3
 TILE = 4
 """Voxels in a row of a tile that begin where the fit of its seed ended."""
 
+CLEARLY = 1.3
+"""Squared residual over that of the noise above which a third start is worth its time."""
+
 BETTER = 1e-9
 """Relative decrease of the sum of squares below which two fits are the same."""
 
@@ -101,6 +104,7 @@ def run_kernel(
     starts: FloatArray,
     start_of: Indices,
     goals: FloatArray | None = None,
+    move_water: bool = True,
 ) -> Block:
     """Fit curves (m, n), each from its row of `starts`; those that do not reach their goal do not settle."""
     from imgtheranostics.kernels.pool_fit import CHUNK, fit_pools
@@ -125,6 +129,7 @@ def run_kernel(
         design.upper,
         setting.max_iterations,
         setting.tolerance,
+        move_water,
         found.values,
         found.variances,
         found.sums,
@@ -146,14 +151,15 @@ def fit_block(
     """Fit curves, and those once more from the second start that the first did not explain."""
     from imgtheranostics.kernels.pool_fit import CONVERGED
 
-    found = run_kernel(setting, curves, starts, start_of)
+    # what begins at a neighbour has its water where it belongs
+    found = run_kernel(setting, curves, starts, start_of, move_water=not start_of.any())
     two = np.stack([setting.design.start, setting.alternative])
-    # a voxel that began at its neighbour gets the set's own start first
-    for other, asked in ((0, start_of > 0), (1, np.ones(len(curves), np.bool_))):
-        again = np.flatnonzero(asked & _unexplained(setting, curves, found, noise_sd))
+    # what began at a neighbour gets the set's own start first, and the alternative only if much is left
+    rounds = ((0, 1.0), (1, CLEARLY)) if start_of.any() else ((1, 1.0),)
+    for other, share in rounds:
+        again = np.flatnonzero(_unexplained(setting, curves, found, noise_sd, share))
         if again.size:
-            settled = (found.state[again] & CONVERGED) > 0
-            goals = np.where(settled, found.sums[again, 0], np.inf)
+            goals = np.where((found.state[again] & CONVERGED) > 0, found.sums[again, 0], np.inf)
             rows = np.full(again.size, other)
             second = run_kernel(setting, np.ascontiguousarray(curves[again]), two, rows, goals)
             found.take(second, again, _better(second, found, again))
@@ -170,9 +176,9 @@ def _better(second: Block, found: Block, rows: Indices) -> npt.NDArray[np.bool_]
 
 
 def _unexplained(
-    setting: Setting, curves: FloatArray, found: Block, noise_sd: FloatArray | None
+    setting: Setting, curves: FloatArray, found: Block, noise_sd: FloatArray | None, share: float
 ) -> npt.NDArray[np.bool_]:
-    """Fits that did not settle or whose residual is larger than the noise.
+    """Fits that did not settle or whose squared residual is larger than a share of that of the noise.
 
     Without a known noise level it is that of neighbouring residuals' differences, which a smooth misfit does
     not raise.
@@ -187,7 +193,7 @@ def _unexplained(
     else:
         limit = found.sums[:, 2] / (2.0 * (n - 1)) * max(freedom, 1)
     floor = 1e-18 * np.einsum("ij,ij->i", curves, curves)
-    return np.asarray(((found.state & CONVERGED) == 0) | (left > np.maximum(limit, floor)))
+    return np.asarray(((found.state & CONVERGED) == 0) | (left > np.maximum(share * limit, floor)))
 
 
 class Result:
@@ -222,7 +228,7 @@ class Result:
             curves[:, row] = self.spectra.samples[sample, part]
         with np.errstate(invalid="ignore"):
             finite = np.abs(curves).max(axis=1) < LARGEST
-            self.flags[voxels[curves.max(axis=1) > LARGEST_Z]] |= np.uint16(Flag.OUTSIDE_RANGE)
+            self.flags[voxels[finite & (curves.max(axis=1) > LARGEST_Z)]] |= np.uint16(Flag.OUTSIDE_RANGE)
         self.flags[voxels[~finite]] |= np.uint16(Flag.INVALID_INPUT)
         if not finite.all():
             curves, voxels, start_of = curves[finite], voxels[finite], start_of[finite]

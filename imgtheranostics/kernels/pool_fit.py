@@ -43,8 +43,8 @@ NEAR = 1e-2
 ROUNDING = 1e-26
 """Part of the spectrum's sum of squares below which a decrease is rounding."""
 
-IDLE, ITERATING, REVIVAL = -1, 0, 9
-"""Stages of a lane; 1 and 2 are the starts that are still to be tried."""
+IDLE, ITERATING, START, MOVED_START, REVIVAL = -1, 0, 1, 2, 3
+"""Stages of a lane: with water at the lowest sample where that is asked for, at its start, then iterating."""
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -124,7 +124,7 @@ def _move_to_trial(trial, current, step, active, k, lower, upper):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _begin(curves, goals, following, last, x, lane, z, short, book, near):
+def _begin(curves, goals, tries, following, last, x, lane, z, short, book, near):
     """Put the next spectrum of the chunk into a lane; 1 if there is one, else the lane stays idle."""
     squares, power, stage, lowest, goal = short[0], short[1], short[3], short[8], short[9]
     stage[lane] = IDLE
@@ -138,7 +138,8 @@ def _begin(curves, goals, following, last, x, lane, z, short, book, near):
         if value < curves[following, least]:
             least = i
     power[lane], lowest[lane], goal[lane] = total, x[least], goals[following]
-    squares[lane], stage[lane], near[lane] = np.inf, 2, 0.0
+    squares[lane], near[lane] = np.inf, 0.0
+    stage[lane] = tries
     book[0, lane], book[1, lane], book[2, lane] = following, 0, 0
     return 1
 
@@ -153,7 +154,7 @@ def _place_start(lane, stage, start, k, water, lowest, lower, upper, current, tr
             trial[j * LANES + lane] = start[j] if gone else current[j * LANES + lane]
         else:
             trial[j * LANES + lane] = start[j]
-    if stage == 1 and water >= 0:
+    if stage == MOVED_START and water >= 0:
         place = 2 + k + 2 * water
         trial[place * LANES + lane] = min(max(lowest, lower[place]), upper[place])
 
@@ -172,7 +173,7 @@ def _advance(lane, stage, verdict, book, k, lower, upper, max_iterations, curren
     """Next stage of a lane after an evaluation; True where its voxel is done."""
     book[1, lane] += 1
     if stage[lane] > 0:
-        stage[lane] = ITERATING if stage[lane] == REVIVAL else stage[lane] - 1
+        stage[lane] = START if stage[lane] == MOVED_START else ITERATING
         return False
     if verdict[lane] == 0.0 and book[1, lane] < max_iterations:
         return False
@@ -191,7 +192,7 @@ def _search(
     """Fit the voxels of a chunk: parameters, iterations and whether they settled."""
     keep_apart()
     x, active, shapes, water, weights = design[0], design[1], design[3], design[4], design[8]
-    max_iterations, tolerance = limits
+    max_iterations, tolerance, tries = limits
     n, k, width = x.size, shapes.size, values.shape[1]
     count = 1 + k + active.size
     size = count + count % 2
@@ -207,7 +208,7 @@ def _search(
     found, accepted, verdict, lowest, goal = short[5], short[6], short[7], short[8], short[9]
     following, busy = first, 0
     for lane in range(LANES):
-        begun = _begin(curves, goals, following, last, x, lane, z, short, book, near)
+        begun = _begin(curves, goals, tries, following, last, x, lane, z, short, book, near)
         following, busy = following + begun, busy + begun
     while busy > 0:
         _gather(unknowns, current, active, k)
@@ -247,7 +248,7 @@ def _search(
                     values[done, j] = current[j * LANES + lane]
                 iterations[done] = book[1, lane]
                 state[done] = CONVERGED if verdict[lane] == 1.0 else 0
-                begun = _begin(curves, goals, following, last, x, lane, z, short, book, near)
+                begun = _begin(curves, goals, tries, following, last, x, lane, z, short, book, near)
                 following, busy = following + begun, busy + begun - 1
 
 
@@ -272,6 +273,7 @@ def fit_pools(
     upper,
     max_iterations,
     tolerance,
+    move_water,
     values,
     variances,
     sums,
@@ -279,9 +281,7 @@ def fit_pools(
     iterations,
     state,
 ):
-    """Fit spectra `first` up to `last`, each from its start, or the same with water moved to the minimum.
-
-    Whichever of the two is nearer. Spectra do not depend on which others are fitted with them.
+    """Fit spectra `first` up to `last`, each from its start; they do not depend on each other.
 
     curves : (m, n) float64, finite; x : (n,) float64, offsets in ppm
     goals : (m,) float64, sum of squares that a fit must undercut, or end as not settled; infinite for none
@@ -294,13 +294,14 @@ def fit_pools(
     starts : (s, 3 k + 1) float64, within bounds; start_of : (m,) int64, which of them each spectrum gets
     lower, upper : (3 k + 1,) float64; max_iterations : int
     tolerance : float, relative decrease of the sum of squares left at the minimum
+    move_water : bool, whether to begin with the line of water at the lowest sample if that is nearer
     values, variances : (m, 3 k + 1) float64; variances for noise of 1, NaN at a bound or undetermined
     sums : (m, 3) float64, squares of the residual, of the curve less its mean, of differences of the residual
     conditions : (m,) float64, condition number of the lines; iterations : (m,) int32
     state : (m,) uint8, bits of CONVERGED and UNDETERMINED
     """
     design = (x, active, row_of, shapes, water, shared, plateau, table, weights)
-    limits = (max_iterations, tolerance)
+    limits = (max_iterations, tolerance, MOVED_START if move_water else START)
     _search(
         curves, goals, first, last, design, starts, start_of, lower, upper, limits, values, iterations, state
     )
