@@ -51,7 +51,7 @@ def b0_symmetry(
     Fit
         ``b0_ppm`` in ppm, `rmse` of the differences between the sides; `r_squared` is NaN. Flags as those of
         `b0_minimum`, which the search starts from, and `NOT_CONVERGED`. `ILL_CONDITIONED` without standard
-        error: noise makes up more than 3 % of the squared slopes of the spline in the window, as it does
+        error: noise makes up more than 6 % of the squared slopes of the spline in the window, as it does
         where samples lie close in a wide dip; the value is then drawn towards the start.
 
     Raises

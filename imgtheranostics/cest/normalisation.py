@@ -102,6 +102,8 @@ def normalise(
     ------
     MissingMetadata
         If there is no reference.
+    ImplausibleValue
+        If most offsets are as far from water as references, which offsets in Hz are.
     ValueError
         If numbers of offsets and images differ, a position is not in the series, or both `m0_index` and `m0`
         are given.
@@ -111,7 +113,8 @@ def normalise(
     The noise level comes from the references where they leave 5 degrees of freedom, else from what no smooth
     spectrum explains (`noise_sd`). A voxel is `BELOW_NOISE` where the mean of its n references is below
     ``1.913 + 3.76 / sqrt(n)`` standard deviations of the noise in one image: magnitudes of noise alone reach
-    that in less than one voxel of a thousand.
+    that in less than one voxel of a thousand where their noise is known, in two of a hundred where it is
+    estimated from 50 samples.
     """
     given = _listed(offset_ppm)
     spectra = planar(signal, given.size)

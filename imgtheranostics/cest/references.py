@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imgtheranostics.cest.offset_list import REFERENCE_PPM
-from imgtheranostics.errors import Caution, MissingMetadata
+from imgtheranostics.errors import Caution, ImplausibleValue, MissingMetadata
 from imgtheranostics.fit import FloatArray, shortfall
 
 Drift = Literal["mean", "linear"]
@@ -81,6 +81,8 @@ def find_references(
     ------
     MissingMetadata
         If there is none.
+    ImplausibleValue
+        If more different offsets are as far from water as a reference than are nearer.
     ValueError
         If `m0_index` is not a list of positions, or is given beside an unsaturated signal.
     """
@@ -93,6 +95,7 @@ def find_references(
         chosen = _positions(m0_index, offset_ppm.size)
         rule = "named by m0_index"
     else:
+        _refuse_hertz(offset_ppm)
         chosen = tuple(int(i) for i in np.flatnonzero(unsaturated))
         rule = f"offset absent, or at least {REFERENCE_PPM:g} ppm from water"
     saturated = tuple(int(i) for i in np.flatnonzero(~unsaturated) if i not in chosen)
@@ -114,6 +117,19 @@ def find_references(
     left_out = tuple(int(i) for i in np.flatnonzero(unsaturated) if i not in chosen)
     decisions = {"m0": f"{rule}: images " + ", ".join(map(str, chosen)), "m0_drift": why}
     return References(chosen, saturated, used, m0_index is not None, decisions, _unused(left_out))
+
+
+def _refuse_hertz(offset_ppm: npt.NDArray[np.float64]) -> None:
+    different = np.unique(offset_ppm[np.isfinite(offset_ppm)])
+    far = int((np.abs(different) >= REFERENCE_PPM).sum())
+    if far > max(2, different.size - far):
+        raise ImplausibleValue(
+            "most offsets are farther from water than any pool",
+            where="offset_ppm",
+            found=f"{far} different offsets of {REFERENCE_PPM:g} ppm and more",
+            needed="offsets in ppm from water",
+            next_step="divide offsets in Hz by the imaging frequency in MHz; or name references with m0_index",
+        )
 
 
 def _positions(m0_index: npt.ArrayLike, n_images: int) -> tuple[int, ...]:

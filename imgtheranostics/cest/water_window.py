@@ -77,6 +77,7 @@ def windows(
         samples = spectra.planes.samples[spectra.offsets.order, part].astype(np.float64)
         place = measured.b0[part]
         usable = np.isfinite(place)
+        samples[:, ~usable] = 0.0
         first, last = _bounds(knots, samples, np.where(usable, place, knots[0]), rule)
         short = usable & (last - first + 1 < rule.least)
         flags[part][short] |= Flag.OUTSIDE_RANGE.value
@@ -102,8 +103,8 @@ def _bounds(
     if not rule.balanced:
         return _extended(knots, place, reach_low, reach_high, rule.least)
     half = np.minimum(reach_low, reach_high) if rule.half_width_ppm is None else reach_low
-    spacing = np.diff(knots)[below]
-    half = np.maximum(half, 0.5 * rule.least * spacing)
+    away = np.abs(knots[:, np.newaxis] - place)
+    half = np.maximum(half, np.partition(away, rule.least - 1, axis=0)[rule.least - 1])
     half = np.minimum(half, np.minimum(place - knots[0], knots[-1] - place))
     return _extended(knots, place, half, half, 0)
 

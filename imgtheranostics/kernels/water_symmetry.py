@@ -20,8 +20,8 @@ MOST_ITERATIONS = 40
 TOLERANCE = 1e-10
 """Step in ppm below which the axis has settled."""
 
-MOST_OF_NOISE = 0.03
-"""Part of the squared slopes that may be noise."""
+MOST_OF_NOISE = 0.06
+"""Part of the squared slopes that may be noise; the rest is what determines the axis."""
 
 NOT_CONVERGED = 16
 OUTSIDE_RANGE = 32
@@ -201,7 +201,8 @@ def find_axes(samples, knots, sweep, sensitivity, first, last, start, noise, til
             variance, noisy = _factor(
                 knots, y, u, s, sensitivity, i, j, low, depth, axis, tilt, tilted, sums, by_sample
             )  # fmt: skip
-            if noisy * noise[voxel] * noise[voxel] > MOST_OF_NOISE:
+            part = noisy * noise[voxel] * noise[voxel]
+            if part > MOST_OF_NOISE:
                 flags[voxel] |= ILL_CONDITIONED
             else:
-                out[1, voxel] = np.sqrt(variance) * noise[voxel]
+                out[1, voxel] = np.sqrt(variance) * noise[voxel] / (1.0 - part)
