@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imgtheranostics.cest.ph_conditions import Conditions
-from imgtheranostics.cest.ph_polynomial import Curve, Form, Scale, best_curve
+from imgtheranostics.cest.ph_polynomial import Curve, Form, Scale, best_curve, scatter
 from imgtheranostics.cest.ph_stretch import FEWEST_LEVELS, longest_stretch
 from imgtheranostics.errors import Caution, IllConditioned, ImplausibleValue
 from imgtheranostics.fit import Fit
@@ -152,11 +152,14 @@ def calibrate(
     """Polynomial between a ratio, or its logarithm, and pH.
 
     Only the longest stretch of pH on which the ratio goes one way is used, since a ratio that comes twice
-    tells nothing; where the curve through the points turns between the last two pH, the last is left out
-    too. Form, scale and degree are those whose left-out points are predicted best (each point by the
-    polynomial through all others, in pH), with a degree of at most 5 and at most the number of different
-    points less 2; a lower degree is preferred while its error is within 10 % of the best. Polynomials that
-    turn inside the range are not considered.
+    tells nothing. A step back within two of its standard errors is no turn; without `ratio_se` these come
+    from the scatter about a smooth course, for 6 different pH or more. Where the curve through the points
+    turns in the first or last third of them, those beyond are left out too.
+
+    Form, scale and degree are those whose left-out points are predicted best (each point by the polynomial
+    through all others, in pH), with a degree of at most 5 and at most the number of different points less 2;
+    a lower degree is preferred while its error is within 10 % of the best. Polynomials that turn inside the
+    range are not considered.
 
     Parameters
     ----------
@@ -207,10 +210,10 @@ def calibrate(
                 needed="a polynomial that rises or falls throughout",
                 next_step="leave the degree to be chosen, or calibrate at more pH",
             )
-        if not best.turning_end:
+        if not best.turns:
             break
-        # Between the last two pH the ratio has its extreme: what is beyond it comes twice.
-        kept = kept & (acidity != levels[0 if best.turning_end < 0 else -1])
+        # There the ratio has its extreme: what is beyond it comes twice.
+        kept = kept & (acidity > best.beyond[0]) & (acidity < best.beyond[1])
     return Calibration(
         best.curve,
         (float(y.min()), float(y.max())),
@@ -286,7 +289,10 @@ def _monotone_part(x: DoubleArray, y: DoubleArray, error: DoubleArray | None) ->
     levels, group = np.unique(y, return_inverse=True)
     count = np.bincount(group)
     means = np.bincount(group, x) / count
-    errors = np.zeros(levels.size) if error is None else np.sqrt(np.bincount(group, error**2)) / count
+    if error is None:
+        errors = np.full(levels.size, scatter(means, levels))
+    else:
+        errors = np.sqrt(np.bincount(group, error**2)) / count
     found = longest_stretch(means, errors, levels)
     if found is None:
         raise IllConditioned(

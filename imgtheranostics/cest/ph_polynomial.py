@@ -22,6 +22,9 @@ HIGHEST_DEGREE = 5
 LEAST_GAIN = 1.1
 """A lower degree is kept while the error of its left-out points is within this factor of the best."""
 
+FEWEST_FOR_SCATTER = 6
+"""Different pH that it takes to tell scatter from the course."""
+
 _TABLE = 2049
 _NEWTON_STEPS = 3
 _LN_10 = math.log(10.0)
@@ -103,17 +106,22 @@ class Curve:
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """The best curve, and whether it turns beside an end of the points.
+    """The best curve, and where it turns beside an end of the points.
 
     Attributes
     ----------
     curve : Curve
-    turning_end : int
-        -1 or 1 where the curve turns between the lowest or highest pH and the one next to it, else 0.
+    beyond : (float, float)
+        The pH within which it does not turn; infinite where it turns nowhere.
     """
 
     curve: Curve
-    turning_end: int
+    beyond: tuple[float, float]
+
+    @property
+    def turns(self) -> bool:
+        """Whether it turns at all."""
+        return bool(np.isfinite(self.beyond).any())
 
 
 def best_curve(
@@ -137,17 +145,20 @@ def best_curve(
     scale : {"auto", "linear", "log10"}
     form : {"auto", "direct", "inverse"}
     may_turn : bool
-        Whether an inverse curve may turn beyond the last but one pH.
+        Whether an inverse curve may turn in the first or in the last third of the points.
     """
     levels = np.unique(ph)
+    third = max(1, levels.size // 3)
     found = []
     for inverse, logarithmic, tried in _candidates(ratio, ph, degree, scale, form):
         curve = _fitted(ratio, ph, error, tried, logarithmic, inverse)
-        inner = (levels[[1, -2]] - curve.centre) / curve.half_span if inverse and may_turn else (-1.0, 1.0)
-        places = turning_places(curve.coefficients)
-        ends = {-1 if place <= inner[0] else 1 if place >= inner[1] else 0 for place in places}
-        if len(ends) <= 1 and 0 not in ends:
-            found.append(Choice(curve, ends.pop() if ends else 0))
+        places = curve.centre + curve.half_span * turning_places(curve.coefficients)
+        if places.size and not (inverse and may_turn):
+            continue
+        low, high = places <= levels[third], places >= levels[-1 - third]
+        if (low | high).all() and not (low.any() and high.any()):
+            beyond = (places[low].max(initial=-math.inf), places[high].min(initial=math.inf))
+            found.append(Choice(curve, beyond))
     if not found:
         return None
     least = min(one.curve.left_out for one in found)
@@ -234,3 +245,18 @@ def turning_places(coefficients: DoubleArray) -> DoubleArray:
     roots = polynomial.polyroots(slope) if slope.size > 1 else np.empty(0)
     real = roots.real[np.abs(roots.imag) < 1e-9]
     return np.asarray(real[(real > -1.0) & (real < 1.0)], np.float64)
+
+
+def scatter(ratio: DoubleArray, ph: DoubleArray) -> float:
+    """Standard deviation of ratios about a smooth course over pH, which may turn; 0 for too few to tell."""
+    if ph.size < FEWEST_FOR_SCATTER:
+        return 0.0
+    place = (ph - ph.mean()) / np.ptp(ph)
+    tried = []
+    for degree in range(1, min(HIGHEST_DEGREE, ph.size - 3) + 1):
+        design = polynomial.polyvander(place, degree)
+        inverted = np.linalg.pinv(design)
+        residual = ratio - design @ (inverted @ ratio)
+        left_out = residual / (1.0 - np.einsum("ij,ji->i", design, inverted))
+        tried.append((float((left_out**2).mean()), float((residual**2).sum() / (ph.size - degree - 1))))
+    return math.sqrt(min(tried)[1])

@@ -602,3 +602,32 @@ def test_agents_without_rates_are_not_simulated():
         ph.simulated_calibration("iodixanol", concentration_mm=20.0, **SOLUTION)
     with pytest.raises(ValueError, match="unknown kind"):
         ph.simulated_calibration(concentration_mm=20.0, kind="amplitude", **SOLUTION)
+
+
+@pytest.mark.parametrize("spacing", [0.05, 0.2])
+def test_noise_of_the_points_does_not_tear_the_range(spacing, rng):
+    """3 % noise, steps of 6 % at the closest spacing: steps back are seen in nearly every calibration."""
+    acidity = np.arange(6.4, 7.41, spacing)
+    exact = 10 ** (0.5 * (acidity - 6.9))
+    spans, missed = [], []
+    for _ in range(60):
+        made = ph.calibrate(exact * (1 + 0.03 * rng.normal(size=acidity.size)), acidity)
+        spans.append(np.ptp(made.range))
+        missed.append(made.invert(10 ** (0.5 * np.array([-0.2, 0.0, 0.2]))) - [6.7, 6.9, 7.1])
+    assert np.median(spans) > 0.95
+    assert np.isfinite(missed).mean() > 0.95
+    assert np.nanstd(missed) < 0.03
+
+
+def test_a_turn_is_found_in_noise(rng):
+    """The maximum is at pH 7.25: what is converted lies below, or little above."""
+    acidity = np.arange(6.2, 7.81, 0.1)
+    ends, missed = [], []
+    for _ in range(60):
+        made = ph.calibrate(2.0 - (acidity - 7.25) ** 2 + 0.01 * rng.normal(size=acidity.size), acidity)
+        ends.append(made.range)
+        missed.append(made.invert(2.0 - (np.array([6.5, 6.8, 7.0]) - 7.25) ** 2) - [6.5, 6.8, 7.0])
+    ends = np.array(ends)
+    assert (ends[:, 0] < 6.35).mean() > 0.9
+    assert (ends[:, 1] < 7.45).mean() > 0.9
+    assert np.nanstd(missed) < 0.03
