@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from imgtheranostics.cest.b1_maps import contrast_at_b1, correct_b1
 from imgtheranostics.cest.bloch_maps import fit_bloch
 from imgtheranostics.cest.bloch_mcconnell import simulate
 from imgtheranostics.cest.contrast_maps import contrast
@@ -14,7 +15,9 @@ from imgtheranostics.cest.pool_maps import fit_pools
 __all__ = [
     "b0_map",
     "contrast",
+    "contrast_at_b1",
     "correct",
+    "correct_b1",
     "exchange_rate",
     "fit_bloch",
     "fit_pools",

@@ -51,7 +51,8 @@ def correct(
         A scan of which both B0 and B1 are fitted.
     b1 : Volume, Estimate, (i, j, k) array_like or float, optional
         Transmit field relative to nominal; else that of `wasabi`, or of the sidecar (B1Map). It is handed on;
-        spectra of one B1 alone cannot be corrected for it.
+        spectra of one B1 alone cannot be corrected for it, those of several by
+        `imgtheranostics.cest.b1_maps.correct_b1`.
     resample_b1 : bool
         Bring a B1 map from another grid by linear interpolation.
     denoise : str or int, optional

@@ -52,7 +52,7 @@ def saturation_offsets(v: Volume) -> FloatArray:
             "the images vary in more than the saturation offset",
             found=", ".join(f"{one.name} x {len(one)}" for one in v.axes),
             needed="one Z-spectrum in each voxel",
-            next_step="choose one sample of the other axis",
+            next_step="choose one sample of the other axis; or see correct_b1 and exchange_rate",
         )
     if axis.unit == "ppm":
         known = axis.values[np.isfinite(axis.values)]

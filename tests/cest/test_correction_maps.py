@@ -362,6 +362,35 @@ class TestVoxels:
         assert "many-failed" in codes(found)
 
 
+class TestCleaning:
+    """Noise of 0.01 on a few spectra that differ in depth alone: two components hold them."""
+
+    def spread(self, found, label):
+        inner = slice(3, -3)
+        return np.nanstd(found.value.data[..., inner] - z_of(OFFSETS[inner], label[..., None]))
+
+    @pytest.mark.parametrize(
+        "options", [{"denoise": "auto"}, {"denoise": 2}, {"smooth": True}, {"smooth": 0.998}]
+    )
+    def test_noise_goes_down_and_spectra_stay(self, made, options):
+        label = np.linspace(0.02, 0.12, 800).reshape(20, 20, 2)
+        scan = made(shape=(20, 20, 2), label=label, noise=0.01, seed=3, m0_at=range(12)).volume
+        plain, clean = it.cest.correct(scan, b0=0.0), it.cest.correct(scan, b0=0.0, **options)
+        assert self.spread(clean, label) < 0.85 * self.spread(plain, label)
+        # The noise level is that of the spectra as measured.
+        np.testing.assert_allclose(clean.maps["noise"].data, plain.maps["noise"].data)
+        topic = "denoising" if "denoise" in options else "smoothing"
+        assert "upper limit" in clean.decisions[topic]["explanation"]
+
+    def test_too_few_voxels_and_unknown_criteria_are_refused(self, made):
+        with pytest.raises(UnsupportedInput, match="more voxels"):
+            it.cest.correct(made(shape=(4, 4, 2)).volume, denoise="auto")
+        with pytest.raises(UnknownChoice, match="malinowski"):
+            it.cest.correct(made().volume, denoise="magic")
+        with pytest.raises(UnsupportedInput, match="smoothing"):
+            it.cest.correct(made().volume, smooth=1.5)
+
+
 class TestScan:
     def test_a_scan_without_unsaturated_image_is_refused_with_the_way_to_name_it(self, made):
         with pytest.raises(MissingMetadata, match="unsaturated") as refusal:
