@@ -359,3 +359,13 @@ def test_rates_of_simulated_spectra_are_found(rate, concentration_mm):
         for fit in found:
             assert fit.parameters["exchange_rate_per_s"] == pytest.approx(rate, rel=0.08)
             assert fit.parameters["fraction"] == pytest.approx(fraction, rel=0.08)
+
+
+def test_hanes_woolf_is_the_more_precise_line_for_fast_exchange(rng):
+    """Of the plain lines, as published (cest.md F15, PMC3784632); 3,000/s at up to 6 uT."""
+    noise = rng.normal(0, 5e-4, (2000, 5))
+    scatter = [
+        np.nanstd(method(3000.0, 2e-3, noise=noise).parameters["exchange_rate_per_s"])
+        for method in (by_omega_plot, by_hanes_woolf)
+    ]
+    assert scatter[1] < 0.7 * scatter[0]
