@@ -9,8 +9,8 @@ saturation and magnetisation transfer spill over (it removes both in the steady 
   k of 50/s or more this holds within a few per cent; where R2 is not small, the rate contains it;
 - for MTRasym, no spillover: close to water or at powers above about k the transfer is diluted and both
   results are low. MTRrex, or a fit with `imgtheranostics.cest.bloch_fit`, is then to be preferred;
-- for MTRrex, the steady state: after 3 s of saturation at a T1 of 2 s the fraction is about 20 % low and the
-  rate 3 to 8 % high. `quesp` of MTRasym in its labelled form takes the duration into account.
+- for MTRrex, the steady state: after 3 s of saturation at a T1 of 2 s the fraction is about 20 % low, and the
+  rate 3 % (200/s) to 40 % (4,000/s) high. `quesp` of MTRasym in its labelled form knows the duration.
 
 The rate is known only if the powers reach from well below to about k: with all of them far below, only f/k
 shows, with all of them far above, only f k. Such voxels are NaN and `Flag.ILL_CONDITIONED`.
