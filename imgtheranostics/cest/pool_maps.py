@@ -15,6 +15,7 @@ from imgtheranostics.cest.pool_choice import ChosenPools
 from imgtheranostics.cest.pool_design import WATER, Pool, Range
 from imgtheranostics.cest.pool_presets import Preset
 from imgtheranostics.cest.prepared_spectra import CorrectionOptions, Handling, PreparedSpectra
+from imgtheranostics.cest.reference_error import with_reference_error
 from imgtheranostics.cest.spectrum_curves import LINE_POINTS, RegionSpectrum, region_spectra
 from imgtheranostics.cest.voxel_spectra import Array
 from imgtheranostics.cest.water_position import WaterPosition
@@ -73,7 +74,8 @@ def fit_pools(
     dict of str to Estimate
         ``<pool>_amplitude`` in %, ``<pool>_width`` and ``<pool>_centre`` in ppm for each pool, ``b0_shift``
         where water was located by the fit, ``<pool>_arex`` in 1/s with `t1`. Values at a bound keep their
-        value, are flagged, and have no standard error.
+        value, are flagged, and have no standard error; other errors contain the noise of the samples and that
+        of the unsaturated signal, which scales the whole spectrum.
 
     Raises
     ------
@@ -162,12 +164,22 @@ class PoolPlan:
         noise = self.spectra.noise_sd
         known = noise is not None and bool(np.isfinite(noise[voxels.inside]).all())
         level = None if noise is None or not known else np.where(voxels.inside, noise, 0.0)
-        return self._call(
+        found = self._call(
             voxels.samples,
             voxels.offset_ppm,
             noise_sd=level,
             neighbours=self.neighbours,
             mask=voxels.inside,
+        )
+        if noise is None or not self.spectra.n_references:
+            return found
+        return with_reference_error(
+            found,
+            self.pools,
+            voxels.offset_ppm,
+            noise,
+            self.spectra.n_references,
+            shared_shift=self.shared_shift,
         )
 
     @property

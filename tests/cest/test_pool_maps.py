@@ -77,11 +77,12 @@ def test_a_published_set_brings_its_source(made):
     assert "pools-of-another-field" in codes(found)
 
 
-def test_standard_errors_are_the_scatter_of_repeats(made):
-    """1,200 repeats with twelve unsaturated images: within 10 %, as the issue asks."""
-    scan = made(shape=(20, 20, 3), shift=0.1, noise=0.003, seed=3, m0_at=range(12)).volume
-    found = it.cest.fit_pools(scan, [WATER, LABEL], neighbours=False)
-    for quantity in ("label_width", "label_centre", "b0_shift"):
+@pytest.mark.parametrize("references", [1, 12])
+def test_standard_errors_are_the_scatter_of_repeats(made, references):
+    """1,200 repeats: within 10 %, as the issue asks; one unsaturated image makes widths half as sure."""
+    scan = made(shape=(20, 20, 3), shift=0.1, noise=0.003, seed=3, m0_at=range(references)).volume
+    found = it.cest.fit_pools(scan, [WATER, LABEL], neighbours=False, noise_sd=0.003)
+    for quantity in ("water_amplitude", "label_amplitude", "label_width", "label_centre", "b0_shift"):
         stated = np.nanmedian(found[quantity].standard_error.data)
         assert stated == pytest.approx(np.nanstd(found[quantity].value.data), rel=0.10), quantity
 

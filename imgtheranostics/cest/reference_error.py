@@ -1,0 +1,126 @@
+"""What the noise of the unsaturated signal does to fitted pools: it scales the whole spectrum."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from imgtheranostics.cest.pool_choice import ChosenPools
+from imgtheranostics.cest.pool_curves import evaluate
+from imgtheranostics.cest.pool_design import WATER
+from imgtheranostics.cest.voxel_spectra import Array, FloatArray
+from imgtheranostics.fit import Fit
+
+_BLOCK = 2048
+_STEP = 1e-5
+_RIDGE = 1e-12
+_PARTS = ("amplitude", "width_ppm", "centre_ppm")
+
+
+def with_reference_error(
+    fit: Fit,
+    pools: ChosenPools,
+    offset_ppm: FloatArray,
+    noise_sd: Array,
+    n_references: int,
+    *,
+    shared_shift: bool,
+) -> Fit:
+    """A fit whose standard errors contain the noise of the signal that spectra were divided by.
+
+    The unsaturated signal, wrong by the share e, multiplies all of a spectrum by 1 - e, which is no noise of
+    single samples: to first order, parameters change by (J'J)^-1 J' Z e. What of Z e the lines cannot take up
+    is in the residuals, from which the fit has its errors; these are freed of it.
+
+    Parameters
+    ----------
+    fit : Fit
+        Of `imgtheranostics.cest.pools.fit`, arrays (...).
+    pools : ChosenPools
+    offset_ppm : (n,) ndarray
+    noise_sd : (...) ndarray
+        Noise of a sample as fraction of the unsaturated signal; what is not finite adds nothing.
+    n_references : int
+        Images that the unsaturated signal is the mean of.
+    shared_shift : bool
+        As in the fit.
+    """
+    names = ["baseline", *(f"{pool.name}_{part}" for pool in pools.pools for part in _PARTS)]
+    order = np.asarray(fit.flags)
+    values = {name: np.asarray(fit.parameters[name], np.float64).ravel() for name in names}
+    errors = {name: np.array(part, np.float64).ravel() for name, part in fit.standard_errors.items()}
+    share = np.asarray(noise_sd, np.float64).ravel() / np.sqrt(n_references)
+    solved = np.isfinite(np.array([values[name] for name in names])).all(axis=0)
+    todo = np.flatnonzero(solved & np.isfinite(share) & (share > 0))
+    for first in range(0, todo.size, _BLOCK):
+        voxels = todo[first : first + _BLOCK]
+        at = {name: part[voxels] for name, part in values.items()}
+        free = np.array([errors[name][voxels] > 0 for name in names]).T
+        change, left = _change(at, names, pools, offset_ppm, free, shared_shift)
+        freedom = np.maximum(offset_ppm.size - free.sum(axis=1), 1)
+        own = 1.0 / np.sqrt(1.0 + left / (n_references * freedom))
+        for n, name in enumerate(names):
+            total = np.hypot(errors[name][voxels] * own, change[:, n] * share[voxels])
+            errors[name][voxels] = np.where(free[:, n], total, errors[name][voxels])
+    if shared_shift and "shift_ppm" in errors:
+        errors["shift_ppm"] = errors[f"{WATER}_centre_ppm"]
+    kept = {
+        name: part.reshape(order.shape).astype(np.asarray(fit.standard_errors[name]).dtype)
+        for name, part in errors.items()
+    }
+    return replace(fit, standard_errors=kept)
+
+
+def _change(
+    at: Mapping[str, FloatArray],
+    names: Sequence[str],
+    pools: ChosenPools,
+    offset_ppm: FloatArray,
+    free: npt.NDArray[np.bool_],
+    shared_shift: bool,
+) -> tuple[FloatArray, FloatArray]:
+    """What a factor on the spectrum changes: each parameter (v, p), and what is left of Z, squared (v,)."""
+    v = at["baseline"].size
+    jacobian = np.zeros((v, len(names), offset_ppm.size))
+    jacobian[:, 0] = 1.0
+    shift = at[f"{WATER}_centre_ppm"] if shared_shift else np.zeros(v)
+    z = np.repeat(at["baseline"][:, np.newaxis], offset_ppm.size, axis=1)
+    for k, pool in enumerate(pools.pools):
+        own = {part: at[f"{pool.name}_{part}"] for part in _PARTS}
+        if shared_shift and pool.name != WATER:
+            own["centre_ppm"] = own["centre_ppm"] + shift
+        line = _line(pool.name, own, pools, offset_ppm)
+        z -= line
+        for n, part in enumerate(_PARTS):
+            step = _STEP * (1.0 if part == "amplitude" else np.maximum(own["width_ppm"], _STEP))
+            moved = _line(pool.name, {**own, part: own[part] + step}, pools, offset_ppm)
+            jacobian[:, 1 + 3 * k + n] = (line - moved) / np.broadcast_to(step, v)[:, np.newaxis]
+    if shared_shift:
+        centres = [n for n, name in enumerate(names) if name.endswith("_centre_ppm")]
+        jacobian[:, names.index(f"{WATER}_centre_ppm")] = jacobian[:, centres].sum(axis=1)
+    jacobian *= free[..., np.newaxis]
+    size = np.linalg.norm(jacobian, axis=-1)
+    size[size == 0.0] = 1.0
+    scaled = jacobian / size[..., np.newaxis]
+    normal = scaled @ np.swapaxes(scaled, 1, 2)
+    diagonal = np.arange(len(names))
+    normal[:, diagonal, diagonal] += np.where(free, _RIDGE, 1.0)
+    right = (scaled @ z[..., np.newaxis])[..., 0] * free
+    change = np.linalg.solve(normal, right[..., np.newaxis])[..., 0]
+    left = z - (change[:, np.newaxis] @ scaled)[:, 0]
+    return np.asarray(change / size), np.asarray(np.square(left).sum(axis=1))
+
+
+def _line(name: str, own: Mapping[str, FloatArray], pools: ChosenPools, offset_ppm: FloatArray) -> FloatArray:
+    """Depth of one pool's line, (v, n)."""
+    given = {f"{name}_{part}": values for part, values in own.items()}
+    curves = evaluate(
+        {"baseline": np.ones_like(own["amplitude"]), **given},
+        offset_ppm,
+        line_shapes=pools.line_shapes,
+        bandwidth_ppm=pools.bandwidth_ppm,
+    )
+    return np.asarray(curves.pools[name])
