@@ -10,11 +10,11 @@ import numpy.typing as npt
 
 from imgtheranostics.cest.pool_choice import ChosenPools
 from imgtheranostics.cest.pool_curves import evaluate
-from imgtheranostics.cest.pool_design import WATER
+from imgtheranostics.cest.pool_design import LORENTZIAN, WATER, Pool
 from imgtheranostics.cest.voxel_spectra import Array, FloatArray
 from imgtheranostics.fit import Fit
 
-_BLOCK = 2048
+_BLOCK = 512
 _STEP = 1e-5
 _RIDGE = 1e-12
 _PARTS = ("amplitude", "width_ppm", "centre_ppm")
@@ -53,11 +53,13 @@ def with_reference_error(
     values = {name: np.asarray(fit.parameters[name], np.float64).ravel() for name in names}
     errors = {name: np.array(part, np.float64).ravel() for name, part in fit.standard_errors.items()}
     share = np.asarray(noise_sd, np.float64).ravel() / np.sqrt(n_references)
-    solved = np.isfinite(np.array([values[name] for name in names])).all(axis=0)
+    depths = [name for name in names if not name.endswith("_ppm")]
+    solved = np.isfinite(np.array([values[name] for name in depths])).all(axis=0)
     todo = np.flatnonzero(solved & np.isfinite(share) & (share > 0))
     for first in range(0, todo.size, _BLOCK):
         voxels = todo[first : first + _BLOCK]
-        at = {name: part[voxels] for name, part in values.items()}
+        # A pool without depth has neither width nor centre; any will do for its line of zeros.
+        at = {name: np.nan_to_num(part[voxels], nan=1.0) for name, part in values.items()}
         free = np.array([errors[name][voxels] > 0 for name in names]).T
         change, left = _change(at, names, pools, offset_ppm, free, shared_shift)
         freedom = np.maximum(offset_ppm.size - free.sum(axis=1), 1)
@@ -92,12 +94,10 @@ def _change(
         own = {part: at[f"{pool.name}_{part}"] for part in _PARTS}
         if shared_shift and pool.name != WATER:
             own["centre_ppm"] = own["centre_ppm"] + shift
-        line = _line(pool.name, own, pools, offset_ppm)
+        line, slopes = _line(pool, own, pools, offset_ppm)
         z -= line
-        for n, part in enumerate(_PARTS):
-            step = _STEP * (1.0 if part == "amplitude" else np.maximum(own["width_ppm"], _STEP))
-            moved = _line(pool.name, {**own, part: own[part] + step}, pools, offset_ppm)
-            jacobian[:, 1 + 3 * k + n] = (line - moved) / np.broadcast_to(step, v)[:, np.newaxis]
+        for n, slope in enumerate(slopes):
+            jacobian[:, 1 + 3 * k + n] = -slope
     if shared_shift:
         centres = [n for n, name in enumerate(names) if name.endswith("_centre_ppm")]
         jacobian[:, names.index(f"{WATER}_centre_ppm")] = jacobian[:, centres].sum(axis=1)
@@ -114,13 +114,42 @@ def _change(
     return np.asarray(change / size), np.asarray(np.square(left).sum(axis=1))
 
 
-def _line(name: str, own: Mapping[str, FloatArray], pools: ChosenPools, offset_ppm: FloatArray) -> FloatArray:
-    """Depth of one pool's line, (v, n)."""
-    given = {f"{name}_{part}": values for part, values in own.items()}
-    curves = evaluate(
-        {"baseline": np.ones_like(own["amplitude"]), **given},
-        offset_ppm,
-        line_shapes=pools.line_shapes,
-        bandwidth_ppm=pools.bandwidth_ppm,
-    )
-    return np.asarray(curves.pools[name])
+def _line(
+    pool: Pool, own: Mapping[str, FloatArray], pools: ChosenPools, offset_ppm: FloatArray
+) -> tuple[FloatArray, tuple[FloatArray, FloatArray, FloatArray]]:
+    """Depth of one pool's line, (v, n), and its slopes over amplitude, width and centre."""
+    amplitude, width, centre = (own[part][:, np.newaxis] for part in _PARTS)
+    if pool.line_shape != LORENTZIAN:
+        return _other_line(pool.name, own, pools, offset_ppm)
+    distance = offset_ppm - centre
+    if pools.bandwidth_ppm is not None:
+        half = 0.5 * pools.bandwidth_ppm
+        distance = distance - np.clip(distance, -half, half)
+    u = 2.0 * distance / width
+    shape = 1.0 / (1.0 + u**2)
+    steep = 2.0 * amplitude * u * shape**2 / width
+    return amplitude * shape, (shape, steep * u, 2.0 * steep)
+
+
+def _other_line(
+    name: str, own: Mapping[str, FloatArray], pools: ChosenPools, offset_ppm: FloatArray
+) -> tuple[FloatArray, tuple[FloatArray, FloatArray, FloatArray]]:
+    """The same by differences."""
+
+    def depth(values: Mapping[str, FloatArray]) -> FloatArray:
+        given = {f"{name}_{part}": one for part, one in values.items()}
+        baseline = {"baseline": np.ones_like(own["amplitude"])}
+        curves = evaluate(
+            {**baseline, **given},
+            offset_ppm,
+            line_shapes=pools.line_shapes,
+            bandwidth_ppm=pools.bandwidth_ppm,
+        )
+        return np.asarray(curves.pools[name])
+
+    line = depth(own)
+    slopes = []
+    for part in _PARTS:
+        step = _STEP * (np.ones_like(own[part]) if part == "amplitude" else own["width_ppm"])
+        slopes.append((depth({**own, part: own[part] + step}) - line) / step[:, np.newaxis])
+    return line, (slopes[0], slopes[1], slopes[2])
