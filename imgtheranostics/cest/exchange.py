@@ -23,6 +23,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from imgtheranostics.cest.exchange_growth import GrowthSolver
 from imgtheranostics.cest.exchange_lines import LineSolver
 from imgtheranostics.cest.exchange_points import (
     Block,
@@ -223,6 +224,7 @@ def quest(
     saturation_time_s: npt.ArrayLike,
     b1_ut: npt.ArrayLike,
     r1_per_s: npt.ArrayLike,
+    fraction: float | None = None,
     r1_se_per_s: npt.ArrayLike | None = None,
     relative_b1: npt.ArrayLike = 1.0,
     noise_sd: npt.ArrayLike | None = None,
@@ -235,8 +237,9 @@ def quest(
     In the published form, which is fitted, the growth tells R1 + f k, its height the labelling efficiency and
     with it k. In truth water approaches its steady state with R1 + f k alpha, so that growth and height tell
     the same f k alpha twice: real data lead to complete labelling and to an unknown k (ILL_CONDITIONED), or
-    to one that is too low. Use several powers (`quesp`, which also takes a time for each), or a known
-    concentration; where f k is small beside R1, the growth shows nothing but R1 in any case.
+    to one that is too low. Use several powers (`quesp`, which also takes a time for each), or give the
+    `fraction` of solutions of known concentration: then f k alpha is fitted, with R1 + f k alpha as the rate
+    of growth, and k follows.
 
     Parameters
     ----------
@@ -246,18 +249,21 @@ def quest(
         Duration of the saturation in s, at least two different.
     b1_ut : float or (n,) array_like
         Amplitude of the saturation in uT.
+    fraction : float, optional
+        Known protons relative to those of water (`imgtheranostics.cest.agent_pools.proton_fraction`). The
+        rate is then the one below w1, as k alpha comes twice; `b1_ut` and `relative_b1` are one number each.
     r1_per_s, r1_se_per_s, relative_b1, noise_sd, mask, workers, check_b1
         As those of `quesp`.
 
     Returns
     -------
     Fit
-        As that of `quesp`.
+        As that of `quesp`. With a known `fraction`, OUTSIDE_RANGE marks a transfer that no rate gives.
 
     Raises
     ------
     ValueError
-        If there are fewer than two different times, or shapes do not fit.
+        If there are fewer than two different times, shapes do not fit, or `fraction` is none.
     ImplausibleValue
         As `quesp`.
 
@@ -283,7 +289,16 @@ def quest(
         mask=mask,
         metric="mtr_asym",
     )
-    return _labelling(points, times, FORMS["published"], workers)
+    if fraction is None:
+        return _labelling(points, times, FORMS["published"], workers)
+    if not 0.0 < fraction < 1.0:
+        raise ValueError(f"fraction must be above 0 and below 1, found {fraction:g}")
+    if np.unique(amplitude).size > 1 or np.ndim(relative_b1) > 0:
+        raise ValueError("a known fraction takes one b1_ut and one relative_b1")
+    # Points.fit scales the rate by the field afterwards, and so divides the fraction by it.
+    size = float(fraction) * float(np.asarray(relative_b1))
+    time = np.where(np.isfinite(times), times, STEADY_STATE_S)
+    return points.fit(GrowthSolver(size, float(points.power[0]), time, points.noise is not None))
 
 
 def _powers(

@@ -60,6 +60,11 @@ def by_labelled_quesp(rate=RATE, fraction=FRACTION, *, noise=0.0, r1=R1, **more)
     return exchange.quesp(values, b1_ut=B1, r1_per_s=r1, saturation_time_s=TIME, form="labelled", **more)
 
 
+def by_growth(rate=RATE, fraction=FRACTION, *, noise=0.0, r1=R1, **more):
+    values = mtr_labelled(rate, fraction, b1=4.0, time=TIMES) + noise
+    return exchange.quest(values, b1_ut=4.0, r1_per_s=r1, saturation_time_s=TIMES, fraction=fraction, **more)
+
+
 METHODS = (by_omega_plot, by_hanes_woolf, by_quesp, by_inverse_quesp, by_labelled_quesp, by_quest)
 
 
@@ -369,3 +374,60 @@ def test_hanes_woolf_is_the_more_precise_line_for_fast_exchange(rng):
         for method in (by_omega_plot, by_hanes_woolf)
     ]
     assert scatter[1] < 0.7 * scatter[0]
+
+
+@given(rate=st.floats(20, 900), concentration_mm=st.floats(1, 100))
+def test_growth_of_a_known_amount_tells_the_rate(rate, concentration_mm):
+    fraction = 2 * concentration_mm / 111e3
+    found = by_growth(rate, fraction)
+    assert found.flags == 0
+    assert found.parameters["exchange_rate_per_s"] == pytest.approx(rate, rel=1e-6)
+    assert found.parameters["fraction"] == pytest.approx(fraction, rel=1e-12)
+    assert found.standard_errors["fraction"] == pytest.approx(0.0, abs=1e-12)
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_rate_of_a_known_amount_has_the_scatter_of_repeats(known, rng):
+    noise = rng.normal(0, 1e-3, (4000, TIMES.size))
+    found = by_growth(500.0, noise=noise, noise_sd=1e-3 if known else None)
+    scatter = found.parameters["exchange_rate_per_s"].std()
+    assert found.standard_errors["exchange_rate_per_s"].mean() == pytest.approx(scatter, rel=0.1)
+    r1 = R1 * (1 + 0.02 * rng.normal(size=2000))
+    found = by_growth(500.0, noise=np.zeros((2000, TIMES.size)), r1=r1, r1_se_per_s=0.02 * R1, noise_sd=1e-8)
+    scatter = found.parameters["exchange_rate_per_s"].std()
+    assert found.standard_errors["exchange_rate_per_s"].mean() == pytest.approx(scatter, rel=0.05)
+
+
+def test_growth_of_a_known_amount_in_a_weaker_field():
+    """What 4 uT of nominal power does at 0.8 of it is what 3.2 uT does."""
+    values = mtr_labelled(400.0, FRACTION, b1=3.2, time=TIMES)
+    found = exchange.quest(
+        values, b1_ut=4.0, relative_b1=0.8, r1_per_s=R1, saturation_time_s=TIMES, fraction=FRACTION
+    )
+    assert found.parameters["exchange_rate_per_s"] == pytest.approx(400.0, rel=1e-6)
+    assert found.parameters["fraction"] == pytest.approx(FRACTION, rel=1e-9)
+
+
+def test_transfer_that_a_known_amount_cannot_give_is_outside():
+    """No rate makes more than f w1/2 of the pool's protons meet water labelled."""
+    values = mtr_labelled(RATE, FRACTION, b1=4.0, time=TIMES)
+    found = exchange.quest(values, b1_ut=4.0, r1_per_s=R1, saturation_time_s=TIMES, fraction=0.2 * FRACTION)
+    assert found.flags & Flag.OUTSIDE_RANGE
+    assert np.isnan(found.parameters["exchange_rate_per_s"])
+    for more in ({"fraction": 0.0}, {"fraction": 1.0}, {"fraction": 0.1, "relative_b1": np.ones(2)}):
+        with pytest.raises(ValueError, match="fraction"):
+            exchange.quest(np.tile(values, (2, 1)), b1_ut=4.0, r1_per_s=R1, saturation_time_s=TIMES, **more)
+
+
+def test_growth_of_simulated_spectra_tells_the_rate():
+    """Bloch and McConnell's equations, 20 mM of two protons at 9.8 ppm and 11.7 T."""
+    from imgtheranostics.cest.bloch_mcconnell import ExchangePool, PoolSystem, PulseTrain, WaterPool, simulate
+
+    fraction = 40 / 111e3
+    pool = ExchangePool("label", fraction, 1.0, 0.1, 300.0, 9.8)
+    system = PoolSystem(WaterPool(2.0, 0.5), (pool,), field_t=11.7)
+    z = np.array([simulate(system, PulseTrain([-9.8, 9.8], [4.0], time)) for time in TIMES])
+    found = exchange.quest(
+        z[:, 0] - z[:, 1], b1_ut=4.0, r1_per_s=0.5, saturation_time_s=TIMES, fraction=fraction
+    )
+    assert found.parameters["exchange_rate_per_s"] == pytest.approx(300.0, rel=0.05)
