@@ -5,15 +5,12 @@ Conventions: water at 0 ppm, downfield positive; a corrected spectrum is Zcorr(w
 
 from __future__ import annotations
 
-import numpy as np
 import numpy.typing as npt
 
-from imgtheranostics.cest.b0_fits import b0_fit
+from imgtheranostics.cest.b0_result import LEAST_OFFSETS, minimum_fit
 from imgtheranostics.cest.z_kernel import Spectra, measure
 from imgtheranostics.cest.z_spline import spline_values
 from imgtheranostics.fit import Fit, FloatArray
-
-LEAST_OFFSETS = 4
 
 
 def b0_minimum(
@@ -57,7 +54,7 @@ def b0_minimum(
     Notes
     -----
     The curve is the cubic spline through ``1 / (1.1 - relative height)`` of the samples where the noise lets
-    it know its curvature to 5 %, which is below 2 % of the spacing in the position. The map leaves the
+    it know its curvature to 2.5 %, which is about 1 % of the spacing in the position. The map leaves the
     minimum where it is and makes a Lorentzian dip nearly a parabola, so that a spacing as wide as the dip
     does. Otherwise it is a quartic through the samples of the lowest 30 % of the dip (50, then 70 % where its
     curvature stays unclear; at least 7 samples), in the same map, whose odd terms follow a background that
@@ -71,8 +68,7 @@ def b0_minimum(
     spectra = Spectra.of(z, offset_ppm, mask, least=LEAST_OFFSETS, purpose="the minimum of a spectrum")
     noise = None if noise_sd is None else spectra.flat(noise_sd, "noise_sd")
     found = measure(spectra, noise=noise, find_b0=True, workers=workers)
-    iterations = np.zeros(spectra.planes.n_voxels, np.int16)
-    return b0_fit(spectra, found.b0, found.b0_error, found.flags, iterations)
+    return minimum_fit(spectra, found)
 
 
 def correct_b0(

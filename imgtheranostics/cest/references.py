@@ -128,7 +128,7 @@ def _refuse_hertz(offset_ppm: npt.NDArray[np.float64]) -> None:
             where="offset_ppm",
             found=f"{far} different offsets of {REFERENCE_PPM:g} ppm and more",
             needed="offsets in ppm from water",
-            next_step="divide offsets in Hz by the imaging frequency in MHz; or name references with m0_index",
+            next_step="divide offsets in Hz by the imaging frequency in MHz; or give m0_index",
         )
 
 

@@ -26,7 +26,7 @@ LEVELS = (0.3, 0.5, 0.7)
 LEAST_SAMPLES = 7
 """Samples to fit a quartic to."""
 
-SURE_CURVATURE = 20.0
+SURE_CURVATURE = 40.0
 """Curvature over its standard error from which the interpolating spline is used."""
 
 CLEAR_CURVATURE = 8.0

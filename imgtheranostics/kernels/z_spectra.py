@@ -22,13 +22,13 @@ from imgtheranostics.kernels.z_spline import (
     BLOCK,
     FAST,
     clamped,
+    fill_interval,
     fill_slopes,
     fill_weights,
     interval,
     lies_inside,
     shared_variance,
     slope_in,
-    value_in,
 )
 
 CHUNK = 1024
@@ -92,7 +92,10 @@ def _check(z, n, spoilt):
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
 def _survey(z, n, low, high, at_low, spread, total):
-    """Lowest and highest sample, where the lowest is, and mean square about the mean; per lane."""
+    """Lowest and highest sample, where the lowest is, and mean square about the mean; per lane.
+
+    total : (BLOCK,) float64; becomes 0, or NaN for lanes with a sample that is not finite
+    """
     for lane in range(BLOCK):
         low[lane] = z[lane]
         high[lane] = z[lane]
@@ -112,6 +115,7 @@ def _survey(z, n, low, high, at_low, spread, total):
             spread[lane] += away * away
     for lane in range(BLOCK):
         spread[lane] = (spread[lane] - total[lane] * total[lane] / n) / (n - 1)
+        total[lane] *= 0.0
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
@@ -155,26 +159,56 @@ def _find_water(
             )
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
-def _evaluate(z, s, grid, b0, at, mirror, voxels, begin, count, row, values):
-    """Spline values, or differences of mirrored ones, of every lane of a block; row : (BLOCK,) workspace."""
+@njit(cache=True, nogil=True, error_model="numpy")
+def _extent(b0):
+    """Least and largest position of a block, those that are known; infinite the wrong way without any."""
+    least, largest = np.inf, -np.inf
+    for lane in range(BLOCK):
+        if b0[lane] < least:
+            least = b0[lane]
+        if b0[lane] > largest:
+            largest = b0[lane]
+    return least, largest
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _fill_values(z, s, grid, b0, least, largest, at, row):
+    """Spline values at b0 + at; NaN outside the range.
+
+    The lanes of a block lie in a few neighbouring intervals: each of them is evaluated for all lanes, of
+    which those keep the value that lie in it. That costs a third of looking up each lane's interval.
+    """
     knots, steps, shares, ends, cells, per_ppm = grid
-    first, last = knots[0], knots[knots.size - 1]
+    n, first, last = knots.size, knots[0], knots[knots.size - 1]
+    for lane in range(BLOCK):
+        row[lane] = np.nan
+    if not least <= largest:
+        return
+    begin = interval(clamped(least + at, first, last), first, ends, cells, per_ppm)
+    end = interval(clamped(largest + at, first, last), first, ends, cells, per_ppm)
+    slack = 1e-9 * (last - first)
+    for j in range(int(begin), int(end) + 1):
+        low = first - slack if j == 0 else knots[j]
+        high = last + slack if j == n - 2 else knots[j + 1]
+        here, there = slice(j * BLOCK, (j + 1) * BLOCK), slice((j + 1) * BLOCK, (j + 2) * BLOCK)
+        fill_interval(
+            z[here], z[there], s[here], s[there], b0, at, knots[j], steps[j], shares[j], low, high, row
+        )  # fmt: skip
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _evaluate(z, s, grid, b0, at, mirror, voxels, begin, count, row, other, values):
+    """Spline values, or differences of mirrored ones, of every lane of a block.
+
+    row, other : (BLOCK,) float64; workspace
+    """
+    least, largest = _extent(b0)
     for k in range(at.size):
-        for lane in range(count):
-            at_lane = np.uintp(lane)
-            place = b0[lane] + at[k]
-            right = clamped(place, first, last)
-            j = interval(right, first, ends, cells, per_ppm)
-            result = value_in(z, s, j, at_lane, steps[j], (right - knots[j]) * shares[j])
-            usable = lies_inside(place, first, last)
-            if mirror:
-                place = b0[lane] - at[k]
-                left = clamped(place, first, last)
-                j = interval(left, first, ends, cells, per_ppm)
-                result = value_in(z, s, j, at_lane, steps[j], (left - knots[j]) * shares[j]) - result
-                usable = usable and lies_inside(place, first, last)
-            row[lane] = result if usable else np.nan
+        _fill_values(z, s, grid, b0, least, largest, at[k], row)
+        if mirror:
+            _fill_values(z, s, grid, b0, least, largest, -at[k], other)
+            for lane in range(BLOCK):
+                row[lane] = other[lane] - row[lane]
         _put(row, voxels, begin, count, values, k)
 
 
@@ -263,11 +297,12 @@ def _measure_block(
     values, factors, slopes = (found[0], found[1]), (found[2], found[3]), (found[4], found[5])
     n = order.size
     _load(samples, order, voxels, begin, count, z)
-    _check(z, n, spoilt)
     if todo & (NOISE | B0):
-        _survey(z, n, low, high, row, spread, place)
+        _survey(z, n, low, high, row, spread, spoilt)
         for lane in range(BLOCK):
             arg[lane] = int(row[lane])
+    else:
+        _check(z, n, spoilt)
     _fill_level(z, s, n, differences, todo, low, high, ints, sums, spoilt, voxels, begin, count, noise, level)
     if todo & B0:
         _find_water(
@@ -282,10 +317,12 @@ def _measure_block(
             voxel = voxels[begin + lane]
             place[lane] = b0[voxel] + spoilt[lane]
             flags[voxel] = INVALID_INPUT if spoilt[lane] != 0.0 else 0
+    for lane in range(count, BLOCK):
+        place[lane] = np.nan
     if todo & (VALUES | ERRORS):
         fill_slopes(z, sweep, s)
     if todo & VALUES:
-        _evaluate(z, s, grid, place, at, mirror, voxels, begin, count, row, values)
+        _evaluate(z, s, grid, place, at, mirror, voxels, begin, count, row, level, values)
     if todo & ERRORS:
         _evaluate_errors(
             z, s, grid, gram, place, at, mirror, voxels, begin, count, pair, row, error, factors, slopes

@@ -69,16 +69,20 @@ def interval(place, first, ends, cells, per_ppm):
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
-def value_in(z, s, k, lane, step, fraction):
-    """Value of the spline in the interval above knot `k`; k, lane : uintp."""
-    low = k * _LANES + lane
-    high = low + _LANES
-    first = z[low]
-    rise = z[high] - first
-    begin = step * s[low]
-    end = step * s[high]
-    cubic = begin + end - 2.0 * rise
-    return first + fraction * (begin + fraction * (rise - begin - cubic + fraction * cubic))
+def fill_interval(first, last, begins, ends, b0, at, knot, step, share, low, high, row):
+    """Values of the spline at b0 + at for the lanes whose place lies in one interval, low <= place < high.
+
+    first, last, begins, ends : (BLOCK,) float64, samples and slopes at both ends of the interval
+    knot, step, share : where it begins, its length and the inverse of that
+    """
+    for lane in range(BLOCK):
+        place = b0[lane] + at
+        fraction = (place - knot) * share
+        rise = last[lane] - first[lane]
+        begin = step * begins[lane]
+        cubic = begin + step * ends[lane] - 2.0 * rise
+        value = first[lane] + fraction * (begin + fraction * (rise - begin - cubic + fraction * cubic))
+        row[lane] = value if (place >= low and place < high) else row[lane]
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
