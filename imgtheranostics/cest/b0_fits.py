@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from imgtheranostics.cest.b0_result import b0_fit
 from imgtheranostics.cest.water_window import WindowRule, windows
 from imgtheranostics.cest.z_kernel import Measured, Spectra, measure
 from imgtheranostics.fit import Fit, shortfall
@@ -183,26 +184,3 @@ def _lorentzian(spectra: Spectra, begun: Measured, rule: WindowRule, tilt: bool,
             results[:, window.voxels] = out
     place, error, explained, residual = results
     return b0_fit(spectra, place, error, flags, iterations, r_squared=explained, rmse=residual)
-
-
-def b0_fit(
-    spectra: Spectra,
-    place: npt.NDArray[np.float64],
-    error: npt.NDArray[np.float64],
-    flags: npt.NDArray[np.uint16],
-    iterations: npt.NDArray[np.int16],
-    *,
-    r_squared: npt.NDArray[np.float64] | None = None,
-    rmse: npt.NDArray[np.float64] | None = None,
-) -> Fit:
-    """Positions in the caller's shape; NaN for a goodness of fit that a method does not have."""
-    unknown = np.full(place.size, np.nan)
-    return Fit(
-        parameters={"b0_ppm": spectra.restored(place)},
-        standard_errors={"b0_ppm": spectra.restored(error)},
-        r_squared=spectra.restored(unknown if r_squared is None else r_squared),
-        rmse=spectra.restored(unknown if rmse is None else rmse),
-        iterations=spectra.planes.restored(iterations),
-        flags=spectra.planes.restored(flags),
-        units={"b0_ppm": "ppm"},
-    )

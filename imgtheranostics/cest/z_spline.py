@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from imgtheranostics.cest.b0_result import LEAST_OFFSETS, minimum_fit
 from imgtheranostics.cest.z_kernel import Spectra, measure
-from imgtheranostics.fit import FloatArray
+from imgtheranostics.fit import Fit, FloatArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +105,38 @@ def spline_values(
     b0 = None if b0_ppm is None else spectra.flat(b0_ppm, "b0_ppm")
     found = measure(spectra, b0=b0, at=offsets_from_water(at_ppm), mirror=mirror, workers=workers)
     return spectra.restored_series(found.values)
+
+
+def water_and_asymmetry(
+    z: npt.ArrayLike,
+    offset_ppm: npt.ArrayLike,
+    at_ppm: npt.ArrayLike,
+    *,
+    noise_sd: npt.ArrayLike | None = None,
+    mask: npt.ArrayLike | None = None,
+    workers: int | None = None,
+) -> tuple[Fit, FloatArray]:
+    """Position of water and the mirror difference about it, in one pass over the spectra.
+
+    Parameters
+    ----------
+    z, offset_ppm, noise_sd, mask, workers
+        As in `imgtheranostics.cest.b0.b0_minimum`.
+    at_ppm : (n_at,) array_like or float
+        Offsets from water.
+
+    Returns
+    -------
+    fit : Fit
+        What `b0_minimum` returns.
+    value : (..., n_at) ndarray
+        Z(b0 - at) - Z(b0 + at); NaN where there is no position, or a side lies outside the measured range.
+    """
+    spectra = Spectra.of(z, offset_ppm, mask, least=LEAST_OFFSETS, purpose="the minimum of a spectrum")
+    noise = None if noise_sd is None else spectra.flat(noise_sd, "noise_sd")
+    at = offsets_from_water(at_ppm)
+    found = measure(spectra, noise=noise, find_b0=True, at=at, mirror=True, workers=workers)
+    return minimum_fit(spectra, found), spectra.restored_series(found.values)
 
 
 def offsets_from_water(at_ppm: npt.ArrayLike) -> npt.NDArray[np.float64]:
