@@ -257,7 +257,8 @@ def _table(setting: _Setting) -> tuple[DoubleArray, DoubleArray, npt.NDArray[np.
         left = np.linalg.norm(row, axis=0)
         own = left > 1e-6 * size
         basis.append(np.where(own, row / np.where(own, left, 1.0), 0.0))
-    return fields, shifts, np.ascontiguousarray(np.stack(basis), dtype=np.float32)
+    rest = -setting.offset_ppm.size % 4
+    return fields, shifts, np.pad(np.stack(basis), ((0, 0), (0, rest), (0, 0))).astype(np.float32)
 
 
 def _fitted(

@@ -19,7 +19,7 @@ FREE_AMPLITUDES, RECOVERY = 0, 1
 N_STARTS, N_FOLLOWED = 20, 4
 """Places of the table from which a few steps are taken, and how many of them are followed to the end."""
 
-FIRST_STEPS = 4
+FIRST_STEPS = 3
 
 HOPELESS = 16.0
 """A place whose sum of squares after the first steps is this many times the least is not followed."""
@@ -36,24 +36,51 @@ CONVERGED, UNDETERMINED = 1, 2
 LEAST_GAIN = 1e-12
 """Relative decrease of the sum of squares that a step must promise."""
 
+TILE = 128
+"""Places of the table that stay in the first-level cache while all spectra of a task meet them."""
+
 _SLOW = 1e-9
+_ROUNDING = 6755399441055744.0
+_PI_REST = 1.2246467991473532e-16
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def tip_pattern(scales, offset_ppm, parameters, pattern):
-    """S of each sample for the field and the shift that come first in `parameters`.
+def _sine_and_cosine(x):
+    """Sine and cosine of x less the nearest multiple of pi: products of two of them are those of x.
 
-    scales : (rad/s per uT, rad/s per ppm, half the pulse in s); offset_ppm, pattern : (n,)
+    Taylor series, to 4e-14; plain arithmetic, so that a loop over samples becomes one over SIMD lanes.
+    x : float64, at most 1e6
     """
-    w1 = scales[0] * parameters[0]
+    turns = (x * (1.0 / np.pi) + _ROUNDING) - _ROUNDING
+    r = (x - turns * np.pi) - turns * _PI_REST
+    q = r * r
+    sine = q * (1.0 / 355687428096000.0) - 1.0 / 1307674368000.0
+    sine = ((sine * q + 1.0 / 6227020800.0) * q - 1.0 / 39916800.0) * q + 1.0 / 362880.0
+    sine = ((((sine * q - 1.0 / 5040.0) * q + 1.0 / 120.0) * q - 1.0 / 6.0) * q + 1.0) * r
+    cosine = q * (-1.0 / 6402373705728000.0) + 1.0 / 20922789888000.0
+    cosine = ((cosine * q - 1.0 / 87178291200.0) * q + 1.0 / 479001600.0) * q - 1.0 / 3628800.0
+    cosine = (((cosine * q + 1.0 / 40320.0) * q - 1.0 / 720.0) * q + 1.0 / 24.0) * q - 0.5
+    return sine, cosine * q + 1.0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def tip_pattern(parameters, offset_ppm, scales, pattern, by_field, by_shift):
+    """S of each sample and its derivatives with respect to field and shift, the first two parameters.
+
+    scales : (rad/s per uT, rad/s per ppm, half the pulse in s); others but parameters : (n,) float64
+    """
+    per_ut, per_ppm, half_s = scales
+    w1, b0 = per_ut * parameters[0], parameters[1]
     for i in range(offset_ppm.size):
-        shift = scales[1] * (offset_ppm[i] - parameters[1])
-        square = w1 * w1 + shift * shift
-        if square < _SLOW:
-            pattern[i] = 0.0
-        else:
-            sine = np.sin(np.sqrt(square) * scales[2])
-            pattern[i] = w1 * w1 * sine * sine / square
+        shift = per_ppm * (offset_ppm[i] - b0)
+        square = max(w1 * w1 + shift * shift, _SLOW)
+        w = np.sqrt(square)
+        sine, cosine = _sine_and_cosine(w * half_s)
+        shape = sine * sine / square
+        by_w = (2.0 * half_s * sine * cosine / square - 2.0 * shape / w) / w
+        pattern[i] = w1 * w1 * shape
+        by_field[i] = (2.0 * w1 * shape + w1 * w1 * w1 * by_w) * per_ut
+        by_shift[i] = -w1 * w1 * shift * by_w * per_ppm
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -67,79 +94,95 @@ def evaluate(model, parameters, offset_ppm, scales, recovery_s, squared, curve, 
     squared : bool; the square has no kinks where the signal changes its sign
     curve : (n,); jacobian : (p, n)
     """
-    per_ut, per_ppm, half_s = scales
-    w1, b0 = per_ut * parameters[0], parameters[1]
-    for i in range(offset_ppm.size):
-        shift = per_ppm * (offset_ppm[i] - b0)
-        square = w1 * w1 + shift * shift
-        if square < _SLOW:
-            shape, by_w = half_s * half_s, 0.0
-        else:
-            w = np.sqrt(square)
-            sine, cosine = np.sin(w * half_s), np.cos(w * half_s)
-            shape = sine * sine / square
-            by_w = (2.0 * half_s * sine * cosine / square - 2.0 * shape / w) / w
-        pattern = w1 * w1 * shape
-        by_w1 = 2.0 * w1 * shape + w1 * w1 * w1 * by_w
-        by_shift = w1 * w1 * shift * by_w
-        if model == FREE_AMPLITUDES:
-            c, d = parameters[2], parameters[3]
-        else:
-            rest = np.exp(-recovery_s[i] / parameters[2])
-            c = 1.0 - rest
-            d = 2.0 * c
-        value = c - d * pattern
-        if squared:
-            sign = 2.0 * value
-            curve[i] = value * value
-        else:
+    by_field, by_shift, third = jacobian[0], jacobian[1], jacobian[2]
+    tip_pattern(parameters, offset_ppm, scales, curve, by_field, by_shift)
+    if model == FREE_AMPLITUDES:
+        c, d, fourth = parameters[2], parameters[3], jacobian[3]
+        for i in range(curve.size):
+            value = c - d * curve[i]
             sign = 1.0 if value >= 0.0 else -1.0
-            curve[i] = sign * value
-        jacobian[0, i] = -sign * d * by_w1 * per_ut
-        jacobian[1, i] = sign * d * by_shift * per_ppm
-        if model == FREE_AMPLITUDES:
-            jacobian[2, i] = sign
-            jacobian[3, i] = -sign * pattern
-        else:
-            by_t1 = -rest * recovery_s[i] / (parameters[2] * parameters[2])
-            jacobian[2, i] = sign * (1.0 - 2.0 * pattern) * by_t1
+            outer = 2.0 * value if squared else sign
+            by_field[i] *= -outer * d
+            by_shift[i] *= -outer * d
+            third[i] = outer
+            fourth[i] = -outer * curve[i]
+            curve[i] = value * value if squared else sign * value
+    else:
+        t1_s = parameters[2]
+        for i in range(curve.size):
+            rest = np.exp(-recovery_s[i] / t1_s)
+            part = 1.0 - 2.0 * curve[i]
+            value = (1.0 - rest) * part
+            sign = 1.0 if value >= 0.0 else -1.0
+            outer = 2.0 * value if squared else sign
+            by_field[i] *= -2.0 * outer * (1.0 - rest)
+            by_shift[i] *= -2.0 * outer * (1.0 - rest)
+            third[i] = -outer * part * rest * recovery_s[i] / (t1_s * t1_s)
+            curve[i] = value * value if squared else sign * value
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
-def _scores(squares, table, products, scores):
-    """How much of the squared signal each place of the table explains.
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "nsz"})
+def _scores(squares, n_spectra, table, products, scores):
+    """How much of the squared signal of each spectrum each place of the table explains.
 
-    squares : (n,) float32; table : (r, n, k) float32, orthonormal in n; products, scores : (k,) float32
+    squares : (CHUNK, n) float32, n a multiple of 4; table : (r, n, k) float32, orthonormal in n
+    products : (TILE,), scores : (CHUNK, k) float32
     """
-    scores[:] = 0.0
-    for r in range(table.shape[0]):
-        products[:] = 0.0
-        for i in range(squares.size):
-            part = squares[i]
-            row = table[r, i]
-            for k in range(scores.size):
-                products[k] += part * row[k]
-        for k in range(scores.size):
-            scores[k] += products[k] * products[k]
+    n, k = squares.shape[1], table.shape[2]
+    for first in range(0, k, TILE):
+        last = min(first + TILE, k)
+        for voxel in range(n_spectra):
+            score = scores[voxel, first:last]
+            score[:] = 0.0
+            for r in range(table.shape[0]):
+                product = products[: last - first]
+                product[:] = 0.0
+                for i in range(0, n, 4):
+                    a, b = squares[voxel, i], squares[voxel, i + 1]
+                    c, d = squares[voxel, i + 2], squares[voxel, i + 3]
+                    row_a, row_b = table[r, i, first:last], table[r, i + 1, first:last]
+                    row_c, row_d = table[r, i + 2, first:last], table[r, i + 3, first:last]
+                    for lane in range(product.size):
+                        product[lane] += (
+                            a * row_a[lane] + b * row_b[lane] + (c * row_c[lane] + d * row_d[lane])
+                        )
+                for lane in range(product.size):
+                    score[lane] += product[lane] * product[lane]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _best_places(scores, n_shifts, places):
-    """The best places of the table that lie more than two steps apart; how many there are."""
-    n_fields = scores.size // n_shifts
+def _best_places(scores, n_shifts, row_best, places):
+    """The best places of the table that lie more than two steps apart; how many there are.
+
+    scores : (k,) float32, spoiled
+    row_best : (n_fields,), places : (N_STARTS,) int64
+    """
+    n_fields = row_best.size
+    for field in range(n_fields):
+        row_best[field] = _best_of_row(scores, field * n_shifts, n_shifts)
     for found in range(places.size):
-        best, best_score = -1, np.float32(-1.0)
-        for k in range(scores.size):
-            if scores[k] > best_score:
-                best, best_score = k, scores[k]
-        if best < 0:
+        best = row_best[0]
+        for field in range(1, n_fields):
+            if scores[row_best[field]] > scores[best]:
+                best = row_best[field]
+        if scores[best] < 0.0:
             return found
         places[found] = best
         field, shift = best // n_shifts, best % n_shifts
         for f in range(max(field - 2, 0), min(field + 3, n_fields)):
             for s in range(max(shift - 2, 0), min(shift + 3, n_shifts)):
-                scores[f * n_shifts + s] = np.float32(-2.0)
+                scores[f * n_shifts + s] = np.float32(-1.0)
+            row_best[f] = _best_of_row(scores, f * n_shifts, n_shifts)
     return places.size
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _best_of_row(scores, first, n_shifts):
+    best = first
+    for k in range(first + 1, first + n_shifts):
+        if scores[k] > scores[best]:
+            best = k
+    return best
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -257,6 +300,7 @@ def _fit_from(model, given, starts, reached, free, work, pattern, best):
     """
     signal, powers, offset_ppm, scales, recovery_s, limits = given
     lower, upper, scale, max_iterations, tolerance = limits
+    jacobian = work[6]
     n_starts, used, least, hopeless, converged = starts.shape[0], 0, np.inf, np.inf, False
     reached[n_starts:] = np.inf
     for run in range(n_starts + N_FOLLOWED + 1):
@@ -265,7 +309,7 @@ def _fit_from(model, given, starts, reached, free, work, pattern, best):
         if run == n_starts:
             hopeless = HOPELESS * np.min(reached)
         if first:
-            tip_pattern(scales, offset_ppm, starts[start], pattern)
+            tip_pattern(starts[start], offset_ppm, scales, pattern, jacobian[0], jacobian[1])
             if model == FREE_AMPLITUDES:
                 _amplitudes(signal, pattern, starts[start])
             else:
@@ -290,6 +334,14 @@ def _fit_from(model, given, starts, reached, free, work, pattern, best):
             least, converged = end, settled
             best[:] = starts[start]
     return least, used, converged
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _mean_square(signal):
+    total = 0.0
+    for i in range(signal.size):
+        total += signal[i] * signal[i]
+    return total / signal.size
 
 
 @njit(cache=True, nogil=True, parallel=True, error_model="numpy")
@@ -318,35 +370,38 @@ def fit_tip_patterns(
     model : int; spectra : (m, n) float64, finite; offset_ppm, recovery_s : (n,) float64
     scales : (rad/s per uT, rad/s per ppm, half the pulse in s)
     lower, upper, scale : (p,) float64, bounds, and size near zero below which steps do not matter
-    fields_ut : (a,), shifts_ppm : (b,) float64; table : (r, n, a * b) float32, orthonormal in n
-    (and to a constant where amplitudes are free)
+    fields_ut : (a,), shifts_ppm : (b,) float64; table : (r, n', a * b) float32, orthonormal in
+    n', the next multiple of 4 (and to a constant where amplitudes are free)
     values, inverse : (m, p) float64; inverse is the diagonal of (J'J)^-1, NaN at a bound and undetermined
     squares : (m, 2) float64, sum of squares of the residual and of the spectrum less its mean
     iterations : (m,) int32; state : (m,) uint8, bits of CONVERGED and UNDETERMINED
     """
     m, n = spectra.shape
     p, n_places = lower.size, fields_ut.size * shifts_ppm.size
+    padded = table.shape[1]
     for chunk in prange((m + CHUNK - 1) // CHUNK):
         normal, other_normal, factor = np.empty((p, p)), np.empty((p, p)), np.empty((p, p))
         vectors, lines, jacobian = np.empty((5, p)), np.empty((3, n)), np.empty((p, n))
         vector = (vectors[0], vectors[1], vectors[2], vectors[3], vectors[4])
         work = (normal, other_normal, factor, vector, lines[0], lines[1], jacobian)
-        powers, centred = np.empty(n), np.empty(n, np.float32)
-        products, scores = np.empty(n_places, np.float32), np.empty(n_places, np.float32)
+        powers, centred = np.empty(n), np.zeros((CHUNK, padded), np.float32)
+        products, scores = np.empty(TILE, np.float32), np.empty((CHUNK, n_places), np.float32)
         places, free = np.empty(N_STARTS, np.int64), np.empty(p, np.bool_)
+        row_best = np.empty(fields_ut.size, np.int64)
         starts, reached = np.empty((N_STARTS, p)), np.empty(N_STARTS)
-        for voxel in range(chunk * CHUNK, min(m, (chunk + 1) * CHUNK)):
-            signal = spectra[voxel]
-            mean = level = total = 0.0
+        begin, end = chunk * CHUNK, min(m, (chunk + 1) * CHUNK)
+        for voxel in range(begin, end):
+            level = _mean_square(spectra[voxel]) if model == FREE_AMPLITUDES else 0.0
+            for i in range(n):
+                centred[voxel - begin, i] = np.float32(spectra[voxel, i] * spectra[voxel, i] - level)
+        _scores(centred, end - begin, table, products, scores)
+        for voxel in range(begin, end):
+            signal, total = spectra[voxel], 0.0
+            mean = np.mean(signal)
             for i in range(n):
                 powers[i] = signal[i] * signal[i]
-                mean += signal[i] / n
-                level += powers[i] / n
-            for i in range(n):
                 total += (signal[i] - mean) * (signal[i] - mean)
-                centred[i] = np.float32(powers[i] - level if model == FREE_AMPLITUDES else powers[i])
-            _scores(centred, table, products, scores)
-            found = _best_places(scores, shifts_ppm.size, places)
+            found = _best_places(scores[voxel - begin], shifts_ppm.size, row_best, places)
             for start in range(found):
                 starts[start, 0] = fields_ut[places[start] // shifts_ppm.size]
                 starts[start, 1] = shifts_ppm[places[start] % shifts_ppm.size]

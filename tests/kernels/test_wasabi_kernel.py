@@ -74,7 +74,7 @@ def test_the_best_places_keep_their_distance():
     scores = np.random.default_rng(1).random(20 * 30).astype(np.float32)
     places = np.empty(kernels.N_STARTS, np.int64)
     order = np.sort(scores)
-    found = kernels._best_places(scores.copy(), 30, places)
+    found = kernels._best_places(scores.copy(), 30, np.empty(20, np.int64), places)
     assert scores[places[0]] == order[-1]
     rows, columns = np.divmod(places[:found], 30)
     apart = np.maximum(np.abs(rows[:, None] - rows), np.abs(columns[:, None] - columns))
