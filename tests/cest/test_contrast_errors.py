@@ -177,3 +177,22 @@ def test_single_precision_stays_single():
 def test_what_does_not_fit_is_refused(kind, options, message):
     with pytest.raises(ValueError, match=message):
         contrast.measure(kind, spectrum(OFFSETS), OFFSETS, at_ppm=3.5, **options)
+
+
+def test_layout_and_blocks_do_not_matter(rng):
+    z = spectrum(OFFSETS) + rng.normal(0, NOISE, (3, 4, 5, OFFSETS.size))
+    b0, t1 = rng.uniform(-0.2, 0.2, (3, 4, 5)), rng.uniform(1, 2, (3, 4, 5))
+    mask = rng.random((3, 4, 5)) > 0.3
+    options = {"at_ppm": [2.0, 3.5], "noise_sd": NOISE}
+    image = contrast.measure(
+        "arex", np.asfortranarray(z), OFFSETS, b0_ppm=b0, b0_se_ppm=0.01 * t1, t1_s=t1, mask=mask, **options
+    )
+    flat = contrast.measure(
+        "arex", z[mask], OFFSETS, b0_ppm=b0[mask], b0_se_ppm=0.01 * t1[mask], t1_s=t1[mask], **options
+    )
+    for part in ("parameters", "standard_errors"):
+        there, here = getattr(image, part)["arex"], getattr(flat, part)["arex"]
+        np.testing.assert_allclose(there[mask], here, rtol=1e-10)
+        assert np.isnan(there[~mask]).all()
+    np.testing.assert_array_equal(image.flags[mask], flat.flags)
+    assert (image.flags[~mask] == Flag.MASKED_OUT).all()

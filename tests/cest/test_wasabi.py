@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy.optimize import least_squares
 
+from imgtheranostics.cest import zspectrum
 from imgtheranostics.cest.wasabi import wasabi, wasabi_t1
 from imgtheranostics.errors import ImplausibleValue
 from imgtheranostics.volume import Flag
@@ -182,3 +183,19 @@ def test_a_recovery_time_that_cannot_be_is_refused(recovery):
         wasabi_t1(np.ones(OFFSETS.size), OFFSETS, recovery_time_s=recovery, **AT_3T)
     with pytest.raises(ValueError, match="recovery_time_s has shape"):
         wasabi_t1(np.ones(OFFSETS.size), OFFSETS, recovery_time_s=[1.0, 2.0], **AT_3T)
+
+
+@pytest.mark.parametrize("noise_known", [True, False])
+def test_standard_errors_with_t1_are_the_scatter_of_repeats(noise_known, rng):
+    truth = 3.9, 0.2, 1.3
+    z = published_with_t1(OFFSETS, AT_3T, 2.0, *truth) + rng.normal(0, 0.01, (2000, OFFSETS.size))
+    noise = 0.01 if noise_known else None
+    fit = wasabi_t1(z, OFFSETS, recovery_time_s=2.0, noise_sd=noise, **AT_3T)
+    for name in ("b1_ut", "b0_ppm", "t1_s"):
+        scatter = fit.parameters[name].std(ddof=1)
+        assert fit.standard_errors[name].mean() == pytest.approx(scatter, rel=0.1)
+
+
+def test_they_are_reached_through_the_spectra():
+    assert zspectrum.wasabi is wasabi
+    assert zspectrum.wasabi_t1 is wasabi_t1
