@@ -34,6 +34,7 @@ def mean_interval(
     ----------
     .. [1] Efron, Tibshirani, An introduction to the bootstrap, 1993, chapter 14.
     """
+    _check(level, n_resamples)
     if values.size < FEWEST:
         return math.nan, math.nan
     drawn = _drawn(values.size, n_resamples, np.random.default_rng(rng))
@@ -63,6 +64,7 @@ def ratio_interval(
     level, n_resamples, rng
         As in `mean_interval`.
     """
+    _check(level, n_resamples)
     if min(one.size, other.size) < FEWEST:
         return math.nan, math.nan
     generator = np.random.default_rng(rng)
@@ -78,6 +80,13 @@ def ratio_interval(
             _ratio(np.full(other.size, mean), _without_each(other)),
         ]
     return _bca(mean / below, resampled, jackknife, level)
+
+
+def _check(level: float, n_resamples: int) -> None:
+    if not 0.0 < level < 1.0:
+        raise ValueError(f"level must be between 0 and 1, found {level:g}")
+    if n_resamples < 1:
+        raise ValueError(f"n_resamples must be at least 1, found {n_resamples}")
 
 
 def _ratio(above: DoubleArray, below: DoubleArray) -> DoubleArray:

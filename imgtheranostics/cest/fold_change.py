@@ -41,8 +41,9 @@ class Difference:
         Paired t test and Wilcoxon's signed-rank test against no difference; NaN where there are too few, or
         no differences but 0.
     raw_ratio : float
-        Mean post over mean pre, which is no fold: NaN where pre is not above `LEAST_MULTIPLE` standard
-        errors, and always with a caution where the two have different signs.
+        Mean post over mean pre, which contains the contrast without agent and is no fold. NaN where pre does
+        not differ from zero by `LEAST_MULTIPLE` standard errors; with a caution then, and where one of the
+        two is negative.
     n : int
     threshold : float
         Difference that one of the control region would exceed by chance; NaN without control.
@@ -317,11 +318,7 @@ def _raw_ratio(
             "since the background is asymmetric",
         )
         return ratio, (caution,)
-    caution = Caution(
-        "raw-ratio-contains-background",
-        f"post over pre ({ratio:.3g}) contains the contrast without agent; a fold is a ratio of differences",
-    )
-    return ratio, (caution,)
+    return ratio, ()
 
 
 def _ratio_of_means(

@@ -157,13 +157,19 @@ def test_a_reference_without_change_gives_no_fold(rng):
         ([-0.024, -0.025, -0.023], [0.011, 0.012, 0.011], "raw-ratio-no-fold", -0.472),
         ([0.0004, -0.0005, 0.0002], [0.02, 0.021, 0.02], "raw-ratio-undefined", np.nan),
         ([0.0, 0.0, 0.0], [0.02, 0.021, 0.02], "raw-ratio-undefined", np.nan),
-        ([0.02, 0.021, 0.019], [0.04, 0.041, 0.039], "raw-ratio-contains-background", 2.0),
+        ([0.02, 0.021, 0.019], [-0.04, -0.041, -0.039], "raw-ratio-no-fold", -2.0),
     ],
 )
-def test_the_raw_ratio_always_carries_a_caution(pre, post, code, ratio):
+def test_the_raw_ratio_of_a_doubtful_baseline_carries_a_caution(pre, post, code, ratio):
     found = difference(pre, post)
     assert [caution.code for caution in found.warnings] == [code]
     assert found.raw_ratio == pytest.approx(ratio, abs=1e-3, nan_ok=True)
+
+
+def test_the_raw_ratio_of_a_positive_baseline_is_a_number_without_caution():
+    found = difference([0.02, 0.021, 0.019], [0.04, 0.041, 0.039])
+    assert found.raw_ratio == pytest.approx(2.0)
+    assert not found.warnings
 
 
 def test_standard_errors_of_single_regions_count():
@@ -227,6 +233,8 @@ def test_constant_or_few_differences_have_no_test():
         (lambda: difference([np.nan], [0.1]), "no pair"),
         (lambda: difference([0.1, 0.2], [0.1, 0.2], pre_se=[1.0, 2.0, 3.0]), "standard errors have shape"),
         (lambda: fold_change([0, 0], [1, 1], reference=([0], [1]), paired=True), "same animals"),
+        (lambda: difference([0.1] * 3, [0.2] * 3, level=95), "level must be"),
+        (lambda: difference([0.1] * 3, [0.2] * 3, n_resamples=0), "n_resamples must be"),
     ],
 )
 def test_what_does_not_fit_is_refused(call, message):
