@@ -11,7 +11,9 @@ from typing import Any, Unpack
 import numpy as np
 import numpy.typing as npt
 
+from imgtheranostics.cest.bloch_design import Design, free_parameters
 from imgtheranostics.cest.bloch_mcconnell import PoolSystem, read_pools, simulate
+from imgtheranostics.cest.bloch_reference_error import Reference, with_reference_errors
 from imgtheranostics.cest.constants import WATER_PROTON_CONCENTRATION_MM
 from imgtheranostics.cest.power_series import split_by_power
 from imgtheranostics.cest.prepared_spectra import (
@@ -175,9 +177,26 @@ class BlochPlan:
         maps: dict[str, Array | None] = {
             "b0": water,
             "field": None if first.field is None else first.field.ratio,
+            **{f"noise {n}": one.noise_sd for n, one in enumerate(self.spectra)},
         }
-        return VoxelCurves(samples, self.chosen.inside).fitted(
-            lambda z, at: self._call(z, self.sequences, at), **maps
+        return VoxelCurves(samples, self.chosen.inside).fitted(self._voxels, **maps)
+
+    def _voxels(self, z: Array, maps: VoxelMaps) -> Fit:
+        """The fit of some voxels, with the noise of their unsaturated signals in the standard errors."""
+        found = self._call(z, self.sequences, maps)
+        design = Design.of(self.pools, self.sequences, free_parameters(self.pools, self.free, self.bounds))
+        unknown = np.full(len(z), np.nan)
+        references = [
+            Reference(one.voxels.offset_ppm.size, unknown if noise is None else noise, one.n_references)
+            for one, noise in ((one, maps.get(f"noise {n}")) for n, one in enumerate(self.spectra))
+        ]
+        water, field = maps.get("b0"), maps.get("field")
+        return with_reference_errors(
+            found,
+            design,
+            references,
+            np.full(len(z), self.pools.b0_inhomogeneity_ppm) + (0.0 if water is None else water),
+            np.full(len(z), self.pools.relative_b1) * (1.0 if field is None else field),
         )
 
     def _call(self, z: Array, sequences: Sequence[Saturation], maps: VoxelMaps) -> Fit:

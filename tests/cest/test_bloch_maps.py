@@ -107,6 +107,19 @@ def test_one_free_parameter_needs_one_scan():
     assert found["label_fraction"].value.history[-1].name == "fit_bloch"
 
 
+def test_standard_errors_are_the_scatter_of_repeats():
+    """1,000 repeats of one pool with noise in saturated and in the one unsaturated image: within 10 %."""
+    z = simulate(POOLS, train(3.6))
+    noise = np.random.default_rng(8).normal(0, 900 * 0.004, (20, 25, 2, 1 + z.size))
+    one = scan(3.6)
+    many = Volume(900.0 * np.r_[1.0, z] + noise, np.eye(4), "signal", "[arb'U]", one.axes, one.acquisition)
+    found = it.cest.exchange_rate(
+        many, method="bloch", pools=POOLS, free={"label": "fraction"}, b0=0.0, noise_sd=0.004
+    )["label_fraction"]
+    stated = np.nanmedian(found.standard_error.data)
+    assert stated == pytest.approx(np.nanstd(found.value.data), rel=0.10)
+
+
 class TestRefusals:
     def fit(self, scans, **more):
         options = {"method": "bloch", "pools": POOLS, "free": BOTH, "b0": 0.0} | more
