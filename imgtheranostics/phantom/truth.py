@@ -91,6 +91,8 @@ def _rows(spec: PhantomSpec, item: ExpectSpec, region: str, level: int) -> Itera
     found = list(_places(spec, item, modality))
     if not found or item.method not in SINGLE:
         stated = _stated(item.value) if isinstance(item.value, (int, float)) else None
+        if item.value == "truth":
+            stated = _shared_truth(spec, item, region, found)
         tolerance = _tolerance(item, stated)
         together = _together([name for _, _, name in found]) or modality
         yield row(
@@ -107,6 +109,14 @@ def _rows(spec: PhantomSpec, item: ExpectSpec, region: str, level: int) -> Itera
             background=background,
             contrast=contrast,
         )
+
+
+def _shared_truth(
+    spec: PhantomSpec, item: ExpectSpec, region: str, found: Sequence[tuple[int, int, str]]
+) -> float | None:
+    """The truth that all images of an expectation have in common; None where they differ."""
+    known = {_truth(spec, item, region, volume, frame)[0] for volume, frame, _ in found}
+    return known.pop() if len(known) == 1 else None
 
 
 def _together(names: Sequence[str]) -> str:

@@ -1,6 +1,6 @@
 """The proof: make a phantom, write its files, load and quantify them as a user would, compare with truth."""
 
-from imgtheranostics.validation import emission_methods, mri_methods
+from imgtheranostics.validation import cest_methods, emission_methods, mri_methods
 from imgtheranostics.validation.comparing import Validation, compare_phantoms, validate
 from imgtheranostics.validation.methods import METHODS, MethodMissing, method
 from imgtheranostics.validation.outcomes import (
@@ -24,6 +24,7 @@ __all__ = [
     "VERDICTS",
     "MethodMissing",
     "Validation",
+    "cest_methods",
     "compare_phantoms",
     "emission_methods",
     "method",

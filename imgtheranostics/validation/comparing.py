@@ -192,8 +192,9 @@ def specifications(slugs: str | Path | Sequence[str | Path] | None) -> list[Phan
 
 
 def _smallest(specs: Sequence[PhantomSpec]) -> str:
-    """The phantom with the fewest voxels that is meant for NIfTI too."""
-    sized = [(math.prod(spec.grid.shape), spec.slug) for spec in specs if "nifti" in spec.outputs]
+    """The phantom with the fewest voxels that is meant for DICOM and NIfTI."""
+    both = {"dicom", "nifti"}
+    sized = [(math.prod(spec.grid.shape), spec.slug) for spec in specs if both <= {*spec.outputs}]
     return min(sized)[1] if sized else ""
 
 

@@ -77,6 +77,10 @@ class Session:
             from imgtheranostics.validation import mri_maps
 
             return mri_maps.quantified(self, volume, quantity)
+        if self.modality(volume) == "CEST":
+            from imgtheranostics.validation import cest_maps
+
+            return cest_maps.quantified(self, volume, quantity)
         return quantify(self.image(volume), quantity, calibration=self.calibration(volume))
 
     def modality(self, volume: int) -> str:
@@ -150,18 +154,25 @@ class Session:
         return means
 
     def _file(self, volume: int) -> Path:
-        from imgtheranostics.io.saving import save
+        """The image on disk; no DICOM attribute holds saturation offsets, so that CEST is always NIfTI."""
         from imgtheranostics.phantom.writer import write_image_as_dicom
 
         name = self.phantom.names[volume]
+        if self.modality(volume) == "CEST":
+            return self._nifti(volume, f"{name}_cest{'.nii' if self.file_format == 'dicom' else '.nii.gz'}")
         if self.file_format == "dicom":
             place = self.folder / name
             if not place.is_dir():
                 write_image_as_dicom(self.phantom, volume, self.folder)
                 self.phantom.release()
             return place
+        return self._nifti(volume, f"{name}.nii.gz")
+
+    def _nifti(self, volume: int, name: str) -> Path:
+        from imgtheranostics.io.saving import save
+
         self.folder.mkdir(parents=True, exist_ok=True)
-        place = self.folder / f"{name}.nii.gz"
+        place = self.folder / name
         if not place.is_file():
             save(self.phantom.volumes[volume], place)
             self.phantom.release()

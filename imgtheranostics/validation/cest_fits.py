@@ -1,0 +1,221 @@
+"""Amounts and exchange rates of agents by Bloch-McConnell fits to the spectra of regions.
+
+What a user knows of the tissue by other scans is taken from the phantom file: relaxation times of water,
+where the pools lie, and their relaxation. How much there is of each pool is fitted from a start that has
+nothing to do with the truth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from imgtheranostics.cest.bloch_mcconnell import ExchangePool, PoolSystem, PulseTrain, simulate
+from imgtheranostics.cest.constants import WATER_PROTON_CONCENTRATION_MM
+from imgtheranostics.errors import IllConditioned
+from imgtheranostics.phantom.cest_scanner import AgentPool
+from imgtheranostics.phantom.cest_scans import CestScan, scans_of
+from imgtheranostics.phantom.cest_tissue import agent_pools, pools_of
+from imgtheranostics.validation.cest_spectra import RegionSpectrum, region_spectrum, volume_of
+from imgtheranostics.validation.mri_maps import api
+from imgtheranostics.volume import Flag
+
+if TYPE_CHECKING:
+    from imgtheranostics.fit import Fit
+    from imgtheranostics.validation.session import Session
+
+DoubleArray = npt.NDArray[np.float64]
+
+START_FRACTION, START_BOUND, START_MM, START_RATE = 1e-3, 0.1, 5.0, 1000.0
+NEAR_WATER_PPM = 0.7
+"""Samples closer to water are left out: their signal is that of the noise, and steep."""
+FRACTION, RATE = "fraction", "exchange_rate_per_s"
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """Pools as they were fitted, and what they mean for the agent.
+
+    Attributes
+    ----------
+    pools : PoolSystem
+    molar_mm, exchange_rate_per_s : mapping of str to float
+        By pool of the agent.
+    standard_error : mapping of str to float
+        By parameter of the fit, such as ``hydroxyl_fraction``.
+    """
+
+    pools: PoolSystem
+    molar_mm: Mapping[str, float]
+    exchange_rate_per_s: Mapping[str, float]
+    standard_error: Mapping[str, float]
+
+
+def series(session: Session, scan: CestScan) -> list[CestScan]:
+    """The main scans that differ from one in their saturation B1 alone, in ascending order of it."""
+
+    def rest(one: CestScan) -> dict[str, float | str]:
+        return {kind: value for kind, value in one.case.items() if kind != "saturation_b1"}
+
+    found = [one for one in scans_of(session.phantom.spec) if not one.role and rest(one) == rest(scan)]
+    return sorted(found, key=lambda one: one.b1_ut)
+
+
+def tissue_start(session: Session, region: str, scan: CestScan) -> PoolSystem:
+    """Water and the pools of the tissue, as much of each as nobody has measured yet."""
+    known = pools_of(session.phantom.spec, region, replace(scan, agent=False))
+    return replace(
+        known,
+        exchange=tuple(replace(pool, fraction=START_FRACTION) for pool in known.exchange),
+        mt=None if known.mt is None else replace(known.mt, fraction=START_BOUND),
+    )
+
+
+def background(session: Session, region: str, before: CestScan) -> PoolSystem:
+    """Water and the pools of the tissue, fitted to the scans without agent."""
+
+    def make() -> PoolSystem:
+        start = tissue_start(session, region, before)
+        free = _fractions(start)
+        return _with(start, fit_spectra(session, region, series(session, before), start, free))
+
+    made: PoolSystem = session.kept(("background", region, before.name), make)
+    return made
+
+
+def labelled(
+    session: Session,
+    region: str,
+    after: CestScan,
+    *,
+    rates: Mapping[str, float] | None = None,
+) -> Labelled:
+    """The agent in a region, fitted to the scans with it together with the pools of the tissue.
+
+    Parameters
+    ----------
+    after : CestScan
+        One of the scans with agent.
+    rates : mapping of str to float, optional
+        Exchange rate of each pool of the agent where it is known; otherwise it is fitted too.
+    """
+    agent = agent_pools(session.phantom.spec, session.phantom.spec.region(region))
+    others = tissue_start(session, region, after)
+    start = replace(others, exchange=(*others.exchange, *(label_start(pool, rates) for pool in agent)))
+    free = _fractions(others) | {pool.name: (FRACTION,) if rates else (FRACTION, RATE) for pool in agent}
+
+    def make() -> Labelled:
+        found = fit_spectra(session, region, series(session, after), start, free)
+        pools = _with(start, found)
+        by_name = {pool.name: pool for pool in pools.exchange}
+        return Labelled(
+            pools,
+            {pool.name: molar_mm(by_name[pool.name].fraction, pool) for pool in agent},
+            {pool.name: by_name[pool.name].exchange_rate_per_s for pool in agent},
+            {name: float(error) for name, error in found.standard_errors.items()},
+        )
+
+    key = ("labelled", region, after.name, tuple(sorted((rates or {}).items())))
+    made: Labelled = session.kept(key, make)
+    return made
+
+
+def _fractions(pools: PoolSystem) -> dict[str, tuple[str, ...]]:
+    """The fraction of every pool, as what is free."""
+    free: dict[str, tuple[str, ...]] = {pool.name: (FRACTION,) for pool in pools.exchange}
+    return free | ({} if pools.mt is None else {"mt": (FRACTION,)})
+
+
+def molar_mm(fraction: float, pool: AgentPool) -> float:
+    """Concentration of the molecule that a fraction of protons stands for, mmol/L."""
+    return fraction * WATER_PROTON_CONCENTRATION_MM / pool.protons
+
+
+def label_start(pool: AgentPool, rates: Mapping[str, float] | None = None) -> ExchangePool:
+    """A pool of an agent before anything was fitted."""
+    return ExchangePool(
+        name=pool.name,
+        fraction=pool.protons * START_MM / WATER_PROTON_CONCENTRATION_MM,
+        t1_s=pool.t1_ms * 1e-3,
+        t2_s=pool.t2_ms * 1e-3,
+        exchange_rate_per_s=rates[pool.name] if rates else _start_rate(pool),
+        offset_ppm=pool.offset_ppm,
+    )
+
+
+def _start_rate(pool: AgentPool) -> float:
+    """Between the rates that are known at some pH, where any are."""
+    known = pool.exchange_rate_per_s
+    return float(np.exp(np.mean(np.log(list(known.values()))))) if isinstance(known, dict) else START_RATE
+
+
+def fit_spectra(
+    session: Session,
+    region: str,
+    scans: Sequence[CestScan],
+    start: PoolSystem,
+    free: Mapping[str, tuple[str, ...]],
+) -> Fit:
+    """Fit pools to the mean spectra of a region in several scans at once."""
+    spectra = [region_spectrum(session, volume_of(session, scan), region) for scan in scans]
+    return fit_together(spectra, scans, start, free)
+
+
+def fit_together(
+    spectra: Sequence[RegionSpectrum],
+    scans: Sequence[CestScan],
+    start: PoolSystem,
+    free: Mapping[str, tuple[str, ...]],
+) -> Fit:
+    """Fit pools to spectra that were measured at several B1, without the samples next to water."""
+    kept = [np.abs(spectrum.offset_ppm) >= NEAR_WATER_PPM for spectrum in spectra]
+    trains = [
+        PulseTrain(spectrum.offset_ppm[used], [scan.b1_ut], scan.saturation_s)
+        for spectrum, scan, used in zip(spectra, scans, kept, strict=True)
+    ]
+    z = np.concatenate([spectrum.z[used] for spectrum, used in zip(spectra, kept, strict=True)])
+    field = float(np.mean([spectrum.relative_b1 for spectrum in spectra]))
+    found: Fit = api("fit", "cest.bloch_fit")(z, start, trains, free=free, relative_b1=field)
+    return found
+
+
+def all_known(fit: Fit) -> None:
+    """Refuse a fit that gave no numbers.
+
+    Raises
+    ------
+    IllConditioned
+    """
+    if not all(np.isfinite(value).all() for value in fit.parameters.values()):
+        raise IllConditioned(
+            "the fit of pools to the mean spectrum of a region failed",
+            found=", ".join(flag.name or "" for flag in Flag if int(fit.flags) & flag),
+        )
+
+
+def _with(start: PoolSystem, fit: Fit) -> PoolSystem:
+    """The pools with what was fitted of them; IllConditioned where nothing was."""
+    all_known(fit)
+
+    def changed(name: str) -> dict[str, float]:
+        return {
+            field: float(fit.parameters[f"{name}_{field}"])
+            for field in (FRACTION, RATE)
+            if f"{name}_{field}" in fit.parameters
+        }
+
+    return replace(
+        start,
+        exchange=tuple(replace(pool, **changed(pool.name)) for pool in start.exchange),
+        mt=None if start.mt is None else replace(start.mt, **changed("mt")),
+    )
+
+
+def asymmetry_percent(pools: PoolSystem, scan: CestScan, at_ppm: float) -> float:
+    """Asymmetry of fitted pools at nominal fields, %."""
+    both = simulate(pools, PulseTrain([-at_ppm, at_ppm], [scan.b1_ut], scan.saturation_s))
+    return 100.0 * float(both[0] - both[1])
