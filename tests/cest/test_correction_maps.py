@@ -90,6 +90,14 @@ class TestSpectra:
         assert again.decisions["b0"]["rule"] == "the spectra are corrected already"
         np.testing.assert_allclose(again.value.data, direct.value.data, atol=0.1)
 
+    def test_spectra_that_were_saved_are_known_as_corrected_when_they_are_loaded(self, made, tmp_path):
+        scan = made(shift=0.2)
+        it.save(it.cest.correct(scan.volume), tmp_path / "z_spectrum.nii.gz")
+        loaded = it.mri.load_map(tmp_path / "z_spectrum.nii.gz")
+        found = it.cest.contrast(loaded, at_ppm=3.5)
+        assert found.decisions["b0"]["rule"] == "the spectra are corrected already"
+        np.testing.assert_allclose(found.value.data, scan.contrast(), rtol=0.02)
+
 
 class TestWater:
     @pytest.mark.parametrize("shift", [-0.5, -0.3, -0.1, 0.1, 0.3, 0.5])
