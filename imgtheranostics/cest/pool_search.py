@@ -31,8 +31,8 @@ CHANCE = 1e-3
 TILE = 4
 """Voxels in a row of a tile that begin where the fit of its seed ended."""
 
-CLEARLY = 1.3
-"""Squared residual over that of the noise above which a third start is worth its time."""
+EXCEEDING, CLEARLY = 1.15, 1.3
+"""Squared residual over that of the noise above which a second and a third start are worth their time."""
 
 BETTER = 1e-9
 """Relative decrease of the sum of squares below which two fits are the same."""
@@ -55,14 +55,14 @@ class Setting:
         Ascending.
     order : (n,) ndarray of int
         Samples of the caller in that order.
-    alternative : (3 k + 1,) ndarray
-        Second start.
+    starts : (s, 3 k + 1) ndarray
+        The set's own, and others within its bounds.
     """
 
     design: Design
     ppm: FloatArray
     order: npt.NDArray[np.int64]
-    alternative: FloatArray
+    starts: FloatArray
     max_iterations: int
     tolerance: float
     workers: int | None
@@ -76,6 +76,7 @@ class Block:
     variances: FloatArray
     sums: FloatArray
     conditions: FloatArray
+    start_of: npt.NDArray[np.int64]
     iterations: npt.NDArray[np.int32]
     state: npt.NDArray[np.uint8]
 
@@ -87,6 +88,7 @@ class Block:
             np.empty((m, p)),
             np.empty((m, 3)),
             np.empty(m),
+            np.zeros(m, np.int64),
             np.zeros(m, np.int32),
             np.zeros(m, np.uint8),
         )
@@ -101,19 +103,27 @@ class Block:
 def run_kernel(
     setting: Setting,
     curves: FloatArray,
-    starts: FloatArray,
-    start_of: Indices,
+    *,
+    near: tuple[FloatArray, Indices] | None = None,
+    avoided: Indices | None = None,
     goals: FloatArray | None = None,
-    move_water: bool = True,
 ) -> Block:
-    """Fit curves (m, n), each from its row of `starts`; those that do not reach their goal do not settle."""
+    """Fit curves (m, n); those that do not reach their goal do not settle.
+
+    Each begins at the best of the setting's starts but the row `avoided`, or, with `near`, at the row of a
+    table that is given for it.
+    """
     from imgtheranostics.kernels.pool_fit import CHUNK, fit_pools
     from imgtheranostics.kernels.threads import run_chunks
 
-    design, found = setting.design, Block.empty(len(curves), setting.design.start.size)
+    design, m = setting.design, len(curves)
+    found = Block.empty(m, design.start.size)
+    starts = setting.starts if near is None else near[0]
+    if near is not None:
+        found.start_of[:] = 2 * near[1]
     arguments = (
         curves,
-        np.full(len(curves), np.inf) if goals is None else goals,
+        np.full(m, np.inf) if goals is None else goals,
         setting.ppm,
         design.active,
         design.row_of,
@@ -124,12 +134,13 @@ def run_kernel(
         _table(),
         design.damping_weights,
         np.ascontiguousarray(np.clip(starts, design.lower, design.upper)),
-        start_of.astype(np.int64),
+        near is None,
+        np.full(m, -1) if avoided is None else avoided,
+        found.start_of,
         design.lower,
         design.upper,
         setting.max_iterations,
         setting.tolerance,
-        move_water,
         found.values,
         found.variances,
         found.sums,
@@ -137,31 +148,29 @@ def run_kernel(
         found.iterations,
         found.state,
     )
-    run_chunks(lambda first, last: fit_pools(first, last, *arguments), len(curves), CHUNK, setting.workers)
+    run_chunks(lambda first, last: fit_pools(first, last, *arguments), m, CHUNK, setting.workers)
     return found
 
 
 def fit_block(
     setting: Setting,
     curves: FloatArray,
-    starts: FloatArray,
-    start_of: Indices,
+    near: tuple[FloatArray, Indices] | None,
     noise_sd: FloatArray | None,
 ) -> Block:
     """Fit curves, and those once more from the second start that the first did not explain."""
     from imgtheranostics.kernels.pool_fit import CONVERGED
 
-    # what begins at a neighbour has its water where it belongs
-    found = run_kernel(setting, curves, starts, start_of, move_water=not start_of.any())
-    two = np.stack([setting.design.start, setting.alternative])
-    # what began at a neighbour gets the set's own start first, and the alternative only if much is left
-    rounds = ((0, 1.0), (1, CLEARLY)) if start_of.any() else ((1, 1.0),)
-    for other, share in rounds:
+    found = run_kernel(setting, curves, near=near)
+    tried = np.full(len(curves), -1) if near is not None else found.start_of // 2
+    # what began at a neighbour gets the best start first, and the second best only if much is left
+    for share in (EXCEEDING,) if near is None else (EXCEEDING, CLEARLY):
         again = np.flatnonzero(_unexplained(setting, curves, found, noise_sd, share))
         if again.size:
             goals = np.where((found.state[again] & CONVERGED) > 0, found.sums[again, 0], np.inf)
-            rows = np.full(again.size, other)
-            second = run_kernel(setting, np.ascontiguousarray(curves[again]), two, rows, goals)
+            part = np.ascontiguousarray(curves[again])
+            second = run_kernel(setting, part, avoided=tried[again], goals=goals)
+            tried[again] = second.start_of // 2
             found.take(second, again, _better(second, found, again))
     return found
 
@@ -219,8 +228,8 @@ class Result:
         for first in range(0, voxels.size, per_block):
             yield voxels[first : first + per_block]
 
-    def add(self, voxels: Indices, starts: FloatArray, start_of: Indices) -> None:
-        """Fit the spectra of some voxels, each from its row of `starts`; row 0 is the set's own start."""
+    def add(self, voxels: Indices, table: FloatArray | None = None, start_of: Indices | None = None) -> None:
+        """Fit the spectra of some voxels, from the set's starts or each from its row of a table."""
         whole = voxels[-1] - voxels[0] + 1 == voxels.size
         part = slice(voxels[0], voxels[-1] + 1) if whole else voxels
         curves = np.empty((voxels.size, self.setting.ppm.size))
@@ -231,10 +240,12 @@ class Result:
             self.flags[voxels[finite & (curves.max(axis=1) > LARGEST_Z)]] |= np.uint16(Flag.OUTSIDE_RANGE)
         self.flags[voxels[~finite]] |= np.uint16(Flag.INVALID_INPUT)
         if not finite.all():
-            curves, voxels, start_of = curves[finite], voxels[finite], start_of[finite]
+            curves, voxels = curves[finite], voxels[finite]
+            start_of = None if start_of is None else start_of[finite]
         if voxels.size:
+            near = None if table is None or start_of is None else (table, start_of)
             noise = None if self.noise_sd is None else self.noise_sd[voxels].astype(np.float64)
-            self._store(voxels, fit_block(self.setting, curves, starts, start_of, noise))
+            self._store(voxels, fit_block(self.setting, curves, near, noise))
 
     def _store(self, voxels: Indices, found: Block) -> None:
         design, n = self.setting.design, self.setting.ppm.size

@@ -6,6 +6,7 @@ semi-solid magnetisation transfer, super-Lorentzian.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -41,6 +42,9 @@ __all__ = [
     "scaled_to_field",
     "start_cautions",
 ]
+
+SLAB = 1 << 15
+"""Voxels of which neighbours are looked up at a time."""
 
 
 def fit(
@@ -139,19 +143,16 @@ def fit(
         identifiable(offsets.ppm, pools, bandwidth_ppm=bandwidth_ppm, refuse=True)
     spectra = planar(z, offsets.n, "z", contiguous=False)
     noise = None if noise_sd is None else _checked_noise(spectra, noise_sd)
-    setting = Setting(
-        design, offsets.ppm, offsets.order, _alternative(design), max_iterations, tolerance, workers
-    )
+    setting = Setting(design, offsets.ppm, offsets.order, _starts(design), max_iterations, tolerance, workers)
     result = Result(spectra, setting, noise)
     within = spectra.chosen(mask)
     result.flags[~within] = Flag.MASKED_OUT
     todo = np.flatnonzero(within)
-    starts = design.start[np.newaxis]
     if neighbours and len(spectra.shape) > 0:
-        _fit_tiles(result, todo, starts)
+        _fit_tiles(result, todo)
     else:
         for part in result.blocks(todo):
-            result.add(part, starts, np.zeros(part.size, np.intp))
+            result.add(part)
     return result.fit()
 
 
@@ -162,18 +163,35 @@ def _checked_noise(spectra: PlanarSignal, noise_sd: npt.ArrayLike) -> npt.NDArra
     return noise
 
 
-def _alternative(design: Design) -> npt.NDArray[np.float64]:
-    """The second start: widths in the geometric, centres in the arithmetic middle of their bounds."""
-    second = design.start.copy()
+def _starts(design: Design) -> npt.NDArray[np.float64]:
+    """The set's own start, and others: widths in or above the middle of their bounds, centres in the middle.
+
+    In the logarithm of the widths.
+    """
     first = 1 + design.n_pools
     low, high = design.lower[first:], design.upper[first:]
-    second[first::2] = np.sqrt(low[::2] * high[::2])
-    second[first + 1 :: 2] = 0.5 * (low[1::2] + high[1::2])
-    second[design.held] = design.start[design.held]
-    return second
+    rows = [design.start]
+    for share in (0.5, 0.75):
+        row = design.start.copy()
+        row[first::2] = low[::2] ** (1.0 - share) * high[::2] ** share
+        row[first + 1 :: 2] = 0.5 * (low[1::2] + high[1::2])
+        rows.append(np.where(design.held, design.start, row))
+    return np.array(rows)
 
 
-def _fit_tiles(result: Result, todo: npt.NDArray[np.intp], starts: npt.NDArray[np.float64]) -> None:
+def _fit_tiles(result: Result, todo: npt.NDArray[np.intp]) -> None:
+    """Fit slab by slab of whole tiles, so that lists of voxels stay short."""
+    shape, order = result.spectra.shape, result.spectra.order
+    slow = 0 if order == "C" else len(shape) - 1
+    layer = (TILE if slow < 2 else 1) * math.prod(shape) // max(shape[slow], 1)
+    slab = layer * max(1, SLAB // max(layer, 1))
+    for first in range(0, math.prod(shape), max(slab, 1)):
+        begin, end = np.searchsorted(todo, [first, first + slab])
+        if end > begin:
+            _fit_slab(result, todo[begin:end])
+
+
+def _fit_slab(result: Result, todo: npt.NDArray[np.intp]) -> None:
     """Fit one voxel of each tile of the first two axes, then the others from where it ended."""
     shape = result.spectra.shape
     tiles, middle = np.zeros(todo.size, np.int64), np.zeros(todo.size, np.int16)
@@ -186,16 +204,14 @@ def _fit_tiles(result: Result, todo: npt.NDArray[np.intp], starts: npt.NDArray[n
     first = np.flatnonzero(np.diff(tiles[by_tile], prepend=-1))
     seeds = by_tile[first]
     for part in result.blocks(todo[seeds]):
-        result.add(part, starts, np.zeros(part.size, np.intp))
+        result.add(part)
     known = result.values[:, todo[seeds]].T.astype(np.float64)
-    known = np.where(np.isnan(known), starts, known)
+    known = np.where(np.isnan(known), result.setting.design.start, known)
     start_of = np.empty(todo.size, np.intp)
-    start_of[by_tile] = np.repeat(np.arange(1, seeds.size + 1), np.diff(np.append(first, todo.size)))
+    start_of[by_tile] = np.repeat(np.arange(seeds.size), np.diff(np.append(first, todo.size)))
     rest = np.ones(todo.size, np.bool_)
     rest[seeds] = False
-    table = np.concatenate([starts, known])
-    chosen, places = todo[rest], start_of[rest]
-    done = 0
-    for part in result.blocks(chosen):
-        result.add(part, table, places[done : done + part.size])
+    places, done = start_of[rest], 0
+    for part in result.blocks(todo[rest]):
+        result.add(part, known, places[done : done + part.size])
         done += part.size

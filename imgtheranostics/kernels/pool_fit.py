@@ -23,6 +23,7 @@ from imgtheranostics.kernels.lane_systems import (
 from imgtheranostics.kernels.lane_vector import LANES, at_most, keep_apart, less, load, spread, store, where
 from imgtheranostics.kernels.pool_evaluation import evaluate, row_bounds, workspace
 from imgtheranostics.kernels.pool_report import UNDETERMINED, report
+from imgtheranostics.kernels.pool_starts import choose_starts, lowest_sample, place_start
 
 __all__ = ["CONVERGED", "UNDETERMINED", "fit_pools"]
 
@@ -43,8 +44,8 @@ NEAR = 1e-2
 ROUNDING = 1e-26
 """Part of the spectrum's sum of squares below which a decrease is rounding."""
 
-IDLE, ITERATING, START, MOVED_START, REVIVAL = -1, 0, 1, 2, 3
-"""Stages of a lane: with water at the lowest sample where that is asked for, at its start, then iterating."""
+IDLE, ITERATING, START, REVIVAL = -1, 0, 1, 2
+"""Stages of a lane."""
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -101,6 +102,16 @@ def _take(accepted, from_array, to_array, size):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def _take_lower(accepted, from_array, to_array, size):
+    """The same for the lower triangle of a matrix."""
+    taken = load(accepted, 0)
+    for row in range(size):
+        for column in range(row + 1):
+            place = (row * size + column) * LANES
+            store(to_array, place, where(taken, load(from_array, place), load(to_array, place)))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def _gather(unknowns, current, active, k):
     """The unknowns of all parameters."""
     for row in range(1 + k):
@@ -124,39 +135,30 @@ def _move_to_trial(trial, current, step, active, k, lower, upper):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _begin(curves, goals, tries, following, last, x, lane, z, short, book, near):
+def _begin(curves, goals, following, last, x, lane, z, short, book, near):
     """Put the next spectrum of the chunk into a lane; 1 if there is one, else the lane stays idle."""
-    squares, power, stage, lowest, goal = short[0], short[1], short[3], short[8], short[9]
+    squares, power, stage, goal = short[0], short[1], short[3], short[8]
     stage[lane] = IDLE
     if following >= last:
         return 0
-    total, least = 0.0, 0
+    total = 0.0
     for i in range(x.size):
         value = curves[following, i]
         z[i * LANES + lane] = value
         total += value * value
-        if value < curves[following, least]:
-            least = i
-    power[lane], lowest[lane], goal[lane] = total, x[least], goals[following]
+    power[lane], goal[lane], stage[lane] = total, goals[following], START
     squares[lane], near[lane] = np.inf, 0.0
-    stage[lane] = tries
     book[0, lane], book[1, lane], book[2, lane] = following, 0, 0
     return 1
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _place_start(lane, stage, start, k, water, lowest, lower, upper, current, trial):
-    """The trial of a lane that is at a start, or where lines without depth are put back to theirs."""
+def _revive(lane, start, k, lower, current, trial):
+    """The trial of a lane with lines without depth put back to their start."""
     for j in range(start.size):
-        if stage == REVIVAL:
-            pool = j if j <= k else 1 + (j - 1 - k) // 2
-            gone = j > k and current[pool * LANES + lane] <= lower[pool]
-            trial[j * LANES + lane] = start[j] if gone else current[j * LANES + lane]
-        else:
-            trial[j * LANES + lane] = start[j]
-    if stage == MOVED_START and water >= 0:
-        place = 2 + k + 2 * water
-        trial[place * LANES + lane] = min(max(lowest, lower[place]), upper[place])
+        pool = j if j <= k else 1 + (j - 1 - k) // 2
+        gone = j > k and current[pool * LANES + lane] <= lower[pool]
+        trial[j * LANES + lane] = start[j] if gone else current[j * LANES + lane]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -173,7 +175,7 @@ def _advance(lane, stage, verdict, book, k, lower, upper, max_iterations, curren
     """Next stage of a lane after an evaluation; True where its voxel is done."""
     book[1, lane] += 1
     if stage[lane] > 0:
-        stage[lane] = START if stage[lane] == MOVED_START else ITERATING
+        stage[lane] = ITERATING
         return False
     if verdict[lane] == 0.0 and book[1, lane] < max_iterations:
         return False
@@ -192,7 +194,7 @@ def _search(
     """Fit the voxels of a chunk: parameters, iterations and whether they settled."""
     keep_apart()
     x, active, shapes, water, weights = design[0], design[1], design[3], design[4], design[8]
-    max_iterations, tolerance, tries = limits
+    max_iterations, tolerance = limits
     n, k, width = x.size, shapes.size, values.shape[1]
     count = 1 + k + active.size
     size = count + count % 2
@@ -203,12 +205,12 @@ def _search(
     normal, vectors = np.zeros(size * size * LANES), np.zeros((3, size * LANES))
     gradient, step, unknowns = vectors[0], vectors[1], vectors[2]
     z, current, trial = np.zeros(n * LANES), np.ones(width * LANES), np.ones(width * LANES)
-    short, book = np.zeros((10, LANES)), np.zeros((3, LANES), np.int64)
+    short, book = np.zeros((9, LANES)), np.zeros((3, LANES), np.int64)
     squares, power, damping, stage, predicted = short[0], short[1], short[2], short[3], short[4]
-    found, accepted, verdict, lowest, goal = short[5], short[6], short[7], short[8], short[9]
+    found, accepted, verdict, goal = short[5], short[6], short[7], short[8]
     following, busy = first, 0
     for lane in range(LANES):
-        begun = _begin(curves, goals, tries, following, last, x, lane, z, short, book, near)
+        begun = _begin(curves, goals, following, last, x, lane, z, short, book, near)
         following, busy = following + begun, busy + begun
     while busy > 0:
         _gather(unknowns, current, active, k)
@@ -232,12 +234,16 @@ def _search(
         _move_to_trial(trial, current, step, active, k, low, high)
         for lane in range(LANES):
             if stage[lane] > 0:
-                start = starts[start_of[book[0, lane]]]
-                _place_start(lane, stage[lane], start, k, water, lowest[lane], lower, upper, current, trial)
+                code = start_of[book[0, lane]]
+                if stage[lane] == REVIVAL:
+                    _revive(lane, starts[code // 2], k, lower, current, trial)
+                else:
+                    lowest = lowest_sample(curves[book[0, lane]], x)
+                    place_start(lane, code, starts, k, water, lowest, lower, upper, trial)
         store(found, 0, evaluate(design, n, k, size, count, True, low, high, trial, z, work))
         _judge(squares, power, goal, damping, stage, tolerance, predicted, found, accepted, verdict, near)
         _take(accepted, trial, current, width)
-        _take(accepted, trial_normal, normal, size * size)
+        _take_lower(accepted, trial_normal, normal, size)
         _take(accepted, trial_gradient, gradient, size)
         for lane in range(LANES):
             if stage[lane] >= 0 and _advance(
@@ -248,7 +254,7 @@ def _search(
                     values[done, j] = current[j * LANES + lane]
                 iterations[done] = book[1, lane]
                 state[done] = CONVERGED if verdict[lane] == 1.0 else 0
-                begun = _begin(curves, goals, tries, following, last, x, lane, z, short, book, near)
+                begun = _begin(curves, goals, following, last, x, lane, z, short, book, near)
                 following, busy = following + begun, busy + begun - 1
 
 
@@ -268,12 +274,13 @@ def fit_pools(
     table,
     weights,
     starts,
+    screen,
+    avoided,
     start_of,
     lower,
     upper,
     max_iterations,
     tolerance,
-    move_water,
     values,
     variances,
     sums,
@@ -291,17 +298,20 @@ def fit_pools(
     shared : bool, whether the centres of the other pools are relative to that of water
     plateau : float, half of the flat part of a line in ppm; table : of `super_lorentzian_table`
     weights : (1 + k + q,) float64, how much of the damping each unknown gets: 0 for the linear ones
-    starts : (s, 3 k + 1) float64, within bounds; start_of : (m,) int64, which of them each spectrum gets
+    starts : (s, 3 k + 1) float64, within bounds; screen : bool, whether the start is chosen here: of
+    all rows but the one in avoided (m,) int64, with water where it is or at the lowest sample
+    start_of : (m,) int64, codes of `pool_starts.place_start`, or chosen ones on return
     lower, upper : (3 k + 1,) float64; max_iterations : int
     tolerance : float, relative decrease of the sum of squares left at the minimum
-    move_water : bool, whether to begin with the line of water at the lowest sample if that is nearer
     values, variances : (m, 3 k + 1) float64; variances for noise of 1, NaN at a bound or undetermined
     sums : (m, 3) float64, squares of the residual, of the curve less its mean, of differences of the residual
     conditions : (m,) float64, condition number of the lines; iterations : (m,) int32
     state : (m,) uint8, bits of CONVERGED and UNDETERMINED
     """
     design = (x, active, row_of, shapes, water, shared, plateau, table, weights)
-    limits = (max_iterations, tolerance, MOVED_START if move_water else START)
+    limits = (max_iterations, tolerance)
+    if screen:
+        choose_starts(curves, first, last, design, starts, avoided, lower, upper, start_of)
     _search(
         curves, goals, first, last, design, starts, start_of, lower, upper, limits, values, iterations, state
     )

@@ -295,7 +295,7 @@ def _saturation_spectra() -> None:
     design = np.zeros((4, n)), np.ones((n - 4, 5)), np.ones(n), square, np.eye(2 * n), 2.0
     dip = (1.0 - 1.0 / (1.0 + knots**2))[:, np.newaxis]
     samples = read_only(np.empty((0, 0), np.float32)), read_only(dip)
-    given = np.ones(1), np.zeros(1), np.empty(1)
+    given = (np.empty((0, 0), np.float32), np.ones((1, 1))) * 3
     found = (np.empty((0, 0), np.float32), np.empty((1, 1))) * 3
     todo = kernels.NOISE + kernels.B0 + kernels.VALUES + kernels.ERRORS
     chosen, flags = read_only(np.ones(1, np.bool_)), np.empty(1, np.uint16)
@@ -340,12 +340,13 @@ def _pools() -> None:
         table,
         np.array([0.0, 0.0, 1.0, 1.0]),
         0.5 * (lower + upper)[np.newaxis],
+        True,
+        np.full(1, -1),
         np.zeros(1, np.int64),
         lower,
         upper,
         10,
         1e-8,
-        True,
         np.empty((1, 4)),
         np.empty((1, 4)),
         np.empty((1, 3)),

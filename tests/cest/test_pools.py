@@ -174,7 +174,7 @@ def test_neighbours_save_iterations_and_change_nothing(rng):
     truth = brain(rng, (40, 40), smooth=True)
     z = lorentzians(truth) + rng.normal(0, 2e-3, (40, 40, OFFSETS.size))
     alone, near = (pools.fit(z, OFFSETS, FIVE, noise_sd=2e-3, neighbours=n) for n in (False, True))
-    assert near.iterations.mean() < 0.8 * alone.iterations.mean()
+    assert near.iterations.mean() < 0.9 * alone.iterations.mean()
     np.testing.assert_allclose(near.rmse, alone.rmse, rtol=5e-3)
     same = np.abs(near.rmse / alone.rmse - 1) < 1e-6
     assert same.mean() > 0.98

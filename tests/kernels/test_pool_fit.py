@@ -26,15 +26,13 @@ TABLE = pool_lines.super_lorentzian_table()
 
 
 def setting(design, offsets=OFFSETS, tolerance=1e-10, max_iterations=300):
-    return Setting(
-        design, offsets, np.arange(offsets.size), design.start, max_iterations, tolerance, workers=None
-    )
+    starts = design.start[np.newaxis]
+    return Setting(design, offsets, np.arange(offsets.size), starts, max_iterations, tolerance, workers=None)
 
 
 def fitted(design, curves, offsets=OFFSETS, **options):
     curves = np.ascontiguousarray(np.atleast_2d(curves))
-    start_of = np.zeros(len(curves), np.intp)
-    return run_kernel(setting(design, offsets, **options), curves, design.start[np.newaxis], start_of)
+    return run_kernel(setting(design, offsets, **options), curves)
 
 
 def spectrum(design, parameters, offsets=OFFSETS):
@@ -208,9 +206,8 @@ def test_stops_where_it_cannot_undercut_its_goal():
     design = Design.of(FIVE, (1, 1, 1))
     curve = np.ascontiguousarray(spectrum(design, brain(np.random.default_rng(6), 1)[0])[np.newaxis])
     curve += np.random.default_rng(7).normal(0, 2e-3, curve.shape)
-    arguments = (setting(design), curve, design.start[np.newaxis], np.zeros(1, np.intp))
-    free = run_kernel(*arguments)
-    held = run_kernel(*arguments, goals=0.5 * free.sums[:, 0])
+    free = run_kernel(setting(design), curve)
+    held = run_kernel(setting(design), curve, goals=0.5 * free.sums[:, 0])
     assert free.state[0] == pool_fit.CONVERGED
     assert not held.state[0] & pool_fit.CONVERGED
     assert held.iterations[0] < free.iterations[0]
