@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
-from imgtheranostics.cest.bloch_mcconnell import ExchangePool, PoolSystem, PulseTrain, simulate
+from imgtheranostics.cest.bloch_mcconnell import ExchangePool, MtPool, PoolSystem, PulseTrain, simulate
 from imgtheranostics.cest.constants import WATER_PROTON_CONCENTRATION_MM
 from imgtheranostics.errors import IllConditioned
 from imgtheranostics.phantom.cest_scanner import AgentPool
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from imgtheranostics.fit import Fit
     from imgtheranostics.validation.session import Session
 
-DoubleArray = npt.NDArray[np.float64]
+Pool = TypeVar("Pool", ExchangePool, MtPool)
 
 START_FRACTION, START_BOUND, START_MM, START_RATE = 1e-3, 0.1, 5.0, 1000.0
 NEAR_WATER_PPM = 0.7
@@ -201,17 +200,21 @@ def _with(start: PoolSystem, fit: Fit) -> PoolSystem:
     """The pools with what was fitted of them; IllConditioned where nothing was."""
     all_known(fit)
 
-    def changed(name: str) -> dict[str, float]:
-        return {
-            field: float(fit.parameters[f"{name}_{field}"])
-            for field in (FRACTION, RATE)
-            if f"{name}_{field}" in fit.parameters
-        }
+    def value(pool: ExchangePool | MtPool, name: str, field: str) -> float:
+        found = fit.parameters.get(f"{name}_{field}")
+        return float(getattr(pool, field) if found is None else found)
+
+    def changed(pool: Pool, name: str) -> Pool:
+        return replace(
+            pool,
+            fraction=value(pool, name, FRACTION),
+            exchange_rate_per_s=value(pool, name, RATE),
+        )
 
     return replace(
         start,
-        exchange=tuple(replace(pool, **changed(pool.name)) for pool in start.exchange),
-        mt=None if start.mt is None else replace(start.mt, **changed("mt")),
+        exchange=tuple(changed(pool, pool.name) for pool in start.exchange),
+        mt=None if start.mt is None else changed(start.mt, "mt"),
     )
 
 
