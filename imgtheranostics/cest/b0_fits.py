@@ -130,7 +130,7 @@ def _symmetric(spectra: Spectra, begun: Measured, rule: WindowRule, tilt: bool, 
     from imgtheranostics.kernels.water_symmetry import find_axes
 
     design, flags = spectra.design, begun.flags
-    results = np.empty((3, spectra.planes.n_voxels))
+    results = np.empty((3, spectra.planes.n_voxels), spectra.planes.samples.dtype)
     iterations = np.zeros(spectra.planes.n_voxels, np.int16)
     with thread_limit(workers):
         for window in windows(spectra, begun, rule, flags):
@@ -142,8 +142,8 @@ def _symmetric(spectra: Spectra, begun: Measured, rule: WindowRule, tilt: bool, 
                 design.sensitivity,
                 window.first,
                 window.last,
-                begun.b0[window.voxels],
-                begun.noise[window.voxels],
+                window.start,
+                begun.noise[window.voxels].astype(np.float64),
                 tilt,
                 out,
                 iterations[window.voxels],
@@ -159,7 +159,7 @@ def _lorentzian(spectra: Spectra, begun: Measured, rule: WindowRule, tilt: bool,
     from imgtheranostics.kernels.water_lorentzian import fit_lorentzians
 
     flags = begun.flags
-    results = np.empty((4, spectra.planes.n_voxels))
+    results = np.empty((4, spectra.planes.n_voxels), spectra.planes.samples.dtype)
     iterations = np.zeros(spectra.planes.n_voxels, np.int16)
     corrections = np.array([shortfall(freedom) for freedom in range(spectra.offsets.n + 1)])
     n_parameters = 5 if tilt else 4
@@ -171,7 +171,7 @@ def _lorentzian(spectra: Spectra, begun: Measured, rule: WindowRule, tilt: bool,
                 spectra.design.knots,
                 window.first,
                 window.last,
-                begun.b0[window.voxels],
+                window.start,
                 tilt,
                 out,
                 iterations[window.voxels],

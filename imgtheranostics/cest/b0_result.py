@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imgtheranostics.cest.z_kernel import Measured, Spectra
-from imgtheranostics.fit import Fit
+from imgtheranostics.fit import Fit, FloatArray
 
 LEAST_OFFSETS = 4
 """Offsets that the minimum of a spectrum needs."""
@@ -20,16 +20,16 @@ def minimum_fit(spectra: Spectra, found: Measured) -> Fit:
 
 def b0_fit(
     spectra: Spectra,
-    place: npt.NDArray[np.float64],
-    error: npt.NDArray[np.float64],
+    place: FloatArray,
+    error: FloatArray,
     flags: npt.NDArray[np.uint16],
     iterations: npt.NDArray[np.int16],
     *,
-    r_squared: npt.NDArray[np.float64] | None = None,
-    rmse: npt.NDArray[np.float64] | None = None,
+    r_squared: FloatArray | None = None,
+    rmse: FloatArray | None = None,
 ) -> Fit:
     """Positions in the caller's shape; NaN for a goodness of fit that a method does not have."""
-    unknown = np.full(place.size, np.nan)
+    unknown = np.full(place.size, np.nan, place.dtype)
     return Fit(
         parameters={"b0_ppm": spectra.restored(place)},
         standard_errors={"b0_ppm": spectra.restored(error)},

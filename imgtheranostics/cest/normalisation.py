@@ -231,7 +231,8 @@ def _noise(
             )
     if offsets.n < LEAST_OFFSETS:
         return np.full(z.shape[1], np.nan), "not known: too few references and offsets"
-    return measure(Spectra.ascending(z, offsets), find_noise=True).noise, "what no smooth spectrum explains"
+    estimated = measure(Spectra.ascending(z, offsets), find_noise=True)
+    return estimated.noise.astype(np.float64), "what no smooth spectrum explains"
 
 
 def _noise_alone(noise: npt.NDArray[np.float64], n_references: int) -> npt.NDArray[np.bool_]:

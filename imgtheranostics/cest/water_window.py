@@ -14,7 +14,7 @@ from imgtheranostics.volume import Flag
 IndexArray = npt.NDArray[np.int64]
 DoubleArray = npt.NDArray[np.float64]
 
-BLOCK = 8192
+BLOCK = 4096
 """Voxels that are held in float64 at a time."""
 
 
@@ -54,12 +54,15 @@ class Windows:
     ----------
     voxels : slice
     samples : (n, n_some) ndarray
+    start : (n_some,) ndarray
+        Position that was found before.
     first, last : (n_some,) ndarray of int
         Samples of the window; first > last where there is none.
     """
 
     voxels: slice
     samples: DoubleArray
+    start: DoubleArray
     first: IndexArray
     last: IndexArray
 
@@ -75,7 +78,7 @@ def windows(
     for begin in range(0, spectra.planes.n_voxels, BLOCK):
         part = slice(begin, min(begin + BLOCK, spectra.planes.n_voxels))
         samples = spectra.planes.samples[spectra.offsets.order, part].astype(np.float64)
-        place = measured.b0[part]
+        place = measured.b0[part].astype(np.float64)
         usable = np.isfinite(place)
         samples[:, ~usable] = 0.0
         first, last = _bounds(knots, samples, np.where(usable, place, knots[0]), rule)
@@ -83,7 +86,7 @@ def windows(
         flags[part][short] |= Flag.OUTSIDE_RANGE.value
         none = short | ~usable
         first[none], last[none] = 1, 0
-        yield Windows(part, np.ascontiguousarray(samples), first, last)
+        yield Windows(part, np.ascontiguousarray(samples), place, first, last)
 
 
 def _bounds(

@@ -58,18 +58,18 @@ class Spectra:
         ordered = OffsetList(offsets.ppm, np.arange(offsets.n, dtype=np.int64))
         return cls(planes, ordered, planes.chosen(None), design_of(offsets))
 
-    def flat(self, values: npt.ArrayLike, name: str) -> DoubleArray:
-        """A number or a map as one float64 value per voxel; ValueError when the shape does not fit."""
+    def flat(self, values: npt.ArrayLike, name: str) -> FloatArray:
+        """A number or a map as one value per voxel in the type of the spectra.
+
+        Raises
+        ------
+        ValueError
+            If the shape does not fit, or these are no real numbers.
+        """
         given = np.asarray(values)
         if given.dtype.kind not in "biuf":
             raise ValueError(f"{name} must be real numbers, found type {given.dtype}")
-        try:
-            spread = np.broadcast_to(given, self.planes.shape)
-        except ValueError:
-            raise ValueError(
-                f"{name} has shape {given.shape}, the spectra's is {self.planes.shape}"
-            ) from None
-        return np.array(spread.ravel(order=self.planes.order), dtype=np.float64)
+        return self.planes.flat(given, name).copy()  # own memory, since the kernel may write to such an array
 
     def restored(self, values: npt.NDArray[np.floating]) -> FloatArray:
         """One value per voxel in the leading shape and the type of the spectra."""
@@ -103,13 +103,17 @@ def _of_two_types(planes: FloatArray, writable: bool = False) -> tuple[FloatArra
     return pair if writable else (read_only(pair[0]), read_only(pair[1]))
 
 
+def _row(values: FloatArray) -> tuple[FloatArray, FloatArray]:
+    return _of_two_types(values[np.newaxis], True)
+
+
 @dataclass(frozen=True, eq=False)
 class Measured:
     """What the kernel gives, flat: (n_voxels,) or (n_at, n_voxels)."""
 
-    noise: DoubleArray
-    b0: DoubleArray
-    b0_error: DoubleArray
+    noise: FloatArray
+    b0: FloatArray
+    b0_error: FloatArray
     values: FloatArray
     factors: FloatArray
     slopes: FloatArray
@@ -119,8 +123,8 @@ class Measured:
 def measure(
     spectra: Spectra,
     *,
-    b0: DoubleArray | None = None,
-    noise: DoubleArray | None = None,
+    b0: FloatArray | None = None,
+    noise: FloatArray | None = None,
     find_noise: bool = False,
     find_b0: bool = False,
     at: DoubleArray | None = None,
@@ -153,10 +157,10 @@ def measure(
     ratio = spectra.least_ratio_known if noise is not None else spectra.least_ratio
     estimate = find_noise or (find_b0 and noise is None)
     if estimate and design.differences.shape[0] < 2:
-        estimate, noise = False, np.full(n_voxels, np.nan)
-    level = np.empty(n_voxels) if noise is None else noise
-    place = np.empty(n_voxels) if find_b0 else (np.zeros(n_voxels) if b0 is None else b0)
-    place_error = np.empty(n_voxels if find_b0 else 0)
+        estimate, noise = False, np.full(n_voxels, np.nan, dtype)
+    level = np.empty(n_voxels, dtype) if noise is None else noise
+    place = np.empty(n_voxels, dtype) if find_b0 else (np.zeros(n_voxels, dtype) if b0 is None else b0)
+    place_error = np.empty(n_voxels if find_b0 else 0, dtype)
     at = np.empty(0) if at is None else at
     values = np.empty((at.size, n_voxels), dtype)
     shape = (at.size, n_voxels) if errors else (0, 0)
@@ -177,7 +181,7 @@ def measure(
             (design.sweep, design.differences, design.bends, sensitivity, gram, ratio),
             at,
             bool(mirror),
-            (level, place, place_error),
+            (*_row(level), *_row(place), *_row(place_error)),
             (*_of_two_types(values, True), *_of_two_types(factors, True), *_of_two_types(slopes, True)),
             flags,
         )

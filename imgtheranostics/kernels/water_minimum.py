@@ -48,16 +48,17 @@ OPEN, ASK_SPLINE = -1, -2
 """Marks of lanes that are not settled, and that the interpolating spline is to settle."""
 
 # Rows of the workspace: sums of weighted powers, of their products with samples (then the coefficients), ...
-_M, _R, _X, _MIDDLE, _PER, _ALONG, _BEND, _CURVE, _STEP = (
-    row * BLOCK for row in (0, 9, 14, 15, 16, 17, 18, 19, 20)
+_M, _R, _X, _MIDDLE, _PER, _ALONG, _BEND, _CURVE, _STEP, _FIRST, _LAST = (
+    row * BLOCK for row in (0, 9, 14, 15, 16, 17, 18, 19, 20, 21, 22)
 )
-N_ROWS = 21
+N_ROWS = 23
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _bottoms(z, n, knots, level, low, high, arg, marks, first, last, w):
+def _bottoms(z, n, knots, level, low, high, arg, marks, w):
     """First and last sample of each open lane's dip below a level; the range of all of them."""
     begin, end = n, -1
+    first, last = w[_FIRST : _FIRST + BLOCK], w[_LAST : _LAST + BLOCK]
     for lane in range(BLOCK):
         w[_MIDDLE + lane] = 0.0
         w[_PER + lane] = 1.0
@@ -82,10 +83,48 @@ def _bottoms(z, n, knots, level, low, high, arg, marks, first, last, w):
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
-def _sum_powers(z, knots, begin, end, low, high, first, last, w):
+def _add_powers(row, knot, number, middle, per, top, per_depth, first, last, sums):
+    """What one sample of each lane adds to the sums; 0 outside the lane's bottom."""
+    for lane in range(BLOCK):
+        x = (knot - middle[lane]) * per[lane]
+        v = top[lane] - row[lane] * per_depth[lane]
+        v = v if (number >= first[lane]) & (number <= last[lane]) else 0.0
+        cube = v * v * v
+        weight = cube * v
+        sums[lane] += weight
+        sums[9 * BLOCK + lane] += cube
+        cube *= x
+        weight *= x
+        sums[BLOCK + lane] += weight
+        sums[10 * BLOCK + lane] += cube
+        cube *= x
+        weight *= x
+        sums[2 * BLOCK + lane] += weight
+        sums[11 * BLOCK + lane] += cube
+        cube *= x
+        weight *= x
+        sums[3 * BLOCK + lane] += weight
+        sums[12 * BLOCK + lane] += cube
+        cube *= x
+        weight *= x
+        sums[4 * BLOCK + lane] += weight
+        sums[13 * BLOCK + lane] += cube
+        weight *= x
+        sums[5 * BLOCK + lane] += weight
+        weight *= x
+        sums[6 * BLOCK + lane] += weight
+        weight *= x
+        sums[7 * BLOCK + lane] += weight
+        weight *= x
+        sums[8 * BLOCK + lane] += weight
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
+def _sum_powers(z, knots, begin, end, low, high, w):
     """Sums of weighted powers of the place, and of their products with the mapped samples."""
     sums = w[_M : _M + 14 * BLOCK]
     middle, per = w[_MIDDLE : _MIDDLE + BLOCK], w[_PER : _PER + BLOCK]
+    first, last = w[_FIRST : _FIRST + BLOCK], w[_LAST : _LAST + BLOCK]
     top, per_depth = w[_ALONG : _ALONG + BLOCK], w[_BEND : _BEND + BLOCK]
     for lane in range(14 * BLOCK):
         sums[lane] = 0.0
@@ -93,40 +132,9 @@ def _sum_powers(z, knots, begin, end, low, high, first, last, w):
         per_depth[lane] = 1.0 / (high[lane] - low[lane])
         top[lane] = 1.0 + TOP + low[lane] * per_depth[lane]
     for i in range(begin, end + 1):
-        row = z[i * BLOCK : (i + 1) * BLOCK]
-        knot = knots[i]
-        for lane in range(BLOCK):
-            within = 1.0 if (i >= first[lane] and i <= last[lane]) else 0.0
-            x = (knot - middle[lane]) * per[lane]
-            v = top[lane] - row[lane] * per_depth[lane]
-            cube = v * v * v * within
-            weight = cube * v
-            sums[lane] += weight
-            sums[9 * BLOCK + lane] += cube
-            cube *= x
-            weight *= x
-            sums[BLOCK + lane] += weight
-            sums[10 * BLOCK + lane] += cube
-            cube *= x
-            weight *= x
-            sums[2 * BLOCK + lane] += weight
-            sums[11 * BLOCK + lane] += cube
-            cube *= x
-            weight *= x
-            sums[3 * BLOCK + lane] += weight
-            sums[12 * BLOCK + lane] += cube
-            cube *= x
-            weight *= x
-            sums[4 * BLOCK + lane] += weight
-            sums[13 * BLOCK + lane] += cube
-            weight *= x
-            sums[5 * BLOCK + lane] += weight
-            weight *= x
-            sums[6 * BLOCK + lane] += weight
-            weight *= x
-            sums[7 * BLOCK + lane] += weight
-            weight *= x
-            sums[8 * BLOCK + lane] += weight
+        _add_powers(
+            z[i * BLOCK : (i + 1) * BLOCK], knots[i], float(i), middle, per, top, per_depth, first, last, sums
+        )
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
@@ -217,21 +225,21 @@ def _judge(w):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def fit_bottoms(z, n, knots, bends, noise, low, high, arg, marks, first, last, w, place, error):
+def fit_bottoms(z, n, knots, bends, noise, low, high, arg, marks, w, place, error):
     """Minimum of a quartic for every open lane, the least of the levels that shows a clear one.
 
     z : (n * BLOCK,) float64; knots : (n,) float64
     bends : (n,) float64, standard error of the spline's second derivative at each knot for noise of 1
-    noise, low, high : (BLOCK,) float64; arg, first, last : (BLOCK,) int64
+    noise, low, high : (BLOCK,) float64; arg : (BLOCK,) int64
     marks : (BLOCK,) int64; OPEN becomes 0, ASK_SPLINE or the flag of a lane without a minimum
     w : (N_ROWS * BLOCK,) float64, workspace
     place, error : (BLOCK,) float64
     """
     for number in range(len(LEVELS)):
-        begin, end = _bottoms(z, n, knots, LEVELS[number], low, high, arg, marks, first, last, w)
+        begin, end = _bottoms(z, n, knots, LEVELS[number], low, high, arg, marks, w)
         if end < 0:
             return
-        _sum_powers(z, knots, begin, end, low, high, first, last, w)
+        _sum_powers(z, knots, begin, end, low, high, w)
         _solve(w)
         _search(w)
         _judge(w)
@@ -245,8 +253,9 @@ def fit_bottoms(z, n, knots, bends, noise, low, high, arg, marks, first, last, w
             per = w[_PER + lane]
             found = w[_MIDDLE + lane] + w[_X + lane] / per
             curvature = w[_CURVE + lane]
+            first, last = int(w[_FIRST + lane]), int(w[_LAST + lane])
             settled = abs(w[_STEP + lane]) < SETTLED and curvature > 0.0
-            if settled and found > knots[first[lane]] and found < knots[last[lane]]:
+            if settled and found > knots[first] and found < knots[last]:
                 if not curvature < least * np.sqrt(w[_BEND + lane]) * level:
                     place[lane] = found
                     error[lane] = np.sqrt(w[_ALONG + lane]) * level / (curvature * per)
@@ -256,7 +265,7 @@ def fit_bottoms(z, n, knots, bends, noise, low, high, arg, marks, first, last, w
                 elif widest:
                     marks[lane] = BELOW_NOISE
             elif widest:
-                marks[lane] = OUTSIDE_RANGE if first[lane] == 0 or last[lane] == n - 1 else BELOW_NOISE
+                marks[lane] = OUTSIDE_RANGE if first == 0 or last == n - 1 else BELOW_NOISE
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -20,14 +20,14 @@ CLIP = 1.5
 CLIPPED_SQUARE = 0.7784654
 """Standard deviations at which a difference is clipped, and the mean square of normal noise so clipped."""
 
-ROUNDS = 4
+ROUNDS = 2
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def fill_dips(z, n, low, high, arg, first, last):
     """First and last sample of the dip around each lane's lowest one; none where too little would be left.
 
-    z : (n * BLOCK,) float64; low, high : (BLOCK,) float64; arg, first, last : (BLOCK,) int64
+    z : (n * BLOCK,) float64; low, high, first, last : (BLOCK,) float64; arg : (BLOCK,) int64
     """
     for lane in range(BLOCK):
         level = low[lane] + DIP_LEVEL * (high[lane] - low[lane])
@@ -42,50 +42,58 @@ def fill_dips(z, n, low, high, arg, first, last):
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
-def fill_noise(z, differences, first, last, r, sums, noise):
+def _fill_differences(rows, weights, number, row, sums):
+    """Sizes of one difference, 0 where it reaches into the dip, and their sums.
+
+    rows : (STENCIL * BLOCK,), row : (BLOCK,) float64
+    sums : (3 * BLOCK,) float64, as in `fill_noise`: one array, since the compiler gives up on many
+    """
+    a, b, c, d, e = weights[0], weights[1], weights[2], weights[3], weights[4]
+    end = number + (STENCIL - 1.0)
+    for lane in range(BLOCK):
+        size = abs(
+            a * rows[lane]
+            + b * rows[BLOCK + lane]
+            + c * rows[2 * BLOCK + lane]
+            + d * rows[3 * BLOCK + lane]
+            + e * rows[4 * BLOCK + lane]
+        )
+        size = size if (end < sums[lane]) | (number > sums[BLOCK + lane]) else 0.0
+        row[lane] = size
+        sums[2 * BLOCK + lane] += size
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
+def _add_clipped(row, noise, total):
+    """Squares of the sizes, clipped; all (BLOCK,) float64."""
+    for lane in range(BLOCK):
+        limit = CLIP * noise[lane]
+        size = row[lane] if row[lane] < limit else limit
+        total[lane] += size * size
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
+def fill_noise(z, differences, r, sums, noise):
     """Noise of each lane.
 
     z : (n * BLOCK,) float64; differences : (n - 4, STENCIL) float64, of length one
-    first, last : (BLOCK,) int64 of `fill_dips`
-    r : (n * BLOCK,) float64, sums : (2 * BLOCK,) float64; workspace
+    r : (n * BLOCK,) float64, workspace
+    sums : (3 * BLOCK,) float64, first and last samples of `fill_dips`, and workspace
     noise : (BLOCK,) float64
     """
     n_rows = differences.shape[0]
-    total, count = sums[:BLOCK], sums[BLOCK : 2 * BLOCK]
-    for lane in range(BLOCK):
-        total[lane] = 0.0
-        count[lane] = 0.0
+    first, last, total = sums[:BLOCK], sums[BLOCK : 2 * BLOCK], sums[2 * BLOCK : 3 * BLOCK]
+    total[:] = 0.0
     for i in range(n_rows):
-        a, b, c, d, e = (
-            differences[i, 0],
-            differences[i, 1],
-            differences[i, 2],
-            differences[i, 3],
-            differences[i, 4],
-        )
-        rows = z[i * BLOCK : (i + STENCIL) * BLOCK]
-        row = r[i * BLOCK : (i + 1) * BLOCK]
-        for lane in range(BLOCK):
-            size = abs(
-                a * rows[lane]
-                + b * rows[BLOCK + lane]
-                + c * rows[2 * BLOCK + lane]
-                + d * rows[3 * BLOCK + lane]
-                + e * rows[4 * BLOCK + lane]
-            )
-            used = 1.0 if (i + STENCIL - 1 < first[lane] or i > last[lane]) else 0.0
-            row[lane] = size * used
-            total[lane] += size * used
-            count[lane] += used
+        rows, row = z[i * BLOCK : (i + STENCIL) * BLOCK], r[i * BLOCK : (i + 1) * BLOCK]
+        _fill_differences(rows, differences[i], float(i), row, sums)
     for lane in range(BLOCK):
-        noise[lane] = np.sqrt(0.5 * np.pi) * total[lane] / count[lane]
+        left_out = min(last[lane], n_rows - 1.0) - max(first[lane] - (STENCIL - 1.0), 0.0) + 1.0
+        noise[lane] = np.sqrt(0.5 * np.pi) * total[lane] / (n_rows - max(left_out, 0.0))
     for _ in range(ROUNDS):
-        for lane in range(BLOCK):
-            total[lane] = 0.0
+        total[:] = 0.0
         for i in range(n_rows):
-            row = r[i * BLOCK : (i + 1) * BLOCK]
-            for lane in range(BLOCK):
-                size = min(row[lane], CLIP * noise[lane])
-                total[lane] += size * size
+            _add_clipped(r[i * BLOCK : (i + 1) * BLOCK], noise, total)
         for lane in range(BLOCK):
-            noise[lane] = np.sqrt(total[lane] / (CLIPPED_SQUARE * count[lane]))
+            left_out = min(last[lane], n_rows - 1.0) - max(first[lane] - (STENCIL - 1.0), 0.0) + 1.0
+            noise[lane] = np.sqrt(total[lane] / (CLIPPED_SQUARE * (n_rows - max(left_out, 0.0))))

@@ -79,6 +79,16 @@ def _put(row, voxels, first, count, planes, k):
         put(row, voxels, first, first + count, planes[1][k])
 
 
+@njit(cache=True, nogil=True, error_model="numpy")
+def _take(planes, voxels, first, count, row):
+    """Lanes from the array that holds what is given; those without a voxel repeat the first."""
+    for lane in range(count):
+        voxel = voxels[first + lane]
+        row[lane] = planes[0][0, voxel] if planes[0].shape[0] > 0 else planes[1][0, voxel]
+    for lane in range(count, BLOCK):
+        row[lane] = row[0]
+
+
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
 def _check(z, n, spoilt):
     """0, or NaN for lanes with a sample that is not finite."""
@@ -134,7 +144,7 @@ def _find_water(
 ):
     """Position of water, its standard error and flags of every lane of a block."""
     low, high, spread, spoilt = lanes
-    arg, marks, first, last = ints
+    arg, marks = ints
     for lane in range(BLOCK):
         place[lane] = np.nan
         error[lane] = np.nan
@@ -146,7 +156,7 @@ def _find_water(
             marks[lane] = OUTSIDE_RANGE
         else:
             marks[lane] = ASK_SPLINE if n < LEAST_SAMPLES else OPEN
-    fit_bottoms(z, n, knots, bends, noise, low, high, arg, marks, first, last, w, place, error)
+    fit_bottoms(z, n, knots, bends, noise, low, high, arg, marks, w, place, error)
     if not (marks == ASK_SPLINE).any():
         return
     _map(z, n, low, high, u)
@@ -253,17 +263,19 @@ def _evaluate_errors(
 @njit(cache=True, nogil=True, error_model="numpy")
 def _blank(begin, end, todo, given, found, flags):
     """Not a number in every result of [begin, end), for those outside the mask."""
-    noise, b0, b0_error = given
     flags[begin:end] = MASKED_OUT
     if todo & NOISE:
-        noise[begin:end] = np.nan
+        given[0][:, begin:end] = np.nan
+        given[1][:, begin:end] = np.nan
     if todo & B0:
-        b0[begin:end] = np.nan
-        b0_error[begin:end] = np.nan
-    singles, doubles = (found[0], found[2], found[4]), (found[1], found[3], found[5])
+        given[2][:, begin:end] = np.nan
+        given[3][:, begin:end] = np.nan
     for k in range(3):
+        singles, doubles = (given[4], found[0], found[2]), (given[5], found[1], found[3])
         singles[k][:, begin:end] = np.nan
         doubles[k][:, begin:end] = np.nan
+    found[4][:, begin:end] = np.nan
+    found[5][:, begin:end] = np.nan
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -271,16 +283,15 @@ def _fill_level(
     z, s, n, differences, todo, low, high, ints, sums, spoilt, voxels, begin, count, noise, level
 ):
     """Noise of every lane: estimated and kept, or the given one."""
-    arg, _, first, last = ints
+    arg, first, last = ints[0], sums[:BLOCK], sums[BLOCK : 2 * BLOCK]
     if todo & NOISE:
         fill_dips(z, n, low, high, arg, first, last)
-        fill_noise(z, differences, first, last, s, sums, level)
+        fill_noise(z, differences, s, sums, level)
         for lane in range(BLOCK):
             level[lane] += spoilt[lane]
-        put(level, voxels, begin, begin + count, noise)
+        _put(level, voxels, begin, count, noise, 0)
     elif todo & B0:
-        for lane in range(BLOCK):
-            level[lane] = noise[voxels[begin + min(lane, count - 1)]]
+        _take(noise, voxels, begin, count, level)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -292,8 +303,8 @@ def _measure_block(
     z, u, s, lanes, more, ints, w, sums, pair = work
     low, high, spread, spoilt = lanes
     level, place, error, row = more
-    arg, marks = ints[0], ints[1]
-    noise, b0, b0_error = given
+    arg, marks = ints
+    noise, b0, b0_error = (given[0], given[1]), (given[2], given[3]), (given[4], given[5])
     values, factors, slopes = (found[0], found[1]), (found[2], found[3]), (found[4], found[5])
     n = order.size
     _load(samples, order, voxels, begin, count, z)
@@ -309,14 +320,14 @@ def _measure_block(
             z, u, s, n, count, grid[0], sweep, bends, sensitivity, least_ratio, level, lanes, ints, w, place,
             error,
         )  # fmt: skip
-        put(place, voxels, begin, begin + count, b0)
-        put(error, voxels, begin, begin + count, b0_error)
+        _put(place, voxels, begin, count, b0, 0)
+        _put(error, voxels, begin, count, b0_error, 0)
         put(marks, voxels, begin, begin + count, flags)
     else:
+        _take(b0, voxels, begin, count, place)
         for lane in range(count):
-            voxel = voxels[begin + lane]
-            place[lane] = b0[voxel] + spoilt[lane]
-            flags[voxel] = INVALID_INPUT if spoilt[lane] != 0.0 else 0
+            place[lane] += spoilt[lane]
+            flags[voxels[begin + lane]] = INVALID_INPUT if spoilt[lane] != 0.0 else 0
     for lane in range(count, BLOCK):
         place[lane] = np.nan
     if todo & (VALUES | ERRORS):
@@ -334,14 +345,9 @@ def _workspace(n):
     """Arrays of one task: samples, mapped samples and slopes; and rows of lanes."""
     lanes = np.empty(BLOCK), np.empty(BLOCK), np.empty(BLOCK), np.empty(BLOCK)
     more = np.empty(BLOCK), np.empty(BLOCK), np.empty(BLOCK), np.empty(BLOCK)
-    ints = (
-        np.empty(BLOCK, np.int64),
-        np.empty(BLOCK, np.int64),
-        np.empty(BLOCK, np.int64),
-        np.empty(BLOCK, np.int64),
-    )
+    ints = np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int64)
     blocks = np.empty(n * BLOCK), np.empty(n * BLOCK), np.empty(n * BLOCK)
-    rest = np.empty(N_ROWS * BLOCK), np.empty(2 * BLOCK), np.empty((2, 4))
+    rest = np.empty(N_ROWS * BLOCK), np.empty(3 * BLOCK), np.empty((2, 4))
     return blocks[0], blocks[1], blocks[2], lanes, more, ints, rest[0], rest[1], rest[2]
 
 
@@ -359,7 +365,8 @@ def measure_spectra(samples, order, chosen, todo, grid, design, at, mirror, give
         `fit_bottoms`; sensitivity (n, n) for `spline_minimum`; gram (2 n, 2 n) for `shared_variance`; mean
         square about the mean over the noise's below which a spectrum is noise alone; all float64
     at : (n_at,) float64, ppm from water; mirror : value at -at less that at +at
-    given : noise, b0 and its standard error, (n_voxels,) float64; given or found
+    given : noise, b0 and its standard error, (1, n_voxels), given or found, each as float32 and float64, of
+        which one is (0, 0)
     found : values, factors of variance, and slopes, (n_at, n_voxels), each as float32 and float64, of which
         one is (0, 0)
     flags : (n_voxels,) uint16
