@@ -14,6 +14,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
+from imgtheranostics.kernels import long_pulse
 from imgtheranostics.kernels import matrix_exponential as matrices
 from imgtheranostics.kernels.mt_line import saturation_rate
 
@@ -25,9 +26,6 @@ CHUNK = 2
 MOST_NODES = 16
 NODE_ERROR = 1e-13
 """Largest error of an interpolated propagator of one sample."""
-
-PARTS = 16
-"""Equal parts of a block pulse that a single state goes through."""
 
 SLOTS = 8
 """Propagators of pulses and delays that are kept within an offset."""
@@ -130,11 +128,17 @@ def play(place, samples, frequency, work, state):
     """Send columns of states through a pulse that starts with phase 0, in the frame of its frequency.
 
     place : (pools, n_full, line, larmor, b0); samples : (amplitude, phase, sample_s), already times B1
-    work : (nodes, coefficients, propagators, matrix, step, scratch) ; state : (2, n, c), in and out in [0]
+    work : (nodes, coefficients, propagators, matrix, step, scratch, systems)
+    state : (2, n, c), in and out in [0]
     """
     pools, n_full, line, larmor, b0 = place
     amplitude, phase, sample_s, relative_b1 = samples
-    nodes, coefficients, propagators, matrix, step, scratch = work
+    nodes, coefficients, propagators, matrix, step, scratch, systems = work
+    if amplitude.size == 1 and state.shape[2] == 1 and long_pulse.is_long(pools, n_full, sample_s):
+        rotate(state[0], n_full, -phase[0])
+        long_pulse.play_long(place, frequency, amplitude[0] * relative_b1, sample_s, systems, state)
+        rotate(state[0], n_full, phase[0])
+        return
     lowest, highest = amplitude[0], amplitude[0]
     for s in range(amplitude.size):
         lowest, highest = min(lowest, amplitude[s]), max(highest, amplitude[s])
@@ -142,8 +146,6 @@ def play(place, samples, frequency, work, state):
     m = _n_nodes(half * sample_s)
     if m > MOST_NODES or m >= amplitude.size:
         m = 0
-    # A lone state goes through a block pulse in parts: products with a vector instead of squarings.
-    parts = PARTS if amplitude.size == 1 and state.shape[2] == 1 else 1
     turned, before = 0.0, np.nan
     for s in range(-m, amplitude.size):
         if s < 0:
@@ -156,14 +158,13 @@ def play(place, samples, frequency, work, state):
         if s < 0 or (m == 0 and value != before):
             target = step if m == 0 else propagators[s + m]
             fill_matrix(pools, n_full, line, larmor, b0, frequency, value, matrix)
-            matrices.exponential(matrix, sample_s / parts, scratch, target)
+            matrices.exponential(matrix, sample_s, scratch, target)
         elif value != before:
             _interpolate(nodes, m, value, coefficients, propagators, step)
         if s >= 0:
             before = value
-            for _ in range(parts):
-                matrices.multiply(step, state[0], state[1])
-                matrices.copy(state[1], state[0])
+            matrices.multiply(step, state[0], state[1])
+            matrices.copy(state[1], state[0])
     rotate(state[0], n_full, turned)
 
 
@@ -301,7 +302,13 @@ def simulate(pools, n_full, line, larmor, b0, relative_b1, initial, row, program
     for chunk in prange((n_items + CHUNK - 1) // CHUNK):
         nodes, coefficients = np.empty(MOST_NODES), np.empty(MOST_NODES)
         propagators, scratch = np.empty((MOST_NODES, n, n)), np.empty((matrices.N_MATRICES, n, n))
-        work = (nodes, coefficients, propagators, np.empty((n, n)), np.empty((n, n)), scratch)
+        systems = (
+            np.empty((k, 9), np.complex128),
+            np.empty((k, 3), np.complex128),
+            np.empty((k + 4, 3), np.complex128),
+            np.empty((k, 3)),
+        )
+        work = (nodes, coefficients, propagators, np.empty((n, n)), np.empty((n, n)), scratch, systems)
         small = np.empty((matrices.N_MATRICES + 2, k + 1, k + 1))
         kept = (
             np.empty(SLOTS, np.int64),

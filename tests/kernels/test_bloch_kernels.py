@@ -141,7 +141,7 @@ def run(
     return z[0, :, 0]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 4), st.integers(0, 1), st.booleans())
 def test_trains_are_those_of_dense_step_by_step_exponentials(
     seed: int, n_full: int, n_bound: int, spoiled: bool
