@@ -357,7 +357,7 @@ class TestVoxels:
         scan = made().volume
         data = np.array(scan.data)
         data[0, 0, 0, 5] *= 1.5
-        found = it.cest.correct(scan.replace(data=data))
+        found = it.cest.correct(scan.replace(data=data), b0=0.0)
         assert found.flags.data[0, 0, 0, 20] & Flag.OUTSIDE_RANGE
         assert found.value.data[0, 0, 0, 4] > 1.2
         assert not found.flags.data[1, 0, 0, 20]
