@@ -34,6 +34,9 @@ TILE = 4
 EXCEEDING, CLEARLY = 1.15, 1.3
 """Squared residual over that of the noise above which a second and a third start are worth their time."""
 
+ACROSS = 0.1
+"""Where in its range a width or centre begins that ended at the opposite bound."""
+
 BETTER = 1e-9
 """Relative decrease of the sum of squares below which two fits are the same."""
 
@@ -172,7 +175,31 @@ def fit_block(
             second = run_kernel(setting, part, avoided=tried[again], goals=goals)
             tried[again] = second.start_of // 2
             found.take(second, again, _better(second, found, again))
+    _cross_over(setting, curves, found)
     return found
+
+
+def _cross_over(setting: Setting, curves: FloatArray, found: Block) -> None:
+    """Fit lines that ended at a bound of width or centre once more from the other side of the range.
+
+    A weak line is narrow or broad, left or right, with a minimum for each.
+    """
+    design = setting.design
+    first = 1 + design.n_pools
+    low, high, here = design.lower[first:], design.upper[first:], found.values[:, first:]
+    settled = (found.sums[:, 0] > 0.0) & np.isfinite(found.sums[:, 0])
+    hit = ((here <= low) | (here >= high)) & (low < high) & settled[:, np.newaxis]
+    again = np.flatnonzero(hit.any(axis=1))
+    if again.size == 0:
+        return
+    starts = found.values[again]
+    share = np.where(here[again] >= high, ACROSS, 1.0 - ACROSS)
+    inside = low + share * (high - low)
+    inside[:, ::2] = low[::2] ** (1.0 - share[:, ::2]) * high[::2] ** share[:, ::2]
+    starts[:, first:] = np.where(hit[again], inside, here[again])
+    part = np.ascontiguousarray(curves[again])
+    other = run_kernel(setting, part, near=(starts, np.arange(again.size)), goals=found.sums[again, 0].copy())
+    found.take(other, again, _better(other, found, again))
 
 
 def _better(second: Block, found: Block, rows: Indices) -> npt.NDArray[np.bool_]:

