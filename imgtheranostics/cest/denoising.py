@@ -25,6 +25,7 @@ STRAIGHT = 0.8
 """Coefficient of determination at which eigenvalues count as a straight line (Nelson's criterion)."""
 
 _BLOCK_NUMBERS = 1 << 17
+_MOST = 1e30
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,9 +200,9 @@ def smooth(
 def _usable(
     spectra: PlanarSignal, mask: npt.ArrayLike | None
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.uint16]]:
-    """Voxels in the mask whose samples are all numbers, and flags of the others."""
+    """Voxels in the mask whose samples are all numbers of which squares can be added, and other flags."""
     chosen = spectra.chosen(mask)
-    finite = np.isfinite(spectra.samples.min(axis=0)) & np.isfinite(spectra.samples.max(axis=0))
+    finite = (spectra.samples.min(axis=0) > -_MOST) & (spectra.samples.max(axis=0) < _MOST)
     flags = np.where(chosen, np.where(finite, 0, Flag.INVALID_INPUT), Flag.MASKED_OUT)
     return chosen & finite, flags.astype(np.uint16)
 

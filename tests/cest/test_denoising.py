@@ -84,18 +84,18 @@ def test_masked_and_broken_voxels_take_no_part(rng):
     air = rng.normal(0, 5, (200, 51))
     image = np.concatenate([noisy, air]).reshape(20, 25, 2, 51)
     mask = (np.arange(1000) < 800).reshape(20, 25, 2)
-    image[0, 0, 0, 5], image[0, 1, 0, 5] = np.nan, np.inf
+    image[0, 0, 0, 5], image[0, 1, 0, 5], image[0, 2, 0, 5] = np.nan, np.inf, 1e300
     found = denoise_pca(image, mask=mask)
     used = np.ones(800, bool)
-    used[[0, 2]] = False
+    used[[0, 2, 4]] = False
     alone = denoise_pca(noisy[used])
     assert found.rank == alone.rank == 4
     np.testing.assert_allclose(found.z.reshape(-1, 51)[:800][used], alone.z, atol=1e-12)
     assert np.isnan(found.z[~mask]).all()
     assert (found.flags[~mask] == Flag.MASKED_OUT).all()
-    assert found.flags[0, 0, 0] == found.flags[0, 1, 0] == Flag.INVALID_INPUT
+    assert found.flags[0, 0, 0] == found.flags[0, 1, 0] == found.flags[0, 2, 0] == Flag.INVALID_INPUT
     assert np.isnan(found.z[0, 0, 0]).all()
-    assert np.count_nonzero(found.flags) == 202
+    assert np.count_nonzero(found.flags) == 203
 
 
 def test_layout_does_not_matter(rng):
