@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from imgtheranostics.cest.label_reference import PairKind, pair_contrast, rate_factor
 from imgtheranostics.cest.pool_design import (
     LORENTZIAN,
     SUPER_LORENTZIAN,
@@ -148,6 +149,54 @@ def reference(fitted: Fit, name: str, offset_ppm: npt.ArrayLike, **options: obje
     if name not in curves.pools:
         raise ValueError(f"no pool is named {name!r}; there are {', '.join(curves.pools)}")
     return curves.reference(name)
+
+
+def pool_contrast(
+    fitted: Fit,
+    name: str,
+    at_ppm: npt.ArrayLike,
+    *,
+    kind: PairKind = "mtr_rex",
+    t1_s: npt.ArrayLike | None = None,
+    duty_cycle: float | None = None,
+    line_shapes: Mapping[str, str] | None = None,
+    bandwidth_ppm: float | None = None,
+) -> FloatArray:
+    """Contrast of one pool from a fit: the fitted spectrum against the same without the pool.
+
+    Parameters
+    ----------
+    fitted : Fit
+        Result of `fit`, arrays (...).
+    name : str
+        The pool.
+    at_ppm : (m,) array_like
+        Offsets in ppm.
+    kind : {"mtr_rex", "arex", "mtr_norm_ref", "pcm", "mtr_asym"}
+        Formula of label and reference, see `imgtheranostics.cest.contrast`; ``mtr_asym`` is their difference.
+    t1_s, duty_cycle
+        T1 of water in s, and duty cycle of the pulses, for ``arex``.
+    line_shapes, bandwidth_ppm
+        As in `evaluate`.
+
+    Returns
+    -------
+    (..., m) ndarray
+        As fraction, or 1/s for ``arex``. NaN where the fit failed or a signal that is divided by is not above
+        zero.
+
+    Raises
+    ------
+    ValueError
+        If there is no such pool, or T1 is missing.
+    """
+    curves = evaluate(fitted, at_ppm, line_shapes=line_shapes, bandwidth_ppm=bandwidth_ppm)
+    if name not in curves.pools:
+        raise ValueError(f"no pool is named {name!r}; there are {', '.join(curves.pools)}")
+    found = pair_contrast(kind, curves.total, curves.reference(name)).value
+    if kind == "arex":
+        found = found * rate_factor(t1_s, duty_cycle, curves.baseline.shape)[0]
+    return np.asarray(found)
 
 
 def _columns(

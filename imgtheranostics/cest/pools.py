@@ -19,6 +19,7 @@ from imgtheranostics.cest.pool_curves import (
     evaluate,
     identifiable,
     mimics,
+    pool_contrast,
     reference,
 )
 from imgtheranostics.cest.pool_design import Design, Pool, Range, start_cautions
@@ -36,6 +37,7 @@ __all__ = [
     "fit",
     "identifiable",
     "mimics",
+    "pool_contrast",
     "preset",
     "preset_names",
     "reference",

@@ -88,7 +88,7 @@ def ours(z, **options):
 
 
 def test_five_pools_against_curve_fit(benchmark):
-    """At the noise of 0.002 of the other figures; at 0.005 both have minima of their own in 2 of 100 voxels."""
+    """At the noise of 0.002; at 0.005 each of both finds the better of two minima in some voxels of 100."""
     z, few = spectra(VOLUME, 0.002), 12
     sample = z[::11, ::13, 3].reshape(-1, OFFSETS.size)[:120].astype(np.float64)
     ours(z[:8, :8])

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from imgtheranostics.cest import pools
 from imgtheranostics.errors import IllConditioned, ImplausibleValue
+from imgtheranostics.fit import Fit
 from imgtheranostics.volume import Flag
 
 OFFSETS = np.concatenate([[-20.0, -12.0, -8.0], np.linspace(-6, 6, 45), [8.0, 12.0, 20.0]])
@@ -313,8 +314,23 @@ def test_references_are_the_fit_without_a_pool(rng):
         pools.reference(found, "oh", [3.5])
 
 
-def test_noise_free_spectra_need_no_second_start(rng):
-    """Where the noise is given a fit that explains the spectrum is not repeated."""
+def test_contrast_of_a_pool_is_that_of_the_fit_with_and_without_it():
+    """F5 and F6 at 3.5 ppm: Z = 1 - 0.5 - 0.1 there, without the amide 1 - 0.5."""
+    given = {"water_amplitude": 0.5, "water_width_ppm": 1e4, "water_centre_ppm": 3.5}
+    given |= {"amide_amplitude": 0.1, "amide_width_ppm": 1.0, "amide_centre_ppm": 3.5, "baseline": 1.0}
+    fitted = Fit({n: np.array([v]) for n, v in given.items()}, {}, *4 * [np.zeros(1)])
+    expected = 1 / 0.4 - 1 / 0.5
+    assert pools.pool_contrast(fitted, "amide", [3.5]) == pytest.approx(expected)
+    arex = pools.pool_contrast(fitted, "amide", [3.5], kind="arex", t1_s=[1.6], duty_cycle=0.5)
+    assert arex == pytest.approx(expected / 0.8)
+    with pytest.raises(ValueError, match="needs t1_s"):
+        pools.pool_contrast(fitted, "amide", [3.5], kind="arex")
+    with pytest.raises(ValueError, match="no pool is named"):
+        pools.pool_contrast(fitted, "oh", [3.5])
+
+
+def test_fits_that_explain_a_spectrum_are_not_repeated(rng):
+    """Where the noise is given a second start is for residuals above it."""
     truth = brain(rng, (50,))
     z = lorentzians(truth) + rng.normal(0, 1e-3, (50, OFFSETS.size))
     once = pools.fit(z, OFFSETS, FIVE, noise_sd=1.0)
