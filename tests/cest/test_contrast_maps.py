@@ -250,19 +250,22 @@ class TestChange:
         truth = 100 * ((z_of(-3.5, 0.08) - z_of(3.5, 0.08)) - (z_of(-3.5, 0.02) - z_of(3.5, 0.02)))
         assert np.nanmedian(found.value.data[core]) == pytest.approx(truth, rel=0.03)
 
-    def test_the_fold_is_the_ratio_of_changes_and_the_raw_ratio_is_marked(self, made):
-        """Tumour 0.02 to 0.08, muscle 0.02 to 0.04: changes of 6 and 2 % of label, a fold of 3; F21."""
+    @pytest.mark.parametrize(("before", "marked"), [(0.02, False), (-0.01, True)])
+    def test_the_fold_is_the_ratio_of_changes_and_a_raw_ratio_that_is_none_is_marked(
+        self, made, before, marked
+    ):
+        """Tumour to 0.08, muscle to 0.04 (F21); a contrast that is negative before has no ratio."""
         label = np.full((5, 4, 3), 0.04)
         label[:2] = 0.08
-        pre, post = made(label=0.02, noise=0.001), made(label=label, noise=0.001, seed=4)
+        pre, post = made(label=before, noise=0.001), made(label=label, noise=0.001, seed=4)
         delta = it.cest.contrast(pre.volume, post.volume, at_ppm=3.5)
         table, cautions = it.cest.fold_table(delta, halves(pre.volume), "muscle")
         [row] = table.to_dict("records")
         assert (row["region"], row["quantity"], row["unit"]) == ("tumour", "contrast_fold", "1")
-        assert row["mean"] == pytest.approx(3.0, rel=0.02)
+        assert row["mean"] == pytest.approx((0.08 - before) / (0.04 - before), rel=0.02)
         assert row["standard_error"] < 0.1
-        assert "raw-ratio" in row["warnings"]
-        assert any(caution.code.startswith("raw-ratio") for caution in cautions)
+        assert ("raw-ratio" in row["warnings"]) is marked
+        assert any(caution.code.startswith("raw-ratio") for caution in cautions) is marked
         raw = table.attrs["details"][0]["raw_ratio_which_is_no_fold"]
         assert raw == pytest.approx(post.contrast()[0, 0, 0] / pre.contrast()[0, 0, 0], rel=0.05)
 
