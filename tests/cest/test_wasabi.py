@@ -130,12 +130,14 @@ def test_flags_say_why_there_is_no_value(rng):
     assert np.isnan(fit.standard_errors["c"][4])
 
 
-def test_without_any_pattern_nothing_is_reported(rng):
-    flat = np.full(OFFSETS.size, 0.8)
-    noisy = np.abs(rng.normal(0.5, 0.3, (500, OFFSETS.size)))
-    assert int(wasabi(flat, OFFSETS, **AT_3T).flags) == Flag.BELOW_NOISE
-    fit = wasabi(noisy, OFFSETS, **AT_3T)
+@pytest.mark.parametrize("n", [9, 12, 16, 31, 51])
+def test_without_any_pattern_nothing_is_reported(n, rng):
+    offsets = np.linspace(-2, 2, n)
+    assert int(wasabi(np.full(n, 0.8), offsets, **AT_3T).flags) == Flag.BELOW_NOISE
+    fit = wasabi(np.abs(rng.normal(0.5, 0.3, (1000, n))), offsets, **AT_3T)
     assert np.isnan(fit.parameters["b0_ppm"]).mean() > 0.99
+    signal = published(offsets, AT_3T, 3.5, 0.2, 0.9, 1.7) + rng.normal(0, 0.01, (200, n))
+    assert np.isfinite(wasabi(signal, offsets, **AT_3T).parameters["b0_ppm"]).mean() > 0.97
 
 
 def test_layout_precision_order_and_threads_do_not_matter(rng):
@@ -168,6 +170,14 @@ def test_layout_precision_order_and_threads_do_not_matter(rng):
 def test_pulses_and_bounds_that_cannot_be_are_refused(changes, error, message):
     with pytest.raises(error, match=message):
         wasabi(np.ones(OFFSETS.size), OFFSETS, **(AT_3T | changes))
+
+
+def test_the_fewest_offsets_are_enough_without_noise():
+    offsets = np.array([-0.9, -0.3, 0.2, 0.8])
+    z = published_with_t1(offsets, AT_3T, 2.0, 3.6, 0.1, 1.2)
+    fit = wasabi_t1(z, offsets, recovery_time_s=2.0, **AT_3T)
+    assert float(fit.rmse) < 1e-6
+    assert np.isfinite(fit.parameters["t1_s"])
 
 
 def test_too_few_or_repeated_offsets_are_refused():
