@@ -36,6 +36,13 @@ _HARD = {
 _SMALLEST_FRACTION = 1e-5
 """Fraction below which steps are relative to it: about 1 mmol/L of one proton."""
 
+TRACE = 1e-4
+"""Fraction at which a pool is looked at that starts from none."""
+
+RATE_FACTORS = (0.15, 1.0, 6.0)
+FRACTION_FACTORS = (0.2, 1.0, 5.0, 25.0)
+"""Other starts relative to the given one, for voxels whose first search is in doubt."""
+
 STEP = 1e-5
 """Step of a difference for the Jacobian, relative to the size of a parameter."""
 
@@ -187,6 +194,22 @@ class Design:
     def scale(self) -> DoubleArray:
         """Sizes near zero."""
         return np.array([p.scale for p in self.parameters])
+
+    def other_starts(self) -> list[DoubleArray]:
+        """Starts with all fractions and all rates some times smaller or larger."""
+        starts = []
+        for rate in RATE_FACTORS:
+            for fraction in FRACTION_FACTORS:
+                values = []
+                for parameter in self.parameters:
+                    value = parameter.start
+                    if parameter.quantity == "fraction":
+                        value = fraction * max(value, TRACE)
+                    elif parameter.quantity == "exchange_rate_per_s":
+                        value = rate * value
+                    values.append(parameter.inner(min(max(value, parameter.low), parameter.high)))
+                starts.append(np.array(values))
+        return starts
 
     def outer(self, inner: DoubleArray) -> DoubleArray:
         """Values in their units, of (v, p) values as the search sees them."""

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from imgtheranostics.cest.bloch_design import UNITS, Design, condition_number, free_parameters
-from imgtheranostics.cest.bloch_search import Search, minimise
+from imgtheranostics.cest.bloch_design import TRACE, UNITS, Design, condition_number, free_parameters
+from imgtheranostics.cest.bloch_search import Search, improve, minimise
 from imgtheranostics.cest.pool_system import PoolSystem
 from imgtheranostics.cest.pool_tables import both_maps
 from imgtheranostics.cest.pulse_program import DoubleArray
@@ -29,8 +29,8 @@ NOISE_ALONE = 1.0 / 3.0
 BLOCK = 128
 """Voxels that are fitted together."""
 
-_TRACE = 1e-4
-"""Fraction at which the conditioning of a design is looked at where a pool starts from none."""
+DOUBTFUL_RESIDUAL = 1.5
+"""Residual relative to the given noise above which another start is tried."""
 
 
 def fit(
@@ -92,7 +92,8 @@ def fit(
 
     Notes
     -----
-    Standard errors are those of the covariance s^2 (J'J)^-1 over `shortfall`, or with the given noise for s.
+    A voxel whose search does not settle, ends at a bound or leaves more than the given noise is searched once
+    more, from the best of twelve other starts. Standard errors are those of the covariance s^2 (J'J)^-1 over `shortfall`, or with the given noise for s.
     """
     from imgtheranostics.kernels.threads import thread_limit
 
@@ -121,7 +122,11 @@ def fit(
             index = todo[first : first + BLOCK]
             samples = np.ascontiguousarray(planes.samples[:, index].T, np.float64)
             start = np.tile(design.start, (index.size, 1))
-            result.store(index, samples, minimise(design, samples, own_b0[index], own_b1[index], start))
+            search = minimise(design, samples, own_b0[index], own_b1[index], start)
+            doubtful = result.doubtful(index, search)
+            if doubtful.size:
+                improve(design, search, doubtful, samples, own_b0[index], own_b1[index])
+            result.store(index, samples, search)
     return result.fit()
 
 
@@ -129,8 +134,8 @@ def _check_design(design: Design) -> None:
     """Refuse parameters that the design does not tell apart where they start."""
     start = design.start[np.newaxis].copy()
     for j, parameter in enumerate(design.parameters):
-        if parameter.quantity == "fraction" and parameter.start < _TRACE:
-            start[0, j] = min(_TRACE, parameter.high)
+        if parameter.quantity == "fraction" and parameter.start < TRACE:
+            start[0, j] = min(TRACE, parameter.high)
     b0, b1 = np.array([design.pools.b0_inhomogeneity_ppm]), np.array([design.pools.relative_b1])
     jacobian = design.jacobian(start, design.spectra(start, b0, b1), b0, b1)
     condition = float(condition_number(jacobian)[0])
@@ -177,6 +182,14 @@ class _Result:
             self.flags[chosen & where] |= flag.value
         self.flags[~chosen] = Flag.MASKED_OUT.value
         return np.flatnonzero(chosen & ~bad & ~field & ~loud)
+
+    def doubtful(self, index: npt.NDArray[np.intp], search: Search) -> npt.NDArray[np.intp]:
+        """Which of a block did not settle, lie at a bound, or leave more than noise."""
+        bound = (search.inner <= self.design.lower) | (search.inner >= self.design.upper)
+        doubt = ~search.settled | bound.any(axis=1)
+        if self.noise is not None:
+            doubt |= search.squares > self.design.n_samples * (DOUBTFUL_RESIDUAL * self.noise[index]) ** 2
+        return np.flatnonzero(doubt)
 
     def store(self, index: npt.NDArray[np.intp], samples: DoubleArray, search: Search) -> None:
         """What was found for a block of voxels."""

@@ -78,6 +78,31 @@ def minimise(
     return search
 
 
+def improve(
+    design: Design,
+    search: Search,
+    doubtful: npt.NDArray[np.intp],
+    z: DoubleArray,
+    b0_ppm: DoubleArray,
+    relative_b1: DoubleArray,
+) -> None:
+    """Search once more for some voxels, from the best of other starts; what is better replaces what was found."""
+    data, field = z[doubtful], (b0_ppm[doubtful], relative_b1[doubtful])
+    start, least = search.inner[doubtful].copy(), np.full(doubtful.size, np.inf)
+    for candidate in design.other_starts():
+        inner = np.tile(candidate, (doubtful.size, 1))
+        squares = ((design.spectra(inner, *field) - data) ** 2).sum(axis=1)
+        better = squares < least
+        start[better], least[better] = candidate, squares[better]
+    other = minimise(design, data, *field, start)
+    clearly = other.squares < (1.0 - LEAST_GAIN) * search.squares[doubtful]
+    better = other.settled & (clearly | ~search.settled[doubtful])
+    taken = doubtful[better]
+    search.iterations[doubtful] += other.iterations
+    for name in ("inner", "jacobian", "residual", "squares", "settled"):
+        getattr(search, name)[taken] = getattr(other, name)[better]
+
+
 def _advance(
     design: Design,
     search: Search,

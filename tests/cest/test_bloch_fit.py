@@ -230,3 +230,13 @@ def test_wrong_number_of_samples_and_units_are_refused() -> None:
         fit(z, relative_b1=98.0)
     with pytest.raises(ValueError, match="no saturation sequence"):
         bloch_fit.fit(z, olsalazine(1e-4, 900.0), [], free=FREE)
+
+
+def test_poor_start_is_searched_again_from_others() -> None:
+    # From 1e-5 and 3,000 1/s a first search of these runs into the lower bound of the rate.
+    fraction, rate = [6.5e-4, 5.3e-4, 1.3e-4, 1.5e-4], [1714.0, 2487.0, 1270.0, 2347.0]
+    z = np.stack([spectra(olsalazine(f, k)) for f, k in zip(fraction, rate, strict=True)])
+    found = fit(z, olsalazine(1e-5, 3000.0))
+    assert not found.flags.any()
+    assert found.parameters["olsalazine_fraction"] == pytest.approx(fraction, rel=1e-4)
+    assert found.parameters["olsalazine_exchange_rate_per_s"] == pytest.approx(rate, rel=1e-4)
