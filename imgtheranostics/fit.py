@@ -67,6 +67,8 @@ class CurveFit:
         Voxels that the curve is the mean of.
     parts : mapping of str to (m,) ndarray
         Parts of the model at `line_x`, such as the line of each pool, in the unit of `measured`.
+    marks : tuple of float
+        Places on the axis that the estimated quantity is read at, such as the offset of a label.
     """
 
     label: str
@@ -83,6 +85,7 @@ class CurveFit:
     standard_error: float = float("nan")
     n_voxels: int = 1
     parts: Mapping[str, FloatArray] = field(default_factory=dict)
+    marks: tuple[float, ...] = ()
 
 
 def shortfall(freedom: int) -> float:

@@ -15,6 +15,7 @@ from imgtheranostics.cest.bloch_design import Design, free_parameters
 from imgtheranostics.cest.bloch_mcconnell import PoolSystem, read_pools, simulate
 from imgtheranostics.cest.bloch_reference_error import Reference, with_reference_errors
 from imgtheranostics.cest.constants import WATER_PROTON_CONCENTRATION_MM
+from imgtheranostics.cest.own_bounds import own_flags
 from imgtheranostics.cest.power_series import split_by_power
 from imgtheranostics.cest.prepared_spectra import (
     CorrectionOptions,
@@ -378,4 +379,5 @@ def _scaled(fit: Fit, name: str, factor: float) -> Fit:
         fit,
         parameters={"value": np.asarray(fit.parameters[name]) * np.float32(factor)},
         standard_errors={"value": np.asarray(fit.standard_errors[name]) * np.float32(factor)},
+        flags=own_flags(fit, name),
     )

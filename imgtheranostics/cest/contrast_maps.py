@@ -16,6 +16,7 @@ from imgtheranostics.errors import Caution, merge_cautions
 from imgtheranostics.fit import CurveFit
 from imgtheranostics.mapping.estimates import share_cautions
 from imgtheranostics.mapping.refusals import UnknownChoice
+from imgtheranostics.mapping.region_curves import typical_voxel
 from imgtheranostics.regions import Regions
 from imgtheranostics.volume import Estimate, Volume, make_step
 
@@ -45,7 +46,7 @@ def contrast(
     post : Volume or Estimate, optional
         The scan after the agent: the result is post minus pre.
     kind : str
-        Of `imgtheranostics.cest.contrast_plan.CONTRASTS`.
+        Of `imgtheranostics.cest.methods.CONTRASTS`.
     at_ppm : float or sequence of float
         Offsets of the label from water; several become an axis ``saturation_offset``. Only ``aptw`` has one
         of its own, 3.5 ppm.
@@ -165,5 +166,17 @@ class ContrastChange:
         return {**before, "alignment": self.alignment, **({"second_scan": own} if own else {})}
 
     def curves(self, regions: Regions | None) -> tuple[CurveFit, ...]:
-        """Mean Z-spectra of each region before and after."""
-        return (*self.pre.curves(regions, suffix=" before"), *self.post.curves(regions, suffix=" after"))
+        """Mean Z-spectra of each region before and after, of the voxels that have a change.
+
+        One voxel stands beside them, the same in both scans: that with the median change in the first region.
+        """
+        before, after = (np.asarray(one.fit.parameters[one.kind])[..., 0] for one in (self.pre, self.post))
+        change = after.astype(np.float64) - before
+        usable = np.isfinite(change)
+        i, j, k = usable.shape
+        single = typical_voxel(regions, usable.ravel(order="F"), change.ravel(order="F"), (i, j, k))
+        return tuple(
+            curve
+            for one, when in ((self.pre, " before"), (self.post, " after"))
+            for curve in one.curves(regions, suffix=when, usable=usable, single=single)
+        )

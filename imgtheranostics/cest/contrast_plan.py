@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imgtheranostics.cest.contrast_errors import ContrastKind
+from imgtheranostics.cest.methods import CONTRASTS
 from imgtheranostics.cest.prepared_spectra import Handling, PreparedSpectra
 from imgtheranostics.cest.saturation import duty_cycle as stated_duty_cycle
 from imgtheranostics.cest.saturation import stated_b1
@@ -21,13 +22,11 @@ from imgtheranostics.errors import Caution, merge_cautions
 from imgtheranostics.fit import CurveFit, Fit
 from imgtheranostics.mapping.estimates import calculated_estimate
 from imgtheranostics.mapping.refusals import UnknownChoice, checked
+from imgtheranostics.mapping.region_curves import Place
 from imgtheranostics.regions import Regions
 from imgtheranostics.volume import Axis, Estimate, Volume, make_step
 
 FloatArray = npt.NDArray[np.float64]
-
-CONTRASTS = ("mtr_asym", "aptw", "mtr_norm_ref", "pcm", "mtr_rex", "arex", "lorentzian_difference")
-"""Quantities that `contrast` gives."""
 
 _ARRAY_LEVEL = {"aptw": "apt_weighted"}
 _AMIDE_PPM = 3.5
@@ -158,11 +157,37 @@ class ContrastPlan:
             beside=self.spectra.beside(step),
         )
 
-    def curves(self, regions: Regions | None, *, suffix: str = "") -> tuple[CurveFit, ...]:
-        """The mean Z-spectrum of each region with its asymmetry, and the contrast at the first offset."""
-        values = self.fit.parameters[self.kind][..., 0]
+    def curves(
+        self,
+        regions: Regions | None,
+        *,
+        suffix: str = "",
+        usable: npt.NDArray[np.bool_] | None = None,
+        single: Place | None = None,
+    ) -> tuple[CurveFit, ...]:
+        """The mean Z-spectrum of each region with its asymmetry, and the contrast at the first offset.
+
+        Parameters
+        ----------
+        regions : Regions, optional
+        suffix : str
+            Added to the labels.
+        usable : (i, j, k) ndarray of bool, optional
+            Voxels that count; by default those that have a value.
+        single : Place, optional
+            The voxel that is shown by itself; by default that with the median value in the first region.
+        """
+        values = np.asarray(self.fit.parameters[self.kind][..., 0])
+        at = float(self.at_ppm[0])
         return contrast_curves(
-            self.spectra, regions, np.asarray(values), self.kind, suffix=suffix, measure=self._of_curve
+            self.spectra,
+            regions,
+            values if usable is None else np.where(usable, values, np.nan),
+            self.kind,
+            suffix=suffix,
+            marks=(at,) if self.kind == "lorentzian_difference" else (at, -at),
+            measure=self._of_curve,
+            single=single,
         )
 
     def _of_curve(

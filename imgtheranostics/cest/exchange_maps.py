@@ -16,6 +16,7 @@ from imgtheranostics.cest.bloch_maps import Bounds, Free, fit_bloch
 from imgtheranostics.cest.bloch_mcconnell import PoolSystem
 from imgtheranostics.cest.constants import GAMMA_RAD_PER_S_UT, WATER_PROTON_CONCENTRATION_MM
 from imgtheranostics.cest.contrast_plan import ContrastPlan
+from imgtheranostics.cest.methods import EXCHANGE_METHODS, METRICS, SIMULATION_METHOD
 from imgtheranostics.cest.power_series import PowerSeries
 from imgtheranostics.cest.prepared_spectra import CorrectionOptions, Handling
 from imgtheranostics.cest.scan_sequences import Saturation
@@ -31,12 +32,6 @@ from imgtheranostics.regions import Regions
 from imgtheranostics.volume import Estimate, Volume, make_step
 
 FloatArray = npt.NDArray[np.float64]
-
-EXCHANGE_METHODS = ("omega_plot", "hanes_woolf", "quesp", "quest")
-"""Ways from contrasts at several powers or durations to an exchange rate."""
-
-METRICS = ("mtr_asym", "mtr_rex")
-"""Contrasts that `quesp` fits."""
 
 _LINE_POINTS = 160
 
@@ -102,9 +97,10 @@ def exchange_rate(
     """
     of_bloch = {"pools": pools, "sequence": sequence, "free": free, "bounds": bounds}
     of_contrasts = {"at_ppm": at_ppm, "t1": t1, "b1_ut": b1_ut, "saturation_time_s": saturation_time_s}
-    if method == "bloch":
+    if method == SIMULATION_METHOD:
         applicable(_given(of_contrasts | {"metric": metric}), (), "a fit of the simulation")
         return _by_simulation(scans, pools, sequence, free, protons, bounds, correction)
+    checked(method, (*EXCHANGE_METHODS, SIMULATION_METHOD), "method")
     applicable(_given(of_bloch), (), f"the {method}")
     if at_ppm is None or isinstance(protons, Mapping):
         raise UnknownChoice(

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Unpack, cast, get_args
+from typing import Any, Unpack, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from imgtheranostics.cest import ph
+from imgtheranostics.cest.methods import IOPAMIDOL_PPM, POWER_RATIOS, SITE_RATIOS
 from imgtheranostics.cest.ph import RatioKind
 from imgtheranostics.cest.ph_calibration import Calibration
 from imgtheranostics.cest.ph_conditions import Conditions
@@ -32,9 +33,6 @@ from imgtheranostics.regions import Regions
 from imgtheranostics.volume import Estimate, Volume, make_step
 
 FloatArray = npt.NDArray[np.float64]
-
-IOPAMIDOL_PPM = (4.2, 5.5)
-"""The two amide sites of iopamidol."""
 
 _LARGEST_DRIFT_PPM = 0.05
 
@@ -139,7 +137,7 @@ class PhPlan:
         known = calibration if isinstance(calibration, Calibration) else ph.load_calibration(calibration)
         scans = _scans(v)
         two = len(scans) == 2
-        words = get_args(TransferKind) if two else get_args(RatioKind)
+        words = POWER_RATIOS if two else SITE_RATIOS
         chosen = checked(kind or known.conditions.kind or words[-1 if two else 0], words, "kind of transfer")
         if chosen != "amplitude" and (pools is not None or baseline is not None):
             raise UnknownChoice(f"pools= and baseline= do not apply to {chosen}")
@@ -268,7 +266,9 @@ class PhPlan:
             fit = ph.converted(self.calibration, mean)
             return float(np.asarray(fit.parameters["ph"])[0]), float(np.asarray(fit.standard_errors["ph"])[0])
 
-        return contrast_curves(self.spectra[0], regions, values, "ph", suffix="", measure=measure)
+        return contrast_curves(
+            self.spectra[0], regions, values, "ph", suffix="", marks=self.at_ppm, measure=measure
+        )
 
 
 def _scans(v: Volume | Estimate | Sequence[Volume]) -> tuple[Volume | Estimate, ...]:

@@ -11,9 +11,10 @@ from typing import Unpack, cast
 import numpy as np
 
 from imgtheranostics.cest import ph
+from imgtheranostics.cest.methods import IOPAMIDOL_PPM
 from imgtheranostics.cest.ph import RatioKind
 from imgtheranostics.cest.ph_calibration import Calibration
-from imgtheranostics.cest.ph_maps import IOPAMIDOL_PPM, scan_conditions
+from imgtheranostics.cest.ph_maps import scan_conditions
 from imgtheranostics.cest.prepared_spectra import CorrectionOptions, Handling
 from imgtheranostics.cest.spectrum_curves import region_spectra
 from imgtheranostics.errors import CorruptInput, MissingMetadata, NothingUsable

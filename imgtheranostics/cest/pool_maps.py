@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imgtheranostics.cest import pools as array_level
+from imgtheranostics.cest.own_bounds import own_flags
 from imgtheranostics.cest.pool_choice import ChosenPools
 from imgtheranostics.cest.pool_design import WATER, Pool, Range
 from imgtheranostics.cest.pool_presets import Preset
@@ -261,7 +262,7 @@ class PoolPlan:
             value = np.where((z > 0.0) & (reference > 0.0), (1.0 / z - 1.0 / reference) * rate, np.nan)
             own = error * shape / z**2 * rate
             spread = np.hypot(own, value * self.t1.standard_error * rate)
-        flags = np.asarray(self.fit.flags) | np.where(
+        flags = own_flags(self.fit, f"{pool.name}_amplitude") | np.where(
             np.isfinite(depth) & ~np.isfinite(value), np.uint16(Flag.OUTSIDE_RANGE), np.uint16(0)
         )
         return replace(self.fit, parameters={"value": value}, standard_errors={"value": spread}, flags=flags)
@@ -320,4 +321,9 @@ def _part(fit: Fit, name: str, scale: float) -> Fit:
     def taken(parts: Mapping[str, Any]) -> dict[str, Any]:
         return {"value": np.asarray(parts[name]) * np.float32(scale)}
 
-    return replace(fit, parameters=taken(fit.parameters), standard_errors=taken(fit.standard_errors))
+    return replace(
+        fit,
+        parameters=taken(fit.parameters),
+        standard_errors=taken(fit.standard_errors),
+        flags=own_flags(fit, name),
+    )

@@ -9,6 +9,7 @@ from typing import Any, TypedDict
 import numpy as np
 import numpy.typing as npt
 
+from imgtheranostics.cest.methods import DRIFTS
 from imgtheranostics.cest.offset_list import REFERENCE_PPM, OffsetList
 from imgtheranostics.cest.saturation import saturation_offsets
 from imgtheranostics.cest.voxel_spectra import Array, FloatArray, VoxelSpectra
@@ -111,7 +112,7 @@ class Handling:
         from imgtheranostics.cest import zspectrum
 
         offsets = saturation_offsets(v)
-        checked(self.drift, ("auto", "mean", "linear"), "drift")
+        checked(self.drift, DRIFTS, "drift")
         with typed_refusals():
             made = zspectrum.normalise(v.data, offsets, m0_index=self.m0_index, drift=self.drift)
         m0 = np.asfortranarray(made.m0, np.float32)

@@ -32,7 +32,9 @@ class RegionSpectrum(NamedTuple):
     z: FloatArray
 
 
-def region_spectra(spectra: PreparedSpectra, regions: Regions | None, values: Array) -> list[RegionSpectrum]:
+def region_spectra(
+    spectra: PreparedSpectra, regions: Regions | None, values: Array, *, single: Place | None = None
+) -> list[RegionSpectrum]:
     """The mean spectrum of each region over the voxels that have a value, and that of one voxel.
 
     Parameters
@@ -41,13 +43,15 @@ def region_spectra(spectra: PreparedSpectra, regions: Regions | None, values: Ar
     regions : Regions, optional
         On the grid of the images.
     values : (i, j, k) ndarray
-        Finite where a voxel counts; the single voxel has the median in the first region.
+        Finite where a voxel counts.
+    single : Place, optional
+        The one voxel; by default that with the median value in the first region.
     """
     flat = np.asarray(values).ravel(order="F")
     usable = np.isfinite(flat) & spectra.voxels.inside.ravel(order="F")
     i, j, k = spectra.voxels.shape
     places = region_places(regions, usable)
-    one = typical_voxel(regions, usable, flat, (i, j, k))
+    one = single or typical_voxel(regions, usable, flat, (i, j, k))
     found = [_mean_spectrum(spectra, place) for place in [*places, *([one] if one is not None else [])]]
     return [spectrum for spectrum in found if spectrum.offset_ppm.size >= _FEWEST]
 
@@ -77,7 +81,9 @@ def contrast_curves(
     quantity: str,
     *,
     suffix: str,
+    marks: tuple[float, ...],
     measure: Callable[[FloatArray, FloatArray, IndexArray], tuple[float, float]],
+    single: Place | None = None,
 ) -> tuple[CurveFit, ...]:
     """Mean spectra with their splines and their asymmetry.
 
@@ -87,8 +93,12 @@ def contrast_curves(
         That the contrast at the first offset is of.
     suffix : str
         Added to the labels.
+    marks : tuple of float
+        Offsets in ppm that the contrast is read at.
     measure : callable
         ``measure(z, offset_ppm, voxels)`` gives the contrast of a mean spectrum and its standard error.
+    single : Place, optional
+        As in `region_spectra`.
 
     Returns
     -------
@@ -99,7 +109,7 @@ def contrast_curves(
     from imgtheranostics.cest import z_spline
 
     found = []
-    for place, ppm, z in region_spectra(spectra, regions, values):
+    for place, ppm, z in region_spectra(spectra, regions, values, single=single):
         line_x = np.linspace(ppm[0], ppm[-1], LINE_POINTS)
         line = z_spline.interpolated(z[np.newaxis], ppm, line_x).value[0]
         asymmetry = np.full(line_x.size, np.nan)
@@ -123,6 +133,7 @@ def contrast_curves(
                 standard_error=error,
                 n_voxels=int(place.voxels.size),
                 parts={"mtr_asym": asymmetry},
+                marks=marks,
             )
         )
     return tuple(found)

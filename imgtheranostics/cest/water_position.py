@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from imgtheranostics.cest.methods import B0_METHODS
 from imgtheranostics.cest.offset_list import REFERENCE_PPM
 from imgtheranostics.cest.saturation import imaging_frequency_mhz, saturation_offsets
 from imgtheranostics.cest.voxel_spectra import Array, VoxelMaps, VoxelSpectra
@@ -27,9 +28,6 @@ from imgtheranostics.volume import Estimate, Flag, Volume
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
-
-B0_METHODS = ("minimum", "symmetry", "lorentzian")
-"""Ways to find water in a spectrum."""
 
 FARTHEST_PPM = 5.0
 """A map whose median lies farther from 0 is in another unit, or of something else."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from imgtheranostics.cest.methods import CONTRASTS
 from imgtheranostics.cli import options, runs
 from imgtheranostics.cli.cest_groups import (
     T1,
@@ -20,8 +21,6 @@ from imgtheranostics.cli.cest_groups import (
 from imgtheranostics.cli.groups import grouped
 from imgtheranostics.cli.map_runs import deliver
 
-KINDS = ("mtr_asym", "aptw", "mtr_norm_ref", "pcm", "mtr_rex", "arex", "lorentzian_difference")
-
 Post = Annotated[
     Path | None,
     typer.Argument(help="The scan after the agent: the result is post minus pre.", show_default=False),
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from imgtheranostics.cest.contrast_maps import ContrastChange, ContrastPlan
     from imgtheranostics.errors import Caution
 
-Kind = Annotated[str, typer.Option("--kind", click_type=options.choice(KINDS))]
+Kind = Annotated[str, typer.Option("--kind", click_type=options.choice(CONTRASTS))]
 At = Annotated[
     list[float] | None,
     typer.Option("--at-ppm", help="Offset of the label from water; may be given again. APTw: 3.5."),

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from imgtheranostics.cest.methods import EXCHANGE_METHODS, METRICS, SIMULATION_METHOD
 from imgtheranostics.cli import options, runs
 from imgtheranostics.cli.cest_groups import (
     T1,
@@ -21,9 +22,6 @@ from imgtheranostics.cli.cest_groups import (
 from imgtheranostics.cli.groups import grouped
 from imgtheranostics.cli.map_runs import deliver
 
-METHODS = ("omega_plot", "hanes_woolf", "quesp", "quest")
-METRICS = ("mtr_asym", "mtr_rex")
-
 Scans = Annotated[
     list[Path],
     typer.Argument(
@@ -31,7 +29,9 @@ Scans = Annotated[
         show_default=False,
     ),
 ]
-Method = Annotated[str, typer.Option("--method", click_type=options.choice(METHODS))]
+Method = Annotated[
+    str, typer.Option("--method", click_type=options.choice((*EXCHANGE_METHODS, SIMULATION_METHOD)))
+]
 At = Annotated[float, typer.Option("--at-ppm", help="Offset of the pool from water.", show_default=False)]
 B1 = Annotated[
     list[float] | None,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from imgtheranostics.cest.methods import B0_METHODS, DRIFTS, RANK_RULES
 from imgtheranostics.cli import options
 from imgtheranostics.cli.groups import Common
 from imgtheranostics.cli.map_input import is_number, loaded, map_or_number, mapped
@@ -16,9 +17,6 @@ if TYPE_CHECKING:
     from imgtheranostics.cest.prepared_spectra import CorrectionOptions
     from imgtheranostics.volume import Estimate, Volume
 
-B0_METHODS = ("minimum", "symmetry", "lorentzian")
-DRIFTS = ("auto", "mean", "linear")
-RANK_RULES = ("malinowski", "nelson", "median")
 SIGNS = ("downfield_positive", "upfield_positive")
 
 T1 = Annotated[
@@ -148,8 +146,9 @@ class Correction:
         str | None,
         typer.Option(
             "--denoise",
-            metavar="malinowski|nelson|median|N",
-            help="Keep the principal components that a rule finds, or N of them, before the B0 correction.",
+            metavar="RULE|N",
+            help="Keep the principal components that a rule finds, or N of them, before the B0 correction: "
+            f"{', '.join(RANK_RULES)}.",
         ),
     ] = None
     smooth: Annotated[

@@ -7,14 +7,11 @@ from typing import Annotated
 
 import typer
 
+from imgtheranostics.cest.methods import IOPAMIDOL_PPM, POWER_RATIOS, SITE_RATIOS
 from imgtheranostics.cli import options, runs
 from imgtheranostics.cli.cest_groups import CestScan, Correction, Offsets, one_or_several, volume_of
 from imgtheranostics.cli.groups import grouped
 from imgtheranostics.cli.map_runs import deliver
-
-KINDS = ("mtr_asym", "inverse", "norm_ref", "amplitude", "power")
-SITES_PPM = (4.2, 5.5)
-"""Those of iopamidol."""
 
 High = Annotated[
     Path | None,
@@ -38,7 +35,7 @@ Kind = Annotated[
     str | None,
     typer.Option(
         "--kind",
-        click_type=options.choice(KINDS),
+        click_type=options.choice(SITE_RATIOS, POWER_RATIOS),
         help="How the transfer is measured; by default as for the calibration, else mtr_asym.",
     ),
 ]
@@ -86,8 +83,8 @@ def ph(
             scan,
             regions,
             read_known_ph(vials),
-            kind=kind or KINDS[0],
-            at_ppm=at_ppm or SITES_PPM,
+            kind=kind or SITE_RATIOS[0],
+            at_ppm=at_ppm or IOPAMIDOL_PPM,
             temperature_c=temperature_c,
             degree=degree,
             **handling,

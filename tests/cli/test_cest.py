@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import nibabel
 import numpy as np
@@ -335,6 +337,48 @@ def test_simulate_says_what_is_missing(capsys, tmp_path):
     assert "START:STOP:N" in run(capsys, *words, "--offset-range", "1:2", code=2).err
 
 
-def test_help_of_every_command_is_there(capsys):
-    for command in ("contrast", "pools", "ph", "exchange", "simulate"):
-        assert "Usage" in run(capsys, "cest", command, "--help").out
+def test_before_and_after_show_the_same_voxel(pre, post, rois):
+    """The voxel with the median change of the first region, in both scans; regions of the same voxels."""
+    from imgtheranostics.cest.contrast_maps import ContrastChange, ContrastPlan
+    from imgtheranostics.cest.prepared_spectra import Handling
+    from imgtheranostics.io.loading import load
+    from imgtheranostics.io.regions import load_rois
+
+    how, first, second = Handling(), load(pre), load(post)
+    plan = ContrastChange.of(ContrastPlan.of(first, how, at_ppm=3.5), first, second, how)
+    curves = plan.curves(load_rois(rois, like=first))
+    before, after = ([one for one in curves if one.label.endswith(when)] for when in (" before", " after"))
+    assert len(before) == 3
+    assert [one.label.removesuffix(" before") for one in before] == [
+        one.label.removesuffix(" after") for one in after
+    ]
+    assert [one.n_voxels for one in before] == [one.n_voxels for one in after] == [45, 45, 1]
+    assert all(one.marks == (3.5, -3.5) for one in curves)
+
+
+def test_a_depth_inside_its_bounds_is_not_at_a_bound_because_a_width_is(capsys, post, rois, tmp_path):
+    """The label is 1 ppm wide and may have 1.2 at least, so that its width alone ends at the bound."""
+    lines = tmp_path / "lines.yaml"
+    lines.write_text(LINES.replace("[1.2, 0.4, 2.5]", "[1.3, 1.2, 2.5]"))
+    words = ("cest", "pools", post, "--pools", lines, "--rois", rois, "--widths-and-centres", "--json")
+    found = json.loads(run(capsys, *words).out)
+    rows = {(row["region"], row["quantity"]): row for row in found["quantities"]}
+    assert "AT_BOUND" in rows["tumour", "label_width"]["flags"]
+    for quantity in ("label_amplitude", "noe_amplitude", "water_amplitude", "b0_shift"):
+        assert "AT_BOUND" not in rows["tumour", quantity]["flags"]
+    told = [one for one in found["warnings"] if one["code"] == "many-at-bound"]
+    assert [one["message"].partition(":")[0] for one in told] == ["label_width"]
+
+
+HELP = """
+import sys
+from imgtheranostics.cli.main import main
+codes = [main(["cest", command, "--help"]) for command in ("contrast", "pools", "ph", "exchange", "simulate")]
+print(codes, sorted({"numpy", "numba", "pydantic", "yaml"} & set(sys.modules)))
+"""
+
+
+def test_help_of_every_command_is_there_without_numerics():
+    done = subprocess.run([sys.executable, "-c", HELP], capture_output=True, text=True, check=True)
+    assert done.stdout.count("Usage") == 5
+    assert done.stdout.splitlines()[-1] == "[0, 0, 0, 0, 0] []"
