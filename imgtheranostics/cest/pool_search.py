@@ -16,7 +16,7 @@ from imgtheranostics.volume import Flag
 FloatArray = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]
 
-BLOCK_BYTES = 3 << 20
+BLOCK_BYTES = 5 << 19
 """Spectra in float64 that are fitted at a time."""
 
 LARGEST_Z = 1.2
@@ -162,21 +162,33 @@ def fit_block(
     noise_sd: FloatArray | None,
 ) -> Block:
     """Fit curves, and those once more from the second start that the first did not explain."""
-    from imgtheranostics.kernels.pool_fit import CONVERGED
-
     found = run_kernel(setting, curves, near=near)
     tried = np.full(len(curves), -1) if near is not None else found.start_of // 2
     # what began at a neighbour gets the best start first, and the second best only if much is left
     for share in (EXCEEDING,) if near is None else (EXCEEDING, CLEARLY):
         again = np.flatnonzero(_unexplained(setting, curves, found, noise_sd, share))
         if again.size:
-            goals = np.where((found.state[again] & CONVERGED) > 0, found.sums[again, 0], np.inf)
-            part = np.ascontiguousarray(curves[again])
-            second = run_kernel(setting, part, avoided=tried[again], goals=goals)
-            tried[again] = second.start_of // 2
-            found.take(second, again, _better(second, found, again))
+            tried[again] = _once_more(setting, curves, found, again, avoided=tried[again])
     _cross_over(setting, curves, found)
     return found
+
+
+def _once_more(
+    setting: Setting,
+    curves: FloatArray,
+    found: Block,
+    rows: Indices,
+    *,
+    near: tuple[FloatArray, Indices] | None = None,
+    avoided: Indices | None = None,
+) -> Indices:
+    """Fit some of the curves from another start, keep what is better; the rows of the starts taken."""
+    from imgtheranostics.kernels.pool_fit import CONVERGED
+
+    goals = np.where((found.state[rows] & CONVERGED) > 0, found.sums[rows, 0], np.inf)
+    other = run_kernel(setting, np.ascontiguousarray(curves[rows]), near=near, avoided=avoided, goals=goals)
+    found.take(other, rows, _better(other, found, rows))
+    return other.start_of // 2
 
 
 def _cross_over(setting: Setting, curves: FloatArray, found: Block) -> None:
@@ -187,8 +199,7 @@ def _cross_over(setting: Setting, curves: FloatArray, found: Block) -> None:
     design = setting.design
     first = 1 + design.n_pools
     low, high, here = design.lower[first:], design.upper[first:], found.values[:, first:]
-    settled = (found.sums[:, 0] > 0.0) & np.isfinite(found.sums[:, 0])
-    hit = ((here <= low) | (here >= high)) & (low < high) & settled[:, np.newaxis]
+    hit = ((here <= low) | (here >= high)) & (low < high)
     again = np.flatnonzero(hit.any(axis=1))
     if again.size == 0:
         return
@@ -197,9 +208,7 @@ def _cross_over(setting: Setting, curves: FloatArray, found: Block) -> None:
     inside = low + share * (high - low)
     inside[:, ::2] = low[::2] ** (1.0 - share[:, ::2]) * high[::2] ** share[:, ::2]
     starts[:, first:] = np.where(hit[again], inside, here[again])
-    part = np.ascontiguousarray(curves[again])
-    other = run_kernel(setting, part, near=(starts, np.arange(again.size)), goals=found.sums[again, 0].copy())
-    found.take(other, again, _better(other, found, again))
+    _once_more(setting, curves, found, again, near=(starts, np.arange(again.size)))
 
 
 def _better(second: Block, found: Block, rows: Indices) -> npt.NDArray[np.bool_]:
@@ -251,7 +260,11 @@ class Result:
 
     def blocks(self, voxels: Indices) -> Iterator[Indices]:
         """Parts of a list of voxels of which the spectra fit into `BLOCK_BYTES`."""
+        from imgtheranostics.kernels.pool_fit import CHUNK
+
         per_block = max(64, BLOCK_BYTES // (8 * self.setting.ppm.size))
+        # whole chunks for two or four threads
+        per_block -= per_block % (4 * CHUNK) if per_block > 4 * CHUNK else 0
         for first in range(0, voxels.size, per_block):
             yield voxels[first : first + per_block]
 
