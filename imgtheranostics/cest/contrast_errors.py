@@ -48,6 +48,7 @@ class _Knowledge:
 
     noise_variance: DoubleArray
     b0_variance: DoubleArray | None
+    m0_variance: DoubleArray | None
     mask: npt.ArrayLike | None
     workers: int | None
 
@@ -61,6 +62,7 @@ def measure(
     b0_ppm: npt.ArrayLike | None = None,
     b0_se_ppm: npt.ArrayLike | None = None,
     noise_sd: npt.ArrayLike | None = None,
+    m0_relative_se: npt.ArrayLike | None = None,
     t1_s: npt.ArrayLike | None = None,
     t1_se_s: npt.ArrayLike | None = None,
     reference: npt.ArrayLike | None = None,
@@ -74,8 +76,7 @@ def measure(
     """A contrast with its standard error.
 
     To first order in independent noise of the samples: through the interpolation, with what label and
-    mirrored label have in common where they draw on the same samples. What M0, a common factor, does not know
-    is not in it.
+    mirrored label have in common where they draw on the same samples.
 
     Parameters
     ----------
@@ -91,6 +92,10 @@ def measure(
     noise_sd : float or (...) array_like, optional
         Noise of a sample; otherwise estimated from each spectrum, which takes six offsets. With fewer, the
         standard errors are NaN.
+    m0_relative_se : float or (...) array_like, optional
+        Standard error of M0 over M0, such as the noise over the square root of the number of unsaturated
+        images. It scales the whole spectrum: of little weight but for ``lorentzian_difference``, whose
+        background is tied to 1 far from water.
     t1_s, t1_se_s : float or (...) array_like, optional
         T1 of water for ``arex``, and its standard error.
     reference, reference_se : (..., m) array_like, optional
@@ -128,8 +133,11 @@ def measure(
     spectra = planar(z, np.asarray(offset_ppm).size, "z")
     noise = _noise(z, offset_ppm, noise_sd, spectra)
     b0 = None if b0_ppm is None else _voxelwise(b0_ppm, spectra, "b0_ppm")[..., 0]
-    b0_error = None if b0_se_ppm is None else _voxelwise(b0_se_ppm, spectra, "b0_se_ppm")
-    known = _Knowledge(noise**2, None if b0_error is None else b0_error**2, mask, workers)
+    b0_variance, m0_variance = (
+        None if error is None else _voxelwise(error, spectra, name) ** 2
+        for name, error in (("b0_se_ppm", b0_se_ppm), ("m0_relative_se", m0_relative_se))
+    )
+    known = _Knowledge(noise**2, b0_variance, m0_variance, mask, workers)
     if kind == "lorentzian_difference":
         found = _lorentzian(z, offset_ppm, at_ppm, b0, known, background or Background())
     else:
@@ -172,7 +180,7 @@ def _of_pair(
     pair = SignalPair.of(z, offset_ppm, at_ppm, b0, *reference, mask=known.mask, workers=known.workers)
     contrast = pair_contrast(kind, pair.label, pair.reference)
     with np.errstate(over="ignore", invalid="ignore"):
-        variance = contrast.variance(pair, known.noise_variance, known.b0_variance)
+        variance = contrast.variance(pair, known.noise_variance, known.b0_variance, known.m0_variance)
     unmeasured = np.isnan(pair.label) | np.isnan(pair.reference) | not_invertible(kind, pair)
     return _Found(contrast.value, variance, np.where(unmeasured, Flag.OUTSIDE_RANGE, 0).astype(np.uint16))
 
@@ -190,6 +198,8 @@ def _lorentzian(
     variance = known.noise_variance * found.noise_factor.reshape(shape)
     if known.b0_variance is not None:
         variance = variance + known.b0_variance * found.slope_per_ppm.reshape(shape) ** 2
+    if known.m0_variance is not None:
+        variance = variance + known.m0_variance * found.slope_of_scale.reshape(shape) ** 2
     fitted = np.isfinite(found.background)
     flags = np.where(fitted & np.isnan(found.difference), Flag.OUTSIDE_RANGE, 0).astype(np.uint16)
     flags |= found.flags[:, np.newaxis]

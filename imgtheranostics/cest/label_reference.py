@@ -90,9 +90,16 @@ class PairContrast:
         return PairContrast(self.value * factor, self.by_label * factor, self.by_reference * factor)
 
     def variance(
-        self, pair: SignalPair, noise_variance: DoubleArray, b0_variance: DoubleArray | None
+        self,
+        pair: SignalPair,
+        noise_variance: DoubleArray,
+        b0_variance: DoubleArray | None,
+        m0_variance: DoubleArray | None,
     ) -> DoubleArray:
-        """First-order variance from noise (..., 1), the reference's own error, and that of water."""
+        """First-order variance from noise (..., 1), the reference's own error, that of water and of M0.
+
+        M0 scales what was measured, a given reference not.
+        """
         by_label, by_reference = self.by_label, self.by_reference
         total = noise_variance * (
             by_label**2 * pair.label_factor
@@ -103,6 +110,9 @@ class PairContrast:
         if b0_variance is not None:
             slope = by_label * pair.label_slope + by_reference * pair.reference_slope
             total = total + b0_variance * slope**2
+        if m0_variance is not None:
+            mirrored = np.where(pair.reference_factor > 0.0, pair.reference, 0.0)
+            total = total + m0_variance * (by_label * pair.label + by_reference * mirrored) ** 2
         return np.asarray(total)
 
 

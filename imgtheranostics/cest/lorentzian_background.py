@@ -79,8 +79,9 @@ class BackgroundFit:
 
     Attributes
     ----------
-    background, difference, noise_factor, slope_per_ppm : (n_voxels, m) ndarray
-        Values; variance of the difference for noise of variance 1; change with water position.
+    background, difference, noise_factor, slope_per_ppm, slope_of_scale : (n_voxels, m) ndarray
+        Values; of the difference, the variance for noise of variance 1, the change with water position, and
+        the change with a factor on the whole spectrum.
     flags : (n_voxels,) ndarray
         Of the fit.
     """
@@ -89,6 +90,7 @@ class BackgroundFit:
     difference: DoubleArray
     noise_factor: DoubleArray
     slope_per_ppm: DoubleArray
+    slope_of_scale: DoubleArray
     flags: npt.NDArray[np.uint16]
 
 
@@ -206,7 +208,8 @@ def fit_background(
     shift = np.zeros(spectra.shape) if b0_ppm is None else np.asarray(b0_ppm, dtype=np.float64)
     shift = np.broadcast_to(shift, spectra.shape).ravel()
     bad = (flags & np.uint16(_FAILED)) != 0
-    background, factor = np.full((2, *known.shape), np.nan)
+    background, factor, scale = np.full((3, *known.shape), np.nan)
+    flat = np.asarray(z).reshape(-1, offsets.n)
     cardinal = _cardinal(offsets)
     ordered = ppm[inside]
     places = np.searchsorted(offsets.ppm, ordered)
@@ -218,8 +221,9 @@ def fit_background(
         weights[:, :, places] += pulled
         background[voxels] = model
         factor[voxels] = np.einsum("vmn,vmn->vm", weights, weights)
+        scale[voxels] = np.einsum("vmn,vn->vm", weights, flat[voxels][:, offsets.order].astype(np.float64))
         slope[voxels] = rates - slope[voxels]
-    return BackgroundFit(background, background - known, factor, slope, flags)
+    return BackgroundFit(background, background - known, factor, slope, scale, flags)
 
 
 def _cardinal(offsets: OffsetList) -> Callable[[DoubleArray], DoubleArray]:

@@ -70,6 +70,26 @@ def test_what_is_not_known_of_water_counts_by_the_slope(kind, rng):
     )
 
 
+@pytest.mark.parametrize(
+    ("kind", "given"),
+    [
+        *((kind, False) for kind in (*KINDS, "lorentzian_difference")),
+        *((kind, True) for kind in list(KINDS)[1:]),
+    ],
+)
+def test_what_is_not_known_of_m0_scales_the_spectrum(kind, given, rng):
+    """M0 drawn with its standard error, no noise; a given reference does not scale with it."""
+    error = 0.01
+    options = KINDS.get(kind, {}) | ({"reference": 0.9} if given else {})
+    z = spectrum(OFFSETS)
+    many = z / rng.normal(1, error, (REPEATS, 1))
+    scatter = contrast.measure(kind, many, OFFSETS, at_ppm=[2.0, 3.5], noise_sd=0.0, **options)
+    fit = contrast.measure(kind, z, OFFSETS, at_ppm=[2.0, 3.5], noise_sd=0.0, m0_relative_se=error, **options)
+    np.testing.assert_allclose(
+        fit.standard_errors[kind], scatter.parameters[kind].std(axis=0, ddof=1), rtol=0.1, atol=1e-12
+    )
+
+
 def test_what_is_not_known_of_t1_and_of_the_reference_counts(rng):
     z = spectrum(OFFSETS)
     known = {"at_ppm": 3.5, "reference": 0.95, "noise_sd": 0.0}
