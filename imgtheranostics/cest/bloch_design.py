@@ -16,7 +16,7 @@ from imgtheranostics.cest.pool_system import (
     T2_LIMITS_S,
     PoolSystem,
 )
-from imgtheranostics.cest.pool_tables import Tables, run_kernel, tabulated
+from imgtheranostics.cest.pool_tables import Tables, tabulated, water_spectra
 from imgtheranostics.cest.pulse_program import DoubleArray, Program
 from imgtheranostics.cest.pulse_train import PulseTrain
 from imgtheranostics.cest.seq_protocol import Protocol
@@ -233,14 +233,13 @@ class Design:
                 values = values * self.tables.larmor
             table[:, parameter.row, column] = values
         tables = Tables(table, self.tables.n_full, self.tables.line, self.tables.larmor)
-        initial = self.pools.scale * table[:, :, 0]
-        row = np.arange(count)
+        row, scale = np.arange(count), np.full(count, self.pools.scale)
+        reset = self.pools.reset_magnetisation
         parts = [
-            run_kernel(tables, program, row, b0_ppm, relative_b1, initial, self.pools.reset_magnetisation)
+            water_spectra(tables, program, row, b0_ppm, relative_b1, scale, reset)
             for program in self.programs
         ]
-        z: DoubleArray = np.concatenate([part[..., 0] for part in parts], axis=1) / table[:, :1, 0]
-        return z
+        return np.concatenate(parts, axis=1)
 
     def jacobian(
         self, inner: DoubleArray, z: DoubleArray, b0_ppm: DoubleArray, relative_b1: DoubleArray

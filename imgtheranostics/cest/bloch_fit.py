@@ -93,7 +93,8 @@ def fit(
     Notes
     -----
     A voxel whose search does not settle, ends at a bound or leaves more than the given noise is searched once
-    more, from the best of twelve other starts. Standard errors are those of the covariance s^2 (J'J)^-1 over `shortfall`, or with the given noise for s.
+    more, from the best of twelve other starts. Standard errors are those of the covariance s^2 (J'J)^-1 over
+    `shortfall`, or with the given noise for s.
     """
     from imgtheranostics.kernels.threads import thread_limit
 

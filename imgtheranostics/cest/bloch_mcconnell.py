@@ -18,7 +18,7 @@ from imgtheranostics.cest.pool_system import ExchangePool as ExchangePool
 from imgtheranostics.cest.pool_system import MtPool as MtPool
 from imgtheranostics.cest.pool_system import PoolSystem as PoolSystem
 from imgtheranostics.cest.pool_system import WaterPool as WaterPool
-from imgtheranostics.cest.pool_tables import both_maps, run_kernel, tabulated
+from imgtheranostics.cest.pool_tables import both_maps, tabulated, water_spectra
 from imgtheranostics.cest.pulse_program import DoubleArray
 from imgtheranostics.cest.pulse_train import PulseTrain as PulseTrain
 from imgtheranostics.cest.seq_protocol import Protocol as Protocol
@@ -70,11 +70,17 @@ def simulate(
     shift, field = both_maps(b0_ppm, relative_b1)
     shape = shift.shape if isinstance(pools, PoolSystem) else (len(systems), *shift.shape)
     n = sequence.offsets.size
-    z = np.empty((len(systems), shift.size, n))
+    groups = _alike(systems)
     with thread_limit(workers):
-        for members in _alike(systems):
-            group = [systems[m] for m in members]
-            z[members] = _simulate_alike(group, sequence, shift.ravel(), field.ravel())
+        parts = [
+            _simulate_alike([systems[m] for m in members], sequence, shift.ravel(), field.ravel())
+            for members in groups
+        ]
+    z = parts[0]
+    if len(parts) > 1:
+        z = np.empty((len(systems), shift.size, n))
+        for members, part in zip(groups, parts, strict=True):
+            z[members] = part
     return z.reshape(*shape, n)
 
 
@@ -103,15 +109,13 @@ def _simulate_alike(
     first, count = systems[0], b0_ppm.size
     of_system = [(s.b0_inhomogeneity_ppm, s.relative_b1, s.scale) for s in systems]
     own_b0, own_b1, scale = np.repeat(np.array(of_system).T, count, axis=1)
-    tables = tabulated(systems)
-    fractions = np.repeat(tables.pools[:, :, 0], count, axis=0)
-    z = run_kernel(
-        tables,
+    z = water_spectra(
+        tabulated(systems),
         sequence.program(first),
         np.repeat(np.arange(len(systems)), count),
         own_b0 + np.tile(b0_ppm, len(systems)),
         own_b1 * np.tile(relative_b1, len(systems)),
-        scale[:, np.newaxis] * fractions,
+        scale,
         first.reset_magnetisation,
     )
-    return (z[..., 0] / fractions[:, :1]).reshape(len(systems), count, -1)
+    return z.reshape(len(systems), count, -1)

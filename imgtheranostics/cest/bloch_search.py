@@ -86,7 +86,7 @@ def improve(
     b0_ppm: DoubleArray,
     relative_b1: DoubleArray,
 ) -> None:
-    """Search once more for some voxels, from the best of other starts; what is better replaces what was found."""
+    """Search once more for some voxels, from the best of other starts; the better result stays."""
     data, field = z[doubtful], (b0_ppm[doubtful], relative_b1[doubtful])
     start, least = search.inner[doubtful].copy(), np.full(doubtful.size, np.inf)
     for candidate in design.other_starts():

@@ -21,6 +21,9 @@ from imgtheranostics.errors import ImplausibleValue
 LINE_CODES = {"none": 0, "lorentzian": 1, "super_lorentzian": 2, "full": 0}
 """Codes of `kernels.mt_line`."""
 
+BLOCK_BYTES = 1 << 21
+"""Magnetisation of all pools that is held at a time."""
+
 
 @dataclass(frozen=True, eq=False)
 class Tables:
@@ -89,6 +92,30 @@ def run_kernel(
         reset,
         z,
     )
+    return z
+
+
+def water_spectra(
+    tables: Tables,
+    program: Program,
+    row: npt.NDArray[np.int64],
+    b0_ppm: DoubleArray,
+    relative_b1: DoubleArray,
+    scale: DoubleArray,
+    reset: bool,
+) -> DoubleArray:
+    """Z of water for each entry of `row` (its pool system), (v, n), some at a time to need little memory.
+
+    `scale` (v,) is the magnetisation at the start relative to the relaxed one.
+    """
+    z = np.empty((row.size, program.n_offsets))
+    block = max(1, BLOCK_BYTES // (8 * program.n_offsets * tables.pools.shape[1]))
+    for first in range(0, row.size, block):
+        part = slice(first, first + block)
+        fractions = tables.pools[row[part], :, 0]
+        initial = scale[part, np.newaxis] * fractions
+        field = b0_ppm[part], relative_b1[part]
+        z[part] = run_kernel(tables, program, row[part], *field, initial, reset)[..., 0] / fractions[:, :1]
     return z
 
 
