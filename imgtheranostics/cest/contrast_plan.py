@@ -111,6 +111,7 @@ class ContrastPlan:
         """The contrast of spectra at the array level, as fraction or in 1/s."""
         from imgtheranostics.cest.contrast_errors import measure
 
+        noise, references = maps.get("noise"), self.spectra.n_references
         return measure(
             self._array_name,
             z,
@@ -118,7 +119,8 @@ class ContrastPlan:
             at_ppm=self.at_ppm,
             b0_ppm=maps.get("b0"),
             b0_se_ppm=maps.get("b0_se"),
-            noise_sd=maps.get("noise"),
+            noise_sd=noise,
+            m0_relative_se=None if noise is None or not references else noise / np.sqrt(references),
             t1_s=maps.get("t1"),
             t1_se_s=maps.get("t1_se"),
             duty_cycle=self.duty_cycle,
