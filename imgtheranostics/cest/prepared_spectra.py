@@ -16,7 +16,7 @@ from imgtheranostics.cest.voxel_spectra import Array, FloatArray, VoxelSpectra
 from imgtheranostics.cest.water_position import WaterPosition
 from imgtheranostics.errors import Caution, UnitMismatch, merge_cautions
 from imgtheranostics.mapping.field_ratio import FieldRatio, relative_field
-from imgtheranostics.mapping.refusals import UnknownChoice, checked, typed_refusals
+from imgtheranostics.mapping.refusals import UnknownChoice, applicable, checked, typed_refusals
 from imgtheranostics.mapping.voxels import Chosen, Mask, chosen_voxels
 from imgtheranostics.volume import Axis, Estimate, Flag, Step, Volume
 
@@ -139,6 +139,11 @@ class Handling:
         )
 
     def _given(self, v: Volume, whole: Volume | Estimate) -> PreparedSpectra:
+        given: dict[str, Any] = {"m0_index": self.m0_index, "threshold": self.threshold}
+        given |= {"drift": None if self.drift == DRIFTS[0] else self.drift}
+        applicable(
+            {name: one for name, one in given.items() if one is not None}, (), "Z-spectra, which have no M0"
+        )
         axis = v.axis("saturation_offset")
         if axis is None or len(v.axes) != 1:
             raise UnitMismatch(

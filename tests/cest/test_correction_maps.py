@@ -90,6 +90,12 @@ class TestSpectra:
         assert again.decisions["b0"]["rule"] == "the spectra are corrected already"
         np.testing.assert_allclose(again.value.data, direct.value.data, atol=0.1)
 
+    @pytest.mark.parametrize("option", [{"m0_index": 0}, {"threshold": 10.0}, {"drift": "linear"}])
+    def test_options_of_unsaturated_images_are_refused_with_spectra(self, made, option):
+        once = it.cest.correct(made().volume)
+        with pytest.raises(UnknownChoice, match=next(iter(option))):
+            it.cest.contrast(once, at_ppm=3.5, **option)
+
     def test_spectra_that_were_saved_are_known_as_corrected_when_they_are_loaded(self, made, tmp_path):
         scan = made(shift=0.2)
         it.save(it.cest.correct(scan.volume), tmp_path / "z_spectrum.nii.gz")
