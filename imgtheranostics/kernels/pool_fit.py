@@ -27,7 +27,7 @@ from imgtheranostics.kernels.pool_starts import choose_starts, lowest_sample, pl
 
 __all__ = ["CONVERGED", "UNDETERMINED", "fit_pools"]
 
-CHUNK = 512
+CHUNK = 384
 """Voxels per task: the workspace of a task serves them all, and few of its ticks run with idle lanes."""
 
 CONVERGED = 1

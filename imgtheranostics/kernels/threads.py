@@ -8,6 +8,9 @@ from contextlib import contextmanager
 
 import numba
 
+SMALLEST_CHUNK = 64
+"""Voxels that are worth a task of their own."""
+
 
 @contextmanager
 def thread_limit(workers: int | None) -> Iterator[int]:
@@ -27,10 +30,12 @@ def run_chunks(task: Callable[[int, int], None], count: int, chunk: int, workers
     """Call ``task(first, last)`` for all chunks of `count` voxels, on at most `workers` threads.
 
     For kernels that release the interpreter and are too long to be compiled once more as a parallel loop,
-    which takes as long again. Chunks do not depend on the threads, and each is done by one of them.
+    which takes as long again. Few voxels are cut into smaller chunks, so that all threads end together:
+    what a task finds for a voxel must not depend on the others of its chunk.
     """
-    firsts = range(0, count, chunk)
     with thread_limit(workers) as threads:
+        chunk = min(chunk, max(SMALLEST_CHUNK, -(-count // (2 * threads))))
+        firsts = range(0, count, chunk)
         if threads == 1 or len(firsts) < 2:
             for first in firsts:
                 task(first, min(first + chunk, count))

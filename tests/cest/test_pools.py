@@ -382,3 +382,49 @@ def test_as_many_offsets_as_parameters_have_no_errors():
 def test_offsets_in_hz_and_unsaturated_references_are_refused(offset_ppm):
     with pytest.raises(ImplausibleValue, match="too far from water"):
         pools.fit(np.ones(51), offset_ppm, FIVE)
+
+
+@pytest.mark.parametrize("shape", [(0,), (3, 0), (7,), (5, 6, 2)])
+def test_neighbours_on_any_shape_and_mask(rng, shape):
+    """The tiles of the first two axes cover every voxel once, with and without a mask."""
+    z = lorentzians(brain(rng, shape)) if np.prod(shape) else np.empty((*shape, 51))
+    mask = rng.random(shape) < 0.6
+    found = pools.fit(np.asfortranarray(z), OFFSETS, FIVE, neighbours=True, mask=mask)
+    alone = pools.fit(z, OFFSETS, FIVE, mask=mask)
+    np.testing.assert_array_equal(found.flags, alone.flags)
+    assert ((found.flags == 0) == mask).all()
+    np.testing.assert_allclose(
+        found.parameters["amide_width_ppm"], alone.parameters["amide_width_ppm"], rtol=1e-6
+    )
+
+
+def test_twelve_pools_and_a_baseline_alone_can_be_fitted():
+    many = [pool(f"p{n}", 0.1, 1.0, 3.0 * (n - 5.5)) for n in range(12)]
+    offsets = np.linspace(-20, 20, 201)
+    z = 1 - sum(0.2 / (1 + (2 * (offsets - 3.0 * (n - 5.5) - 0.1)) ** 2) for n in range(12))
+    found = pools.fit(z, offsets, many)
+    assert found.parameters["p7_amplitude"] == pytest.approx(0.2, abs=1e-6)
+    water = {"water_amplitude": 0.5, "water_width_ppm": 1.0, "water_centre_ppm": 0.0}
+    z = lorentzians(water, offsets, baseline=0.95)
+    alone = pools.fit(z, offsets, [held("water", 0.5, 1.0, 0.0)], baseline=(1, 0, 2))
+    assert alone.parameters["baseline"] == pytest.approx(0.95, abs=1e-9)
+
+
+def test_a_super_lorentzian_centre_and_a_shared_shift(rng):
+    """All kinds of parameters together: the curve that comes back is the one that went in."""
+    given = {"baseline": 0.99, "water_amplitude": 0.6, "water_width_ppm": 1.6, "water_centre_ppm": 0.3}
+    given |= {"amide_amplitude": 0.08, "amide_width_ppm": 1.5, "amide_centre_ppm": 3.5, "shift_ppm": 0.3}
+    given |= {"mt_amplitude": 0.2, "mt_width_ppm": 60.0, "mt_centre_ppm": -2.0}
+    offsets = np.concatenate([np.linspace(-6, 6, 49), [-60, -30, -15, -10, 10, 15, 30, 60]])
+    shapes = {"mt": "super_lorentzian"}
+    z = pools.evaluate(given, offsets, line_shapes=shapes).total
+    three = [
+        pool("water", 0.9, 1.4, 0.0),
+        pool("amide", 0.1, 1.0, 3.5),
+        pool("mt", 0.1, 50.0, -2.0, line_shape="super_lorentzian"),
+    ]
+    found = pools.fit(z, offsets, three, baseline=(1, 0.5, 1.1), shared_shift=True)
+    for name, value in given.items():
+        assert found.parameters[name] == pytest.approx(value, abs=1e-4, rel=1e-4), name
+    back = pools.evaluate(found, offsets, line_shapes=shapes).total
+    np.testing.assert_allclose(back, z, atol=1e-7)
