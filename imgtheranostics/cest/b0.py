@@ -42,7 +42,7 @@ def b0_minimum(
         ``b0_ppm`` in ppm; `r_squared` and `rmse` are NaN. NaN and flagged: `INVALID_INPUT` (a sample is not
         finite), `OUTSIDE_RANGE` (the lowest sample is the first or the last, or the dip ends there),
         `BELOW_NOISE` (the samples scatter no more than noise alone does once in a thousand, or no curvature
-        stands out of it).
+        stands out of it). Without standard error where the noise is not known, as of few offsets.
 
     Raises
     ------
@@ -104,6 +104,11 @@ def correct_b0(
     ------
     ValueError, ImplausibleValue
         As `b0_minimum`.
+
+    Notes
+    -----
+    A line must be sampled to be moved. A label of 0.9 ppm width sampled each 0.4 ppm loses 3 to 7 % of its
+    contrast between two samples, whatever the method that found the position; each 0.1 ppm, below 0.1 %.
     """
     return spline_values(z, offset_ppm, offset_ppm, b0_ppm, mask=mask, workers=workers)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from imgtheranostics.cest.offset_list import REFERENCE_PPM, OffsetList
+from imgtheranostics.cest.offset_list import REFERENCE_PPM, SAME_PPM, OffsetList
 from imgtheranostics.cest.references import References, find_references, reference_noise
 from imgtheranostics.cest.sample_differences import LEAST_OFFSETS
 from imgtheranostics.cest.z_kernel import Spectra, measure
@@ -161,8 +161,12 @@ def _samples(
 ) -> tuple[OffsetList, tuple[tuple[int, ...], ...], tuple[Caution, ...]]:
     """Different offsets in ascending order, the images of each, and what the reader should know."""
     kept = np.array(found.saturated, dtype=np.int64)
-    ppm, inverse, counts = np.unique(given[kept], return_inverse=True, return_counts=True)
-    indices = tuple(tuple(int(i) for i in kept[inverse == k]) for k in range(ppm.size))
+    kept = kept[np.argsort(given[kept], kind="stable")]
+    begins = np.flatnonzero(np.diff(given[kept], prepend=-np.inf) > SAME_PPM)
+    groups = np.split(kept, begins[1:])
+    indices = tuple(tuple(sorted(int(i) for i in group)) for group in groups)
+    ppm = given[kept[begins]]
+    counts = np.array([len(at) for at in indices])
     cautions = list(found.cautions)
     if (counts > 1).any():
         repeated = ", ".join(f"{offset:g}" for offset in ppm[counts > 1])

@@ -15,6 +15,9 @@ IndexArray = npt.NDArray[np.int64]
 REFERENCE_PPM = 100.0
 """Offsets as far from water as this saturate nothing that is looked for: they are unsaturated references."""
 
+SAME_PPM = 1e-4
+"""Offsets nearer to each other are one offset, converted or rounded in different ways."""
+
 
 @dataclass(frozen=True, eq=False)
 class OffsetList:
@@ -47,7 +50,7 @@ class OffsetList:
         Raises
         ------
         ValueError
-            If they are no list of finite numbers, fewer than `least`, or one occurs twice.
+            If they are no list of finite numbers, fewer than `least`, or one occurs twice (to 1e-4 ppm).
         ImplausibleValue
             If one is 100 ppm or more from water: an unsaturated reference, or the unit is Hz.
         """
@@ -63,8 +66,8 @@ class OffsetList:
             raise ValueError(f"{purpose} needs at least {least} offsets, found {ppm.size}")
         order = np.argsort(ppm, kind="stable").astype(np.int64)
         ppm = ppm[order]
-        if not (np.diff(ppm) > 0.0).all():
-            twice = ppm[1:][np.diff(ppm) == 0.0][0]
+        if not (np.diff(ppm) > SAME_PPM).all():
+            twice = ppm[1:][np.diff(ppm) <= SAME_PPM][0]
             raise ValueError(f"offset {twice:g} ppm occurs twice; normalise() averages repeated offsets")
         if np.abs(ppm).max() >= REFERENCE_PPM:
             raise ImplausibleValue(

@@ -32,7 +32,7 @@ def noise_sd(
     Returns
     -------
     ndarray
-        NaN where a sample is not finite.
+        NaN where a sample is not finite, and where fewer than 12 offsets leave nothing outside of the dip.
 
     Raises
     ------
@@ -42,9 +42,10 @@ def noise_sd(
     Notes
     -----
     From fourth divided differences of neighbouring samples, which vanish on cubics, without those that reach
-    into the lowest 60 % of the water dip where 8 remain. Their root mean square is made robust against lines
-    as narrow as the spacing by clipping at 1.5 standard deviations. One spectrum of 51 offsets gives it to
-    about 17 %, so that a mean or median over similar voxels is better where the noise is the same.
+    into the lowest 60 % of the water dip where 8 others remain, or where they are three times as large as the
+    others. Their root mean square is made robust against lines as narrow as the spacing by clipping at 1.5
+    standard deviations. One spectrum of 51 offsets gives it to about 20 %, so that a mean or median over
+    similar voxels is better where the noise is the same.
     """
     spectra = Spectra.of(z, offset_ppm, mask, least=LEAST_OFFSETS, purpose="the noise level of a Z-spectrum")
     return spectra.restored(measure(spectra, find_noise=True, workers=workers).noise)

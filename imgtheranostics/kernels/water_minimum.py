@@ -20,6 +20,9 @@ from imgtheranostics.kernels.z_spline import BLOCK, FAST
 TOP = 0.1
 """What the map leaves between the highest sample and its pole, in depths of the dip."""
 
+TOP_OF_FEW = 10.0
+"""The same for fewer samples than a quartic takes, which the steep map would make overshoot: hardly a map."""
+
 LEVELS = (0.3, 0.5, 0.7)
 """Parts of the depth up to which samples belong to the bottom of the dip, tried in turn."""
 
@@ -283,7 +286,8 @@ def spline_minimum(u, s, n, lane, knots, sensitivity, noise, depth, arg):
     cubic = begin + end - 2.0 * rise
     square = rise - begin - cubic
     root = np.sqrt(max(square * square - 3.0 * cubic * begin, 0.0))
-    x = min(max(-begin / (square + root), 0.0), 1.0)
+    x = -begin / (square + root) if square > 0.0 else (root - square) / (3.0 * cubic)
+    x = min(max(x, 0.0), 1.0)
     curvature = (2.0 * square + 6.0 * cubic * x) / (step * step)
     of_first = 1.0 + x * (3.0 * x - 4.0)
     of_last = x * (3.0 * x - 2.0)

@@ -14,7 +14,10 @@ DIP_LEVEL = 0.6
 """Differences that reach into the water dip below this part of its depth are left out: it bends too much."""
 
 LEAST_USED = 8
-"""Differences below which all of them are used, the dip included."""
+"""Differences below which all of them are used, the dip included ..."""
+
+TOO_MUCH = 3.0
+"""... unless they are this much larger than the two or more outside of the dip: then it is too narrow."""
 
 CLIP = 1.5
 CLIPPED_SQUARE = 0.7784654
@@ -22,12 +25,17 @@ CLIPPED_SQUARE = 0.7784654
 
 ROUNDS = 2
 
+N_ROWS = 5
+
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def fill_dips(z, n, low, high, arg, first, last):
-    """First and last sample of the dip around each lane's lowest one; none where too little would be left.
+def fill_dips(z, n, low, high, arg, sums):
+    """First and last sample of the dip around each lane's lowest one, in the rows 3 and 4 of `sums`.
 
-    z : (n * BLOCK,) float64; low, high, first, last : (BLOCK,) float64; arg : (BLOCK,) int64
+    In the rows 0 and 1 too, but none there where too little would be left.
+
+    z : (n * BLOCK,) float64; low, high : (BLOCK,) float64; arg : (BLOCK,) int64
+    sums : (N_ROWS * BLOCK,) float64
     """
     for lane in range(BLOCK):
         level = low[lane] + DIP_LEVEL * (high[lane] - low[lane])
@@ -36,9 +44,10 @@ def fill_dips(z, n, low, high, arg, first, last):
             i -= 1
         while j < n - 1 and z[(j + 1) * BLOCK + lane] < level:
             j += 1
+        sums[3 * BLOCK + lane], sums[4 * BLOCK + lane] = i, j
         if max(0, i - STENCIL + 1) + max(0, n - j - STENCIL) < LEAST_USED:
             i, j = 2 * n, -1
-        first[lane], last[lane] = i, j
+        sums[lane], sums[BLOCK + lane] = i, j
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
@@ -46,7 +55,7 @@ def _fill_differences(rows, weights, number, row, sums):
     """Sizes of one difference, 0 where it reaches into the dip, and their sums.
 
     rows : (STENCIL * BLOCK,), row : (BLOCK,) float64
-    sums : (3 * BLOCK,) float64, as in `fill_noise`: one array, since the compiler gives up on many
+    sums : (N_ROWS * BLOCK,) float64, as in `fill_noise`: one array, since the compiler gives up on many
     """
     a, b, c, d, e = weights[0], weights[1], weights[2], weights[3], weights[4]
     end = number + (STENCIL - 1.0)
@@ -78,7 +87,7 @@ def fill_noise(z, differences, r, sums, noise):
 
     z : (n * BLOCK,) float64; differences : (n - 4, STENCIL) float64, of length one
     r : (n * BLOCK,) float64, workspace
-    sums : (3 * BLOCK,) float64, first and last samples of `fill_dips`, and workspace
+    sums : (N_ROWS * BLOCK,) float64, first and last samples of `fill_dips`, and workspace
     noise : (BLOCK,) float64
     """
     n_rows = differences.shape[0]
@@ -97,3 +106,23 @@ def fill_noise(z, differences, r, sums, noise):
         for lane in range(BLOCK):
             left_out = min(last[lane], n_rows - 1.0) - max(first[lane] - (STENCIL - 1.0), 0.0) + 1.0
             noise[lane] = np.sqrt(total[lane] / (CLIPPED_SQUARE * (n_rows - max(left_out, 0.0))))
+    for lane in range(BLOCK):
+        if sums[3 * BLOCK + lane] != first[lane]:
+            noise[lane] = _without_dip(r, n_rows, lane, sums, noise[lane])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _without_dip(r, n_rows, lane, sums, whole):
+    """The noise of the differences outside of the dip where that of all is far larger.
+
+    Not known where there are none and few in all: a dip of few samples is not smooth to them.
+    """
+    total, count = 0.0, 0
+    for i in range(n_rows):
+        if i + STENCIL - 1 < sums[3 * BLOCK + lane] or i > sums[4 * BLOCK + lane]:
+            total += r[i * BLOCK + lane]
+            count += 1
+    if count < 2:
+        return whole if n_rows >= LEAST_USED else np.nan
+    clean = np.sqrt(0.5 * np.pi) * total / count
+    return clean if TOO_MUCH * clean < whole else whole

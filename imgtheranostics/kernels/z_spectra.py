@@ -14,9 +14,11 @@ from imgtheranostics.kernels.water_minimum import (
     OPEN,
     OUTSIDE_RANGE,
     TOP,
+    TOP_OF_FEW,
     fit_bottoms,
     spline_minimum,
 )
+from imgtheranostics.kernels.z_noise import N_ROWS as SUMS
 from imgtheranostics.kernels.z_noise import fill_dips, fill_noise
 from imgtheranostics.kernels.z_spline import (
     BLOCK,
@@ -129,13 +131,13 @@ def _survey(z, n, low, high, at_low, spread, total):
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
-def _map(z, n, low, high, u):
+def _map(z, n, low, high, top, u):
     """The samples mapped as `imgtheranostics.kernels.water_minimum` says."""
     for i in range(n):
         row = z[i * BLOCK : (i + 1) * BLOCK]
         out = u[i * BLOCK : (i + 1) * BLOCK]
         for lane in range(BLOCK):
-            out[lane] = 1.0 / (1.0 + TOP - (row[lane] - low[lane]) / (high[lane] - low[lane]))
+            out[lane] = 1.0 / (1.0 + top - (row[lane] - low[lane]) / (high[lane] - low[lane]))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -159,7 +161,7 @@ def _find_water(
     fit_bottoms(z, n, knots, bends, noise, low, high, arg, marks, w, place, error)
     if not (marks == ASK_SPLINE).any():
         return
-    _map(z, n, low, high, u)
+    _map(z, n, low, high, TOP if n >= LEAST_SAMPLES else TOP_OF_FEW, u)
     fill_slopes(u, sweep, s)
     for lane in range(count):
         if marks[lane] == ASK_SPLINE:
@@ -283,9 +285,8 @@ def _fill_level(
     z, s, n, differences, todo, low, high, ints, sums, spoilt, voxels, begin, count, noise, level
 ):
     """Noise of every lane: estimated and kept, or the given one."""
-    arg, first, last = ints[0], sums[:BLOCK], sums[BLOCK : 2 * BLOCK]
     if todo & NOISE:
-        fill_dips(z, n, low, high, arg, first, last)
+        fill_dips(z, n, low, high, ints[0], sums)
         fill_noise(z, differences, s, sums, level)
         for lane in range(BLOCK):
             level[lane] += spoilt[lane]
@@ -347,7 +348,7 @@ def _workspace(n):
     more = np.empty(BLOCK), np.empty(BLOCK), np.empty(BLOCK), np.empty(BLOCK)
     ints = np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int64)
     blocks = np.empty(n * BLOCK), np.empty(n * BLOCK), np.empty(n * BLOCK)
-    rest = np.empty(N_ROWS * BLOCK), np.empty(3 * BLOCK), np.empty((2, 4))
+    rest = np.empty(N_ROWS * BLOCK), np.empty(SUMS * BLOCK), np.empty((2, 4))
     return blocks[0], blocks[1], blocks[2], lanes, more, ints, rest[0], rest[1], rest[2]
 
 

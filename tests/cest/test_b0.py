@@ -216,6 +216,21 @@ def test_minimum_is_that_of_the_spline_through_the_mapped_samples(seed):
     assert b0_minimum(z, offsets, noise_sd=1e-5).parameters["b0_ppm"] == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.parametrize("shift", [0.0, 0.2, -0.3])
+def test_lists_with_few_samples_near_water(shift):
+    """A list for amide with three offsets at water; five offsets without any for the noise."""
+    sparse = np.array([-4, -3.75, -3.5, -3.25, -3, -0.5, 0, 0.5, 3, 3.25, 3.5, 3.75, 4])
+    for method in METHODS:
+        b0, _, flags = found_b0(method, 0.8 - 0.75 / (1 + ((sparse - shift) / 0.9) ** 2), sparse)
+        assert b0 == pytest.approx(shift, abs=0.005)
+        assert not flags
+    few = np.array([-1, -0.5, 0, 0.5, 1])
+    b0, error, flags = found_b0(b0_minimum, 0.8 - 0.75 / (1 + ((few - shift) / 0.9) ** 2), few)
+    assert b0 == pytest.approx(shift, abs=0.025)
+    assert np.isnan(error)
+    assert not flags
+
+
 CASES = {
     "two pools, 0.4 ppm": (COARSE, lambda: spectra("two pools", 3.6)[2], 0.01),
     "background, 0.4 ppm": (COARSE, lambda: spectra("background", 1.2)[4], 0.02),
@@ -314,6 +329,8 @@ def test_lists_that_cannot_be_right_are_refused(method):
     z = np.ones(21)
     with pytest.raises(ValueError, match="occurs twice"):
         method(z, np.r_[np.linspace(-5, 5, 20), 5.0])
+    with pytest.raises(ValueError, match="occurs twice"):
+        method(z, np.r_[np.linspace(-5, 5, 20), 5.00001])
     with pytest.raises(ValueError, match="normalise"):
         method(z, np.r_[np.nan, np.linspace(-5, 5, 20)])
     with pytest.raises(ImplausibleValue, match="too far from water"):

@@ -147,6 +147,8 @@ def test_repeated_offsets_are_averaged_with_a_caution():
     assert found.indices[0] == (1, 23)
     assert found.offset_ppm.size == 21
     assert [caution.code for caution in found.warnings] == ["offsets-repeated"]
+    nearly = normalise(signal, np.where(np.arange(24) == 22, 3.50002, offsets))
+    assert nearly.offset_ppm == pytest.approx(found.offset_ppm)
 
 
 def test_noise_comes_from_the_scatter_of_enough_references(rng):
