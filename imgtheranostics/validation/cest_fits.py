@@ -18,7 +18,7 @@ from imgtheranostics.cest.constants import WATER_PROTON_CONCENTRATION_MM
 from imgtheranostics.errors import IllConditioned
 from imgtheranostics.phantom.cest_scanner import AgentPool
 from imgtheranostics.phantom.cest_scans import CestScan, scans_of
-from imgtheranostics.phantom.cest_tissue import agent_pools, pools_of
+from imgtheranostics.phantom.cest_tissue import agent_pools, pools_of, rate_at
 from imgtheranostics.validation.cest_spectra import RegionSpectrum, region_spectrum, volume_of
 from imgtheranostics.validation.mri_maps import api
 from imgtheranostics.volume import Flag
@@ -104,12 +104,17 @@ def labelled(
     """
     agent = agent_pools(session.phantom.spec, session.phantom.spec.region(region))
     others = tissue_start(session, region, after)
-    start = replace(others, exchange=(*others.exchange, *(label_start(pool, rates) for pool in agent)))
+    starts = [
+        replace(others, exchange=(*others.exchange, *(label_start(pool, known) for pool in agent)))
+        for known in ([rates] if rates else _start_rates(agent))
+    ]
     free = _fractions(others) | {pool.name: (FRACTION,) if rates else (FRACTION, RATE) for pool in agent}
 
     def make() -> Labelled:
-        found = fit_spectra(session, region, series(session, after), start, free)
-        pools = _with(start, found)
+        scans = series(session, after)
+        fits = [fit_spectra(session, region, scans, start, free) for start in starts]
+        found = min(fits, key=lambda fit: np.nan_to_num(float(fit.rmse), nan=np.inf))
+        pools = _with(starts[0], found)
         by_name = {pool.name: pool for pool in pools.exchange}
         return Labelled(
             pools,
@@ -141,15 +146,24 @@ def label_start(pool: AgentPool, rates: Mapping[str, float] | None = None) -> Ex
         fraction=pool.protons * START_MM / WATER_PROTON_CONCENTRATION_MM,
         t1_s=pool.t1_ms * 1e-3,
         t2_s=pool.t2_ms * 1e-3,
-        exchange_rate_per_s=rates[pool.name] if rates else _start_rate(pool),
+        exchange_rate_per_s=rates[pool.name] if rates else START_RATE,
         offset_ppm=pool.offset_ppm,
     )
 
 
-def _start_rate(pool: AgentPool) -> float:
-    """Between the rates that are known at some pH, where any are."""
-    known = pool.exchange_rate_per_s
-    return float(np.exp(np.mean(np.log(list(known.values()))))) if isinstance(known, dict) else START_RATE
+def _start_rates(agent: Sequence[AgentPool]) -> list[dict[str, float]]:
+    """Exchange rates to start from: those of all pools at each pH at which they are known, else one for all.
+
+    Pools next to each other have minima where one of them has taken over the other's part; rates that belong
+    together lead around them.
+    """
+    by_ph = [pool.exchange_rate_per_s for pool in agent if isinstance(pool.exchange_rate_per_s, dict)]
+    if not by_ph or len(by_ph) < len(agent):
+        return [{pool.name: START_RATE for pool in agent}]
+    return [
+        {pool.name: rate_at(rates, float(ph)) for pool, rates in zip(agent, by_ph, strict=True)}
+        for ph in by_ph[0]
+    ]
 
 
 def fit_spectra(

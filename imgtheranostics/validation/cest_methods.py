@@ -17,7 +17,6 @@ from imgtheranostics.validation.cest_fits import (
     FRACTION,
     RATE,
     Labelled,
-    all_known,
     asymmetry_percent,
     background,
     fit_together,
@@ -173,7 +172,8 @@ def _one_per_series(session: Session, expectation: Expectation) -> list[CestScan
 def overlapping_refusal(session: Session, expectation: Expectation) -> float:
     """1 where the package refuses to tell two agents with overlapping pools apart, else 0.
 
-    Amount, rate and offset of both are unknown, since melphalan's are known of no solution.
+    Amount, rate and offset of both are unknown, since melphalan's are known of no solution. What is refused
+    is the question, with both agents there: that one of them is absent in the end would be no refusal.
     """
     scan = _one_per_series(session, expectation)[0]
     scans = series(session, scan)
@@ -186,8 +186,7 @@ def overlapping_refusal(session: Session, expectation: Expectation) -> float:
     both = tuple(label_start(pool) for pool in (own, nearest))
     unknown = {pool.name: (FRACTION, RATE, _OFFSET) for pool in both}
     try:
-        found = fit_together(spectra, scans, replace(start, exchange=(*start.exchange, *both)), unknown)
-        all_known(found)
+        fit_together(spectra, scans, replace(start, exchange=(*start.exchange, *both)), unknown)
     except IllConditioned:
         return 1.0
     return 0.0
