@@ -31,7 +31,9 @@ LINE_SHAPES: Mapping[str, LineShape] = {
 
 _OTHER_NAMES = {"b0_inhomogeneity": "b0_inhom", "relb1": "rel_b1", "max_samples": "max_pulse_samples"}
 _SCANNER = ("b0", "gamma", "b0_inhom", "rel_b1", "scale", "max_pulse_samples")
-_TOP = ("water_pool", "cest_pool", "mt_pool", *_SCANNER, "reset_init_mag", "verbose", *_OTHER_NAMES)
+_WORDS = ("description", "name", "comment", "author", "version", "reference")
+"""Entries for people, which no simulation depends on."""
+_TOP = (*_WORDS, "water_pool", "cest_pool", "mt_pool", *_SCANNER, "reset_init_mag", "verbose", *_OTHER_NAMES)
 _WATER = ("f", "t1", "t2", "r1", "r2", "dw")
 _POOL = (*_WATER, "k")
 _RATIO = re.compile(r"\s*([-+.\deE]+)\s*/\s*([-+.\deE]+)\s*")
@@ -237,7 +239,7 @@ def _mt(document: yaml_lines.Document, content: object) -> MtPool | None:
     if "lineshape" not in section.content:
         raise section.missing("lineshape")
     given = section.content["lineshape"]
-    shape = LINE_SHAPES.get(str(given).lower())
+    shape = LINE_SHAPES.get(str(given).lower().replace("-", "_"))
     if shape is None:
         raise UnsupportedInput(
             "the line shape of the MT pool is not supported",

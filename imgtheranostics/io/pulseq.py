@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
 
-from imgtheranostics.errors import CorruptInput, MissingMetadata, UnsupportedInput
+from imgtheranostics.errors import CorruptInput, MissingMetadata, NothingUsable, UnsupportedInput
 from imgtheranostics.io.pulseq_events import (
     Gradient,
     Readout,
@@ -159,6 +159,8 @@ def read_pulseq(path: str | Path) -> PulseqFile:
 
     Raises
     ------
+    NothingUsable
+        If there is no such file.
     CorruptInput
         If a line or reference is wrong; the message has the line number.
     MissingMetadata
@@ -171,6 +173,8 @@ def read_pulseq(path: str | Path) -> PulseqFile:
     .. [1] Open file format for MR sequences, https://pulseq.github.io/specification.pdf
     """
     path = Path(path)
+    if not path.is_file():
+        raise NothingUsable("the sequence file does not exist", where=str(path))
     sections = split_sections(path)
     version = _version(sections.get("VERSION"), path)
     definitions = _definitions(sections.get("DEFINITIONS", []), path)

@@ -68,6 +68,13 @@ def test_all_keys_are_read(tmp_path: Path) -> None:
     )
 
 
+def test_words_for_people_change_nothing(tmp_path: Path) -> None:
+    plain, described = tmp_path / "plain.yaml", tmp_path / "described.yaml"
+    plain.write_text(FILE)
+    described.write_text("description: white matter at 3 T\nversion: 1.2\n" + FILE)
+    assert read_pools(described) == read_pools(plain)
+
+
 def test_water_and_field_are_enough(tmp_path: Path) -> None:
     pools = read(tmp_path, "water_pool: {t1: 1.2, t2: 0.07}\nb0: 7\n")
     assert pools == PoolSystem(WaterPool(1.2, 0.07), field_t=7.0)
@@ -75,7 +82,12 @@ def test_water_and_field_are_enough(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("written", "shape"),
-    [("Lorentzian", "lorentzian"), ("SuperLorentzian", "super_lorentzian"), ("None", "none")],
+    [
+        ("Lorentzian", "lorentzian"),
+        ("SuperLorentzian", "super_lorentzian"),
+        ("Super-Lorentzian", "super_lorentzian"),
+        ("None", "none"),
+    ],
 )
 def test_line_shapes_go_by_their_names_in_such_files(tmp_path: Path, written: str, shape: str) -> None:
     pools = read(tmp_path, FILE.replace("Lorentzian", written))

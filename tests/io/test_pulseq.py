@@ -14,7 +14,13 @@ import time
 import numpy as np
 import pytest
 
-from imgtheranostics.errors import CorruptInput, ImgTheranosticsError, MissingMetadata, UnsupportedInput
+from imgtheranostics.errors import (
+    CorruptInput,
+    ImgTheranosticsError,
+    MissingMetadata,
+    NothingUsable,
+    UnsupportedInput,
+)
 from imgtheranostics.io.pulseq import read_pulseq
 
 OLD = """# Pulseq sequence file
@@ -380,3 +386,8 @@ def test_mutants_are_read_or_refused_by_name(tmp_path):
     assert len(refusals) > 100
     assert not any("somebody" in text for text in refusals)
     assert time.process_time() - start < 20
+
+
+def test_a_sequence_that_does_not_exist_is_said_so(tmp_path):
+    with pytest.raises(NothingUsable, match="does not exist"):
+        read_pulseq(tmp_path / "none.seq")
