@@ -117,6 +117,17 @@ class ChosenPools:
                 )
         else:
             found += array_level.start_cautions(self.pools, self.baseline)
+        low, high = float(np.min(offset_ppm)), float(np.max(offset_ppm))
+        beyond = [pool.name for pool in self.pools if not low <= pool.centre_ppm[0] <= high]
+        if beyond:
+            found.append(
+                Caution(
+                    "pools-outside-offsets",
+                    f"the spectra were measured from {low:g} to {high:g} ppm: of "
+                    f"{', '.join(beyond)} they show at most the flank, and its depth means little",
+                    "--pools",
+                )
+            )
         condition = array_level.condition_number(offset_ppm, self.pools, bandwidth_ppm=self.bandwidth_ppm)
         if condition > UNIDENTIFIABLE:
             alike = array_level.mimics(offset_ppm, self.pools, bandwidth_ppm=self.bandwidth_ppm)

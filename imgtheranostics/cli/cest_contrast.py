@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from imgtheranostics.cest.methods import CONTRASTS
 from imgtheranostics.cli import options, runs
+from imgtheranostics.cli.cest_b1 import SeveralB1
 from imgtheranostics.cli.cest_groups import (
     T1,
     CestScan,
@@ -16,6 +17,7 @@ from imgtheranostics.cli.cest_groups import (
     Offsets,
     one_or_several,
     t1_files,
+    volume_of,
     water_t1,
 )
 from imgtheranostics.cli.groups import grouped
@@ -29,7 +31,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from imgtheranostics.cest.contrast_maps import ContrastChange, ContrastPlan
+    from imgtheranostics.cest.prepared_spectra import CorrectionOptions
     from imgtheranostics.errors import Caution
+    from imgtheranostics.volume import Estimate, Volume
+
+_NOMINAL = "--nominal-b1-ut"
 
 Kind = Annotated[str, typer.Option("--kind", click_type=options.choice(CONTRASTS))]
 At = Annotated[
@@ -62,46 +68,93 @@ def contrast(
     fold_over: Reference = None,
     register: Register = False,
     *,
+    several: SeveralB1,
     offsets: Offsets,
     correction: Correction,
     common: CestScan,
 ) -> None:
     """Contrast at offsets from water, in percent; of two scans post minus pre."""
-    from imgtheranostics.cest.contrast_maps import ContrastChange, ContrastPlan
-    from imgtheranostics.cest.contrast_tables import fold_table
-    from imgtheranostics.cest.prepared_spectra import Handling
-
     said = locals()
     runs.check_output(common.out, force=common.force)
     if fold_over is not None and (post is None or not common.rois):
         raise typer.BadParameter("needs PRE, POST and --rois", param_hint="--fold-over")
-    first = offsets.scan(pre, common)
-    second = None if post is None else offsets.scan(post, common)
-    how, known = Handling.of(correction.keywords(common)), water_t1(t1)
-    plan: ContrastPlan | ContrastChange
-    plan = before = ContrastPlan.of(
-        first, how, kind=kind, at_ppm=one_or_several(at_ppm), t1=known, duty_cycle=duty_cycle
-    )
-    if second is not None:
-        plan = ContrastChange.of(before, first, second, how, t1=known, register=register)
-    elif register:
+    if register and post is None:
         raise typer.BadParameter("needs PRE and POST", param_hint="--register")
-    estimate = plan.estimate()
+    made: Measured | None = None
+    if several.nominal_b1_ut is None:
+        several.check_unused()
+        correction.no_b1("one B1 does not tell how a contrast changes with it: see --nominal-b1-ut")
+    elif post is not None or duty_cycle is not None:
+        raise typer.BadParameter(
+            "takes one subject before or after, and no --duty-cycle", param_hint=_NOMINAL
+        )
+    else:
+        scans = [volume_of(offsets.scan(path, common)) for path in (pre, *several.files)]
+        found = several.contrast(
+            scans,
+            correction.keywords(common, offsets),
+            kind=kind,
+            at_ppm=one_or_several(at_ppm),
+            t1=water_t1(t1),
+        )
+        made = Measured(found, None)
+    if made is None:
+        made = _measured(
+            offsets.scan(pre, common),
+            None if post is None else offsets.scan(post, common),
+            correction.keywords(common, offsets),
+            register=register,
+            kind=kind,
+            at_ppm=one_or_several(at_ppm),
+            t1=water_t1(t1),
+            duty_cycle=duty_cycle,
+        )
+    estimate, plan = made
     regions = runs.regions_for(estimate.value, common.rois, resample=common.resample_rois)
     tables: list[pd.DataFrame] = []
     cautions: tuple[Caution, ...] = ()
     if fold_over is not None:
+        from imgtheranostics.cest.contrast_tables import fold_table
+
         table, cautions = fold_table(estimate, regions, fold_over, resolution_mm=common.resolution_mm)
         tables.append(table)
+    drawn = common.draws and plan is not None
     deliver(
         "cest contrast",
         [estimate],
         regions,
         common,
         said,
-        inputs=[pre, *([post] if post is not None else [])],
+        inputs=[pre, *([post] if post is not None else []), *several.files],
         files=[*offsets.files, *correction.files, *t1_files(t1)],
-        curves=plan.curves(regions if common.rois else None) if common.draws else (),
+        curves=plan.curves(regions if common.rois else None) if drawn and plan is not None else (),
         tables=tables,
         warnings=cautions,
     )
+
+
+class Measured(NamedTuple):
+    """A contrast, and the plan that draws its curves where there is one."""
+
+    estimate: Estimate
+    plan: ContrastPlan | ContrastChange | None
+
+
+def _measured(
+    first: Volume | Estimate,
+    second: Volume | Estimate | None,
+    keywords: CorrectionOptions,
+    *,
+    register: bool,
+    **options_of_contrast: Any,
+) -> Measured:
+    """The contrast of one scan, or the change from one to another."""
+    from imgtheranostics.cest.contrast_maps import ContrastChange, ContrastPlan
+    from imgtheranostics.cest.prepared_spectra import Handling
+
+    how = Handling.of(keywords)
+    plan = ContrastPlan.of(first, how, **options_of_contrast)
+    if second is None:
+        return Measured(plan.estimate(), plan)
+    change = ContrastChange.of(plan, first, second, how, t1=options_of_contrast["t1"], register=register)
+    return Measured(change.estimate(), change)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,7 @@ from imgtheranostics.cest.methods import B0_METHODS, DRIFTS, RANK_RULES
 from imgtheranostics.cli import options
 from imgtheranostics.cli.groups import Common
 from imgtheranostics.cli.map_input import is_number, loaded, map_or_number, mapped
+from imgtheranostics.errors import NothingUsable
 
 if TYPE_CHECKING:
     from imgtheranostics.cest.prepared_spectra import CorrectionOptions
@@ -77,19 +78,22 @@ class Offsets:
             )
         return tuple(int(word) for word in words)
 
+    @property
+    def references(self) -> tuple[int, ...] | None:
+        """Volumes that ``--m0`` names, which are then the only references."""
+        index = self.m0_index()
+        return (0,) if isinstance(index, str) else index
+
     def scan(self, path: Path, common: CestScan) -> Volume | Estimate:
         """The scan at a path with its offsets in place; corrected spectra are taken as they are."""
         found = mapped(path, common.series, common.mr_scaling)
         if self.offsets is None:
             self._check_unused()
             return self._indexed(found)
-        from imgtheranostics.io.cest_offsets import with_offsets
-
-        return with_offsets(
+        return self._placed(
             volume_of(found),
             self.offsets,
             unit=self.offset_unit,
-            m0_index=self.m0_index(),
             imaging_frequency_mhz=self.frequency_mhz,
             sign=self.offset_sign,
         )
@@ -100,11 +104,23 @@ class Offsets:
         axis = volume.axis("saturation_offset")
         if self.m0 is None or axis is None:
             return found
+        if len(volume.axes) != 1:
+            raise typer.BadParameter("names volumes of one spectrum, not of several B1", param_hint="--m0")
+        stated = [None if value != value else float(value) for value in axis.values]
+        saturation = getattr(volume.acquisition, "saturation", None) or {}
+        recorded = saturation.get("recorded_offsets", ())
+        if len(recorded) == len(stated):
+            # what --m0 does not name any more goes back to the offset that the file records for it
+            stated = [old if new is None else new for new, old in zip(stated, recorded, strict=True)]
+        return self._placed(volume, stated, unit="ppm")
+
+    def _placed(self, volume: Volume, offsets: Path | list[float | None], **more: Any) -> Volume:
         from imgtheranostics.io.cest_offsets import with_offsets
 
-        return with_offsets(
-            volume, [float(value) for value in axis.values], unit="ppm", m0_index=self.m0_index()
-        )
+        try:
+            return with_offsets(volume, offsets, m0_index=self.m0_index(), **more)
+        except ValueError as error:
+            raise typer.BadParameter(str(error), param_hint="--m0") from error
 
     def _check_unused(self) -> None:
         unused = {
@@ -180,8 +196,9 @@ class Correction:
         found = (b0, self.wassr, self.wasabi, self.b1, self.mask)
         return [path for path in found if path is not None]
 
-    def keywords(self, common: CestScan) -> CorrectionOptions:
+    def keywords(self, common: CestScan, offsets: Offsets) -> CorrectionOptions:
         """As the functions on volumes take them."""
+        self._check_sources()
         return {
             "b0": self._b0(),
             "wassr": None if self.wassr is None else loaded(self.wassr, None, common.mr_scaling),
@@ -190,6 +207,7 @@ class Correction:
             "resample_b1": self.resample_b1,
             "denoise": self._components(),
             "smooth": self.smooth,
+            "m0_index": offsets.references,
             "drift": self.drift,
             "mask": None if self.mask is None else loaded(self.mask),
             "threshold": self.threshold,
@@ -197,10 +215,43 @@ class Correction:
             "workers": common.workers,
         }
 
+    def no_b1(self, why: str) -> None:
+        """Refuse a map of B1 that a command would not use.
+
+        Raises
+        ------
+        typer.BadParameter
+            With `why`.
+        """
+        for option, value in (("--b1", self.b1), ("--resample-b1", self.resample_b1 or None)):
+            if value is not None:
+                raise typer.BadParameter(why, param_hint=option)
+
+    def _check_sources(self) -> None:
+        """Refuse two statements of where water is."""
+        if self.wassr is not None and self.wasabi is not None:
+            raise typer.BadParameter("give it or --wassr, not both", param_hint="--wasabi")
+        if self.wasabi is not None and self.b0 != "auto":
+            raise typer.BadParameter("--wasabi says where water is by its own model", param_hint="--b0")
+        if self.wassr is not None and self.b0 not in ("auto", *B0_METHODS):
+            raise typer.BadParameter(
+                f"with --wassr, how that is evaluated: {', '.join(B0_METHODS)}", param_hint="--b0"
+            )
+        if self.resample_b1 and self.b1 is None:
+            raise typer.BadParameter("belongs to --b1, which is not given", param_hint="--resample-b1")
+
     def _b0(self) -> str | Volume | Estimate | None:
         if self.b0 == "none":
             return None
-        return self.b0 if self.b0 in ("auto", *B0_METHODS) else mapped(Path(self.b0))
+        if self.b0 in ("auto", *B0_METHODS):
+            return self.b0
+        if not Path(self.b0).exists():
+            raise NothingUsable(
+                "there is neither such a way to find water nor such a file",
+                where=f"--b0 {self.b0}",
+                needed=f"{', '.join(B0_METHODS)}, none, or the path of a map",
+            )
+        return mapped(Path(self.b0))
 
     def _components(self) -> str | int | None:
         if self.denoise is None or self.denoise in RANK_RULES:

@@ -75,8 +75,9 @@ def ph(
     said = locals()
     runs.check_output(common.out, force=common.force)
     _check(calibration, vials, save_calibration, high, degree, common)
+    correction.no_b1("a ratio is read at whatever B1 there was: calibrate at the same")
     scan = offsets.scan(path, common)
-    handling = correction.keywords(common)
+    handling = correction.keywords(common, offsets)
     if vials is not None:
         regions = runs.regions_for(volume_of(scan), common.rois, resample=common.resample_rois)
         known = calibrate_vials(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imgtheranostics.cli import runs
+from imgtheranostics.cli.cest_agents import AgentLines
 from imgtheranostics.cli.cest_groups import T1, CestScan, Correction, Offsets, t1_files, water_t1
 from imgtheranostics.cli.groups import grouped
 from imgtheranostics.cli.map_runs import deliver
@@ -53,6 +54,7 @@ def pools(
     widths_and_centres: Everything = False,
     show: Focus = None,
     *,
+    agent: AgentLines,
     offsets: Offsets,
     correction: Correction,
     common: CestScan,
@@ -63,10 +65,14 @@ def pools(
 
     said = locals()
     runs.check_output(common.out, force=common.force)
+    correction.no_b1("lines are fitted as they were saturated, at whatever B1")
     lines, baseline, files = _lines(pools)
+    added = agent.lines()
+    if added is not None:
+        lines, baseline = _with_agent(lines, baseline, added, str(agent.agent))
     plan = PoolPlan.of(
         offsets.scan(path, common),
-        Handling.of(correction.keywords(common)),
+        Handling.of(correction.keywords(common, offsets)),
         lines,
         baseline=baseline,
         bandwidth_ppm=bandwidth_ppm,
@@ -92,7 +98,27 @@ def pools(
         inputs=[path],
         files=[*offsets.files, *correction.files, *t1_files(t1), *files],
         curves=plan.curves(regions if common.rois else None, show) if common.draws else (),
+        warnings=() if added is None else added.warnings,
     )
+
+
+def _with_agent(
+    lines: str | Sequence[Pool], baseline: Range | None, added: Sequence[Pool], agent: str
+) -> tuple[Sequence[Pool], Range | None]:
+    """The lines of the tissue, a set still known by its name, and those of an agent."""
+    if not isinstance(lines, str):
+        return (*lines, *added), baseline
+    from dataclasses import replace
+
+    from imgtheranostics.cest import pools as array_level
+
+    try:
+        known = array_level.preset(lines)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--pools") from error
+    own = known.cautions[len(array_level.start_cautions(tuple(known), known.baseline)) :]
+    record = replace(known.record, name=f"{known.name} with {agent}")
+    return array_level.Preset((*known, *added), record, own), baseline
 
 
 def _lines(given: str) -> tuple[str | Sequence[Pool], Range | None, list[Path]]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imgtheranostics.cli import runs
+from imgtheranostics.cli import options, runs
+from imgtheranostics.cli.cest_agents import AgentInSolution
+from imgtheranostics.cli.cest_groups import SIGNS
 from imgtheranostics.cli.groups import Output, grouped
 
 if TYPE_CHECKING:
@@ -29,8 +33,16 @@ Range = Annotated[
     typer.Option("--offset-range", metavar="START:STOP:N", help="Offsets in ppm, both ends included."),
 ]
 OffsetsFile = Annotated[Path | None, typer.Option("--offsets", help="File of offsets.")]
+Unit = Annotated[
+    str | None,
+    typer.Option(
+        "--offset-unit",
+        click_type=options.choice(("ppm", "Hz")),
+        help="Unit of --offsets; Hz are downfield positive, at the field of the pools.",
+    ),
+]
 B1 = Annotated[float | None, typer.Option("--b1-ut", min=0.0, help="B1 of block pulses.")]
-Pulse = Annotated[float | None, typer.Option("--pulse-s", min=0.0, help="Duration of one pulse.")]
+Pulse = Annotated[float | None, typer.Option("--pulse-s", min=1e-9, help="Duration of one pulse.")]
 Pulses = Annotated[int, typer.Option("--n-pulses", min=1)]
 Interval = Annotated[float, typer.Option("--interval-s", min=0.0, help="Gap between two pulses.")]
 Delay = Annotated[float, typer.Option("--post-delay-s", min=0.0, help="From the last pulse to the readout.")]
@@ -49,6 +61,7 @@ def simulate(
     sequence: SequenceFile = None,
     offset_range: Range = None,
     offsets: OffsetsFile = None,
+    offset_unit: Unit = None,
     b1_ut: B1 = None,
     pulse_s: Pulse = None,
     n_pulses: Pulses = 1,
@@ -57,15 +70,19 @@ def simulate(
     b0_ppm: B0 = None,
     relative_b1: RelativeB1 = None,
     *,
+    agent: AgentInSolution,
     common: Output,
 ) -> None:
     """Z-spectrum of a pool system by the Bloch-McConnell equations, without noise."""
     from imgtheranostics.cest.bloch_mcconnell import PulseTrain, read_pools, read_sequence, simulate
     from imgtheranostics.cest.spectrum_table import spectrum_table
+    from imgtheranostics.mapping.refusals import typed_refusals
     from imgtheranostics.report.run import Run
 
     runs.check_output(common.out, force=common.force)
-    system = read_pools(pools)
+    if offset_unit is not None and offsets is None:
+        raise typer.BadParameter("belongs to --offsets, which is not given", param_hint="--offset-unit")
+    system, cautions = agent.added_to(read_pools(pools))
     saturation: Protocol | PulseTrain
     if sequence is not None:
         _check_unused(offset_range, offsets, b1_ut, pulse_s)
@@ -75,14 +92,17 @@ def simulate(
             raise typer.BadParameter(
                 "a sequence file, or --b1-ut and --pulse-s of block pulses, is needed", param_hint="SEQUENCE"
             )
-        saturation = PulseTrain(
-            _offsets(offset_range, offsets),
-            [b1_ut],
-            pulse_s,
-            n_pulses=n_pulses,
-            pulse_interval_s=interval_s,
-            post_delay_s=post_delay_s,
-        )
+        megahertz = system.gamma_rad_per_s_ut * system.field_t / (2.0 * math.pi)
+        ppm = _offsets(offset_range, offsets, offset_unit, megahertz)
+        with typed_refusals():
+            saturation = PulseTrain(
+                ppm,
+                [b1_ut],
+                pulse_s,
+                n_pulses=n_pulses,
+                pulse_interval_s=interval_s,
+                post_delay_s=post_delay_s,
+            )
     cases = list(product(b0_ppm or [0.0], relative_b1 or [1.0]))
     spectra = simulate(
         system,
@@ -106,10 +126,15 @@ def simulate(
                 ("post_delay_s", post_delay_s),
                 ("b0_ppm", b0_ppm),
                 ("relative_b1", relative_b1),
+                ("agent", agent.agent),
+                ("concentration_mm", agent.concentration_mm),
+                ("ph", agent.ph),
+                ("agent_t2_s", agent.agent_t2_s),
             )
             if value is not None and not (sequence is not None and name.endswith(("_s", "_ut", "pulses")))
         },
         inputs=[path for path in (pools, sequence, offsets) if path is not None],
+        warnings=cautions,
     )
     runs.deliver(run, common.delivery)
 
@@ -127,7 +152,9 @@ def _check_unused(
             raise typer.BadParameter("the sequence file says it", param_hint=option)
 
 
-def _offsets(offset_range: str | None, offsets: Path | None) -> npt.NDArray[np.float64]:
+def _offsets(
+    offset_range: str | None, offsets: Path | None, unit: str | None, megahertz: float
+) -> npt.NDArray[np.float64]:
     import numpy as np
 
     if (offset_range is None) == (offsets is None):
@@ -137,6 +164,10 @@ def _offsets(offset_range: str | None, offsets: Path | None) -> npt.NDArray[np.f
         from imgtheranostics.io.saturation_offsets import place
 
         found = read_offsets(offsets)
+        if unit is not None:
+            found = replace(found, unit=unit)
+        if unit == "Hz":
+            found = replace(found, imaging_frequency_mhz=megahertz, sign=SIGNS[0])
         ppm = place(found, len(found)).axes[0].values
         return ppm[np.isfinite(ppm)]  # unsaturated images show nothing of the pools
     words = str(offset_range).split(":")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
@@ -101,11 +102,21 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
         try:
             command(**given, **built)
         except UnknownChoice as error:
-            raise typer.BadParameter(str(error)) from error
+            raise typer.BadParameter(_as_options(str(error))) from error
 
     run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {one.name: one.annotation for one in parameters}
     return run
+
+
+def _as_options(message: str) -> str:
+    """A message about keywords of Python in the words of the command line.
+
+    >>> _as_options("t1= (--t1) and duty_cycle= do not apply")
+    '--t1 and --duty-cycle do not apply'
+    """
+    message = re.sub(r"\b\w+= \((--[\w-]+)\)", r"\1", message)
+    return re.sub(r"\b([a-z]\w*)=(?![\w'\"=])", lambda found: "--" + found[1].replace("_", "-"), message)
 
 
 def _check_numbers(given: Mapping[str, Any]) -> None:

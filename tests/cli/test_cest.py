@@ -156,11 +156,34 @@ def test_the_wrong_number_of_offsets_is_refused(capsys, folder, tmp_path):
         (["--t1", "1.8"], "--t1"),
         (["--register"], "--register"),
         (["--at-ppm", "nan"], "--at-ppm"),
+        (["--m0", "77"], "--m0"),
+        (["--b1", "relative.nii.gz"], "--nominal-b1-ut"),
+        (["--at-other-b1", "other.nii.gz"], "--nominal-b1-ut"),
+        (["--resample-b1"], "--resample-b1"),
+        (["--wasabi", "a.nii.gz", "--wassr", "b.nii.gz"], "--wasabi"),
+        (["--wassr", "b.nii.gz", "--b0", "c.nii.gz"], "--b0"),
+        (["--wasabi", "b.nii.gz", "--b0", "minimum"], "--b0"),
+        (["--kind", "mtr_rex", "--duty-cycle", "0.5"], "--duty-cycle"),
     ],
 )
 def test_words_that_mean_nothing_are_refused_as_usage(capsys, pre, words, option):
     given = ["--at-ppm", "3.5"] if "--at-ppm" not in words else []
     assert option in run(capsys, "cest", "contrast", pre, *given, *words, code=2).err
+
+
+def test_a_way_to_water_that_is_neither_a_word_nor_a_file_is_named(capsys, pre):
+    error = run(capsys, "cest", "contrast", pre, "--at-ppm", 3.5, "--b0", "minimun", code=3).err
+    assert "--b0 minimun" in error
+    assert "symmetry" in error
+
+
+def test_an_image_that_m0_leaves_out_is_no_reference_any_more(capsys, folder):
+    """Of two references only the first one is named; 250 ppm from water the other one is no sample either."""
+    two = [-300.0, *OFFSETS[:-1], 250.0]
+    path = write_scan(folder / "two_cest.nii.gz", AMIDE, SaturationOffsets=two)
+    record = json.loads(run(capsys, "cest", "contrast", path, "--at-ppm", 2, "--m0", 0, "--json").out)
+    assert record["decisions"]["normalisation"]["m0"].endswith("images 0")
+    assert record["decisions"]["normalisation"]["n_offsets"] == OFFSETS.size - 1
 
 
 def test_a_contrast_without_an_offset_is_a_question_of_usage(capsys, pre):
@@ -304,6 +327,128 @@ def test_a_table_of_vials_that_cannot_be_read_is_refused(capsys, tmp_path, text)
 def test_exchange_needs_scans_at_several_powers(capsys, pre):
     error = run(capsys, "cest", "exchange", pre, "--at-ppm", 3.5, "--t1", 1.8, code=4).err
     assert "power" in error
+
+
+def write_powers(folder, b1s, *, merged=False):
+    """Scans of a pool of 0.072 % and 1000 per s at 9.8 ppm, by the simulator, without noise."""
+    from imgtheranostics.cest.bloch_mcconnell import PulseTrain, read_pools, simulate
+
+    pools = folder / "pools.yaml"
+    pools.write_text(POOLS)
+    ppm = np.linspace(-12.0, 12.0, 49)
+    shape, found = (2, 2, 1), []
+    for b1 in b1s:
+        z = simulate(read_pools(pools), PulseTrain(ppm, [b1], 3.0))
+        signal = 800.0 * np.concatenate([[1.0], z]) * np.ones((*shape, 1))
+        path = folder / f"power{b1:g}_cest.nii.gz"
+        nibabel.save(nibabel.Nifti1Image(signal.astype(np.float32), AFFINE), path)
+        content = {
+            "SaturationOffsets": [-300.0, *ppm],
+            "SaturationOffsetUnit": "ppm",
+            "SaturationB1cwpe": b1,
+            "MagneticFieldStrength": 11.7,
+        }
+        path.with_name(path.name.replace(".nii.gz", ".json")).write_text(json.dumps(content))
+        found.append(path)
+    return pools, found
+
+
+def test_a_fit_of_the_simulation_gives_back_rate_and_concentration(capsys, tmp_path):
+    """7.2e-4 of 111 mol/L at two protons are 39.96 mmol/L; the fit begins at 60 % of both."""
+    pools, scans = write_powers(tmp_path, (1.2, 3.6))
+    pools.write_text(POOLS.replace("7.2e-4", "4.4e-4").replace("k: 1000", "k: 600"))
+    words = (
+        "cest",
+        "exchange",
+        *scans,
+        "--method",
+        "bloch",
+        "--pools",
+        pools,
+        "--free",
+        "label:fraction,rate",
+    )
+    blocks = ("--b1-ut", 1.2, "--b1-ut", 3.6, "--saturation-s", 3)
+    rows = rows_of(capsys, *words, *blocks, "--protons", "label:2", "-o", tmp_path / "out")
+    assert rows["image", "label_exchange_rate", None]["mean"] == pytest.approx(1000, rel=0.01)
+    assert rows["image", "label_pool_concentration", None]["mean"] == pytest.approx(39.96, rel=0.01)
+    assert "label_fraction" in (tmp_path / "out" / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
+        (["--method", "bloch"], "--free"),
+        (["--method", "bloch", "--free", "label:rate"], "--pools"),
+        (["--method", "bloch", "--free", "label"], "--free"),
+        (["--method", "bloch", "--free", "label:speed"], "fraction, rate"),
+        (["--method", "bloch", "--free", "label:rate", "--at-ppm", "3.5"], "--at-ppm"),
+        (["--method", "bloch", "--free", "label:rate", "--pools", "p.yaml", "--protons", "2"], "POOL:N"),
+        (["--method", "bloch", "--free", "l:rate", "--pools", "p.yaml", "--bound", "l:rate:1"], "--bound"),
+        (["--at-ppm", "3.5", "--free", "label:rate"], "--free"),
+        (["--at-ppm", "3.5", "--protons", "none"], "--protons"),
+        ([], "--at-ppm"),
+    ],
+)
+def test_options_of_another_way_to_an_exchange_rate_are_refused(capsys, pre, words, option):
+    assert option in run(capsys, "cest", "exchange", pre, *words, code=2).err
+
+
+def test_a_contrast_at_the_nominal_b1_needs_scans_at_several(capsys, folder, post, tmp_path):
+    """Contrasts on a line over B1; with 0.8 of the nominal field everywhere, 2.4 uT are set as 3 uT."""
+    field = tmp_path / "field_b1map.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(np.full(SHAPE, 0.8, np.float32), AFFINE), field)
+    one, other = (
+        write_scan(tmp_path / f"{name}_cest.nii.gz", {1: amide, 2: amide}, SaturationB1rms=b1)
+        for name, amide, b1 in (("one", 0.03, 2.0), ("other", 0.06, 4.0))
+    )
+    words = ("cest", "contrast", one, "--at-ppm", 3.5, "--b1", field, "--nominal-b1-ut", 2.4)
+    found = rows_of(capsys, *words, "--at-other-b1", other, "--b1-method", "linear")
+    at = {amide: asymmetry(amide) for amide in (0.03, 0.06)}
+    expected = at[0.03] + (at[0.06] - at[0.03]) * (2.4 / 0.8 - 2.0) / 2.0
+    assert found["image", "mtr_asym", None]["mean"] == pytest.approx(expected, rel=0.02)
+    assert "several B1" in run(capsys, *words, code=4).err
+    assert "--nominal-b1-ut" in run(capsys, *words[:3], post, *words[3:], code=2).err
+
+
+def test_lines_of_an_agent_join_those_of_the_tissue(capsys, post, rois):
+    """Amide of iodixanol at 4.3 ppm, from memory: told so; a record that leaves it open asks for it."""
+    words = ("cest", "pools", post, "--pools", "7t_5pool", "--rois", rois)
+    found = json.loads(run(capsys, *words, "--agent", "iodixanol", "--json").out)
+    assert found["decisions"]["pools"]["rule"] == "7t_5pool with iodixanol"
+    assert found["decisions"]["pools"]["provenance"] == "published"
+    assert {"iodixanol_amide_amplitude", "amide_amplitude"} <= {
+        row["quantity"] for row in found["quantities"]
+    }
+    assert "unconfirmed-value" in {one["code"] for one in found["warnings"]}
+    assert "--agent-ppm" in run(capsys, *words, "--agent", "gemcitabine", code=5).err
+    far = json.loads(run(capsys, *words, "--agent", "olsalazine", "--json").out)
+    assert "pools-outside-offsets" in {one["code"] for one in far["warnings"]}
+
+
+def test_simulate_adds_an_agent_with_what_its_record_leaves_open(capsys, tmp_path):
+    """20 mM olsalazine, its offset and two protons from the record: 20.8 % as with the pool file above."""
+    pools = tmp_path / "water.yaml"
+    pools.write_text("water_pool: {f: 1, t1: 2.0, t2: 0.045}\nb0: 11.7\n")
+    words = ("cest", "simulate", pools, "--offset-range", "-9.8:9.8:3", "--b1-ut", 3.6, "--pulse-s", 3)
+    agent = ("--agent", "olsalazine", "--concentration-mm", 20)
+    rows = rows_of(capsys, *words, *agent, "--agent-rate", 1000, "--agent-t2-s", 0.02)
+    z = {at: rows["simulated", "z_spectrum", at]["mean"] for at in (-9.8, 9.8)}
+    assert 100 * (z[-9.8] - z[9.8]) == pytest.approx(20.8, abs=0.05)
+    assert "--agent-rate" in run(capsys, *words, *agent, code=5).err
+    assert "--concentration-mm" in run(capsys, *words, *agent[:2], code=2).err
+    assert "--ph" in run(capsys, *words, "--ph", 7, code=2).err
+
+
+def test_simulate_takes_offsets_in_hz_at_the_field_of_the_pools(capsys, tmp_path):
+    """9.8 ppm at 11.7 T are 9.8 x 42.5764 x 11.7 = 4881.8 Hz."""
+    pools, listed = tmp_path / "pools.yaml", tmp_path / "hz.txt"
+    pools.write_text(POOLS)
+    listed.write_text("-4881.8\n4881.8\n0\n")
+    words = ("cest", "simulate", pools, "--offsets", listed, "--b1-ut", 3.6, "--pulse-s", 3)
+    rows = rows_of(capsys, *words, "--offset-unit", "Hz")
+    assert sorted(at for *_, at in rows) == pytest.approx([-9.8, 0.0, 9.8], abs=1e-4)
+    assert "--pulse-s" in run(capsys, *words[:-1], 0, code=2).err
 
 
 def test_simulate_prints_the_spectrum_of_the_pool_file(capsys, tmp_path):
