@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imgtheranostics.cest.ph_conditions import Conditions
+from imgtheranostics.cest.ph_few_points import closer_curve, unknown_ph
 from imgtheranostics.cest.ph_polynomial import Curve, Form, Scale, best_curve, scatter
 from imgtheranostics.cest.ph_stretch import FEWEST_LEVELS, longest_stretch
 from imgtheranostics.errors import Caution, IllConditioned, ImplausibleValue
@@ -41,6 +42,8 @@ class Calibration:
     conditions : Conditions
         Under which the ratios were measured.
     warnings : tuple of Caution
+    unknown_ph : float
+        What is not known of the curve beside the noise of its points, in pH: see `calibrate`.
     """
 
     curve: Curve
@@ -49,6 +52,7 @@ class Calibration:
     n_points: int
     conditions: Conditions = field(default_factory=Conditions)
     warnings: tuple[Caution, ...] = ()
+    unknown_ph: float = 0.0
 
     @property
     def degree(self) -> int:
@@ -83,7 +87,10 @@ class Calibration:
     def calibration_error(self, ratio: npt.ArrayLike) -> DoubleArray:
         """Standard error of the curve itself: common to all that is converted with it."""
         given, inside = self._within(ratio)
-        return np.where(inside, self.curve.error(given), np.nan)
+        error = self.curve.error(given)
+        if self.unknown_ph > 0.0:
+            error = np.hypot(np.where(np.isnan(error), 0.0, error), self.unknown_ph)
+        return np.where(inside, error, np.nan)
 
     def standard_error(self, ratio: npt.ArrayLike, ratio_se: npt.ArrayLike | None = None) -> DoubleArray:
         """Standard error of pH from that of the ratio and that of the calibration.
@@ -97,8 +104,8 @@ class Calibration:
         Returns
         -------
         ndarray
-            NaN outside the range. A calibration without any degree of freedom has no error of its own:
-            only that of the ratio is then in it, or NaN without `ratio_se`.
+            NaN outside the range. The line through two points has no error of its own: only that of the
+            ratio is then in it, or NaN without `ratio_se`.
         """
         common = self.calibration_error(ratio)
         if ratio_se is None:
@@ -135,6 +142,7 @@ class Calibration:
             "ph_range": list(self.range),
             "ratio_range": list(self.ratio_range),
             "residual_sd": self.residual_sd,
+            "unknown_ph": self.unknown_ph,
             "conditions": self.conditions.as_dict(),
         }
 
@@ -159,7 +167,9 @@ def calibrate(
     Form, scale and degree are those whose left-out points are predicted best (each point by the polynomial
     through all others, in pH), with a degree of at most 5 and at most the number of different points less 2;
     a lower degree is preferred while its error is within 10 % of the best. Polynomials that turn inside the
-    range are not considered.
+    range are not considered. With at most 6 different pH, and unless a degree is given, a curve that misses
+    its points by more than 0.02 pH (or two of their standard errors, where these are given and larger) makes
+    way for one that goes where they are and turns nowhere (`imgtheranostics.cest.ph_few_points`).
 
     Parameters
     ----------
@@ -182,7 +192,10 @@ def calibrate(
     Returns
     -------
     Calibration
-        With the caution ``calibration-not-monotone`` where points had to be left out.
+        With the cautions ``calibration-not-monotone`` where points had to be left out; ``calibration-poor``
+        where they scatter about the curve by more than 0.02 pH, which is then added to its error, since it
+        may be the curve that is wrong; and ``calibration-unchecked`` for a curve through all of 3 or more
+        points, whose error is what other curves through them differ by.
 
     Raises
     ------
@@ -214,13 +227,18 @@ def calibrate(
             break
         # There the ratio has its extreme: what is beyond it comes twice.
         kept = kept & (acidity > best.beyond[0]) & (acidity < best.beyond[1])
+    curve = best.curve
+    if degree is None:
+        curve = closer_curve(x, y, spread, curve, scale=scale, form=form)
+    unknown, doubts = unknown_ph(x, y, curve, scale=scale, form=form)
     return Calibration(
-        best.curve,
+        curve,
         (float(y.min()), float(y.max())),
         (float(x.min()), float(x.max())),
         int(x.size),
         conditions or Conditions(),
-        _left_out(acidity, kept),
+        (*_left_out(acidity, kept), *doubts),
+        unknown,
     )
 
 

@@ -41,6 +41,7 @@ def save_calibration(calibration: Calibration, path: str | Path) -> None:
         "ph_range": list(calibration.range),
         "ratio_range": list(calibration.ratio_range),
         "n_points": calibration.n_points,
+        "unknown_ph": calibration.unknown_ph,
         "conditions": calibration.conditions.as_dict(),
         "warnings": [
             {"code": caution.code, "message": caution.message, "where": caution.where}
@@ -123,6 +124,9 @@ def _restored(content: dict[str, Any]) -> Calibration:
     curve = _curve(content)
     if not np.isfinite([low, high, lowest, highest]).all() or not (low < high and lowest < highest):
         raise ValueError("a range is empty, or a number is not finite")
+    unknown = float(content.get("unknown_ph", 0.0))
+    if not 0.0 <= unknown < np.inf:
+        raise ValueError("what is not known of the curve is no size")
     if curve.logarithmic and low <= 0:
         raise ValueError("a ratio of the range has no logarithm")
     return Calibration(
@@ -132,6 +136,7 @@ def _restored(content: dict[str, Any]) -> Calibration:
         int(content["n_points"]),
         Conditions(**content["conditions"]),
         tuple(Caution(**caution) for caution in content["warnings"]),
+        unknown,
     )
 
 

@@ -151,7 +151,7 @@ def best_curve(
     third = max(1, levels.size // 3)
     found = []
     for inverse, logarithmic, tried in _candidates(ratio, ph, degree, scale, form):
-        curve = _fitted(ratio, ph, error, tried, logarithmic, inverse)
+        curve = fitted_curve(ratio, ph, error, tried, logarithmic, inverse)
         places = curve.centre + curve.half_span * turning_places(curve.coefficients)
         if places.size and not (inverse and may_turn):
             continue
@@ -184,7 +184,7 @@ def _candidates(
     return [(inverse, logarithmic, d) for d in degrees for inverse in forms for logarithmic in scales]
 
 
-def _fitted(
+def fitted_curve(
     ratio: DoubleArray,
     ph: DoubleArray,
     error: DoubleArray | None,
@@ -192,7 +192,17 @@ def _fitted(
     logarithmic: bool,
     inverse: bool,
 ) -> Curve:
-    """Least squares in the ratio for the inverse form, in pH for the direct one."""
+    """The polynomial of a form and degree by least squares: in the ratio for the inverse form, else in pH.
+
+    Parameters
+    ----------
+    ratio, ph : (n,) ndarray
+    error : (n,) ndarray, optional
+        Standard errors of the ratios.
+    degree : int
+    logarithmic, inverse : bool
+        As in `Curve`.
+    """
     measure = np.log10(ratio) if logarithmic else ratio
     spread = error / (ratio * _LN_10) if error is not None and logarithmic else error
     x, y = (ph, measure) if inverse else (measure, ph)

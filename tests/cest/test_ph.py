@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imgtheranostics.cest import ph
+from imgtheranostics.cest import ph, ph_polynomial
 from imgtheranostics.cest.bloch_mcconnell import ExchangePool, PoolSystem, PulseTrain, WaterPool, simulate
+from imgtheranostics.cest.ph_simulation import Protocol
 from imgtheranostics.errors import (
     CorruptInput,
     IllConditioned,
@@ -370,6 +371,93 @@ def test_two_points_make_a_line_without_an_error():
     assert calibration.standard_error(2.0, 0.1) == pytest.approx(0.05)
 
 
+@pytest.mark.parametrize("points", range(3, 12))
+@pytest.mark.parametrize("high", [3.8, 4.3])
+def test_few_points_of_the_published_course_are_enough(points, high):
+    """The sheet's ratios at pH 6.5, 7.0 and 7.4 (cest.md, section 6), whose logarithm is a parabola of pH."""
+    low = 1.08 if high == 3.8 else 1.1
+    middle = 2.1 if high == 3.8 else 2.3
+    course = np.polyfit([6.5, 7.0, 7.4], np.log([low, middle, high]), 2)
+    acidity = np.linspace(6.5, 7.4, points)
+    made = ph.calibrate(np.exp(np.polyval(course, acidity)), acidity)
+    between = np.linspace(6.5, 7.4, 91)
+    np.testing.assert_allclose(made.invert(np.exp(np.polyval(course, between))), between, atol=0.02)
+
+
+@pytest.mark.parametrize("points", range(4, 12))
+@pytest.mark.parametrize("protocol", [{"b1_ut": 6.0}, {"field_t": 11.7}, {"b1_ut": 4.0, "field_t": 11.7}])
+def test_few_points_of_a_simulated_course_are_enough(points, protocol):
+    """The phantom's tolerance without noise, 0.02, where the ratio rises throughout, but bends twice."""
+    rising_ratio = Protocol(
+        "iopamidol",
+        protocol.get("b1_ut", 3.0),
+        5.0,
+        protocol.get("field_t", 7.0),
+        WaterPool(SOLUTION["water_t1_s"], SOLUTION["water_t2_s"]),
+        SOLUTION["pool_t2_s"],
+    )
+    between = np.linspace(6.4, 7.4, 41)
+    exact, _ = rising_ratio.ratios(20.0, between)
+    acidity = np.linspace(6.4, 7.4, points)
+    made = ph.calibrate(rising_ratio.ratios(20.0, acidity)[0], acidity)
+    assert made.range == (6.4, 7.4)
+    np.testing.assert_allclose(made.invert(exact), between, atol=0.02)
+
+
+def test_a_line_that_misses_few_points_makes_way_for_a_curve_through_them():
+    """The line misses these by 0.118; curves through them differ, which is told and in the errors."""
+    made = ph.calibrate([1.14, 1.44, 2.25, 2.54], [6.4, 6.6, 7.0, 7.4])
+    np.testing.assert_allclose(made.invert([1.14, 1.44, 2.25, 2.54]), [6.4, 6.6, 7.0, 7.4], atol=1e-9)
+    assert made.degree == 3
+    assert [caution.code for caution in made.warnings] == ["calibration-unchecked"]
+    assert f"{made.unknown_ph:.3f} pH" in made.warnings[0].message
+    assert 0.02 < made.unknown_ph < 0.1
+    np.testing.assert_allclose(made.calibration_error([1.3, 2.0]), made.unknown_ph)
+    line = ph.calibrate([1.14, 1.44, 2.25, 2.54], [6.4, 6.6, 7.0, 7.4], degree=1)
+    assert line.degree == 1
+    assert [caution.code for caution in line.warnings] == ["calibration-poor"]
+    assert "by 0.120 pH and miss it by up to 0.118 pH" in line.warnings[0].message
+    assert (line.calibration_error([1.3, 2.0]) > line.residual_sd).all()
+
+
+def test_points_that_miss_by_their_errors_alone_keep_their_curve(rng):
+    """Errors of 5 % are 0.043 pH: what left-out points choose is as good as the points are."""
+    acidity = np.linspace(6.4, 7.4, 5)
+    exact = 10 ** (0.5 * (acidity - 6.9))
+    kept = []
+    for _ in range(40):
+        ratio, error = exact * (1 + 0.05 * rng.normal(size=5)), 0.05 * exact
+        options = {"degree": None, "scale": "log10", "form": "inverse"}
+        chosen = ph_polynomial.best_curve(ratio, acidity, error, **options)
+        made = ph.calibrate(ratio, acidity, ratio_se=error, scale="log10", form="inverse")
+        if chosen is not None and made.n_points == 5:
+            kept.append(made.degree == chosen.curve.coefficients.size - 1)
+    assert len(kept) > 20
+    assert np.mean(kept) > 0.9
+
+
+def test_six_noisy_points_are_no_reason_for_a_curve_through_them(rng):
+    acidity = np.linspace(6.4, 7.4, 6)
+    exact = 10 ** (0.5 * (acidity - 6.9))
+    degrees = [
+        ph.calibrate(exact * (1 + 0.04 * rng.normal(size=6)), acidity, scale="log10").degree
+        for _ in range(40)
+    ]
+    assert np.mean(np.array(degrees) == 4) < 0.4
+
+
+def test_a_poor_calibration_says_so_in_its_error(rng):
+    """Vials that scatter by 0.07 pH: converted pH is not better known than that."""
+    acidity = np.arange(6.4, 7.41, 0.1)
+    ratio = 10 ** (0.5 * (acidity - 6.9)) * (1 + 0.08 * rng.normal(size=acidity.size))
+    made = ph.calibrate(ratio, acidity)
+    assert "calibration-poor" in {caution.code for caution in made.warnings}
+    assert made.unknown_ph == made.residual_sd > 0.02
+    middle = np.mean(made.ratio_range)
+    assert made.standard_error(middle, 1e-6) > made.residual_sd
+    assert made.decision()["unknown_ph"] == made.unknown_ph
+
+
 def test_degree_is_chosen_by_left_out_points(rng):
     """A straight line with noise stays one; what bends needs more, and 5 at most."""
     acidity = np.linspace(6.2, 7.4, 13)
@@ -478,7 +566,7 @@ def test_conditions_that_cannot_be_are_refused():
 
 def test_a_calibration_is_saved_and_read(tmp_path):
     path = tmp_path / "calibration.json"
-    for points in (6, 2):
+    for points in (6, 3, 2):
         made = ph.calibrate(rising(ACIDITY[:points]), ACIDITY[:points], conditions=CONDITIONS)
         made.save(path)
         again = ph.load_calibration(path)
