@@ -19,6 +19,7 @@ import numpy.typing as npt
 from imgtheranostics.cest import z_spline
 from imgtheranostics.cest.contrast_errors import LEAST_SIGNAL_TO_NOISE, ContrastKind, measure
 from imgtheranostics.cest.fold_change import Difference, FoldChange, difference, fold_change
+from imgtheranostics.cest.label_places import check_places
 from imgtheranostics.cest.label_reference import PairKind, SignalPair, pair_contrast, rate_factor
 from imgtheranostics.cest.lorentzian_background import lorentzian_difference, lorentzian_reference
 from imgtheranostics.fit import FloatArray
@@ -86,8 +87,9 @@ def mtr_asym(
     ValueError
         If shapes do not fit, or an offset occurs twice.
     ImplausibleValue
-        If an offset is an unsaturated reference, or in Hz.
+        If an offset is an unsaturated reference, or offsets or positions of water are in Hz.
     """
+    check_places(at_ppm, b0_ppm)
     return z_spline.spline_values(z, offset_ppm, at_ppm, b0_ppm, mirror=True, mask=mask, workers=workers)
 
 

@@ -13,6 +13,7 @@ from imgtheranostics.cest.label_reference import (
     DoubleArray,
     PairKind,
     SignalPair,
+    lost_in_noise,
     not_invertible,
     pair_contrast,
     rate_factor,
@@ -27,7 +28,8 @@ ContrastKind = Literal[
 ]
 
 LEAST_SIGNAL_TO_NOISE = 3.0
-"""A voxel whose unsaturated signal (1) is below this many times its noise holds noise alone."""
+"""A voxel whose unsaturated signal (1) is below this many times its noise holds noise alone, and the inverse
+of a signal below this many of its standard errors tells nothing: it has no standard error of its own."""
 
 _FEWEST_FOR_NOISE = 6
 _MIRRORED_ONLY = ("mtr_asym", "apt_weighted")
@@ -118,8 +120,11 @@ def measure(
     Fit
         Parameter `kind`; parameters, errors and flags are (..., m). NaN with a flag: `Flag.OUTSIDE_RANGE`
         where an offset was not measured or a signal to divide by is not above zero,
-        `Flag.INVALID_INPUT` for samples, b0 or T1 that are no numbers (T1: not above zero),
-        `Flag.BELOW_NOISE` for voxels of noise alone (noise above a third of the unsaturated signal).
+        `Flag.INVALID_INPUT` for samples, b0 or T1 that are no numbers (T1: not above zero) and for spectra
+        without any sample above zero,
+        `Flag.BELOW_NOISE` for voxels of noise alone (noise above a third of the unsaturated signal), and
+        where a signal of which the contrast takes the inverse is below three of its standard errors (both
+        for ``mtr_rex`` and ``arex``, the reference for ``mtr_norm_ref`` and ``pcm``).
         `Flag.OUTSIDE_RANGE` with a value marks Z above 1.2.
 
     Raises
@@ -127,7 +132,7 @@ def measure(
     ValueError
         If shapes do not fit, an offset occurs twice, or something is given that the kind does not use.
     ImplausibleValue
-        If offsets, T1 or duty cycle cannot be what they are called.
+        If offsets, positions of water, T1 or duty cycle cannot be what they are called.
     """
     _check_use(kind, t1_s, t1_se_s, reference, duty_cycle, background)
     spectra = planar(z, np.asarray(offset_ppm).size, "z")
@@ -182,7 +187,9 @@ def _of_pair(
     with np.errstate(over="ignore", invalid="ignore"):
         variance = contrast.variance(pair, known.noise_variance, known.b0_variance, known.m0_variance)
     unmeasured = np.isnan(pair.label) | np.isnan(pair.reference) | not_invertible(kind, pair)
-    return _Found(contrast.value, variance, np.where(unmeasured, Flag.OUTSIDE_RANGE, 0).astype(np.uint16))
+    lost = lost_in_noise(kind, pair, known.noise_variance, known.b0_variance, LEAST_SIGNAL_TO_NOISE)
+    flags = np.where(unmeasured, Flag.OUTSIDE_RANGE, 0) | np.where(lost, Flag.BELOW_NOISE, 0)
+    return _Found(np.where(lost, np.nan, contrast.value), variance, flags.astype(np.uint16))
 
 
 def _lorentzian(
@@ -255,6 +262,7 @@ def _voxel_flags(
     """Flags of whole voxels, (..., 1), and which of them have no contrast."""
     samples = np.asarray(spectra.samples)
     invalid = ~np.isfinite(samples.min(axis=0)) | ~np.isfinite(samples.max(axis=0))
+    invalid |= ~(samples.max(axis=0) > 0.0)
     invalid = spectra.restored(invalid)
     if b0 is not None:
         invalid = invalid | ~np.isfinite(b0)

@@ -10,11 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from imgtheranostics.cest import z_spline
+from imgtheranostics.cest.label_places import check_places
 from imgtheranostics.errors import ImplausibleValue
 
 DoubleArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 PairKind = Literal["mtr_asym", "apt_weighted", "mtr_norm_ref", "pcm", "mtr_rex", "arex"]
+
+_BY_LABEL = ("mtr_rex", "arex")
+_BY_REFERENCE = ("mtr_norm_ref", "pcm", "mtr_rex", "arex")
 
 LONGEST_T1_S = 20.0
 """Longer than that of any liquid in a scanner: a T1 above it is in ms."""
@@ -59,6 +63,7 @@ class SignalPair:
         workers: int | None = None,
     ) -> SignalPair:
         """The label at each offset from water, with the mirrored offset or a given signal as reference."""
+        check_places(at_ppm, b0_ppm)
         label = z_spline.interpolated(z, offset_ppm, at_ppm, b0_ppm, mask=mask, workers=workers)
         value, factor, slope = _doubles(label)
         nothing = np.zeros_like(value)
@@ -164,9 +169,29 @@ def not_invertible(kind: str, pair: SignalPair) -> BoolArray:
     low = np.zeros(pair.label.shape, np.bool_)
     if kind in ("pcm", "mtr_rex", "arex"):
         low |= pair.label <= 0.0
-    if kind in ("mtr_norm_ref", "pcm", "mtr_rex", "arex"):
+    if kind in _BY_REFERENCE:
         low |= pair.reference <= 0.0
     return low
+
+
+def lost_in_noise(
+    kind: str,
+    pair: SignalPair,
+    noise_variance: DoubleArray,
+    b0_variance: DoubleArray | None,
+    least: float,
+) -> BoolArray:
+    """Where a signal of which the contrast takes the inverse is below `least` of its standard errors."""
+    place = 0.0 if b0_variance is None else b0_variance
+    lost = np.zeros(pair.label.shape, np.bool_)
+    with np.errstate(invalid="ignore", over="ignore"):
+        if kind in _BY_LABEL:
+            variance = noise_variance * pair.label_factor + place * pair.label_slope**2
+            lost |= np.abs(pair.label) < least * np.sqrt(variance)
+        if kind in _BY_REFERENCE:
+            variance = noise_variance * pair.reference_factor + place * pair.reference_slope**2
+            lost |= np.abs(pair.reference) < least * np.sqrt(variance + pair.reference_variance)
+    return lost
 
 
 def rate_factor(

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imgtheranostics.cest import z_spline
+from imgtheranostics.cest.label_places import check_places
 from imgtheranostics.cest.offset_list import OffsetList
 from imgtheranostics.fit import Fit, FloatArray, planar
 from imgtheranostics.volume import Flag
@@ -141,6 +142,8 @@ def lorentzian_difference(
     ------
     ValueError
         If shapes do not fit, or the window holds too few offsets.
+    ImplausibleValue
+        If offsets or positions of water are in Hz.
     """
     choice = Background(window_ppm=tuple(window_ppm), mt=mt, baseline=baseline)
     at = offset_ppm if at_ppm is None else at_ppm
@@ -189,6 +192,7 @@ def fit_background(
     ppm = np.asarray(offset_ppm, dtype=np.float64)
     inside = choice.chosen(ppm)
     at = np.atleast_1d(np.asarray(at_ppm, dtype=np.float64))
+    check_places(at, b0_ppm)
     measured = z_spline.interpolated(z, offset_ppm, at, b0_ppm, mask=mask, workers=workers)
     fit = pools.fit(
         np.asarray(z)[..., inside],

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imgtheranostics.cest import z_noise, z_spline
+from imgtheranostics.cest.label_places import check_places
 from imgtheranostics.cest.offset_list import OffsetList
 from imgtheranostics.fit import Fit, planar
 from imgtheranostics.volume import Flag
@@ -172,6 +173,7 @@ class Spectrum:
         """Interpolate at the labels and their mirrored offsets."""
         if kind not in TRANSFERS:
             raise ValueError(f"unknown kind {kind!r}; there are {', '.join(get_args(TransferKind))}")
+        check_places(at_ppm, b0_ppm)
         offsets = OffsetList.of(offset_ppm, least=4, purpose="a ratio")
         spectra = planar(z, offsets.n, "z")
         flags = np.zeros(spectra.n_voxels, np.uint16)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from imgtheranostics.cest import contrast
+from imgtheranostics.errors import ImplausibleValue
 from imgtheranostics.volume import Flag
 
 OFFSETS = np.linspace(-6.0, 6.0, 61)
@@ -137,7 +138,8 @@ def test_flags_say_why_there_is_no_value():
     z, b0, mask = one_of_each()
     fit = contrast.measure("mtr_rex", z, OFFSETS, at_ppm=[3.6, 7.0], b0_ppm=b0, noise_sd=NOISE, mask=mask)
     invalid, outside = Flag.INVALID_INPUT.value, Flag.OUTSIDE_RANGE.value
-    expected = [0, invalid, invalid, outside, invalid, Flag.MASKED_OUT.value, outside]
+    lost = outside | Flag.BELOW_NOISE.value
+    expected = [0, invalid, invalid, outside, invalid, Flag.MASKED_OUT.value, lost]
     np.testing.assert_array_equal(fit.flags[:, 0], expected)
     np.testing.assert_array_equal(
         np.isfinite(fit.parameters["mtr_rex"][:, 0]), [True, False, False, True, False, False, False]
@@ -216,3 +218,86 @@ def test_layout_and_blocks_do_not_matter(rng):
         assert np.isnan(there[~mask]).all()
     np.testing.assert_array_equal(image.flags[mask], flat.flags)
     assert (image.flags[~mask] == Flag.MASKED_OUT).all()
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "apt_weighted", "lorentzian_difference"])
+def test_a_spectrum_without_any_signal_has_no_contrast(kind):
+    """Zeros, as image data outside of what was reconstructed, are no spectrum of contrast 0."""
+    z = np.stack([spectrum(OFFSETS), np.zeros(OFFSETS.size), -spectrum(OFFSETS)])
+    fit = contrast.measure(kind, z, OFFSETS, at_ppm=3.5, **KINDS.get(kind, {}))
+    np.testing.assert_array_equal(fit.flags[:, 0], [0, Flag.INVALID_INPUT, Flag.INVALID_INPUT])
+    np.testing.assert_array_equal(np.isfinite(fit.parameters[kind][:, 0]), [True, False, False])
+    assert np.isnan(fit.standard_errors[kind][1:]).all()
+
+
+@pytest.mark.parametrize("kind", ["mtr_rex", "arex"])
+@pytest.mark.parametrize("side", [3.6, -3.6])
+def test_the_inverse_of_a_signal_within_its_noise_is_not_given(kind, side):
+    """1/Z of a Z of 2.9 standard errors has no mean: 3.1 are taken."""
+    z = np.stack([spectrum(OFFSETS)] * 3)
+    z[:, np.abs(OFFSETS - side) < 0.01] = np.array([3.1, 2.9, -2.9])[:, np.newaxis] * NOISE
+    fit = contrast.measure(kind, z, OFFSETS, at_ppm=3.6, noise_sd=NOISE, **KINDS[kind])
+    expected = [0, Flag.BELOW_NOISE, Flag.BELOW_NOISE | Flag.OUTSIDE_RANGE]
+    np.testing.assert_array_equal(fit.flags[:, 0], np.array(expected, np.uint16))
+    np.testing.assert_array_equal(np.isfinite(fit.parameters[kind][:, 0]), [True, False, False])
+    np.testing.assert_array_equal(np.isfinite(fit.standard_errors[kind][:, 0]), [True, False, False])
+
+
+@pytest.mark.parametrize("kind", ["mtr_norm_ref", "pcm", "mtr_asym"])
+def test_a_label_within_its_noise_spoils_no_contrast_that_does_not_divide_by_it(kind):
+    z = spectrum(OFFSETS)
+    z[np.abs(OFFSETS - 3.6) < 0.01] = 0.02
+    fit = contrast.measure(kind, z, OFFSETS, at_ppm=3.6, noise_sd=NOISE)
+    assert int(fit.flags[0]) == 0
+    z[np.abs(OFFSETS + 3.6) < 0.01] = 0.025
+    fit = contrast.measure(kind, z, OFFSETS, at_ppm=3.6, noise_sd=NOISE)
+    assert bool(fit.flags[0] & Flag.BELOW_NOISE) == (kind != "mtr_asym")
+
+
+def test_a_reference_within_its_error_is_not_inverted():
+    fit = contrast.measure(
+        "mtr_rex", spectrum(OFFSETS), OFFSETS, at_ppm=3.5, noise_sd=0.0, reference=0.3, reference_se=0.11
+    )
+    assert int(fit.flags[0]) == Flag.BELOW_NOISE
+
+
+def hertz(function, **options):
+    return lambda **place: function(spectrum(OFFSETS), OFFSETS, **place, **options)
+
+
+IN_HERTZ = {
+    "mtr_asym": hertz(contrast.mtr_asym),
+    "apt_weighted": hertz(contrast.apt_weighted),
+    "mtr_norm_ref": hertz(contrast.mtr_norm_ref),
+    "pcm": hertz(contrast.pcm),
+    "mtr_rex": hertz(contrast.mtr_rex),
+    "arex": hertz(contrast.arex, t1_s=1.4),
+    "lorentzian_difference": hertz(contrast.lorentzian_difference),
+    "lorentzian_reference": hertz(contrast.lorentzian_reference),
+    "measure": lambda **place: contrast.measure("mtr_asym", spectrum(OFFSETS), OFFSETS, **place),
+    "measure_difference": lambda **place: contrast.measure(
+        "lorentzian_difference", spectrum(OFFSETS), OFFSETS, **place
+    ),
+}
+
+
+@pytest.mark.parametrize("name", IN_HERTZ)
+def test_places_in_hertz_are_refused_with_what_to_do(name):
+    """1,050 Hz are 3.5 ppm at 7 T, and 120 Hz 0.4 ppm."""
+    with pytest.raises(ImplausibleValue, match="at_ppm") as offset:
+        IN_HERTZ[name](at_ppm=[1050.0])
+    with pytest.raises(ImplausibleValue, match="b0_ppm") as shift:
+        IN_HERTZ[name](at_ppm=3.5, b0_ppm=120.0)
+    for refused in (offset, shift):
+        assert "imaging frequency" in refused.value.next_step
+    IN_HERTZ[name](at_ppm=3.5, b0_ppm=0.1)
+
+
+def test_single_positions_of_water_that_went_astray_are_no_reason_to_refuse_a_map():
+    z = np.stack([spectrum(OFFSETS)] * 3)
+    fit = contrast.measure("mtr_asym", z, OFFSETS, at_ppm=3.5, b0_ppm=[0.0, 40.0, 0.1])
+    np.testing.assert_array_equal(fit.flags[:, 0], np.array([0, Flag.OUTSIDE_RANGE, 0], np.uint16))
+    outside = contrast.measure("mtr_asym", z, OFFSETS, at_ppm=20.0)
+    assert (outside.flags == Flag.OUTSIDE_RANGE).all()
+    with pytest.raises(ImplausibleValue, match="median"):
+        contrast.measure("mtr_asym", z, OFFSETS, at_ppm=3.5, b0_ppm=[30.0, 40.0, -100.0])
