@@ -278,6 +278,18 @@ _POOL_QUANTITIES = {
 _POOL_NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 
 
+_ABBREVIATIONS = re.compile(r"\b(noe|mt|oh|nh|nh2|cr|pcr)(?=\d*\b)")
+
+
+def pool_name_words(name: str) -> str:
+    """The name of a pool in words: abbreviations in capitals, no underscores.
+
+    >>> pool_name_words("noe"), pool_name_words("amide_4_2")
+    ('NOE', 'amide 4 2')
+    """
+    return _ABBREVIATIONS.sub(lambda found: found[0].upper(), name.lower().replace("_", " "))
+
+
 class _Quantities(dict[str, Quantity]):
     """The quantities by name; those of a pool, such as ``amide_amplitude``, are made when they are asked for.
 
@@ -288,7 +300,7 @@ class _Quantities(dict[str, Quantity]):
         for ending, record in _POOL_QUANTITIES.items():
             pool = name.removesuffix(f"_{ending}")
             if pool != name and _POOL_NAME.fullmatch(pool):
-                words = f"{pool.replace('_', ' ')}: {record.description}"
+                words = f"{pool_name_words(pool)}: {record.description}"
                 return replace(record, name=name, description=words)
         raise KeyError(name)
 

@@ -18,7 +18,7 @@ from imgtheranostics.cest.saturation import stated_b1
 from imgtheranostics.cest.spectrum_curves import contrast_curves
 from imgtheranostics.cest.voxel_spectra import Array, VoxelMaps
 from imgtheranostics.cest.water_t1 import WaterT1, water_t1
-from imgtheranostics.errors import Caution, merge_cautions
+from imgtheranostics.errors import Caution, UnsupportedInput, merge_cautions
 from imgtheranostics.fit import CurveFit, Fit
 from imgtheranostics.mapping.estimates import calculated_estimate
 from imgtheranostics.mapping.refusals import UnknownChoice, checked
@@ -33,6 +33,8 @@ _AMIDE_PPM = 3.5
 _APT_B1_UT = 2.0
 _APT_B1_SPREAD = 0.25
 _PERCENT = 100.0
+_FARTHEST = 2.0
+"""ppm that water may lie from 0."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +79,7 @@ class ContrastPlan:
             raise UnknownChoice(f"t1= (--t1) and duty_cycle= (--duty-cycle) do not apply to {kind}")
         at, axes = _label_offsets(kind, at_ppm)
         spectra = how.prepare(v)
+        check_reach(at, spectra.voxels.offset_ppm, mirrored=kind != "lorentzian_difference")
         scan = spectra.volume
         known = water_t1(t1, scan, purpose="AREX") if kind == "arex" else None
         cautions = _saturation_cautions(kind, scan, duty_cycle)
@@ -206,6 +209,37 @@ class ContrastPlan:
         return float(value) * self.scale, float(error) * self.scale
 
 
+def check_reach(at_ppm: npt.ArrayLike, offset_ppm: FloatArray, *, mirrored: bool = True) -> None:
+    """Refuse offsets of labels that no voxel can have a contrast at, wherever water is.
+
+    Parameters
+    ----------
+    at_ppm : array_like
+        Of the labels.
+    offset_ppm : (n,) ndarray
+        That were measured.
+    mirrored : bool
+        Whether the contrast needs the same offset on the other side of water.
+
+    Raises
+    ------
+    UnsupportedInput
+        If the spectra do not reach one of them.
+    """
+    at = np.atleast_1d(np.asarray(at_ppm, np.float64))
+    low, high = float(offset_ppm.min()), float(offset_ppm.max())
+    far = np.abs(at) > (high - low) / 2.0 if mirrored else (at > high + _FARTHEST) | (at < low - _FARTHEST)
+    if far.any():
+        sides = ", on both sides of water" if mirrored else ""
+        raise UnsupportedInput(
+            f"the spectra do not reach the offset of the label{sides}",
+            where="at_ppm (--at-ppm)",
+            found=f"offsets from {low:g} to {high:g} ppm",
+            needed=", ".join(f"{value:g} ppm" for value in at[far]),
+            next_step="give an offset inside the measured range, or a scan that goes further out",
+        )
+
+
 def _label_offsets(kind: str, at_ppm: float | Sequence[float] | None) -> tuple[FloatArray, tuple[Axis, ...]]:
     if at_ppm is None:
         if kind != "aptw":
@@ -214,6 +248,10 @@ def _label_offsets(kind: str, at_ppm: float | Sequence[float] | None) -> tuple[F
     at = np.asarray(at_ppm, np.float64)
     if at.ndim > 1 or not at.size or not np.isfinite(at).all():
         raise UnknownChoice(f"at_ppm must be one offset or several, not {at_ppm!r}")
+    if kind != "lorentzian_difference" and (at == 0.0).any():
+        raise UnknownChoice("at_ppm= (--at-ppm) is the distance from water, where 0 is water itself")
+    if np.unique(at).size < at.size:
+        raise UnknownChoice("at_ppm= (--at-ppm) names an offset twice")
     axes = () if at.ndim == 0 else (Axis("saturation_offset", at, "ppm"),)
     return np.atleast_1d(at), axes
 

@@ -24,7 +24,7 @@ from imgtheranostics.cest.voxel_spectra import Array, VoxelCurves, VoxelMaps
 from imgtheranostics.cest.water_t1 import WaterT1, water_t1
 from imgtheranostics.errors import Caution, merge_cautions
 from imgtheranostics.fit import CurveFit, Fit
-from imgtheranostics.mapping.estimates import calculated_estimate
+from imgtheranostics.mapping.estimates import STATED_SHARE, calculated_estimate
 from imgtheranostics.mapping.refusals import UnknownChoice, applicable, checked, typed_refusals
 from imgtheranostics.mapping.region_curves import region_places, typical_voxel
 from imgtheranostics.mapping.voxels import Chosen
@@ -34,6 +34,8 @@ from imgtheranostics.volume import Estimate, Volume, make_step
 FloatArray = npt.NDArray[np.float64]
 
 _LINE_POINTS = 160
+_CERTAIN = 2.0
+"""Standard errors below 0 that make a contrast negative."""
 
 
 def exchange_rate(
@@ -279,7 +281,23 @@ class ExchangePlan:
     def all_warnings(self) -> tuple[Caution, ...]:
         """Those of all scans and of T1."""
         scans = (one.spectra.volume.warnings for one in self.contrasts[1:])
-        return merge_cautions(*scans, *(one.all_warnings() for one in self.contrasts), self.t1.warnings)
+        plans = (one.all_warnings() for one in self.contrasts)
+        return merge_cautions(*scans, *plans, self.t1.warnings, self._negative_contrast())
+
+    def _negative_contrast(self) -> tuple[Caution, ...]:
+        """A caution where the side without the label is the darker one, which gives no rate."""
+        values, errors = (part[self.chosen.inside] for part in self._samples)
+        with np.errstate(invalid="ignore"):
+            negative = (values < -_CERTAIN * np.nan_to_num(errors)).any(axis=-1)
+        if not negative.size or np.mean(negative) <= STATED_SHARE:
+            return ()
+        at = float(self.contrasts[0].at_ppm[0])
+        message = (
+            f"{self.metric} at {at:g} ppm is negative in {100 * np.mean(negative):.0f} % of the voxels: the "
+            "background (NOE, MT) is stronger on the other side of water than the label, and no rate can be "
+            "told there; a fit of the simulation (bloch) with these pools can"
+        )
+        return (Caution("negative-contrast", message, "--method"),)
 
     def estimates(self) -> dict[str, Estimate]:
         """The maps by quantity."""
@@ -312,10 +330,13 @@ class ExchangePlan:
         """The mean contrast of each region over power or duration, with the model."""
         values, errors = self._samples
         rate = np.asarray(self.fit.parameters["exchange_rate_per_s"]).ravel(order="F")
-        usable = np.isfinite(rate)
         i, j, k = self.chosen.inside.shape
+        # voxels without a rate count too: where contrasts tell none, their mean shows why
+        usable = np.isfinite(values).all(axis=-1).ravel(order="F") & self.chosen.inside.ravel(order="F")
         places = region_places(regions, usable)
-        one = typical_voxel(regions, usable, rate, (i, j, k))
+        largest = values[..., -1].ravel(order="F")
+        one = typical_voxel(regions, np.isfinite(rate), rate, (i, j, k))
+        one = one or typical_voxel(regions, usable, largest, (i, j, k))
         planes, noise = (part.reshape(-1, part.shape[-1], order="F") for part in (values, errors))
         found = []
         for label, voxels in [*places, *([one] if one is not None else [])]:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imgtheranostics.cest import ph
+from imgtheranostics.cest.contrast_plan import check_reach
 from imgtheranostics.cest.methods import IOPAMIDOL_PPM, POWER_RATIOS, SITE_RATIOS
 from imgtheranostics.cest.ph import RatioKind
 from imgtheranostics.cest.ph_calibration import Calibration
@@ -143,6 +144,7 @@ class PhPlan:
             raise UnknownChoice(f"pools= and baseline= do not apply to {chosen}")
         places = _places(at_ppm, known, two)
         spectra = tuple(how.prepare(scan, shift_by_fit=chosen == "amplitude") for scan in scans)
+        check_reach(places, spectra[0].voxels.offset_ppm, mirrored=chosen not in ("amplitude", "power"))
         conditions = scan_conditions(spectra, chosen, places, temperature_c)
         cautions = known.conditions.check(conditions)
         return cls(
@@ -288,6 +290,11 @@ def _places(at_ppm: Sequence[float] | float | None, known: Calibration, two: boo
     given: Any = at_ppm if at_ppm is not None else known.conditions.at_ppm
     if given is None:
         given = 4.3 if two else IOPAMIDOL_PPM
+    elif at_ppm is None and np.size(given) != (1 if two else 2):
+        raise UnknownChoice(
+            f"the calibration is of {'two sites in one scan' if two else 'one site at two powers'}, "
+            f"but {'two scans are' if two else 'one scan is'} given"
+        )
     places = tuple(float(at) for at in np.atleast_1d(np.asarray(given, np.float64)))
     if len(places) != (1 if two else 2):
         raise UnknownChoice(f"at_ppm must be {'one offset' if two else 'two offsets'}, found {given!r}")

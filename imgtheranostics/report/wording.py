@@ -6,7 +6,7 @@ import math
 import re
 from dataclasses import dataclass
 
-from imgtheranostics.units import QUANTITIES
+from imgtheranostics.units import QUANTITIES, pool_name_words
 
 _LARGEST_FIXED = 1e6
 _SMALLEST_FIXED = 1e-3
@@ -44,6 +44,8 @@ _SHORT_NAMES = {
     "vp": "Plasma volume fraction vₚ",
     "ktrans": "Kᵗʳᵃⁿˢ",
     "ph": "pH",
+    "pre_b0_shift": "Water frequency shift before",
+    "post_b0_shift": "Water frequency shift after",
 }
 _ACTIVITIES = ((1e9, "GBq"), (1e6, "MBq"), (1e3, "kBq"))
 _SIZES = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
@@ -150,6 +152,15 @@ def quantity_words(quantity: str) -> str:
     record = QUANTITIES.get(quantity)
     words = record.description if record is not None else quantity.replace("_", " ")
     return words[:1].upper() + words[1:]
+
+
+def pool_words(name: str) -> str:
+    """The name of a pool of a Z-spectrum as readers write it.
+
+    >>> pool_words("noe"), pool_words("amide_2")
+    ('NOE', 'amide 2')
+    """
+    return pool_name_words(name)
 
 
 def with_unit(quantity: str, unit: str) -> str:

@@ -121,6 +121,8 @@ def test_contrast_writes_maps_figures_and_what_it_decided(capsys, pre, post, roi
     assert {"delta_mtr_asym.nii.gz", "delta_mtr_asym_se.nii.gz", "flags.nii.gz", "report.html"} <= names
     page = (out / "report.html").read_text()
     assert "Z-spectra and asymmetry" in page
+    assert "Water frequency shift before: where water was" in page
+    assert "Dotted: where the value above is read, 3.5, −3.5 ppm" in page.replace("-3.5", "−3.5")
     record = json.loads((out / "provenance.json").read_text())
     assert record["decisions"]["contrast"]["at_ppm"] == [3.5]
 
@@ -156,6 +158,8 @@ def test_the_wrong_number_of_offsets_is_refused(capsys, folder, tmp_path):
         (["--t1", "1.8"], "--t1"),
         (["--register"], "--register"),
         (["--at-ppm", "nan"], "--at-ppm"),
+        (["--at-ppm", "0"], "water itself"),
+        (["--at-ppm", "2", "--at-ppm", "2"], "twice"),
         (["--m0", "77"], "--m0"),
         (["--b1", "relative.nii.gz"], "--nominal-b1-ut"),
         (["--at-other-b1", "other.nii.gz"], "--nominal-b1-ut"),
@@ -169,6 +173,17 @@ def test_the_wrong_number_of_offsets_is_refused(capsys, folder, tmp_path):
 def test_words_that_mean_nothing_are_refused_as_usage(capsys, pre, words, option):
     given = ["--at-ppm", "3.5"] if "--at-ppm" not in words else []
     assert option in run(capsys, "cest", "contrast", pre, *given, *words, code=2).err
+
+
+@pytest.mark.parametrize("kind", ["mtr_asym", "mtr_rex", "lorentzian_difference"])
+def test_an_offset_that_was_not_measured_is_refused_before_any_work(capsys, pre, tmp_path, kind):
+    """Offsets go from -6 to 6 ppm."""
+    out = tmp_path / "out"
+    words = ("cest", "contrast", pre, "--kind", kind, "--at-ppm", 30, "-o", out)
+    error = run(capsys, *words, code=4).err
+    assert "--at-ppm" in error
+    assert "-6 to 6 ppm" in error
+    assert not out.exists()
 
 
 def test_a_way_to_water_that_is_neither_a_word_nor_a_file_is_named(capsys, pre):
@@ -329,12 +344,12 @@ def test_exchange_needs_scans_at_several_powers(capsys, pre):
     assert "power" in error
 
 
-def write_powers(folder, b1s, *, merged=False):
+def write_powers(folder, b1s, text=POOLS):
     """Scans of a pool of 0.072 % and 1000 per s at 9.8 ppm, by the simulator, without noise."""
     from imgtheranostics.cest.bloch_mcconnell import PulseTrain, read_pools, simulate
 
     pools = folder / "pools.yaml"
-    pools.write_text(POOLS)
+    pools.write_text(text)
     ppm = np.linspace(-12.0, 12.0, 49)
     shape, found = (2, 2, 1), []
     for b1 in b1s:
@@ -373,6 +388,17 @@ def test_a_fit_of_the_simulation_gives_back_rate_and_concentration(capsys, tmp_p
     assert rows["image", "label_exchange_rate", None]["mean"] == pytest.approx(1000, rel=0.01)
     assert rows["image", "label_pool_concentration", None]["mean"] == pytest.approx(39.96, rel=0.01)
     assert "label_fraction" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_a_background_stronger_than_the_label_is_named_as_why_there_is_no_rate(capsys, tmp_path):
+    """A pool at -9.8 ppm makes the contrast at 9.8 ppm negative at every power; its points are drawn."""
+    out = tmp_path / "out"
+    _, scans = write_powers(tmp_path, (1.2, 2.4, 3.6), POOLS.replace("dw: 9.8", "dw: -9.8"))
+    words = ("cest", "exchange", *scans, "--at-ppm", 9.8, "--t1", 2.0, "-o", out, "--json")
+    found = json.loads(run(capsys, *words).out)
+    assert {row["n_valid"] for row in found["quantities"]} == {0}
+    assert "negative-contrast" in {one["code"] for one in found["warnings"]}
+    assert (out / "figures" / "fitted-curves_exchange_rate.svg").is_file()
 
 
 @pytest.mark.parametrize(

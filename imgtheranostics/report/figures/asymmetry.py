@@ -12,7 +12,7 @@ from imgtheranostics.fit import CurveFit
 from imgtheranostics.report.figures import theme
 from imgtheranostics.report.registry import Drawing
 from imgtheranostics.report.run import Run
-from imgtheranostics.report.wording import quantity_words, rounded, shortened, unit_words
+from imgtheranostics.report.wording import number, quantity_words, rounded, shortened, unit_words
 from imgtheranostics.units import QUANTITIES
 
 if TYPE_CHECKING:
@@ -98,6 +98,7 @@ def _spectra(axes: Axes, panel: _Panel, colour: str) -> None:
         shade = _shade(panel, n)
         axes.plot(curve.line_x, curve.line, color=colour, linewidth=0.9, alpha=shade)
         axes.plot(curve.x, curve.measured, "o", color=colour, markersize=2.2, markeredgewidth=0, alpha=shade)
+    _marks(axes, panel)
     axes.set_ylim(0.0, max(1.05, 1.02 * max(float(np.nanmax(curve.measured)) for curve in panel.curves)))
     axes.tick_params(labelbottom=False)
     axes.grid(visible=True, axis="y")
@@ -111,11 +112,18 @@ def _asymmetries(axes: Axes, panel: _Panel, colour: str, limits: tuple[float, fl
             curve.line_x, 100.0 * curve.parts[PART], color=colour, linewidth=1.1, alpha=_shade(panel, n)
         )
     axes.axhline(0.0, color=theme.INK, linewidth=0.6)
+    _marks(axes, panel)
     axes.set_ylim(*limits)
     axes.set_xlim(axes.figure.axes[axes.figure.axes.index(axes) - 1].get_xlim())
     axes.locator_params(axis="y", nbins=4)
     axes.grid(visible=True, axis="y")
     axes.set_axisbelow(True)
+
+
+def _marks(axes: Axes, panel: _Panel) -> None:
+    """Where the contrast is read."""
+    for at in panel.curves[-1].marks:
+        axes.axvline(at, color=theme.MUTED, linewidth=0.7, linestyle=(0, (1.5, 2.0)), zorder=0.5)
 
 
 def _title(figure: Figure, upper: Axes, panel: _Panel, quantity: str) -> None:
@@ -155,6 +163,11 @@ def _caption(shown: list[_Panel], every: list[_Panel]) -> str:
         "voxel with the median value. Line: the spline through them. Below: upfield minus downfield on the "
         "range that both sides cover"
     )
+    marks = dict.fromkeys(at for panel in shown for curve in panel.curves for at in curve.marks)
+    if marks:
+        text += f". Dotted: where the value above is read, {', '.join(number(at) for at in marks)} ppm"
+    if any(len(panel.curves) > 1 for panel in shown):
+        text += ". Before and after show the same voxels"
     if len(shown) < len(every):
         text += f"; {len(shown)} of {len(every)} regions are shown"
     return text + "."

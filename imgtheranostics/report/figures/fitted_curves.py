@@ -15,6 +15,7 @@ from imgtheranostics.report.registry import Drawing
 from imgtheranostics.report.run import Run
 from imgtheranostics.report.wording import (
     number,
+    pool_words,
     quantity_words,
     rounded,
     shortened,
@@ -114,14 +115,19 @@ def _axis_scale(curves: list[CurveFit]) -> tuple[float, str]:
 
 
 def _reach(curve: CurveFit) -> float:
-    """Largest residual relative to the largest measured value, in percent."""
+    """Largest residual in percent."""
     left = np.abs(_residual_percent(curve))
     left = left[np.isfinite(left)]
     return float(left.max()) if left.size else 0.0
 
 
+def _is_spectrum(curve: CurveFit) -> bool:
+    """Whether samples are fractions of the unsaturated signal already."""
+    return curve.axis == "saturation_offset"
+
+
 def _residual_percent(curve: CurveFit) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    largest = float(np.nanmax(np.abs(curve.measured)))
+    largest = 1.0 if _is_spectrum(curve) else float(np.nanmax(np.abs(curve.measured)))
     return np.asarray(100.0 * (curve.measured - curve.fitted) / largest, np.float64)
 
 
@@ -153,8 +159,12 @@ def _curve(axes: Axes, curve: CurveFit, step: float, colour: str) -> None:
     size = 3.2 if curve.x.size <= _DENSE else 1.8
     axes.plot(curve.x / step, curve.measured, "o", color=colour, markersize=size, markeredgewidth=0, zorder=3)
     axes.tick_params(labelbottom=False)
-    if float(np.nanmin(curve.measured)) >= 0:
+    if _is_spectrum(curve):
+        axes.set_ylim(0.0, max(1.05, 1.02 * float(np.nanmax(curve.measured))))
+    elif float(np.nanmin(curve.measured)) >= 0:
         axes.set_ylim(bottom=0)
+    elif float(np.nanmax(curve.measured)) <= 0:
+        axes.set_ylim(top=0)
     axes.yaxis.set_major_formatter(_plain_number)
     axes.locator_params(axis="y", nbins=4)
     axes.locator_params(axis="x", nbins=5)
@@ -180,7 +190,7 @@ def _key(figure: Figure, parts: list[str]) -> None:
         figure.text(
             left / width,
             1.0 - 0.04 / height,
-            shortened(name.replace("_", " "), 14),
+            shortened(pool_words(name), 14),
             color=theme.region_colour(n),
             fontsize=8,
             fontweight="bold",
@@ -204,7 +214,13 @@ def _residuals(axes: Axes, curve: CurveFit, step: float, colour: str, reach: flo
 
 def _round_down(value: float) -> float:
     power = 10.0 ** math.floor(math.log10(value))
-    return float(max(step * power for step in (1.0, 2.0, 5.0) if step * power <= value * (1 + 1e-9)))
+    return float(
+        max(
+            step * power
+            for step in (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)
+            if step * power <= value * (1 + 1e-9)
+        )
+    )
 
 
 def _plain_number(value: float, _place: float = 0.0) -> str:
@@ -227,8 +243,11 @@ def _axis_words(figure: Figure, curve: CurveFit, symbol: str, layout: _Layout) -
     upper = 1.0 - (top + layout.curve_in / 2) / height
     lower = 1.0 - (top + layout.curve_in + 0.06 + _REST_IN / 2) / height
     measured = "Concentration" if curve.unit == "mmol/L" else "Signal"
-    if curve.axis == "saturation_offset":
-        measured = "Z"
+    if _is_spectrum(curve):
+        measured, words, symbol = "Z", "Offset from water [ppm], downfield on the left", ""
+    elif curve.quantity == "exchange_rate":
+        measured = "Contrast"
+        words = words.replace("Saturation b1", "B1 of the saturation")
     label = f"{measured} [{unit}]" if unit else measured
     figure.text(0.005, upper, label, rotation=90, va="center", fontsize=7)
     figure.text(0.005, lower, "Residual [%]", rotation=90, va="center", fontsize=7)
@@ -240,8 +259,9 @@ def _axis_words(figure: Figure, curve: CurveFit, symbol: str, layout: _Layout) -
 def _caption(shown: list[CurveFit], every: list[CurveFit], parts: list[str]) -> str:
     text = (
         "Points: mean of the voxels that have a value in the region, and one voxel with the median value. "
-        "Line: the model fitted to them. Below: measured minus model, in percent of the largest point; "
-        "the standard error is that of this fit"
+        "Line: the model fitted to them. Below: measured minus model, in percent of the "
+        f"{'unsaturated signal' if _is_spectrum(shown[0]) else 'largest point'}; the standard error is that "
+        "of this fit"
     )
     if parts:
         text += ". Coloured: what each part of the model takes away"

@@ -14,6 +14,7 @@ from imgtheranostics.report.figures import (
     recovery,
     triptych,
     uncertainty,
+    water_map,
 )
 from imgtheranostics.report.registry import FigureMaker, register, register_comparison
 
@@ -25,6 +26,7 @@ register(FigureMaker("curves-log", "{}: curves, logarithmic", curves.log_keys, c
 register(FigureMaker("fit", "{}: value, error and flags", fit_maps.keys, fit_maps.draw))
 register(FigureMaker("asymmetry", "{}: Z-spectra and asymmetry", asymmetry.keys, asymmetry.draw))
 register(FigureMaker("fitted-curves", "{}: measured and fitted", fitted_curves.keys, fitted_curves.draw))
+register(FigureMaker("water", "{}: where water was", water_map.keys, water_map.draw))
 register(FigureMaker("uncertainty", "{}: how sure, voxel by voxel", uncertainty.keys, uncertainty.draw))
 
 register_comparison(FigureMaker("agreement", "Difference from the truth", agreement.keys, agreement.draw))

@@ -122,6 +122,11 @@ def is_uptake(quantity: str) -> bool:
     return quantity.startswith(_UPTAKE)
 
 
+def starts_at_zero(quantity: str) -> bool:
+    """Whether 0 means none of it, so that a scale begins there."""
+    return quantity != "ph" and not quantity.endswith("_centre")
+
+
 def scale_of(scene: Scene) -> Scale:
     """Limits from the bulk of the map and from the hottest region, whichever reaches further.
 
@@ -150,7 +155,7 @@ def scale_of(scene: Scene) -> Scale:
     if in_regions > 0 and not uptake:
         high = min(high, _OUTSIDE_REACH * in_regions)
         low = max(low, -high)
-    if float(np.percentile(values, 1.0)) > -0.1 * max(high, 0.0):
+    if starts_at_zero(scene.estimate.quantity) and float(np.percentile(values, 1.0)) > -0.1 * max(high, 0.0):
         low = 0.0
     high = low + _round_up(high - low) if high > low else low + 1.0
     beyond = {(False, True): "max", (True, False): "min", (True, True): "both"}

@@ -194,7 +194,7 @@ def test_a_z_spectrum_is_drawn_with_its_pools_from_downfield_on_the_left(run):
     upper = drawing.figure.axes[0]
     left, right = upper.get_xlim()
     assert left > 3.5 > -3.5 > right
-    assert {"water", "amide", "noe", "mt"} <= {text.get_text() for text in drawing.figure.texts}
+    assert {"water", "amide", "NOE", "MT"} <= {text.get_text() for text in drawing.figure.texts}
     assert len(upper.collections) == 4
     assert "Coloured" in drawing.caption
     assert "0.5 mM 6.0" in drawing.alt
