@@ -15,7 +15,7 @@ from imgtheranostics.fit import Fit, PlanarSignal, planar
 from imgtheranostics.volume import Flag
 
 DoubleArray = npt.NDArray[np.float64]
-Method = Literal["spline", "linear", "quadratic"]
+Method = Literal["spline", "linear", "quadratic", "second_order"]
 Weights = Callable[[DoubleArray, DoubleArray], DoubleArray]
 
 SMOOTHING = 0.998
@@ -25,6 +25,7 @@ LARGEST_B1_UT = 200.0
 LARGEST_RELATIVE_B1 = 10.0
 """A relative B1 whose median is above it is in percent."""
 
+_PARABOLA = ("quadratic", "second_order")
 _BLOCK = 1 << 14
 
 
@@ -71,8 +72,9 @@ def correct_b1_contrast(
         B1 relative to what was set; of the leading shape, or of its first axes where the last are samples.
     nominal_b1_ut : float
         B1 at which the contrast is wanted.
-    method : {"spline", "linear", "quadratic"}
-        Smoothing spline, straight lines from scan to scan, or a parabola by least squares (three scans).
+    method : {"spline", "linear", "quadratic", "second_order"}
+        Smoothing spline, straight lines from scan to scan, or a parabola by least squares (three scans),
+        which has two names.
     smoothing : float
         Of the spline, p of ``p sum (y - f)^2 + (1 - p) int f''^2`` over B1 in uT: 1 interpolates.
     zero_anchor : bool
@@ -173,7 +175,7 @@ def _levels(b1_ut: npt.ArrayLike, nominal_b1_ut: float, method: str, anchor: flo
     ordered = given[order]
     if (np.diff(ordered) == 0.0).any():
         raise ValueError(f"b1_ut holds {ordered[1:][np.diff(ordered) == 0.0][0]:g} uT twice: average those")
-    needed = 3 if method == "quadratic" else 2
+    needed = 3 if method in _PARABOLA else 2
     if ordered.size < needed:
         raise UnsupportedInput(
             "the correction for B1 needs scans at several B1: one does not tell how the contrast changes",
@@ -190,7 +192,7 @@ def _weights(levels: _Levels, method: str, smoothing: float) -> Weights:
     from scipy.interpolate import CubicSpline
 
     knots = levels.knots
-    if method == "quadratic":
+    if method in _PARABOLA:
         powers = np.linalg.pinv(knots[:, np.newaxis] ** np.arange(3))
         return lambda place, _: (place[:, np.newaxis] ** np.arange(3)) @ powers
     if method == "linear":

@@ -14,8 +14,8 @@ DRIFTS = ("auto", "mean", "linear")
 RANK_RULES = ("malinowski", "nelson", "median", "marchenko_pastur")
 """Rules for the number of principal components to keep."""
 
-B1_METHODS = ("spline", "linear", "quadratic")
-"""Ways through the values at several B1 to that at the nominal one."""
+B1_METHODS = ("spline", "linear", "quadratic", "second_order")
+"""Ways through the values at several B1 to that at the nominal one; the last two are one."""
 
 SITE_RATIOS = ("mtr_asym", "inverse", "norm_ref", "amplitude")
 """How the transfer of two sites is compared; the first is the default."""

@@ -211,7 +211,13 @@ def _scales(
     """Radians per second per uT and per ppm, and half the pulse."""
     limits = {
         "pulse_duration_s": (pulse_duration_s, 1e-5, 0.2, "s", "give it in s, not in ms"),
-        "imaging_frequency_mhz": (imaging_frequency_mhz, 1.0, 1500.0, "MHz", "give it in MHz, not in Hz"),
+        "imaging_frequency_mhz": (
+            imaging_frequency_mhz,
+            10.0,
+            1200.0,
+            "MHz",
+            "give it in MHz, not in Hz; that of a field in T is 42.577 times as much",
+        ),
         "nominal_b1_ut": (nominal_b1_ut, 1e-2, 200.0, "uT", "give it in uT, not in T or Hz"),
     }
     for name, (value, low, high, unit, next_step) in limits.items():

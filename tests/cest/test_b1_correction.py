@@ -26,6 +26,7 @@ def measured(curve, levels, relative):
     [
         ("linear", {}, lambda b1: 0.03 + 0.01 * b1),
         ("quadratic", {}, lambda b1: 0.01 + 0.02 * b1 - 0.003 * b1**2),
+        ("second_order", {}, lambda b1: 0.01 + 0.02 * b1 - 0.003 * b1**2),
         ("spline", {}, lambda b1: 0.03 + 0.01 * b1),
         ("spline", {"zero_anchor": True}, lambda b1: 0.02 * b1),
     ],
@@ -155,7 +156,10 @@ def test_order_layout_and_precision_do_not_matter(rng):
         assert fit.parameters["z"].dtype == other.dtype
 
 
-@pytest.mark.parametrize(("method", "levels"), [("spline", [2.4]), ("linear", [2.4]), ("quadratic", [2, 3])])
+@pytest.mark.parametrize(
+    ("method", "levels"),
+    [("spline", [2.4]), ("linear", [2.4]), ("quadratic", [2, 3]), ("second_order", [2, 3])],
+)
 def test_too_few_b1_are_refused_with_what_is_needed(method, levels):
     with pytest.raises(UnsupportedInput, match="several B1") as refused:
         correct_b1_contrast(np.ones(len(levels)), levels, 1.0, nominal_b1_ut=2.4, method=method)
@@ -183,3 +187,11 @@ def test_what_does_not_fit_is_refused(changes, error, message):
     levels, relative = settings.pop("b1_ut"), settings.pop("relative_b1")
     with pytest.raises(error, match=message):
         correct_b1_contrast(np.ones((4, 3)), levels, relative, **settings)
+
+
+@pytest.mark.parametrize("function", [correct_b1_contrast, correct_b1_z])
+def test_an_unknown_method_is_refused_with_the_names_of_those_there_are(function):
+    with pytest.raises(
+        ValueError, match="one of spline, linear, quadratic, second_order, found 'polynomial'"
+    ):
+        function(np.ones((4, 3)), LEVELS, 1.0, nominal_b1_ut=2.4, method="polynomial")

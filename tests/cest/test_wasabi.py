@@ -161,6 +161,8 @@ def test_layout_precision_order_and_threads_do_not_matter(rng):
     [
         ({"pulse_duration_s": 5.0}, ImplausibleValue, "not in ms"),
         ({"imaging_frequency_mhz": 127.7e6}, ImplausibleValue, "not in Hz"),
+        ({"imaging_frequency_mhz": 3.0}, ImplausibleValue, "field in T"),
+        ({"imaging_frequency_mhz": 1300.0}, ImplausibleValue, "10 to 1200 MHz"),
         ({"nominal_b1_ut": 3.7e-6}, ImplausibleValue, "not in T"),
         ({"bounds": {"b1": (0, 5)}}, ValueError, "bounds are for b1_ut"),
         ({"bounds": {"b1_ut": (5, 1)}}, ValueError, "increase"),
@@ -170,6 +172,9 @@ def test_layout_precision_order_and_threads_do_not_matter(rng):
 def test_pulses_and_bounds_that_cannot_be_are_refused(changes, error, message):
     with pytest.raises(error, match=message):
         wasabi(np.ones(OFFSETS.size), OFFSETS, **(AT_3T | changes))
+    if "bounds" not in changes:
+        with pytest.raises(error, match=message):
+            wasabi_t1(np.ones(OFFSETS.size), OFFSETS, recovery_time_s=2.0, **(AT_3T | changes))
 
 
 def test_the_fewest_offsets_are_enough_without_noise():
