@@ -48,6 +48,9 @@ def write(path: Path, z, b1_ut: float) -> None:
         "SaturationOffsetUnit": "ppm",
         "SaturationB1cwpe": b1_ut,
         "SaturationDuration": 3.0,
+        "SaturationPulseShape": "block",
+        "SaturationPulseDuration": 3.0,
+        "SaturationPulseCount": 1,
         "MagneticFieldStrength": 11.7,
     }
     path.with_name(path.name.replace(".nii.gz", ".json")).write_text(json.dumps(content))
@@ -81,6 +84,7 @@ def folder(tmp_path_factory):
     for name, b1 in {"LOW": 1.2, "MID": 2.4, "HIGH": 3.6}.items():
         z = simulate(olsalazine(CONCENTRATION_MM), PulseTrain(OFFSETS, [b1], 3.0))
         write(place / f"{name}_cest.nii.gz", z, b1)
+    nibabel.save(nibabel.Nifti1Image(np.full(SHAPE, 0.9, np.float32), AFFINE), place / "b1map.nii.gz")
     vials = np.stack([two_amides(acidity) for acidity in PH.values()])
     vials = np.repeat(vials, SHAPE[0] // len(PH), axis=0)[:, None, None, :]
     write(place / "VIALS_cest.nii.gz", vials, 3.0)
