@@ -42,10 +42,15 @@ def noise_sd(
     Notes
     -----
     From fourth divided differences of neighbouring samples, which vanish on cubics, without those that reach
-    into the lowest 60 % of the water dip where 8 others remain, or where they are three times as large as the
-    others. Their root mean square is made robust against lines as narrow as the spacing by clipping at 1.5
-    standard deviations. One spectrum of 51 offsets gives it to about 20 %, so that a mean or median over
-    similar voxels is better where the noise is the same.
+    into the lowest 60 % of the water dip, or the lowest 30 % where 60 % leaves fewer than 8 others, or where
+    they are three times as large as the others. Their level is that which their mean square, clipped at it,
+    has for normal noise; the result is the root mean square of those within 2.5 times that level. Single wild
+    samples, and lines that are narrow beside the spacing, therefore count little. One spectrum of 51
+    offsets gives it to about 20 %: a mean or median over voxels is better where their noise is the same.
+
+    What the offsets do not resolve counts as noise. Trains of pulses make side bands of water, 1 / (period x
+    imaging frequency) ppm apart; in a solution of long T2 they change each sample by some hundredths whatever
+    the noise is. In tissue they are below 0.002. Give the noise where it is known.
     """
     spectra = Spectra.of(z, offset_ppm, mask, least=LEAST_OFFSETS, purpose="the noise level of a Z-spectrum")
     return spectra.restored(measure(spectra, find_noise=True, workers=workers).noise)

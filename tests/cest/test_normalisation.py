@@ -196,6 +196,24 @@ def test_noise_is_not_biased_by_a_dip_or_a_line_of_a_pool(rng, n):
         assert found.mean() == pytest.approx(level, rel=0.12 if n == 21 else 0.05)
 
 
+@pytest.mark.parametrize(("n", "half"), [(25, 1.2), (25, 1.6), (49, 0.8), (49, 1.2), (49, 1.6)])
+def test_noise_is_not_biased_by_the_curvature_of_coarse_lists(rng, n, half):
+    """Closed form: water, a semisolid pool, and two as wide as two steps of 0.5 ppm; noise of 0.2 %."""
+    offsets = np.linspace(-6, 6, n)
+    lines = ((0.75, half, 0.1), (0.1, 9.0, -2.0), (0.02, 1.2, 3.5), (0.04, 1.5, -3.5))
+    clean = 1 - sum(size / (1 + ((offsets - at) / width) ** 2) for size, width, at in lines)
+    found = noise_sd(clean + 0.002 * rng.standard_normal((4000, n)), offsets)
+    assert np.sqrt((found**2).mean()) == pytest.approx(0.002, rel=0.1)
+
+
+def test_one_wild_sample_does_not_change_the_noise(rng):
+    """A sample of 49 that is half as large again."""
+    offsets = np.linspace(-6, 6, 49)
+    z = curve(offsets) + 0.0005 * rng.standard_normal((2000, 49))
+    z[:, 9] *= 1.5
+    assert noise_sd(z, offsets).mean() == pytest.approx(0.0005, rel=0.1)
+
+
 def test_noise_of_uneven_unsorted_offsets(rng):
     offsets = rng.permutation(np.r_[-6:-3:0.7, -2.9:3:0.1, 3:6.1:0.5])
     z = 0.8 + 0.01 * offsets + 0.02 * rng.standard_normal((4000, offsets.size))
