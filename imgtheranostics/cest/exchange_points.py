@@ -15,6 +15,10 @@ from imgtheranostics.fit import Fit, PlanarSignal, planar
 from imgtheranostics.volume import Flag
 
 DoubleArray = npt.NDArray[np.float64]
+
+LARGEST_CONTRAST = 1e9
+"""No contrast of spectra is as large: inverse ones reach 1 over the noise."""
+
 Metric = Literal["mtr_asym", "mtr_rex"]
 
 B1_RANGE_UT = (0.01, 40.0)
@@ -164,7 +168,7 @@ class _Result:
             noise = points.noise if points.noise.shape[1] == 1 else points.noise[:, voxels]
             noise = noise.T.copy()
         r1, field = points.r1[voxels], points.relative_b1[voxels]
-        known = np.isfinite(values).all(axis=1) & np.isfinite(r1) & (r1 > 0)
+        known = (np.abs(values) <= LARGEST_CONTRAST).all(axis=1) & np.isfinite(r1) & (r1 > 0)
         known &= (np.isfinite(noise) & (noise >= 0)).all(axis=1)
         in_field = np.isfinite(field) & (field > 0)
         self.flags[voxels[~known]] |= np.uint16(Flag.INVALID_INPUT)
@@ -238,7 +242,8 @@ class _Result:
 def _about_mean(values: DoubleArray, noise: DoubleArray) -> DoubleArray:
     """Weighted squares about the weighted mean; NaN where there are none."""
     weights = np.broadcast_to(1.0 / noise**2, values.shape)
-    mean = np.average(values, axis=1, weights=weights)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = (weights * values).sum(axis=1) / weights.sum(axis=1)
     total: DoubleArray = (weights * (values - mean[:, np.newaxis]) ** 2).sum(axis=1)
     return np.where(total > 0, total, np.nan)
 

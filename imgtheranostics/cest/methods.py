@@ -32,5 +32,8 @@ EXCHANGE_METHODS = ("omega_plot", "hanes_woolf", "quesp", "quest")
 SIMULATION_METHOD = "bloch"
 """Name of the exchange rate by fits of simulated spectra."""
 
+FORMS = ("published", "labelled")
+"""Forms of ``quesp`` of the asymmetry; the first is the default."""
+
 METRICS = ("mtr_asym", "mtr_rex")
 """Contrasts that ``quesp`` fits."""

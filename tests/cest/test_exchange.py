@@ -431,3 +431,41 @@ def test_growth_of_simulated_spectra_tells_the_rate():
         z[:, 0] - z[:, 1], b1_ut=4.0, r1_per_s=0.5, saturation_time_s=TIMES, fraction=fraction
     )
     assert found.parameters["exchange_rate_per_s"] == pytest.approx(300.0, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("water_t2_s", "powers", "expected"),
+    [
+        (0.5, [1.0, 1.5, 2.0, 3.0, 4.0, 6.0], [750, 980, 1005]),
+        (0.045, [1.0, 2.0, 3.0, 4.0], [700, 870, 1006]),
+    ],
+)
+def test_forms_against_the_simulation_in_the_steady_state(water_t2_s, powers, expected):
+    """20 mM of 2 protons, k 1000/s, R1 0.5/s, 15 s: the figures that docstring and caution state."""
+    from imgtheranostics.cest.bloch_mcconnell import ExchangePool, PoolSystem, PulseTrain, WaterPool, simulate
+
+    pool = ExchangePool("label", 3.6036e-4, 1.0, 0.1, 1000.0, 9.8)
+    system = PoolSystem(WaterPool(2.0, water_t2_s), (pool,), field_t=11.7)
+    above, below = np.array([simulate(system, PulseTrain([9.8, -9.8], [b1], 15.0)) for b1 in powers]).T
+    common = {"b1_ut": powers, "r1_per_s": 0.5}
+    found = [
+        exchange.quesp(below - above, saturation_time_s=15.0, **common),
+        exchange.quesp(below - above, saturation_time_s=15.0, form="labelled", **common),
+        exchange.quesp(1 / above - 1 / below, metric="mtr_rex", **common),
+    ]
+    rates = [float(fit.parameters["exchange_rate_per_s"]) for fit in found]
+    np.testing.assert_allclose(rates, expected, rtol=0.01)
+
+
+@pytest.mark.parametrize("value", [1e300, -1e300, 1e10])
+def test_numbers_that_are_no_contrast_are_flagged(value):
+    """Values as large overflow in every sum of squares."""
+    values = np.stack([mtr_rex(RATE, FRACTION)] * 3)
+    values[1, 0], values[2] = value, value
+    for found in (
+        exchange.omega_plot(values, b1_ut=B1, r1_per_s=R1),
+        exchange.hanes_woolf(values, b1_ut=B1, r1_per_s=R1, noise_sd=1e-3),
+        exchange.quesp(values, b1_ut=B1, r1_per_s=R1, metric="mtr_rex"),
+    ):
+        np.testing.assert_array_equal(found.flags, np.array([0, *[Flag.INVALID_INPUT] * 2], np.uint16))
+        np.testing.assert_array_equal(np.isfinite(found.parameters["fraction"]), [True, False, False])

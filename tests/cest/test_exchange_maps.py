@@ -37,7 +37,7 @@ def scan(b1_ut, *, metric="mtr_rex", time_s=None, noise=0.0, saturation=None, af
         z = 1.0 / (1.0 / water + u * T1_S)
     else:
         r1 = 1.0 / T1_S
-        full = FRACTION * RATE[..., None]
+        full = FRACTION * RATE[..., None] if metric == "mtr_asym" else transfer(b1_ut, RATE)[..., None]
         z = water - u / (r1 + full) * (1.0 - np.exp(-(r1 + full) * time_s))
     # The mirrored offset sees the far tail of the label, 1e-3 of it.
     signal = 900.0 * np.concatenate([np.ones((*SHAPE, 1)), z], axis=-1)
@@ -69,6 +69,30 @@ def test_quesp_of_the_asymmetry_takes_the_duration_from_the_scans():
     found = rate_of(scans, method="quesp", metric="mtr_asym")
     np.testing.assert_allclose(found["exchange_rate"].value.data, RATE, rtol=0.01)
     assert found["exchange_rate"].decisions["exchange"]["saturation_time_s"] == [3.0] * 4
+
+
+def test_the_form_of_quesp_is_chosen_recorded_and_drawn():
+    """Spectra of the labelled form, in which f k alpha stands for f k."""
+    scans = [scan(b1, metric="labelled", time_s=3.0) for b1 in POWERS]
+    found = rate_of(scans, method="quesp", metric="mtr_asym", form="labelled")
+    rate = found["exchange_rate"]
+    np.testing.assert_allclose(rate.value.data, RATE, rtol=0.01)
+    assert rate.decisions["exchange"]["form"] == "labelled"
+    assert "published-form" not in {caution.code for caution in rate.warnings}
+    options = {"method": "quesp", "metric": "mtr_asym", "at_ppm": AT, "t1": T1_S}
+    plan = ExchangePlan.of(scans, Handling.of({"b0": 0.0, "noise_sd": 1e-5}), form="labelled", **options)
+    (curve,) = plan.curves(None)
+    np.testing.assert_allclose(curve.fitted, curve.measured, rtol=0.01)
+    published = rate_of(scans, method="quesp", metric="mtr_asym")["exchange_rate"]
+    assert published.decisions["exchange"]["form"] == "published"
+    (said,) = [caution.message for caution in published.warnings if caution.code == "published-form"]
+    assert "25 % low" in said
+    assert (published.value.data < 0.97 * RATE).all()
+    for vain in ({"method": "quesp"}, {"method": "omega_plot"}):
+        with pytest.raises(UnknownChoice, match="form"):
+            rate_of(scans, form="labelled", **vain)
+    with pytest.raises(UnknownChoice, match="published, labelled"):
+        rate_of(scans, method="quesp", metric="mtr_asym", form="exact")
 
 
 def test_quest_fits_durations_at_one_power():

@@ -6,13 +6,14 @@ import subprocess
 import sys
 from typing import get_args
 
-from imgtheranostics.cest import b1_correction, denoising, methods, ph, ph_ratio
+from imgtheranostics.cest import b1_correction, denoising, exchange, methods, ph, ph_ratio
 
 
 def test_names_are_those_of_the_array_level():
     assert get_args(ph.RatioKind) == methods.SITE_RATIOS
     assert get_args(ph_ratio.TransferKind) == methods.POWER_RATIOS
     assert get_args(b1_correction.Method) == methods.B1_METHODS
+    assert get_args(exchange.Form) == methods.FORMS
     assert set(methods.RANK_RULES) == set(get_args(denoising.RankCriterion))
 
 
