@@ -31,8 +31,8 @@ BLOCK_MM = 1.2
 """Voxels are averaged over blocks of about this size before WASABI: fields are smooth, noise is not."""
 
 CLEAR_OF_NOISE = 6.0
-"""Samples below this many standard deviations of the noise of one voxel are left out: the mean of magnitudes
-then is above the signal by sd^2 / (2 signal), to 1 part in 2000, and that is taken off."""
+"""Samples below this many standard deviations of the noise of one voxel are left out; see
+`_without_mean_noise`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,7 +172,7 @@ def region_spectrum(session: Session, volume: int, region: str) -> RegionSpectru
         with np.errstate(invalid="ignore"):
             kept = z > CLEAR_OF_NOISE * noise
         return RegionSpectrum(
-            z[kept] - noise**2 / (2.0 * z[kept]),
+            _without_mean_noise(z[kept], noise, int(np.isnan(_offsets(image)).sum())),
             found.offset_ppm[kept],
             float(maps.relative_b1[inside][usable].mean()) / relaxation_bias(session, region),
             int(usable.sum()),
@@ -180,3 +180,13 @@ def region_spectrum(session: Session, volume: int, region: str) -> RegionSpectru
 
     made: RegionSpectrum = session.kept(("spectrum", volume, region), make)
     return made
+
+
+def _without_mean_noise(z: DoubleArray, noise_sd: float, references: int) -> DoubleArray:
+    """The mean of many voxels' z without what the noise of magnitudes adds to it.
+
+    A magnitude lies above its signal by sd^2 / (2 signal) on average, to 1 part in 2000 from 6 sd on. That
+    goes for the unsaturated signal too, and the inverse of a mean of several of these is too high by its
+    variance.
+    """
+    return z - noise_sd**2 / (2.0 * z) + z * noise_sd**2 * (0.5 - 1.0 / references)
