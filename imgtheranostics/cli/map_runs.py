@@ -35,6 +35,9 @@ def deliver(
     table, cautions = region_table(
         estimates, regions, more=tables, workers=common.workers, **common.table_options()
     )
+    if not common.rois:
+        told = {caution.code for estimate in estimates for caution in estimate.warnings}
+        cautions = tuple(one for one in cautions if one.code.removesuffix(_IN_REGION) not in told)
     read = inputs or estimates[0].value.source.files
     run = Run(
         command=command,
@@ -49,6 +52,9 @@ def deliver(
     )
     runs.deliver(run, common.delivery)
 
+
+_IN_REGION = "-in-region"
+"""Ending of cautions that say of a region what another says of the whole image."""
 
 _NOT_PHYSICS = frozenset(
     ("rois", "anatomy", "subject", "session", "out", "force", "workers", "as_json", "keep_identifiers",

@@ -135,7 +135,7 @@ def share_cautions(flags: npt.NDArray[np.uint16], value: Array, quantity: str) -
     worked_on = (flags & _NOT_WORKED_ON) == 0
     total = int(np.count_nonzero(worked_on))
     if total == 0:
-        return (Caution("nothing-estimated", f"no voxel was left to estimate {quantity} in"),)
+        return (Caution("nothing-estimated", f"{quantity}: no voxel was left to estimate it in"),)
     failed = int(np.count_nonzero(worked_on & ~np.isfinite(value)))
     at_bound = int(np.count_nonzero(worked_on & ((flags & Flag.AT_BOUND.value) != 0) & np.isfinite(value)))
     found = []

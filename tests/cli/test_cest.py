@@ -553,3 +553,16 @@ def test_help_of_every_command_is_there_without_numerics():
     done = subprocess.run([sys.executable, "-c", HELP], capture_output=True, text=True, check=True)
     assert done.stdout.count("Usage") == 5
     assert done.stdout.splitlines()[-1] == "[0, 0, 0, 0, 0] []"
+
+
+def test_noise_alone_gives_no_number_and_says_it_once(capsys, folder):
+    """Nothing but noise in every voxel: one warning for all lines, none about the one region besides."""
+    noise = folder / "noise_cest.nii.gz"
+    write_scan(noise, AMIDE)
+    image = np.abs(np.random.default_rng(3).normal(0, 10, (*SHAPE, OFFSETS.size + 1)))
+    nibabel.save(nibabel.Nifti1Image(image.astype(np.float32), AFFINE), noise)
+    found = json.loads(run(capsys, "cest", "pools", noise, "--json").out)
+    assert {row["n_valid"] for row in found["quantities"]} == {0}
+    codes = [one["code"] for one in found["warnings"]]
+    assert codes.count("nothing-estimated") == 1
+    assert not [code for code in codes if code.endswith("-in-region")]
