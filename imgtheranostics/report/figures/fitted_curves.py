@@ -83,7 +83,7 @@ def draw(run: Run, quantity: str) -> Drawing:
     step, symbol = _axis_scale(shown)
     reach = max(_reach(curve) for curve in shown)
     for n, curve in enumerate(shown):
-        colour = theme.region_colour(named.index(curve.label)) if curve.label in named else theme.MUTED
+        colour = _colour(curve.label, named)
         upper, lower = _panel(figure, curve, n, layout)
         _curve(upper, curve, step, theme.INK if parts else colour)
         _part_lines(upper, curve, step, parts)
@@ -94,6 +94,12 @@ def draw(run: Run, quantity: str) -> Drawing:
     _axis_words(figure, shown[0], symbol, layout)
     _key(figure, parts)
     return Drawing(figure, _caption(shown, every, parts), _alt(quantity, shown))
+
+
+def _colour(label: str, named: list[str]) -> str:
+    """That of the region, also where the label says more of the scan after a comma."""
+    found = [n for n, name in enumerate(named) if label == name or label.startswith(f"{name}, ")]
+    return theme.region_colour(found[0]) if found else theme.MUTED
 
 
 def _parts_of(curves: list[CurveFit]) -> list[str]:
@@ -207,7 +213,8 @@ def _residuals(axes: Axes, curve: CurveFit, step: float, colour: str, reach: flo
     axes.plot(curve.x / step, left, "o", color=colour, markersize=2.2, markeredgewidth=0)
     axes.set_ylim(-limit, limit)
     axes.locator_params(axis="x", nbins=5)
-    axes.set_yticks([-_round_down(limit), 0.0, _round_down(limit)])
+    tick = _round_down(0.85 * limit)
+    axes.set_yticks([-tick, 0.0, tick])
     axes.yaxis.set_major_formatter(_plain_number)
     axes.xaxis.set_major_formatter(_plain_number)
 
