@@ -41,8 +41,12 @@ def b0_minimum(
     Fit
         ``b0_ppm`` in ppm; `r_squared` and `rmse` are NaN. NaN and flagged: `INVALID_INPUT` (a sample is not
         finite), `OUTSIDE_RANGE` (the lowest sample is the first or the last, or the dip ends there),
-        `BELOW_NOISE` (the samples scatter no more than noise alone does once in a thousand, or no curvature
-        stands out of it). Without standard error where the noise is not known, as of few offsets.
+        `BELOW_NOISE` (the samples scatter no more than noise alone does once in a thousand, and the lowest is
+        no deeper than that; or, where the noise is not known, as of few offsets, they do not fall to one
+        sample and rise from there). `ILL_CONDITIONED` with a value: the samples leave the centre open. Fewer
+        than three lie in the lower half of the dip, one sample within it stands out of both beside it, or
+        the bottom is flat between steep walls. The standard error is then at least the spacing (the extent
+        of what is open) over the root of 12. Otherwise without standard error where the noise is not known.
 
     Raises
     ------

@@ -8,7 +8,8 @@ import numpy.typing as npt
 from imgtheranostics.cest.b0_result import b0_fit
 from imgtheranostics.cest.water_window import WindowRule, windows
 from imgtheranostics.cest.z_kernel import Measured, Spectra, measure
-from imgtheranostics.fit import Fit, shortfall
+from imgtheranostics.fit import Fit, FloatArray, shortfall
+from imgtheranostics.volume import Flag
 
 LEAST_SYMMETRY = 5
 LEAST_LORENTZIAN = 7
@@ -80,6 +81,7 @@ def b0_lorentzian(
     level: float = 0.4,
     half_width_ppm: float | None = None,
     tilt: bool = True,
+    noise_sd: npt.ArrayLike | None = None,
     mask: npt.ArrayLike | None = None,
     workers: int | None = None,
 ) -> Fit:
@@ -99,6 +101,9 @@ def b0_lorentzian(
     tilt : bool
         Whether a background that leans is fitted, as a factor 1 + t (w - b0) on the whole dip; centre, width,
         depth and height are always.
+    noise_sd : float or (...) array_like, optional
+        Noise of each sample, for the search that the fit starts from and for `BELOW_NOISE`; estimated from
+        the spectrum without it. The standard error comes from the residuals.
     mask, workers
         As in `b0_minimum`.
 
@@ -121,7 +126,8 @@ def b0_lorentzian(
     """
     rule = WindowRule(level, half_width_ppm, LEAST_LORENTZIAN, balanced=False)
     spectra = Spectra.of(z, offset_ppm, mask, least=LEAST_LORENTZIAN, purpose="a Lorentzian")
-    begun = measure(spectra, find_b0=True, workers=workers)
+    noise = None if noise_sd is None else spectra.flat(noise_sd, "noise_sd")
+    begun = measure(spectra, noise=noise, find_b0=True, workers=workers)
     return _lorentzian(spectra, begun, rule, tilt, workers)
 
 
@@ -130,6 +136,7 @@ def _symmetric(spectra: Spectra, begun: Measured, rule: WindowRule, tilt: bool, 
     from imgtheranostics.kernels.water_symmetry import find_axes
 
     design, flags = spectra.design, begun.flags
+    least = _least_error(begun)
     results = np.empty((3, spectra.planes.n_voxels), spectra.planes.samples.dtype)
     iterations = np.zeros(spectra.planes.n_voxels, np.int16)
     with thread_limit(workers):
@@ -151,6 +158,7 @@ def _symmetric(spectra: Spectra, begun: Measured, rule: WindowRule, tilt: bool, 
             )
             results[:, window.voxels] = out
     place, error, residual = results
+    error = np.maximum(error, least)
     return b0_fit(spectra, place, error, flags, iterations, rmse=residual)
 
 
@@ -159,6 +167,7 @@ def _lorentzian(spectra: Spectra, begun: Measured, rule: WindowRule, tilt: bool,
     from imgtheranostics.kernels.water_lorentzian import fit_lorentzians
 
     flags = begun.flags
+    least = _least_error(begun)
     results = np.empty((4, spectra.planes.n_voxels), spectra.planes.samples.dtype)
     iterations = np.zeros(spectra.planes.n_voxels, np.int16)
     corrections = np.array([shortfall(freedom) for freedom in range(spectra.offsets.n + 1)])
@@ -183,4 +192,12 @@ def _lorentzian(spectra: Spectra, begun: Measured, rule: WindowRule, tilt: bool,
             out[1] = spread * np.sqrt(out[1])
             results[:, window.voxels] = out
     place, error, explained, residual = results
+    error = np.maximum(error, least)
     return b0_fit(spectra, place, error, flags, iterations, r_squared=explained, rmse=residual)
+
+
+def _least_error(begun: Measured) -> FloatArray:
+    """Standard errors below which none is where the samples do not resolve the dip, whatever is fitted."""
+    unresolved = (begun.flags & Flag.ILL_CONDITIONED.value) != 0
+    least: FloatArray = np.where(unresolved, begun.b0_error, 0.0).astype(begun.b0_error.dtype)
+    return least

@@ -83,7 +83,7 @@ class Spectra:
     @property
     def least_ratio(self) -> float:
         """Mean square about the mean over that of the noise, which noise alone exceeds once in a thousand."""
-        return _reach(self.offsets.n - 1, max(1.0, 0.38 * (self.offsets.n - 4)))
+        return _reach(self.offsets.n - 1, max(1.0, 0.25 * (self.offsets.n - 4)))
 
     @property
     def least_ratio_known(self) -> float:

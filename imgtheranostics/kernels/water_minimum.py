@@ -47,8 +47,8 @@ BELOW_NOISE = 2
 OUTSIDE_RANGE = 32
 """Bits of `imgtheranostics.volume.Flag`."""
 
-OPEN, ASK_SPLINE = -1, -2
-"""Marks of lanes that are not settled, and that the interpolating spline is to settle."""
+OPEN, ASK_SPLINE, ASK_SPLINE_UNSURE = -1, -2, -3
+"""Marks of lanes that are not settled, that the spline is to settle, and so for want of a quartic."""
 
 # Rows of the workspace: sums of weighted powers, of their products with samples (then the coefficients), ...
 _M, _R, _X, _MIDDLE, _PER, _ALONG, _BEND, _CURVE, _STEP, _FIRST, _LAST = (

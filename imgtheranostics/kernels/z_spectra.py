@@ -8,6 +8,7 @@ from numba import njit, prange
 from imgtheranostics.kernels.lanes import list_chosen, put
 from imgtheranostics.kernels.water_minimum import (
     ASK_SPLINE,
+    ASK_SPLINE_UNSURE,
     BELOW_NOISE,
     LEAST_SAMPLES,
     N_ROWS,
@@ -18,6 +19,7 @@ from imgtheranostics.kernels.water_minimum import (
     fit_bottoms,
     spline_minimum,
 )
+from imgtheranostics.kernels.water_shape import falls_and_rises, stands_out, uncertain_width
 from imgtheranostics.kernels.z_noise import N_ROWS as SUMS
 from imgtheranostics.kernels.z_noise import fill_dips, fill_noise
 from imgtheranostics.kernels.z_spline import (
@@ -38,6 +40,7 @@ CHUNK = 1024
 
 MASKED_OUT = 1
 INVALID_INPUT = 4
+ILL_CONDITIONED = 64
 """Bits of `imgtheranostics.volume.Flag`."""
 
 NOISE, B0, VALUES, ERRORS = 1, 2, 4, 8
@@ -152,23 +155,56 @@ def _find_water(
         error[lane] = np.nan
         if spoilt[lane] != 0.0:
             marks[lane] = INVALID_INPUT
-        elif not spread[lane] > 0.0 or spread[lane] < least_ratio * noise[lane] * noise[lane]:
+        elif not spread[lane] > 0.0 or _is_noise(
+            z, n, lane, low[lane], high[lane], arg[lane], spread[lane], noise[lane], least_ratio
+        ):
             marks[lane] = BELOW_NOISE
         elif arg[lane] == 0 or arg[lane] == n - 1:
             marks[lane] = OUTSIDE_RANGE
         else:
             marks[lane] = ASK_SPLINE if n < LEAST_SAMPLES else OPEN
     fit_bottoms(z, n, knots, bends, noise, low, high, arg, marks, w, place, error)
-    if not (marks == ASK_SPLINE).any():
-        return
-    _map(z, n, low, high, TOP if n >= LEAST_SAMPLES else TOP_OF_FEW, u)
-    fill_slopes(u, sweep, s)
+    _reconsider(z, n, low, noise, least_ratio, arg, marks)
+    if (marks <= ASK_SPLINE).any():
+        _map(z, n, low, high, TOP if n >= LEAST_SAMPLES else TOP_OF_FEW, u)
+        fill_slopes(u, sweep, s)
+        for lane in range(count):
+            if marks[lane] <= ASK_SPLINE:
+                place[lane], error[lane] = spline_minimum(
+                    u, s, n, lane, knots, sensitivity, noise[lane], high[lane] - low[lane], arg[lane]
+                )
     for lane in range(count):
-        if marks[lane] == ASK_SPLINE:
-            marks[lane] = 0
-            place[lane], error[lane] = spline_minimum(
-                u, s, n, lane, knots, sensitivity, noise[lane], high[lane] - low[lane], arg[lane]
-            )
+        if marks[lane] <= 0:
+            _add_doubt(z, n, knots, lane, low[lane], high[lane], arg[lane], noise[lane], marks, error)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _reconsider(z, n, low, noise, least_ratio, arg, marks):
+    """Dips that stand out of the noise without a quartic through them, too narrow for it, go to the spline."""
+    for lane in range(BLOCK):
+        found = marks[lane] == BELOW_NOISE and 0 < arg[lane] < n - 1
+        if found and stands_out(z, n, lane, low[lane], noise[lane], least_ratio):
+            marks[lane] = ASK_SPLINE_UNSURE
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _is_noise(z, n, lane, low, high, arg, spread, noise, least_ratio):
+    """Whether a spectrum is no more than noise: its scatter, or its shape where the noise is not known."""
+    if not noise >= 0.0:
+        return not falls_and_rises(z, n, lane, low, high, arg)
+    return spread < least_ratio * noise * noise and not stands_out(z, n, lane, low, noise, least_ratio)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _add_doubt(z, n, knots, lane, low, high, arg, noise, marks, error):
+    """Flag, and with what the samples leave open, the positions in dips that they do not resolve."""
+    width = uncertain_width(z, n, knots, lane, low, high, arg, noise)
+    if marks[lane] == ASK_SPLINE_UNSURE:
+        width = max(width, knots[arg + 1] - knots[arg], knots[arg] - knots[arg - 1])
+    marks[lane] = ILL_CONDITIONED if width > 0.0 else 0
+    if width > 0.0:
+        known = error[lane] if error[lane] >= 0.0 else 0.0
+        error[lane] = np.sqrt(known * known + width * width / 12.0)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
