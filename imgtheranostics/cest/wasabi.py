@@ -151,7 +151,9 @@ def wasabi_t1(
     Returns
     -------
     Fit
-        ``b1_ut``, ``relative_b1``, ``b0_ppm``, ``t1_s``; flags as `wasabi`.
+        ``b1_ut``, ``relative_b1``, ``b0_ppm``, ``t1_s``; flags as `wasabi`. In the standard errors samples
+        within their noise of zero count less, since noise changes the sign of what they are the magnitude of:
+        they are then within 6 % of the scatter (settings at 3 and 7 T, 1 % noise).
 
     Raises
     ------

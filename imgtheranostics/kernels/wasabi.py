@@ -8,6 +8,8 @@ taken, and the best of them are followed to the end.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numba import njit, prange
 
@@ -38,6 +40,9 @@ LEAST_GAIN = 1e-12
 
 TILE = 128
 """Places of the table that stay in the first-level cache while all spectra of a task meet them."""
+
+SURE_SIGN = 6.0
+"""A signal this many times its noise is certain in its sign."""
 
 _SLOW = 1e-9
 _ROUNDING = 6755399441055744.0
@@ -344,6 +349,27 @@ def _mean_square(signal):
     return total / signal.size
 
 
+@njit(cache=True, nogil=True, error_model="numpy")
+def _count_certain_signs(curve, jacobian, noise, normal):
+    """The normal matrix with each sample weighed by how certain the sign of its signal is.
+
+    A magnitude within its noise may belong to a signal of either sign, so that it tells less than the
+    derivatives say: as much as the square of the mean sign, erf(signal / (sqrt(2) noise)), by trial.
+    """
+    n = curve.size
+    for row in range(jacobian.shape[0]):
+        for column in range(row + 1):
+            normal[row, column] = 0.0
+    for i in range(n):
+        weight = 1.0
+        if curve[i] < SURE_SIGN * noise:
+            sign = math.erf(curve[i] / (math.sqrt(2.0) * noise))
+            weight = sign * sign
+        for row in range(jacobian.shape[0]):
+            for column in range(row + 1):
+                normal[row, column] += weight * jacobian[row, i] * jacobian[column, i]
+
+
 @njit(cache=True, nogil=True, parallel=True, error_model="numpy")
 def fit_tip_patterns(
     model,
@@ -372,7 +398,8 @@ def fit_tip_patterns(
     lower, upper, scale : (p,) float64, bounds, and size near zero below which steps do not matter
     fields_ut : (a,), shifts_ppm : (b,) float64; table : (r, n', a * b) float32, orthonormal in
     n', the next multiple of 4 (and to a constant where amplitudes are free)
-    values, inverse : (m, p) float64; inverse is the diagonal of (J'J)^-1, NaN at a bound and undetermined
+    values, inverse : (m, p) float64; inverse is the diagonal of (J'WJ)^-1, NaN at a bound and undetermined;
+    W is 1 but for samples within their noise
     squares : (m, 2) float64, sum of squares of the residual and of the spectrum less its mean
     iterations : (m,) int32; state : (m,) uint8, bits of CONVERGED and UNDETERMINED
     """
@@ -412,6 +439,9 @@ def fit_tip_patterns(
             )
             for j in range(p):
                 free[j] = lower[j] < values[voxel, j] < upper[j] and normal[j, j] > 0.0
+            if n > p:
+                noise = np.sqrt(least / (n - p))
+                _count_certain_signs(work[4], jacobian, noise, normal)
             determined = pieces.covariance_diagonal(normal, free, 1.0, factor, inverse[voxel])
             squares[voxel, 0], squares[voxel, 1] = least, total
             iterations[voxel] = used

@@ -211,6 +211,48 @@ def test_standard_errors_with_t1_are_the_scatter_of_repeats(noise_known, rng):
         assert fit.standard_errors[name].mean() == pytest.approx(scatter, rel=0.1)
 
 
+SIGNS = [(AT_3T, (3.22, -0.28, 1.18)), (AT_7T, (3.74, -0.34, 2.32)), (AT_3T, (3.46, 0.06, 0.66))]
+"""Where samples lie within 2 % of zero, so that noise changes the sign of what the magnitude is of."""
+
+
+@pytest.mark.parametrize(("setting", "truth"), SIGNS)
+@pytest.mark.parametrize("magnitude_of_noise", [True, False])
+def test_standard_errors_hold_where_the_sign_of_samples_is_not_certain(
+    setting, truth, magnitude_of_noise, rng
+):
+    """With the derivatives alone they were 7 to 10 % too small."""
+    tp, nutation = setting["pulse_duration_s"], 42.5764 * truth[0]
+    shift = setting["imaging_frequency_mhz"] * (OFFSETS - truth[1])
+    turned = np.sinc(tp * np.sqrt(nutation**2 + shift**2)) ** 2
+    signed = (1 - np.exp(-2.0 / truth[2])) * (1 - 2 * (np.pi * nutation * tp) ** 2 * turned)
+    np.testing.assert_allclose(np.abs(signed), published_with_t1(OFFSETS, setting, 2.0, *truth), atol=1e-12)
+    noise = rng.normal(0, 0.01, (4000, OFFSETS.size))
+    z = np.abs(signed + noise) if magnitude_of_noise else np.abs(signed) + noise
+    fit = wasabi_t1(z, OFFSETS, recovery_time_s=2.0, noise_sd=0.01, **setting)
+    for name in ("b1_ut", "b0_ppm", "t1_s"):
+        scatter = fit.parameters[name].std(ddof=1)
+        assert fit.standard_errors[name].mean() == pytest.approx(scatter, rel=0.08)
+
+
+def test_a_sample_within_its_noise_counts_by_its_sign(rng):
+    """The errors are those of the derivatives, weighed by erf(Z / (sqrt(2) noise))^2 (NumPy, SciPy)."""
+    from scipy.special import erf
+
+    setting, truth = SIGNS[0]
+    z = published_with_t1(OFFSETS, setting, 2.0, *truth) + rng.normal(0, 0.01, OFFSETS.size)
+    fit = wasabi_t1(z, OFFSETS, recovery_time_s=2.0, noise_sd=0.02, **setting)
+    names = ("b1_ut", "b0_ppm", "t1_s")
+    best = np.array([float(fit.parameters[name]) for name in names])
+    curve = published_with_t1(OFFSETS, setting, 2.0, *best)
+    sides = [published_with_t1(OFFSETS, setting, 2.0, *(best + h)) for h in [*1e-6 * np.eye(3)]]
+    slopes = (np.array(sides) - curve) / 1e-6
+    scatter = float(fit.rmse) * np.sqrt(OFFSETS.size / (OFFSETS.size - 3))
+    weights = erf(curve / (np.sqrt(2) * scatter)) ** 2
+    assert weights.min() < 0.99
+    errors = 0.02 * np.sqrt(np.diag(np.linalg.inv((slopes * weights) @ slopes.T)))
+    np.testing.assert_allclose([float(fit.standard_errors[name]) for name in names], errors, rtol=1e-3)
+
+
 def test_they_are_reached_through_the_spectra():
     assert zspectrum.wasabi is wasabi
     assert zspectrum.wasabi_t1 is wasabi_t1
