@@ -113,8 +113,9 @@ class Handling:
 
         offsets = saturation_offsets(v)
         checked(self.drift, DRIFTS, "drift")
+        references = self._references(offsets)
         with typed_refusals():
-            made = zspectrum.normalise(v.data, offsets, m0_index=self.m0_index, drift=self.drift)
+            made = zspectrum.normalise(v.data, offsets, m0_index=references, drift=self.drift)
         m0 = np.asfortranarray(made.m0, np.float32)
         chosen = chosen_voxels(m0[..., np.newaxis], v, mask=self.mask, threshold=self.threshold)
         chosen = _flagged(chosen, made.flags)
@@ -135,8 +136,15 @@ class Handling:
             tuple(made.warnings),
             noise_sd=np.asfortranarray(noise, np.float32),
             m0=m0,
-            n_references=_n_references(offsets, self.m0_index),
+            n_references=_n_references(offsets, references),
         )
+
+    def _references(self, offsets: FloatArray) -> int | Sequence[int] | None:
+        """Unsaturated images that are named: here, or by the file, whose word goes before far offsets."""
+        if self.m0_index is not None:
+            return self.m0_index
+        named = np.flatnonzero(np.isnan(offsets))
+        return [int(n) for n in named] if named.size else None
 
     def _given(self, v: Volume, whole: Volume | Estimate) -> PreparedSpectra:
         given: dict[str, Any] = {"m0_index": self.m0_index, "threshold": self.threshold}

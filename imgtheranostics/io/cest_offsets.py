@@ -33,7 +33,9 @@ from imgtheranostics.volume import Axis, Volume, make_step
 
 _QUIT_KEYS = ("sat_f0", "input_freqs")
 _OFFSET_AXES = ("saturation_offset", "saturation_b1")
-_REPLACED = frozenset({"offsets-missing", "reference-unknown", "reference-guessed", "b1-kind-unknown"})
+_REPLACED = frozenset(
+    {"axis-unknown", "offsets-missing", "reference-unknown", "reference-guessed", "b1-kind-unknown"}
+)
 _SEQUENCE_NUMBERS = {
     "pulse_duration_s": ("tp",),
     "pulse_interval_s": ("td",),

@@ -59,6 +59,16 @@ class TestSpectra:
         np.testing.assert_allclose(one.value.data, other.value.data, atol=1e-6)
         np.testing.assert_allclose(one.maps["m0"].data, straight.m0, rtol=1e-6)
 
+    def test_the_images_that_the_file_names_are_the_references_and_no_other_far_ones(self, made):
+        """M0Index wins: an image at -300 ppm that it does not name is left out, and said so."""
+        scan = made(offsets=[*OFFSETS, -300.0], m0_at=(0,)).volume
+        changed = np.array(scan.data)
+        changed[..., -1] *= 0.5
+        found = it.cest.correct(scan.replace(data=changed))
+        np.testing.assert_allclose(found.maps["m0"].data, scan.data[..., 0], rtol=1e-6)
+        assert "images 0" in found.decisions["normalisation"]["m0"]
+        assert any("-300" in one.message or "unsaturated" in one.message for one in found.warnings)
+
     def test_offsets_that_were_not_measured_once_shifted_are_missing_with_a_flag(self, made):
         found = it.cest.correct(made(shift=0.3).volume)
         assert np.isnan(found.value.data[..., -1]).all()
