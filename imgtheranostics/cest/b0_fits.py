@@ -52,9 +52,11 @@ def b0_symmetry(
     -------
     Fit
         ``b0_ppm`` in ppm, `rmse` of the differences between the sides; `r_squared` is NaN. Flags as those of
-        `b0_minimum`, which the search starts from, and `NOT_CONVERGED`. `ILL_CONDITIONED` without standard
-        error: noise makes up more than 6 % of the squared slopes of the spline in the window, as it does
-        where samples lie close in a wide dip; the value is then drawn towards the start.
+        `b0_minimum`, which the search starts from, and `NOT_CONVERGED`. `ILL_CONDITIONED`, beside what that
+        means there: noise makes up more than a fifth of the squared slopes of the spline in the window, as it
+        does where samples lie close in a wide dip. The value is then drawn towards the start, and its error
+        known to about 30 %; without the flag to 10 %, in simulated white matter at 3 T with a noise of 2 % to
+        20 %.
 
     Raises
     ------

@@ -33,9 +33,9 @@ def stands_out(z, n, lane, low, noise, least_ratio):
     """Whether the lowest sample lies farther below the mean than noise takes it.
 
     z : (n * BLOCK,) float64
-    least_ratio : mean square about the mean over the noise's, exceeded by noise alone once in a thousand; what
-        is not known of the noise is in it, and lengthens the tail of such a difference more than its width:
-        5, 7 and 14 standard deviations for a known noise, and one of 51 and 21 samples
+    least_ratio : mean square about the mean over the noise's, exceeded by noise alone once in a thousand. It
+        has in it what is not known of the noise, which lengthens the tail of such a difference more than its
+        width: 5, 7 and 14 standard deviations for a known noise, and one of 51 and 21 samples
     """
     mean = 0.0
     for i in range(n):

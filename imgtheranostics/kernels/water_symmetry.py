@@ -20,8 +20,14 @@ MOST_ITERATIONS = 40
 TOLERANCE = 1e-10
 """Step in ppm below which the axis has settled."""
 
-MOST_OF_NOISE = 0.06
+MOST_OF_NOISE = 0.2
 """Part of the squared slopes that may be noise; the rest is what determines the axis."""
+
+LARGEST_PART = 0.6
+"""Part of noise above which a standard error is not raised further: the axis then stays near the start."""
+
+RAISED, RAISED_WITH_TILT = 1.0, 1.5
+"""Powers of the rest of the slopes by which the standard error is raised."""
 
 NOT_CONVERGED = 16
 OUTSIDE_RANGE = 32
@@ -204,5 +210,7 @@ def find_axes(samples, knots, sweep, sensitivity, first, last, start, noise, til
             part = noisy * noise[voxel] * noise[voxel]
             if part > MOST_OF_NOISE:
                 flags[voxel] |= ILL_CONDITIONED
-            else:
-                out[1, voxel] = np.sqrt(variance) * noise[voxel] / (1.0 - part)
+            if part >= 0.0:
+                rest = 1.0 - min(part, LARGEST_PART)
+                power = RAISED_WITH_TILT if tilted else RAISED
+                out[1, voxel] = np.sqrt(variance) * noise[voxel] / rest**power

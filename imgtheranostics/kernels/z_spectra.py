@@ -180,7 +180,7 @@ def _find_water(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _reconsider(z, n, low, noise, least_ratio, arg, marks):
-    """Dips that stand out of the noise without a quartic through them, too narrow for it, go to the spline."""
+    """Dips that stand out of the noise without a quartic, too narrow for it, go to the spline."""
     for lane in range(BLOCK):
         found = marks[lane] == BELOW_NOISE and 0 < arg[lane] < n - 1
         if found and stands_out(z, n, lane, low[lane], noise[lane], least_ratio):

@@ -328,6 +328,23 @@ def test_minimum_knows_its_error_without_being_told_the_noise(rng):
     assert np.sqrt((error**2).mean()) == pytest.approx(b0.std(), rel=0.1)
 
 
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize(
+    ("b1_ut", "level", "tilt", "part"),
+    [(0.7, 0.01, True, 0.1), (0.7, 0.02, False, 0.12), (0.7, 0.02, True, 0.2)],
+)
+def test_symmetry_has_an_error_wherever_it_has_a_value(b1_ut, level, tilt, part, known, rng):
+    """White matter at 3 T each 0.25 ppm at the noise of a scan, where slopes are noise in part."""
+    offsets = np.arange(-6, 6.01, 0.25)
+    z = white_matter(tuple(offsets), b1_ut, 0.1) + level * rng.standard_normal((2000, offsets.size))
+    b0, error, flags = found_b0(b0_symmetry, z, offsets, tilt=tilt, noise_sd=level if known else None)
+    usable = np.isfinite(b0)
+    assert usable.mean() > 0.98
+    assert np.isfinite(error[usable]).all()
+    assert (flags == 0).mean() > 0.95
+    assert np.sqrt((error[usable] ** 2).mean()) == pytest.approx(b0[usable].std(), rel=part)
+
+
 def test_fine_sampling_of_a_wide_dip_does_not_catch_on_the_noise(rng):
     """Each 0.1 ppm in a dip of 2.5 ppm, where the lowest wrinkle of a spline scatters by 0.17 ppm."""
     offsets = np.arange(-5, 5.01, 0.1)
