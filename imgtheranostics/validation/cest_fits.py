@@ -32,7 +32,7 @@ Pool = TypeVar("Pool", ExchangePool, MtPool)
 START_FRACTION, START_BOUND, START_MM, START_RATE = 1e-3, 0.1, 5.0, 1000.0
 NEAR_WATER_PPM = 0.7
 """Samples closer to water are left out: their signal is that of the noise, and steep."""
-FRACTION, RATE = "fraction", "exchange_rate_per_s"
+FRACTION, RATE, WATER_T2 = "fraction", "exchange_rate_per_s", "t2_s"
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,9 +129,15 @@ def labelled(
 
 
 def _fractions(pools: PoolSystem) -> dict[str, tuple[str, ...]]:
-    """The fraction of every pool, as what is free."""
+    """The fraction of every pool, as what is free.
+
+    Of water alone it is T2: near water, an error of B1 of 1 part in 1000 is as large as 1 mmol/L of an amine,
+    and it looks like one of T2.
+    """
     free: dict[str, tuple[str, ...]] = {pool.name: (FRACTION,) for pool in pools.exchange}
-    return free | ({} if pools.mt is None else {"mt": (FRACTION,)})
+    if pools.mt is not None:
+        free["mt"] = (FRACTION,)
+    return free or {"water": (WATER_T2,)}
 
 
 def molar_mm(fraction: float, pool: AgentPool) -> float:
@@ -225,8 +231,10 @@ def _with(start: PoolSystem, fit: Fit) -> PoolSystem:
             exchange_rate_per_s=value(pool, name, RATE),
         )
 
+    water_t2_s = float(fit.parameters.get(f"water_{WATER_T2}", start.water.t2_s))
     return replace(
         start,
+        water=replace(start.water, t2_s=water_t2_s),
         exchange=tuple(changed(pool, pool.name) for pool in start.exchange),
         mt=None if start.mt is None else changed(start.mt, "mt"),
     )
