@@ -83,12 +83,17 @@ class Spectra:
     @property
     def least_ratio(self) -> float:
         """Mean square about the mean over that of the noise, which noise alone exceeds once in a thousand."""
-        return _reach(self.offsets.n - 1, max(1.0, 0.25 * (self.offsets.n - 4)))
+        return _reach(self.offsets.n - 1, degrees_of_noise(self.offsets.n))
 
     @property
     def least_ratio_known(self) -> float:
         """The same for a noise level that is given."""
         return _reach(self.offsets.n - 1, math.inf)
+
+
+def degrees_of_noise(n: int) -> float:
+    """Degrees of freedom with which the noise of n samples is estimated: it scatters as such a one."""
+    return max(1.0, 0.25 * (n - 4))
 
 
 def _reach(freedom: float, of_noise: float) -> float:

@@ -24,14 +24,30 @@ CLIPPED_SQUARE = 0.5160585
 """Mean square of normal noise that is clipped at its standard deviation."""
 
 MOST_ROUNDS = 30
-CLOSE = 0.02
+CLOSE = 0.04
 """Change of a clipped level, as a fraction of its square, at which it stays."""
+
+GAIN = 2.5
+"""Steps are so much larger than the change, which for normal noise goes 0.4 of the way."""
+
+LEAST_STEP = 0.25
+"""Part of the square that a step leaves at least."""
 
 TRIM = 2.5
 TRIMMED_SQUARE = 0.9112566
 """Standard deviations beyond which a difference is left out, and the mean square of normal noise within."""
 
 N_ROWS = 7
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
+def _widen(row, number, at_low, low, depth, part, first, last):
+    """First and last sample below a part of the depth around the lowest, from one sample after the other."""
+    for lane in range(BLOCK):
+        above = row[lane] >= low[lane] + part * depth[lane]
+        first[lane] = number + 1.0 if above & (number < at_low[lane]) else first[lane]
+        ends = above & (number > at_low[lane]) & (number <= last[lane])
+        last[lane] = number - 1.0 if ends else last[lane]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -44,20 +60,31 @@ def fill_dips(z, n, low, high, arg, sums):
     z : (n * BLOCK,) float64; low, high : (BLOCK,) float64; arg : (BLOCK,) int64
     sums : (N_ROWS * BLOCK,) float64
     """
+    first, last = sums[:BLOCK], sums[BLOCK : 2 * BLOCK]
+    at_low, depth = sums[2 * BLOCK : 3 * BLOCK], sums[5 * BLOCK : 6 * BLOCK]
+    wide_first, wide_last = sums[3 * BLOCK : 4 * BLOCK], sums[4 * BLOCK : 5 * BLOCK]
+    first[:] = 0.0
+    wide_first[:] = 0.0
+    last[:] = n - 1.0
+    wide_last[:] = n - 1.0
     for lane in range(BLOCK):
-        sums[lane], sums[BLOCK + lane] = 2 * n, -1
-        for part in range(len(DIP_LEVELS)):
-            level = low[lane] + DIP_LEVELS[part] * (high[lane] - low[lane])
-            i = j = arg[lane]
-            while i > 0 and z[(i - 1) * BLOCK + lane] < level:
-                i -= 1
-            while j < n - 1 and z[(j + 1) * BLOCK + lane] < level:
-                j += 1
-            if part == 0:
-                sums[3 * BLOCK + lane], sums[4 * BLOCK + lane] = i, j
-            if max(0, i - STENCIL + 1) + max(0, n - j - STENCIL) >= LEAST_USED:
-                sums[lane], sums[BLOCK + lane] = i, j
-                break
+        at_low[lane] = arg[lane]
+        depth[lane] = high[lane] - low[lane]
+    for i in range(n):
+        row = z[i * BLOCK : (i + 1) * BLOCK]
+        _widen(row, float(i), at_low, low, depth, DIP_LEVELS[0], wide_first, wide_last)
+        _widen(row, float(i), at_low, low, depth, DIP_LEVELS[1], first, last)
+    for lane in range(BLOCK):
+        if _n_left(wide_first[lane], wide_last[lane], n) >= LEAST_USED:
+            first[lane], last[lane] = wide_first[lane], wide_last[lane]
+        elif _n_left(first[lane], last[lane], n) < LEAST_USED:
+            first[lane], last[lane] = 2.0 * n, -1.0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _n_left(first, last, n):
+    """Differences that do not reach into a dip."""
+    return max(0.0, first - STENCIL + 1.0) + max(0.0, n - last - STENCIL)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
@@ -118,7 +145,7 @@ def _settle(r, n_rows, noise, total, left_out):
             square = noise[lane] * noise[lane]
             clipped = total[lane] / (CLIPPED_SQUARE * (n_rows - left_out[lane]))
             if abs(clipped - square) > CLOSE * square:
-                noise[lane] = np.sqrt(clipped)
+                noise[lane] = np.sqrt(max(square + GAIN * (clipped - square), LEAST_STEP * square))
                 moving = True
 
 
