@@ -28,7 +28,15 @@ if TYPE_CHECKING:
 _FAINT = 0.02
 """Share of the highest truth from which on a voxel belongs to what the picture must show."""
 _POINTS = 60
-CHANGES = ("change", "region_change")
+CHANGES = (
+    "change",
+    "region_change",
+    "change_ratio",
+    "change_ratio_two_pool",
+    "fitted_change_ratio",
+    "fitted_ratio",
+    "raw_ratio_refusal",
+)
 """Methods whose last image shows what they measure."""
 
 
