@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
+from imgtheranostics.cest.pool_block import Block, FloatArray, Indices, Setting, once_more, run_kernel
 from imgtheranostics.cest.pool_design import UNIDENTIFIABLE, Design
+from imgtheranostics.cest.pool_restarts import WEAK, restart_weak_lines, weak_lines
 from imgtheranostics.fit import Fit, PlanarSignal, shortfall
 from imgtheranostics.volume import Flag
-
-FloatArray = npt.NDArray[np.float64]
-Indices = npt.NDArray[np.intp]
 
 BLOCK_BYTES = 5 << 19
 """Spectra in float64 that are fitted at a time."""
@@ -31,128 +28,8 @@ CHANCE = 1e-3
 TILE = 4
 """Voxels in a row of a tile that begin where the fit of its seed ended."""
 
-EXCEEDING, CLEARLY = 1.15, 1.3
-"""Squared residual over that of the noise above which a second and a third start are worth their time."""
-
-ACROSS = 0.1
-"""Where in its range a width or centre begins that ended at the opposite bound."""
-
-BETTER = 1e-9
-"""Relative decrease of the sum of squares below which two fits are the same."""
-
-
-@lru_cache(maxsize=1)
-def _table() -> FloatArray:
-    from imgtheranostics.kernels.pool_lines import super_lorentzian_table
-
-    return super_lorentzian_table()
-
-
-@dataclass(frozen=True, eq=False)
-class Setting:
-    """What all spectra share.
-
-    Attributes
-    ----------
-    ppm : (n,) ndarray
-        Ascending.
-    order : (n,) ndarray of int
-        Samples of the caller in that order.
-    starts : (s, 3 k + 1) ndarray
-        The set's own, and others within its bounds.
-    """
-
-    design: Design
-    ppm: FloatArray
-    order: npt.NDArray[np.int64]
-    starts: FloatArray
-    max_iterations: int
-    tolerance: float
-    workers: int | None
-
-
-@dataclass(frozen=True, eq=False)
-class Block:
-    """What the kernel found for some spectra."""
-
-    values: FloatArray
-    variances: FloatArray
-    sums: FloatArray
-    conditions: FloatArray
-    start_of: npt.NDArray[np.int64]
-    iterations: npt.NDArray[np.int32]
-    state: npt.NDArray[np.uint8]
-
-    @classmethod
-    def empty(cls, m: int, p: int) -> Block:
-        """Room for m spectra with p parameters."""
-        return cls(
-            np.empty((m, p)),
-            np.empty((m, p)),
-            np.empty((m, 3)),
-            np.empty(m),
-            np.zeros(m, np.int64),
-            np.zeros(m, np.int32),
-            np.zeros(m, np.uint8),
-        )
-
-    def take(self, other: Block, rows: Indices, chosen: npt.NDArray[np.bool_]) -> None:
-        """Put chosen spectra of a second fit of some rows in place of the first."""
-        for name in ("values", "variances", "sums", "conditions", "state"):
-            getattr(self, name)[rows[chosen]] = getattr(other, name)[chosen]
-        self.iterations[rows] += other.iterations
-
-
-def run_kernel(
-    setting: Setting,
-    curves: FloatArray,
-    *,
-    near: tuple[FloatArray, Indices] | None = None,
-    avoided: Indices | None = None,
-    goals: FloatArray | None = None,
-) -> Block:
-    """Fit curves (m, n); those that do not reach their goal do not settle.
-
-    Each begins at the best of the setting's starts but the row `avoided`, or, with `near`, at the row of a
-    table that is given for it.
-    """
-    from imgtheranostics.kernels.pool_fit import CHUNK, fit_pools
-    from imgtheranostics.kernels.threads import run_chunks
-
-    design, m = setting.design, len(curves)
-    found = Block.empty(m, design.start.size)
-    starts = setting.starts if near is None else near[0]
-    if near is not None:
-        found.start_of[:] = 2 * near[1]
-    arguments = (
-        curves,
-        np.full(m, np.inf) if goals is None else goals,
-        setting.ppm,
-        design.active,
-        design.row_of,
-        design.shapes,
-        design.water,
-        design.shared,
-        design.half_plateau_ppm,
-        _table(),
-        design.damping_weights,
-        np.ascontiguousarray(np.clip(starts, design.lower, design.upper)),
-        near is None,
-        np.full(m, -1) if avoided is None else avoided,
-        found.start_of,
-        design.lower,
-        design.upper,
-        setting.max_iterations,
-        setting.tolerance,
-        found.values,
-        found.variances,
-        found.sums,
-        found.conditions,
-        found.iterations,
-        found.state,
-    )
-    run_chunks(lambda first, last: fit_pools(first, last, *arguments), m, CHUNK, setting.workers)
-    return found
+EXCEEDING = 1.3
+"""Squared residual over that of the noise above which a second start is worth its time."""
 
 
 def fit_block(
@@ -161,67 +38,32 @@ def fit_block(
     near: tuple[FloatArray, Indices] | None,
     noise_sd: FloatArray | None,
 ) -> Block:
-    """Fit curves, and those once more from the second start that the first did not explain."""
+    """Fit curves from the set's starts or, where that cannot matter, from those of a table."""
+    if near is None:
+        return _fit_anew(setting, curves, noise_sd)
     found = run_kernel(setting, curves, near=near)
-    tried = np.full(len(curves), -1) if near is not None else found.start_of // 2
-    # what began at a neighbour gets the best start first, and the second best only if much is left
-    for share in (EXCEEDING,) if near is None else (EXCEEDING, CLEARLY):
-        again = np.flatnonzero(_unexplained(setting, curves, found, noise_sd, share))
-        if again.size:
-            tried[again] = _once_more(setting, curves, found, again, avoided=tried[again])
-    _cross_over(setting, curves, found)
+    # the minimum of a neighbour may be another one where lines are weak: the set's starts decide there
+    unsure = weak_lines(setting, found, WEAK).any(axis=1)
+    again = np.flatnonzero(unsure | _unexplained(setting, curves, found, noise_sd))
+    if again.size:
+        noise = None if noise_sd is None else noise_sd[again]
+        anew = _fit_anew(setting, np.ascontiguousarray(curves[again]), noise)
+        found.take(anew, again, np.ones(again.size, np.bool_))
     return found
 
 
-def _once_more(
-    setting: Setting,
-    curves: FloatArray,
-    found: Block,
-    rows: Indices,
-    *,
-    near: tuple[FloatArray, Indices] | None = None,
-    avoided: Indices | None = None,
-) -> Indices:
-    """Fit some of the curves from another start, keep what is better; the rows of the starts taken."""
-    from imgtheranostics.kernels.pool_fit import CONVERGED
-
-    goals = np.where((found.state[rows] & CONVERGED) > 0, found.sums[rows, 0], np.inf)
-    other = run_kernel(setting, np.ascontiguousarray(curves[rows]), near=near, avoided=avoided, goals=goals)
-    found.take(other, rows, _better(other, found, rows))
-    return other.start_of // 2
-
-
-def _cross_over(setting: Setting, curves: FloatArray, found: Block) -> None:
-    """Fit lines that ended at a bound of width or centre once more from the other side of the range.
-
-    A weak line is narrow or broad, left or right, with a minimum for each.
-    """
-    design = setting.design
-    first = 1 + design.n_pools
-    low, high, here = design.lower[first:], design.upper[first:], found.values[:, first:]
-    hit = ((here <= low) | (here >= high)) & (low < high)
-    again = np.flatnonzero(hit.any(axis=1))
-    if again.size == 0:
-        return
-    starts = found.values[again]
-    share = np.where(here[again] >= high, ACROSS, 1.0 - ACROSS)
-    inside = low + share * (high - low)
-    inside[:, ::2] = low[::2] ** (1.0 - share[:, ::2]) * high[::2] ** share[:, ::2]
-    starts[:, first:] = np.where(hit[again], inside, here[again])
-    _once_more(setting, curves, found, again, near=(starts, np.arange(again.size)))
-
-
-def _better(second: Block, found: Block, rows: Indices) -> npt.NDArray[np.bool_]:
-    """Which of the second fits settled at a smaller sum of squares."""
-    from imgtheranostics.kernels.pool_fit import CONVERGED
-
-    settled, before = (second.state & CONVERGED) > 0, (found.state[rows] & CONVERGED) > 0
-    lower = second.sums[:, 0] < found.sums[rows, 0] * (1.0 - BETTER)
-    return np.asarray(settled & (lower | ~before))
+def _fit_anew(setting: Setting, curves: FloatArray, noise_sd: FloatArray | None) -> Block:
+    """Fit curves, once more those that the first start did not explain, and those with weak lines."""
+    found = run_kernel(setting, curves)
+    again = np.flatnonzero(_unexplained(setting, curves, found, noise_sd))
+    if again.size:
+        once_more(setting, curves, found, again, avoided=found.start_of[again] // 2)
+    restart_weak_lines(setting, curves, found)
+    return found
 
 
 def _unexplained(
-    setting: Setting, curves: FloatArray, found: Block, noise_sd: FloatArray | None, share: float
+    setting: Setting, curves: FloatArray, found: Block, noise_sd: FloatArray | None
 ) -> npt.NDArray[np.bool_]:
     """Fits that did not settle or whose squared residual is larger than a share of that of the noise.
 
@@ -238,7 +80,7 @@ def _unexplained(
     else:
         limit = found.sums[:, 2] / (2.0 * (n - 1)) * max(freedom, 1)
     floor = 1e-18 * np.einsum("ij,ij->i", curves, curves)
-    return np.asarray(((found.state & CONVERGED) == 0) | (left > np.maximum(share * limit, floor)))
+    return np.asarray(((found.state & CONVERGED) == 0) | (left > np.maximum(EXCEEDING * limit, floor)))
 
 
 class Result:
@@ -342,7 +184,7 @@ def _judged(design: Design, n: int, found: Block) -> tuple[npt.NDArray[np.uint16
     """Flags of each spectrum, and whether its parameters are known."""
     from scipy.special import fdtri
 
-    from imgtheranostics.kernels.pool_fit import CONVERGED, UNDETERMINED
+    from imgtheranostics.kernels.pool_fit import CONFINED, CONVERGED, UNDETERMINED
 
     flags = np.zeros(len(found.values), np.uint16)
     failed = (found.state & CONVERGED) == 0
@@ -357,5 +199,6 @@ def _judged(design: Design, n: int, found: Block) -> tuple[npt.NDArray[np.uint16
     at_bound = ((found.values <= design.lower) | (found.values >= design.upper)) & free
     flags[at_bound.any(axis=1) & usable] |= np.uint16(Flag.AT_BOUND)
     unclear = (found.conditions > UNIDENTIFIABLE) | ((found.state & UNDETERMINED) > 0)
+    unclear |= (found.state & CONFINED) > 0
     flags[unclear & usable] |= np.uint16(Flag.ILL_CONDITIONED)
     return flags, usable

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imgtheranostics.cest.offset_list import OffsetList
+from imgtheranostics.cest.pool_block import Setting
 from imgtheranostics.cest.pool_curves import (
     PoolCurves,
     condition_number,
@@ -24,7 +25,7 @@ from imgtheranostics.cest.pool_curves import (
 )
 from imgtheranostics.cest.pool_design import Design, Pool, Range, start_cautions
 from imgtheranostics.cest.pool_presets import Preset, preset, preset_names, scaled_to_field
-from imgtheranostics.cest.pool_search import TILE, Result, Setting
+from imgtheranostics.cest.pool_search import TILE, Result
 from imgtheranostics.fit import Fit, PlanarSignal, planar
 from imgtheranostics.volume import Flag
 
@@ -67,6 +68,10 @@ def fit(
 ) -> Fit:
     """Depth, width and centre of pools from Z-spectra, by bounded least squares.
 
+    Lines that are weak beside the noise have more than one minimum. Where a line is at a bound or less deep
+    than five of its standard errors, fits also begin at the most promising other places of it and of the line
+    beside it, and the lowest sum of squares is kept.
+
     Parameters
     ----------
     z : (..., n) array_like
@@ -90,7 +95,8 @@ def fit(
         differences of neighbouring residuals.
     neighbours : bool
         Begin at the parameters of a voxel nearby, on images whose leading axes are those of space: saves
-        iterations on smooth images. Fits that this leaves worse than the noise begin anew.
+        iterations on smooth images. Fits that this leaves worse than the noise, or with a line at a bound or
+        hardly seen, begin anew.
     refuse_overlap : bool
         Raise `IllConditioned` where the lines at their starts are too alike, instead of flagging voxels.
     mask : (...) array_like of bool, optional
@@ -112,9 +118,10 @@ def fit(
         NaN and flagged are spectra with a sample that is not finite (INVALID_INPUT), fits that do not settle
         (NOT_CONVERGED), and spectra that the pools explain no better than a constant (BELOW_NOISE; F test at
         0.001). Flagged and kept are spectra with a sample above 1.2 (OUTSIDE_RANGE), values at a bound
-        (AT_BOUND; no standard error, those of the others take it as known), and fits whose lines are so alike
-        that their depths are not told apart (ILL_CONDITIONED: condition number of the lines above 50, or a
-        parameter without any effect of its own; standard errors then show by how much). Width and centre of
+        (AT_BOUND; no standard error, those of the others take it as known), and fits whose parameters are not
+        told apart (ILL_CONDITIONED: condition number of the lines above 50, a parameter without any effect of
+        its own, or one of which the standard error would be more than a ninth larger if those at a bound were
+        free: its scatter is not known then, and its standard error is NaN). Width and centre of
         a pool without depth are NaN. What is held has its value and a standard error of 0.
 
     Raises

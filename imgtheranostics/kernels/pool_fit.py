@@ -22,10 +22,10 @@ from imgtheranostics.kernels.lane_systems import (
 )
 from imgtheranostics.kernels.lane_vector import LANES, at_most, keep_apart, less, load, spread, store, where
 from imgtheranostics.kernels.pool_evaluation import evaluate, row_bounds, workspace
-from imgtheranostics.kernels.pool_report import UNDETERMINED, report
+from imgtheranostics.kernels.pool_report import CONFINED, UNDETERMINED, report
 from imgtheranostics.kernels.pool_starts import choose_starts, lowest_sample, place_start
 
-__all__ = ["CONVERGED", "UNDETERMINED", "fit_pools"]
+__all__ = ["CONFINED", "CONVERGED", "UNDETERMINED", "fit_pools"]
 
 CHUNK = 384
 """Voxels per task: the workspace of a task serves them all, and few of its ticks run with idle lanes."""
@@ -306,7 +306,7 @@ def fit_pools(
     values, variances : (m, 3 k + 1) float64; variances for noise of 1, NaN at a bound or undetermined
     sums : (m, 3) float64, squares of the residual, of the curve less its mean, of differences of the residual
     conditions : (m,) float64, condition number of the lines; iterations : (m,) int32
-    state : (m,) uint8, bits of CONVERGED and UNDETERMINED
+    state : (m,) uint8, bits of CONVERGED, UNDETERMINED and CONFINED
     """
     design = (x, active, row_of, shapes, water, shared, plateau, table, weights)
     limits = (max_iterations, tolerance)

@@ -6,12 +6,28 @@ import numpy as np
 from numba import njit
 
 from imgtheranostics.kernels.lane_systems import factor_lanes, inverse_diagonal_lanes
-from imgtheranostics.kernels.lane_vector import LANES, keep_apart, less, load, root, spread, store, where
+from imgtheranostics.kernels.lane_vector import (
+    LANES,
+    any_lane,
+    keep_apart,
+    less,
+    load,
+    root,
+    spread,
+    store,
+    where,
+)
 from imgtheranostics.kernels.pool_evaluation import evaluate, workspace
 from imgtheranostics.kernels.pool_overlap import condition_lanes
 
 UNDETERMINED = 2
 """Bit of the state of a fit of which a parameter has no effect of its own."""
+
+CONFINED = 4
+"""Bit of the state of a fit in which the error of a parameter depends on one that lies at its bound."""
+
+INFLATED = 1.0 / 0.81
+"""Growth of a variance, were parameters at bounds free, above which it is not known: errors to 10 %."""
 
 WORST_PIVOT = 1e-13
 """Part of an unknown's effect that no other mimics, below which it is undetermined."""
@@ -56,6 +72,32 @@ def _write_variances(lane, determined, k, active, size, free, normal, diagonal, 
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def _free_rows(lane_values, normal, lower, upper, rows, size, within, free):
+    """Which unknowns have an effect and are not held and, with `within`, lie inside their bounds; any not."""
+    keep_apart()
+    outside = spread(0.0)
+    for row in range(rows.size):
+        low, high = lower[rows[row]], upper[rows[row]]
+        here = load(lane_values, rows[row] * LANES)
+        felt = less(spread(0.0), load(normal, (row * size + row) * LANES)) * less(spread(low), spread(high))
+        inside = less(spread(low), here) * less(here, spread(high))
+        store(free, row * LANES, where(spread(1.0 if within else 0.0), felt * inside, felt))
+        outside = outside + where(inside, spread(0.0), felt)
+    return outside
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _mark_confined(lane, count, free, diagonal, unbound):
+    """Unknowns of a lane with a variance that grows where those at bounds are free become not free."""
+    confined = False
+    for row in range(count):
+        place = row * LANES + lane
+        if free[place] != 0.0 and not unbound[place] <= INFLATED * diagonal[place]:
+            free[place], confined = 0.0, True
+    return confined
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def report(curves, first, last, design, lower, upper, values, variances, sums, conditions, state):
     """Sums of squares, variances over that of the noise, and how alike the pools are, of a chunk."""
     keep_apart()
@@ -72,6 +114,8 @@ def report(curves, first, last, design, lower, upper, values, variances, sums, c
         np.zeros(LANES),
         np.zeros(LANES),
     )
+    rows, outside = np.concatenate((np.arange(1 + k), active)), np.zeros(LANES)
+    unbound, unbound_free = np.zeros(size * LANES), np.zeros(size * LANES)
     for group in range(first, last, LANES):
         for lane in range(LANES):
             voxel = min(group + lane, last - 1)
@@ -81,12 +125,7 @@ def report(curves, first, last, design, lower, upper, values, variances, sums, c
                 places[j * LANES + lane] = values[voxel, j]
         store(squares, 0, evaluate(design, n, k, size, count, False, z, z, places, z, work))
         condition_lanes(raw, size, k, lower, upper, factor, inverse, scratch, likeness)
-        for row in range(count):
-            parameter = row if row <= k else active[row - 1 - k]
-            here = load(places, parameter * LANES)
-            inside = less(spread(lower[parameter]), here) * less(here, spread(upper[parameter]))
-            felt = less(spread(0.0), load(normal, (row * size + row) * LANES))
-            store(free, row * LANES, inside * felt)
+        store(outside, 0, _free_rows(places, normal, lower, upper, rows, size, True, free))
         _correlations(normal, free, size, count, factor)
         factor_lanes(factor, inverse, size, count, WORST_PIVOT)
         for lane in range(min(LANES, last - group)):
@@ -94,6 +133,14 @@ def report(curves, first, last, design, lower, upper, values, variances, sums, c
                 if inverse[row * LANES + lane] == 0.0:
                     state[group + lane] |= UNDETERMINED
         inverse_diagonal_lanes(factor, inverse, size, count, diagonal)
+        if any_lane(load(outside, 0)):
+            _free_rows(places, normal, lower, upper, rows, size, False, unbound_free)
+            _correlations(normal, unbound_free, size, count, factor)
+            factor_lanes(factor, inverse, size, count, 1e-15)
+            inverse_diagonal_lanes(factor, inverse, size, count, unbound)
+            for lane in range(min(LANES, last - group)):
+                if outside[lane] > 0.0 and _mark_confined(lane, count, free, diagonal, unbound):
+                    state[group + lane] |= CONFINED
         for lane in range(min(LANES, last - group)):
             voxel = group + lane
             conditions[voxel], sums[voxel, 0] = likeness[lane], squares[lane]

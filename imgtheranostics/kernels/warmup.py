@@ -319,7 +319,7 @@ def _position_of_water() -> None:
 
 
 def _pools() -> None:
-    from imgtheranostics.kernels import pool_fit, pool_lines
+    from imgtheranostics.kernels import pool_fit, pool_lines, pool_scan
 
     offsets = np.linspace(-5.0, 5.0, 8)
     curves = 1.0 - 0.8 / (1.0 + offsets**2)[np.newaxis]
@@ -354,4 +354,8 @@ def _pools() -> None:
         np.zeros(1, np.int32),
         np.zeros(1, np.uint8),
     )
+    pool_scan.scan_pairs(
+        0, 1, curves, offsets, 0, -1, shapes, 0, False, 0.0, table, lower, upper,
+        np.array([[1.0, 0.8, 2.0, 0.0]]), np.full(1, np.inf), np.zeros((1, 4, 4)), np.zeros((1, 4)),
+    )  # fmt: skip
     pool_lines.super_lorentzian_line(offsets, np.full(8, 10.0), table, np.empty(8))

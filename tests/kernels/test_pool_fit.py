@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import quad
-from scipy.optimize import least_squares
+from scipy.optimize import least_squares, nnls
 
+from imgtheranostics.cest.pool_block import Setting, run_kernel
 from imgtheranostics.cest.pool_design import Design, Pool
-from imgtheranostics.cest.pool_search import Setting, run_kernel
-from imgtheranostics.kernels import pool_fit, pool_lines
+from imgtheranostics.cest.pool_restarts import restart_weak_lines
+from imgtheranostics.kernels import pool_fit, pool_lines, pool_scan
 from imgtheranostics.kernels.lane_vector import LANES
 
 OFFSETS = np.concatenate([[-20.0, -12.0, -8.0], np.linspace(-6, 6, 41), [8.0, 12.0, 20.0]])
@@ -217,9 +218,48 @@ def test_the_warm_up_compiles_what_fits_call():
     from imgtheranostics.kernels import warmup
 
     dict(warmup.compile_all())["pools of Z-spectra"]()
-    before = list(pool_fit.fit_pools.signatures)
+    before, scans = list(pool_fit.fit_pools.signatures), list(pool_scan.scan_pairs.signatures)
     for shared in (False, True):
         design = Design.of(FIVE, (1, 1, 1), shared_shift=shared)
         fitted(design, np.full(OFFSETS.size, 0.9))
+        curves = np.full((1, OFFSETS.size), 0.9)
+        once = setting(design)
+        restart_weak_lines(once, curves, run_kernel(once, curves))
     assert list(pool_fit.fit_pools.signatures) == before
-    assert len(before) == 1
+    assert list(pool_scan.scan_pairs.signatures) == scans
+    assert len(before) == len(scans) == 1
+
+
+def test_places_of_two_lines_are_the_best_of_their_grid():
+    """Two lines alone: the depths at each pair of places are those of SciPy's non-negative least squares."""
+    rng = np.random.default_rng(9)
+    two = (
+        Pool("a", (0.1, 0, 9), (1.0, 0.4, 4.0), (3, 2, 4)),
+        Pool("b", (0.1, 0, 9), (1.0, 0.4, 2.5), (1, 0, 2)),
+    )
+    design = Design.of(two, (1, 1, 1))
+    curve = spectrum(design, np.array([1, 0.05, 0.04, 3.0, 3.2, 0.5, 1.4])) + rng.normal(
+        0, 0.01, OFFSETS.size
+    )
+    grids = []
+    for (_, *width), (_, *centre) in ((p.width_ppm, p.centre_ppm) for p in two):
+        widths, centres = np.geomspace(*width, pool_scan.WIDTHS), np.linspace(*centre, pool_scan.CENTRES)
+        grids.append([(w, c) for w in widths for c in centres])
+    squares = {}
+    for one in grids[0]:
+        for other in grids[1]:
+            lines = np.array([1 / (1 + (2 * (OFFSETS - c) / w) ** 2) for w, c in (one, other)]).T
+            depths, left = nnls(lines, 1 - curve)
+            if (depths > 0).all():
+                squares[(*one, *other)] = left**2
+    places, promised = np.zeros((1, 4, 4)), np.zeros((1, 4))
+    # a line at its bound: the place where the lines are counts as well
+    here, limit = np.array([[1, 0.0, 0.04, 4.0, 4.0, 0.4, 2.0]]), np.array([np.inf])
+    pool_scan.scan_pairs(
+        *(0, 1, curve[np.newaxis], OFFSETS, 0, 1, design.shapes, design.water, False, 0.0, TABLE),
+        *(design.lower, design.upper, here, limit, places, promised),
+    )
+    best = min(squares, key=squares.__getitem__)
+    assert promised[0, 0] == pytest.approx(squares[best], rel=1e-9)
+    np.testing.assert_allclose(places[0, 0], best)
+    assert (np.diff(promised[0]) >= 0).all()
