@@ -80,8 +80,9 @@ def ideal_map(spec: PhantomSpec, mixture: Mixture, scan: CestScan) -> Volume:
     quantity = map_quantity(spec)
     values = {region.name: _ideal(spec, region.name, quantity, scan) for region in spec.regions}
     unit = QUANTITIES[quantity].unit or "1"
-    # a share of NaN spreads over the voxel, as it should: such a voxel has no pH either
-    return Volume(mixture.paint(values, outside=np.nan), mixture.grid.affine, quantity, unit)
+    # a voxel of which a part has no pH has none either
+    outside = np.nan if quantity == "ph" else 0.0
+    return Volume(mixture.paint(values, outside=outside), mixture.grid.affine, quantity, unit)
 
 
 def _ideal(spec: PhantomSpec, region: str, quantity: str, scan: CestScan) -> float:

@@ -62,16 +62,21 @@ def change(session: Session, before: CestScan, after: CestScan) -> Estimate:
 
 def acidity(session: Session, volume: int) -> Estimate:
     """Acidity from the ratio of the asymmetries at both offsets of the agent, by a simulated calibration."""
+    from imgtheranostics.validation.cest_fits import labelled
     from imgtheranostics.validation.cest_ph import RATIO_PH, protocol
 
     scan, spec = scan_of(session, volume), session.phantom.spec
     region = next(region.name for region in spec.regions if region.states("ph"))
     amount = next(truth.in_own_unit() for r in spec.regions if (truth := r.states("molar_concentration")))
     known = protocol(session, region, scan)
-    calibration = api("simulated_calibration", "cest.ph")(concentration_mm=amount, ph=RATIO_PH, **known)
+    bound = labelled(session, region, scan).pools.mt
+    calibration = api("simulated_calibration", "cest.ph")(
+        concentration_mm=amount, mt=bound, ph=RATIO_PH, **known
+    )
     found: Estimate = api("ph_map", "cest")(
         session.image(volume),
         calibration=calibration,
+        denoise="auto",
         b0=field_maps(session).b0_ppm,
         mask=session.phantom.regions,
     )

@@ -34,6 +34,7 @@ CHANGES = (
     "change_ratio",
     "change_ratio_two_pool",
     "fitted_change_ratio",
+    "fitted_ph",
     "fitted_ratio",
     "raw_ratio_refusal",
 )
