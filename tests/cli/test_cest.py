@@ -566,3 +566,10 @@ def test_noise_alone_gives_no_number_and_says_it_once(capsys, folder):
     codes = [one["code"] for one in found["warnings"]]
     assert codes.count("nothing-estimated") == 1
     assert not [code for code in codes if code.endswith("-in-region")]
+
+
+def test_the_form_of_quesp_is_an_option_and_belongs_to_it_alone(capsys, pre):
+    words = ("cest", "exchange", pre, pre, pre, "--at-ppm", 3.5, "--t1", 2.0, "--form", "labelled")
+    assert "--form" in run(capsys, *words, code=2).err
+    words = ("cest", "exchange", pre, "--method", "bloch", "--pools", pre, "--form", "labelled")
+    assert "--form" in run(capsys, *words, code=2).err
