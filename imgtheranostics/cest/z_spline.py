@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from imgtheranostics.cest.b0_result import LEAST_OFFSETS, minimum_fit
+from imgtheranostics.cest.b0_result import LEAST_OFFSETS
+from imgtheranostics.cest.offset_list import OffsetList
 from imgtheranostics.cest.z_kernel import Spectra, measure
-from imgtheranostics.fit import Fit, FloatArray
+from imgtheranostics.fit import FloatArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,36 +108,51 @@ def spline_values(
     return spectra.restored_series(found.values)
 
 
-def water_and_asymmetry(
-    z: npt.ArrayLike,
-    offset_ppm: npt.ArrayLike,
-    at_ppm: npt.ArrayLike,
-    *,
-    noise_sd: npt.ArrayLike | None = None,
-    mask: npt.ArrayLike | None = None,
-    workers: int | None = None,
-) -> tuple[Fit, FloatArray]:
-    """Position of water and the mirror difference about it, in one pass over the spectra.
+def loss_to_sampling(
+    offset_ppm: npt.ArrayLike, at_ppm: npt.ArrayLike, *, width_ppm: float
+) -> npt.NDArray[np.float64]:
+    """How much of a line at its centre the spline through a list of offsets loses at worst, (n_at,).
 
     Parameters
     ----------
-    z, offset_ppm, noise_sd, mask, workers
-        As in `imgtheranostics.cest.b0.b0_minimum`.
+    offset_ppm : (n,) array_like
+        Offsets, any order, each once; at least 4.
     at_ppm : (n_at,) array_like or float
-        Offsets from water.
+        Offsets of the line from water.
+    width_ppm : float
+        Its full width at half of its depth, that of a Lorentzian: of a label with the exchange rate k in weak
+        saturation, 2 k / (gamma B0).
 
     Returns
     -------
-    fit : Fit
-        What `b0_minimum` returns.
-    value : (..., n_at) ndarray
-        Z(b0 - at) - Z(b0 + at); NaN where there is no position, or a side lies outside the measured range.
+    ndarray
+        Fraction of the depth, the largest of 21 positions of water within half a spacing of 0; NaN where one
+        lies outside of the measured range.
+
+    Raises
+    ------
+    ValueError, ImplausibleValue
+        As `interpolated`; also where the width is not above 0.
+
+    Notes
+    -----
+    Samples that straddle a narrow line miss its peak, whatever finds water. Simulated MTRasym of a label at
+    9.8 ppm (1000 / s, 11.7 T, 0.67 ppm wide in weak saturation) loses at worst 15 % at 1.2 uT and 7 % at
+    3.6 uT where sampled each 0.4 ppm; 1.7 % and 0.5 % each 0.2 ppm; 0.07 % and 0.02 % each 0.1 ppm. Sample
+    each quarter of the width to lose less than 2 %.
     """
-    spectra = Spectra.of(z, offset_ppm, mask, least=LEAST_OFFSETS, purpose="the minimum of a spectrum")
-    noise = None if noise_sd is None else spectra.flat(noise_sd, "noise_sd")
+    if not 0.0 < width_ppm < np.inf:
+        raise ValueError(f"width_ppm must be above 0, found {width_ppm!r}")
     at = offsets_from_water(at_ppm)
-    found = measure(spectra, noise=noise, find_b0=True, at=at, mirror=True, workers=workers)
-    return minimum_fit(spectra, found), spectra.restored_series(found.values)
+    offsets = OffsetList.of(offset_ppm, least=LEAST_OFFSETS, purpose="the sampling of a line")
+    losses = np.empty(at.size)
+    for k, place in enumerate(at):
+        nearest = int(np.clip(np.searchsorted(offsets.ppm, place), 1, offsets.n - 1))
+        spacing = offsets.ppm[nearest] - offsets.ppm[nearest - 1]
+        shifts = np.linspace(-0.5, 0.5, 21) * spacing
+        line = 1.0 / (1.0 + ((offsets.ppm - place - shifts[:, np.newaxis]) / (0.5 * width_ppm)) ** 2)
+        losses[k] = (1.0 - spline_values(line, offsets.ppm, place, shifts)).max()
+    return losses
 
 
 def offsets_from_water(at_ppm: npt.ArrayLike) -> npt.NDArray[np.float64]:

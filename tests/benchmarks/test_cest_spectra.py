@@ -1,8 +1,8 @@
 """Position of water and MTRasym beside SciPy's `CubicSpline` per voxel, which users pick.
 
-performance.md, section 5: at least 2,000 times, 6,000 is the stretch. The peer runs on some of the voxels,
-in turn with ours in one process, and its time is scaled to all of them: the spline, the lowest root of its
-derivative, and its values at both sides of the offsets.
+The goal of performance.md, section 5, is 2,000 times; one core reaches less (the printed ratio by processor
+time). The peer runs on some of the voxels, in turn with ours in one process, and its time is scaled to all of
+them: the spline, the lowest root of its derivative, and its values at both sides of the offsets.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ import pytest
 from scipy.interpolate import CubicSpline
 
 from imgtheranostics.cest.contrast import mtr_asym
-from imgtheranostics.cest.z_spline import water_and_asymmetry
 from imgtheranostics.cest.zspectrum import b0_lorentzian, b0_minimum, b0_symmetry
 
 OFFSETS = np.linspace(-5, 5, 51)
 SHAPE = (128, 128, 16)
 NOISE = 2e-3
+LEAST = 150.0
+"""What one core reaches with room to spare: a loss of speed fails here; the goal is not reached."""
 PLACES = {"9 offsets": np.linspace(2.5, 4.5, 9), "51 offsets": np.linspace(0.2, 4.5, 51)}
 
 
@@ -45,42 +46,45 @@ def peer(spectrum, places):
     return water, spline(water - places) - spline(water + places)
 
 
-def measure(benchmark, group, ours, theirs, *, share, rounds=7):
-    """Interleaved A B A B ..., medians; `share` is the part of the job that the peer does."""
+def measure(benchmark, group, ours, theirs, *, share, least, rounds=7):
+    """Interleaved A B A B ..., least times; `share` is the part of the job that the peer does.
+
+    The ratio of times of the processor must reach `least`: other work on the machine changes it little.
+    """
     ours()
-    mine, others = [], []
+    times = {name: ([], []) for name in ("processor", "wall")}
+    clocks = {"processor": time.process_time, "wall": time.perf_counter}
     for _ in range(rounds):
-        for function, times in ((ours, mine), (theirs, others)):
-            start = time.perf_counter()
+        for k, function in enumerate((ours, theirs)):
+            start = {name: clock() for name, clock in clocks.items()}
             function()
-            times.append(time.perf_counter() - start)
-    ratio = float(np.median(others) / share / np.median(mine))
-    best = float(np.min(others) / share / np.min(mine))
+            for name, clock in clocks.items():
+                times[name][k].append(clock() - start[name])
+    ratios = {name: min(theirs) / share / min(ours) for name, (ours, theirs) in times.items()}
     benchmark.group = group
-    benchmark.extra_info["ratio"] = round(ratio, 1)
-    benchmark.extra_info["ratio_of_minima"] = round(best, 1)
+    benchmark.extra_info.update({f"ratio_{name}": round(ratio, 1) for name, ratio in ratios.items()})
     benchmark.pedantic(ours, rounds=3)
-    print(f"\n{group}: {ratio:,.0f} x (minima {best:,.0f} x), {np.median(mine):.3f} s")  # noqa: T201
+    print(  # noqa: T201
+        f"\n{group}: {ratios['processor']:,.0f} x by processor time, {ratios['wall']:,.0f} x by the clock, "
+        f"{min(times['wall'][0]):.3f} s"
+    )
+    assert ratios["processor"] >= least
 
 
 @pytest.mark.parametrize("places", PLACES)
-@pytest.mark.parametrize("way", ["fused", "fused, noise known", "two calls"])
-def test_water_and_asymmetry_against_a_spline_per_voxel(benchmark, image, places, way):
+@pytest.mark.parametrize("noise", ["noise estimated", "noise known"])
+def test_water_and_asymmetry_against_a_spline_per_voxel(benchmark, image, places, noise):
+    """As users and maps call it: the position, then the contrast."""
     z, b0 = image
     at = PLACES[places]
     voxels = np.random.default_rng(2).integers(0, b0.size, 100)
     rows = z.reshape(-1, OFFSETS.size, order="F")[voxels].astype(float)
+    level = NOISE if noise == "noise known" else None
 
-    def two_calls():
-        found = b0_minimum(z, OFFSETS).parameters["b0_ppm"]
+    def ours():
+        found = b0_minimum(z, OFFSETS, noise_sd=level).parameters["b0_ppm"]
         return found, mtr_asym(z, OFFSETS, at_ppm=at, b0_ppm=found)
 
-    def fused():
-        noise = NOISE if way == "fused, noise known" else None
-        fit, contrast = water_and_asymmetry(z, OFFSETS, at, noise_sd=noise)
-        return fit.parameters["b0_ppm"], contrast
-
-    ours = two_calls if way == "two calls" else fused
     water, _ = ours()
     expected = [peer(row, at) for row in rows]
     sample = water.ravel(order="F")[voxels]
@@ -89,10 +93,11 @@ def test_water_and_asymmetry_against_a_spline_per_voxel(benchmark, image, places
     assert same == pytest.approx(np.array([values for _, values in expected]), abs=1e-9)
     measure(
         benchmark,
-        f"B0 and MTRasym, {places}, {way}, against CubicSpline per voxel",
+        f"B0 and MTRasym, {places}, {noise}, against CubicSpline per voxel",
         ours,
         lambda: [peer(row, at) for row in rows],
         share=voxels.size / b0.size,
+        least=LEAST,
     )
 
 
@@ -108,8 +113,8 @@ MEMORY = """
 import sys
 from pathlib import Path
 import numpy as np
-from imgtheranostics.cest.z_spline import asymmetry, water_and_asymmetry
-from imgtheranostics.cest.zspectrum import b0_lorentzian, b0_symmetry, correct_b0
+from imgtheranostics.cest.z_spline import asymmetry
+from imgtheranostics.cest.zspectrum import b0_lorentzian, b0_minimum, b0_symmetry, correct_b0
 
 def kib(key):
     lines = Path("/proc/self/status").read_text().splitlines()
@@ -128,7 +133,7 @@ def size(result):
     return sum(array.nbytes for array in arrays)
 
 jobs = {
-    "fused": lambda z: water_and_asymmetry(z, offsets, [2.0, 3.0, 3.5]),
+    "minimum": lambda z: b0_minimum(z, offsets),
     "errors": lambda z: asymmetry(z, offsets, [2.0, 3.5]),
     "corrected": lambda z: correct_b0(z, offsets, 0.1),
     "symmetry": lambda z: b0_symmetry(z, offsets),
@@ -148,7 +153,7 @@ print((kib("VmHWM") - before) / 1024 - size(result) / 2**20)
 """
 
 
-@pytest.mark.parametrize("job", ["fused", "errors", "corrected", "symmetry", "lorentzian"])
+@pytest.mark.parametrize("job", ["minimum", "errors", "corrected", "symmetry", "lorentzian"])
 def test_memory_above_in_and_out(benchmark, job):
     """performance.md: at most 16 MiB and 1 MiB per thread."""
     if not Path("/proc/self/clear_refs").exists():

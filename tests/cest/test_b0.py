@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from scipy.interpolate import CubicSpline
 
 from imgtheranostics.cest.contrast import mtr_asym
+from imgtheranostics.cest.z_spline import loss_to_sampling
 from imgtheranostics.cest.zspectrum import b0_lorentzian, b0_minimum, b0_symmetry, correct_b0, interpolate
 from imgtheranostics.errors import ImplausibleValue
 from imgtheranostics.volume import Flag
@@ -140,6 +141,33 @@ def test_coarse_list_of_the_olsalazine_protocol_loses_less_than_1_percent_to_the
     known = mtr_asym(z, COARSE, at_ppm=9.8, b0_ppm=SHIFTS)[:, 0]
     assert b0 == pytest.approx(SHIFTS, abs=0.004)
     assert mtr_asym(z, COARSE, at_ppm=9.8, b0_ppm=b0)[:, 0] == pytest.approx(known, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("step", "b1_ut", "worst"),
+    [(0.4, 1.2, 0.149), (0.4, 3.6, 0.068), (0.2, 1.2, 0.0166), (0.2, 3.6, 0.0048), (0.1, 1.2, 7e-4)],
+)
+def test_spacing_loses_of_a_narrow_label_what_the_documentation_says(step, b1_ut, worst):
+    """Water known, anywhere between two samples; the Lorentzian of the exchange rate says nearly the same."""
+    offsets = np.arange(-12, 12 + step / 2, step)
+    shifts = np.linspace(-0.5, 0.5, 11)[:, np.newaxis] * step
+    pools = MOUSE + label(5)
+    z = saturated((offsets - shifts).ravel(), pools, None, b1_ut, 11.7, 3.0).reshape(11, -1)
+    right, left = saturated(np.array([9.8, -9.8]), pools, None, b1_ut, 11.7, 3.0)
+    loss = 1 - mtr_asym(z, offsets, at_ppm=9.8, b0_ppm=shifts[:, 0])[:, 0] / (left - right)
+    assert loss.max() == pytest.approx(worst, rel=0.03)
+    width = 2 * 1000 / (GAMMA * 11.7)
+    told = loss_to_sampling(offsets, [9.8, -9.8], width_ppm=width)
+    assert told[0] == pytest.approx(told[1])
+    if b1_ut == 1.2:
+        assert 0.7 * worst < told[0] < 2.5 * worst
+    assert told[0] > 0.7 * worst
+
+
+def test_sampling_of_lines_that_cannot_be():
+    assert np.isnan(loss_to_sampling(COARSE, 13.0, width_ppm=1.0)).all()
+    with pytest.raises(ValueError, match="width_ppm"):
+        loss_to_sampling(COARSE, 3.5, width_ppm=0.0)
 
 
 @pytest.mark.parametrize(
