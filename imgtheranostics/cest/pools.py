@@ -95,8 +95,8 @@ def fit(
         differences of neighbouring residuals.
     neighbours : bool
         Begin at the parameters of a voxel nearby, on images whose leading axes are those of space: saves
-        iterations on smooth images. Fits that this leaves worse than the noise, or with a line at a bound or
-        hardly seen, begin anew.
+        iterations where images are smooth and no line is weak. Fits that this leaves worse than the noise, or
+        with a line at a bound or hardly seen, are done as without it.
     refuse_overlap : bool
         Raise `IllConditioned` where the lines at their starts are too alike, instead of flagging voxels.
     mask : (...) array_like of bool, optional
