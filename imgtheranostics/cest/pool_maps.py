@@ -210,10 +210,12 @@ class PoolPlan:
         for pool in self.pools.pools:
             for ending, (name, scale) in _PARTS.items():
                 quantity = f"{pool.name.lower()}_{ending}"
-                part = _part(self.fit, f"{pool.name}_{name}", scale)
+                part = _part(self.fit, f"{pool.name}_{name}", scale, pool.ranges[name][1:])
                 found[quantity] = self._estimate(part, quantity, step, first=not found)
         if self.shared_shift:
-            found["b0_shift"] = self._estimate(_part(self.fit, "shift_ppm", 1.0), "b0_shift", step)
+            water = next(pool for pool in self.pools.pools if pool.name == WATER)
+            shift = _part(self.fit, "shift_ppm", 1.0, water.centre_ppm[1:])
+            found["b0_shift"] = self._estimate(shift, "b0_shift", step)
         if self.t1 is not None:
             for pool in self.pools.pools:
                 if pool.name != WATER:
@@ -262,7 +264,7 @@ class PoolPlan:
             value = np.where((z > 0.0) & (reference > 0.0), (1.0 / z - 1.0 / reference) * rate, np.nan)
             own = error * shape / z**2 * rate
             spread = np.hypot(own, value * self.t1.standard_error * rate)
-        flags = own_flags(self.fit, f"{pool.name}_amplitude") | np.where(
+        flags = own_flags(self.fit, f"{pool.name}_amplitude", pool.amplitude[1:]) | np.where(
             np.isfinite(depth) & ~np.isfinite(value), np.uint16(Flag.OUTSIDE_RANGE), np.uint16(0)
         )
         return replace(self.fit, parameters={"value": value}, standard_errors={"value": spread}, flags=flags)
@@ -315,8 +317,8 @@ class PoolPlan:
         )
 
 
-def _part(fit: Fit, name: str, scale: float) -> Fit:
-    """One parameter of a fit, in the unit of its quantity."""
+def _part(fit: Fit, name: str, scale: float, bounds: tuple[float, float]) -> Fit:
+    """One parameter of a fit, in the unit of its quantity; bounds as at the array level."""
 
     def taken(parts: Mapping[str, Any]) -> dict[str, Any]:
         return {"value": np.asarray(parts[name]) * np.float32(scale)}
@@ -325,5 +327,5 @@ def _part(fit: Fit, name: str, scale: float) -> Fit:
         fit,
         parameters=taken(fit.parameters),
         standard_errors=taken(fit.standard_errors),
-        flags=own_flags(fit, name),
+        flags=own_flags(fit, name, bounds),
     )

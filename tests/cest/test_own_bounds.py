@@ -24,3 +24,22 @@ def test_only_the_parameter_without_a_standard_error_is_at_its_bound():
     )
     assert own_flags(fit, "depth").tolist() == [Flag.ILL_CONDITIONED, Flag.AT_BOUND, 0, flags[3]]
     assert own_flags(fit, "width").tolist() == flags.tolist()
+
+
+def test_a_value_between_its_bounds_is_at_none_though_it_has_no_standard_error():
+    """Another parameter at its bound can take the standard error away: the value tells."""
+    flags = np.full(3, Flag.AT_BOUND | Flag.ILL_CONDITIONED, np.uint16)
+    value = np.array([0.5, 0.3, 0.0], np.float32)
+    fit = Fit(
+        {"depth": value}, {"depth": np.full(3, np.nan)}, np.ones(3), np.ones(3), np.ones(3, np.int16), flags
+    )
+    assert own_flags(fit, "depth", (0.0, 0.3)).tolist() == [
+        int(Flag.AT_BOUND | Flag.ILL_CONDITIONED),
+        int(Flag.AT_BOUND | Flag.ILL_CONDITIONED),
+        int(Flag.AT_BOUND | Flag.ILL_CONDITIONED),
+    ]
+    assert own_flags(fit, "depth", (0.0, 1.0)).tolist() == [
+        int(Flag.ILL_CONDITIONED),
+        int(Flag.ILL_CONDITIONED),
+        int(Flag.AT_BOUND | Flag.ILL_CONDITIONED),
+    ]
