@@ -32,8 +32,11 @@ BoolArray = npt.NDArray[np.bool_]
 FARTHEST_PPM = 5.0
 """A map whose median lies farther from 0 is in another unit, or of something else."""
 
+USUAL_PPM = 2.0
+"""Offsets whose water lies farther from 0 in the median are hardly counted from water."""
+
 _WASSR_METHOD = "symmetry"
-_TAKES_NOISE = ("minimum", "symmetry")
+_TAKES_NOISE = ("minimum", "symmetry", "lorentzian")
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +112,21 @@ def found_in_spectra(
 
     known = noise_sd is not None and bool(np.isfinite(noise_sd[spectra.inside]).all())
     fit = spectra.fitted(compute, noise_sd=noise_sd if known else None)
-    return WaterPosition.of_fit(fit, {"rule": f"{method} of each spectrum"})
+    return WaterPosition.of_fit(fit, {"rule": f"{method} of each spectrum"}, _far_away(fit))
+
+
+def _far_away(fit: Fit) -> tuple[Caution, ...]:
+    """A caution where water is so far from 0 that the offsets may count from something else."""
+    places = np.asarray(fit.parameters["b0_ppm"])
+    found = places[np.isfinite(places)]
+    middle = float(np.median(found)) if found.size else 0.0
+    if abs(middle) <= USUAL_PPM:
+        return ()
+    message = (
+        f"water lies at {middle:.2g} ppm in the median: offsets should count from water, not from a "
+        "reference substance or the carrier frequency"
+    )
+    return (Caution("water-far-from-zero", message, "SaturationOffsets"),)
 
 
 def found_in_wassr(

@@ -124,6 +124,15 @@ class TestWater:
         found = it.cest.contrast(made(shift=shift).volume, at_ppm=3.5, b0=method)
         np.testing.assert_allclose(found.value.data, truth, rtol=0.01)
 
+    def test_water_far_from_zero_is_said_to_be_so(self, made):
+        """Absolute lists put water at 4.7 ppm; shifts of the field are below 1 ppm."""
+        codes = {
+            shift: {one.code for one in it.cest.correct(made(shift=shift).volume).warnings}
+            for shift in (0.5, 3.0)
+        }
+        assert "water-far-from-zero" in codes[3.0]
+        assert "water-far-from-zero" not in codes[0.5]
+
     def test_a_map_in_ppm_or_in_hertz_is_the_same(self, made, b0_volume):
         shifts = np.linspace(-0.3, 0.3, 60).reshape(5, 4, 3)
         scan = made(shift=shifts).volume
