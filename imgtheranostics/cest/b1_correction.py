@@ -12,6 +12,7 @@ import numpy.typing as npt
 from imgtheranostics.cest.smoothing_spline import checked_smoothing, smoothing_modes
 from imgtheranostics.errors import ImplausibleValue, UnsupportedInput
 from imgtheranostics.fit import Fit, PlanarSignal, planar
+from imgtheranostics.io.saturation_offsets import LARGEST_B1_UT, SMALLEST_B1_UT
 from imgtheranostics.volume import Flag
 
 DoubleArray = npt.NDArray[np.float64]
@@ -21,7 +22,6 @@ Weights = Callable[[DoubleArray, DoubleArray], DoubleArray]
 SMOOTHING = 0.998
 """Of the spline over B1 in uT (cest.md, section 2)."""
 
-LARGEST_B1_UT = 200.0
 LARGEST_RELATIVE_B1 = 10.0
 """A relative B1 whose median is above it is in percent."""
 
@@ -163,12 +163,12 @@ def _levels(b1_ut: npt.ArrayLike, nominal_b1_ut: float, method: str, anchor: flo
     if given.ndim != 1:
         raise ValueError(f"b1_ut must be a list, found shape {given.shape}")
     for name, values in (("b1_ut", given), ("nominal_b1_ut", np.atleast_1d(float(nominal_b1_ut)))):
-        if not ((values > 1e-3) & (values <= LARGEST_B1_UT)).all():
+        if not ((values > SMALLEST_B1_UT) & (values <= LARGEST_B1_UT)).all():
             raise ImplausibleValue(
                 "a B1 cannot be that",
                 where=name,
                 found=", ".join(f"{value:g}" for value in values),
-                needed=f"above 0.001 and at most {LARGEST_B1_UT:g} uT",
+                needed=f"above {SMALLEST_B1_UT:g} and at most {LARGEST_B1_UT:g} uT",
                 next_step="give B1 in uT, not in T or Hz",
             )
     order = np.argsort(given, kind="stable")

@@ -8,11 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from imgtheranostics.errors import ImplausibleValue
+from imgtheranostics.io.saturation_offsets import FAR_OFF_RESONANCE_PPM
 
 FloatArray = npt.NDArray[np.float64]
 IndexArray = npt.NDArray[np.int64]
 
-REFERENCE_PPM = 100.0
+REFERENCE_PPM = FAR_OFF_RESONANCE_PPM
 """Offsets as far from water as this saturate nothing that is looked for: they are unsaturated references."""
 
 SAME_PPM = 1e-4

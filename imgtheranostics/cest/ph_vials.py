@@ -18,11 +18,10 @@ from imgtheranostics.cest.ph_maps import scan_conditions
 from imgtheranostics.cest.prepared_spectra import CorrectionOptions, Handling
 from imgtheranostics.cest.spectrum_curves import region_spectra
 from imgtheranostics.errors import CorruptInput, MissingMetadata, NothingUsable
+from imgtheranostics.io.offset_text import read_small_text
 from imgtheranostics.mapping.refusals import typed_refusals
 from imgtheranostics.regions import Regions
 from imgtheranostics.volume import Estimate, Volume
-
-_MOST_BYTES = 1 << 20
 
 
 def calibrate_vials(
@@ -112,9 +111,7 @@ def read_known_ph(path: str | Path) -> dict[str, float]:
     file = Path(path)
     if not file.is_file():
         raise NothingUsable("the table of vials does not exist", where=str(file))
-    if file.stat().st_size > _MOST_BYTES:
-        raise CorruptInput("the table of vials is too large", where=str(file), needed="at most 1 MiB")
-    lines = file.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    lines = read_small_text(file, "a table of vials").splitlines()
     delimiter = "\t" if lines and "\t" in lines[0] else ","
     rows = csv.DictReader(lines, delimiter=delimiter)
     names = [name.strip().lower() for name in rows.fieldnames or ()]

@@ -10,8 +10,8 @@ import numpy.typing as npt
 from imgtheranostics.cest.pool_system import PoolSystem
 from imgtheranostics.cest.pulse_program import DELAY, PULSE, SPOIL, DoubleArray, Program
 from imgtheranostics.errors import ImplausibleValue
+from imgtheranostics.io.saturation_offsets import LARGEST_B1_UT
 
-LARGEST_B1_UT = 200.0
 FARTHEST_OFFSET_PPM = 3000.0
 """Reference images lie at -300 ppm, in old protocols at -1560 ppm."""
 

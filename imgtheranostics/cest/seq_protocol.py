@@ -11,10 +11,11 @@ import numpy.typing as npt
 
 from imgtheranostics.cest.pool_system import PoolSystem
 from imgtheranostics.cest.pulse_program import DELAY, PULSE, SPOIL, DoubleArray, Program
-from imgtheranostics.cest.pulse_train import LARGEST_B1_UT, check_offsets
+from imgtheranostics.cest.pulse_train import check_offsets
 from imgtheranostics.errors import CorruptInput, ImplausibleValue, MissingMetadata
 from imgtheranostics.io.pulseq import Block, read_pulseq
 from imgtheranostics.io.pulseq_events import RfPulse
+from imgtheranostics.io.saturation_offsets import LARGEST_B1_UT
 
 OTHER_FIELD = 0.01
 """Relative difference between the offsets of a file and the frequencies of its pulses in a field, above which

@@ -18,11 +18,11 @@ from imgtheranostics.cli.cest_groups import (
     Offsets,
     one_or_several,
     t1_files,
-    volume_of,
     water_t1,
 )
 from imgtheranostics.cli.cest_simulation_fit import SimulationFit, proton_count, protons_by_pool
 from imgtheranostics.cli.groups import grouped
+from imgtheranostics.cli.map_input import volume_of
 from imgtheranostics.cli.map_runs import deliver
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import typer
 from imgtheranostics.cest.methods import B0_METHODS, DRIFTS, RANK_RULES
 from imgtheranostics.cli import options
 from imgtheranostics.cli.groups import Common
-from imgtheranostics.cli.map_input import is_number, loaded, map_or_number, mapped
+from imgtheranostics.cli.map_input import is_number, loaded, map_or_number, mapped, volume_of
 from imgtheranostics.errors import NothingUsable
 
 if TYPE_CHECKING:
@@ -261,12 +261,6 @@ class Correction:
                 f"must be a number of components or one of {', '.join(RANK_RULES)}", param_hint="--denoise"
             )
         return int(self.denoise)
-
-
-def volume_of(image: Volume | Estimate) -> Volume:
-    """The image itself, without its error."""
-    value: Volume = getattr(image, "value", image)  # type: ignore[arg-type]
-    return value
 
 
 def water_t1(text: str | None) -> Volume | Estimate | float | None:

@@ -9,8 +9,9 @@ import typer
 
 from imgtheranostics.cest.methods import IOPAMIDOL_PPM, POWER_RATIOS, SITE_RATIOS
 from imgtheranostics.cli import options, runs
-from imgtheranostics.cli.cest_groups import CestScan, Correction, Offsets, one_or_several, volume_of
+from imgtheranostics.cli.cest_groups import CestScan, Correction, Offsets, one_or_several
 from imgtheranostics.cli.groups import grouped
+from imgtheranostics.cli.map_input import volume_of
 from imgtheranostics.cli.map_runs import deliver
 
 High = Annotated[

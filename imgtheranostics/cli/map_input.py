@@ -52,6 +52,12 @@ def mapped(path: Path, series: str | None = None, mr_scaling: str | None = None)
     return load_map(path, series, mr_scaling=mr_scaling)
 
 
+def volume_of(image: Volume | Estimate) -> Volume:
+    """The image itself, without its error."""
+    value: Volume = getattr(image, "value", image)  # type: ignore[arg-type]
+    return value
+
+
 def is_number(text: str) -> bool:
     """Whether an option that takes a number or a file holds a number."""
     try:

@@ -10,13 +10,12 @@ import typer
 from imgtheranostics.cli import mri_options as given
 from imgtheranostics.cli import options, runs
 from imgtheranostics.cli.groups import MrScan, grouped
-from imgtheranostics.cli.map_input import is_number, loaded, map_or_number, mapped, window
+from imgtheranostics.cli.map_input import is_number, loaded, map_or_number, mapped, volume_of, window
 from imgtheranostics.cli.map_runs import deliver
 from imgtheranostics.cli.mri_groups import Agent, GradientEcho, Voxels
 
 if TYPE_CHECKING:
     from imgtheranostics.regions import Regions
-    from imgtheranostics.volume import Estimate, Volume
 
 
 @grouped
@@ -71,7 +70,7 @@ def concentration(
     runs.check_output(common.out, force=common.force)
     post = mapped(path, common.series, common.mr_scaling)
     before = map_or_number(pre, "--pre", common.mr_scaling)
-    rate = concentration_maps.rate_of(_value_of(post), contrast)
+    rate = concentration_maps.rate_of(volume_of(post), contrast)
     decays = rate in ("r2", "r2star")
     estimate = concentration_maps.concentration(
         post,
@@ -116,8 +115,8 @@ def dce(
     runs.check_output(common.out, force=common.force)
     series = mapped(path, common.series, common.mr_scaling)
     if concentrations:
-        series = _value_of(series).replace(quantity="agent_concentration", unit="mmol/L")
-    regions = runs.regions_for(_value_of(series), common.rois, resample=common.resample_rois)
+        series = volume_of(series).replace(quantity="agent_concentration", unit="mmol/L")
+    regions = runs.regions_for(volume_of(series), common.rois, resample=common.resample_rois)
     plan = perfusion_maps.dce_plan(
         series,
         model=model,
@@ -152,8 +151,3 @@ def _vessel(aif: str, regions: Regions, common: MrScan) -> Regions:
         known = ", ".join(regions) if common.rois else "none, give --rois"
         raise typer.BadParameter(f"there is no region {name!r}; known: {known}", param_hint="--aif")
     return regions.subset([name])
-
-
-def _value_of(image: Volume | Estimate) -> Volume:
-    value: Volume = getattr(image, "value", image)  # type: ignore[arg-type]
-    return value

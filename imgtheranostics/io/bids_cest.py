@@ -13,14 +13,18 @@ from imgtheranostics.errors import Caution, CorruptInput, ImplausibleValue
 from imgtheranostics.io.bids_mri import MR_SUFFIXES, read_mr
 from imgtheranostics.io.meaning import ARBITRARY, Meaning, extra_axes, refuse_implausible
 from imgtheranostics.io.nifti_header import NiftiHeader
-from imgtheranostics.io.saturation_offsets import UNSPECIFIED_B1, Placed, SaturationOffsets, place
+from imgtheranostics.io.saturation_offsets import (
+    LARGEST_B1_UT,
+    SMALLEST_B1_UT,
+    UNSPECIFIED_B1,
+    Placed,
+    SaturationOffsets,
+    place,
+)
 from imgtheranostics.io.sidecar import Sidecar, image_stem
 
 CEST_SUFFIXES = frozenset({"cest", "wassr", "wasabi"})
 CEST_FOLDER = "cest"
-
-_SMALLEST_B1_UT = 1e-3
-_LARGEST_B1_UT = 200.0
 
 _NUMBERS = {
     "SaturationB1rms": "b1_rms_ut",
@@ -271,12 +275,12 @@ def _check_number(sidecar: Sidecar, key: str, name: str, values: Sequence[float]
 
 def _check_b1(sidecar: Sidecar, key: str, values: Sequence[float]) -> None:
     used = [value for value in values if value != 0]
-    if used and (min(used) < _SMALLEST_B1_UT or max(used) > _LARGEST_B1_UT):
+    if used and (min(used) < SMALLEST_B1_UT or max(used) > LARGEST_B1_UT):
         raise ImplausibleValue(
             f"{key} is not plausible",
             where=sidecar.where(key),
             found=f"{min(used):g} to {max(used):g}",
-            needed=f"uT, {_SMALLEST_B1_UT:g} to {_LARGEST_B1_UT:g}",
+            needed=f"uT, {SMALLEST_B1_UT:g} to {LARGEST_B1_UT:g}",
             next_step="give B1 in microtesla",
         )
 

@@ -88,8 +88,8 @@ def read_text_offsets(path: Path) -> SaturationOffsets:
     return SaturationOffsets(scaled, unit, sign, record=record, source="text", where=where)
 
 
-def read_small_text(path: Path) -> str:
-    """The content of a small text file.
+def read_small_text(path: Path, purpose: str = "a list of offsets") -> str:
+    """The content of a small text file, in UTF-8, UTF-16 or, failing these, Latin-1.
 
     Raises
     ------
@@ -101,7 +101,7 @@ def read_small_text(path: Path) -> str:
         raise CorruptInput("empty file", where=str(path))
     if size > MAXIMUM_BYTES:
         raise UnsupportedInput(
-            "the file is too large for a list of offsets",
+            f"the file is too large for {purpose}",
             where=str(path),
             found=f"{size} bytes",
             needed=f"at most {MAXIMUM_BYTES}",

@@ -29,6 +29,9 @@ B1_KEYS = ("b1_rms_ut", "b1_mean_ut", "b1_cwpe_ut")
 UNSPECIFIED_B1 = "unspecified_b1_ut"
 """A B1 whose definition the source does not tell; nothing may be computed from it."""
 
+SMALLEST_B1_UT, LARGEST_B1_UT = 1e-3, 200.0
+"""B1 of saturation that is plausible; others are in T, Hz or per cent."""
+
 _DOUBTFUL_REFERENCE_PPM = 20.0
 _LARGEST_USUAL_PPM = 60.0
 _LARGEST_GUESSED_PPM = 20.0

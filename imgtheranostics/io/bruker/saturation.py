@@ -11,7 +11,13 @@ from imgtheranostics.errors import CorruptInput, MissingMetadata
 from imgtheranostics.io.bruker.dataset import Dataset
 from imgtheranostics.io.bruker.jcampdx import as_number
 from imgtheranostics.io.bruker.parameters import Parameters
-from imgtheranostics.io.saturation_offsets import UNSPECIFIED_B1, Placed, SaturationOffsets, place
+from imgtheranostics.io.saturation_offsets import (
+    LARGEST_B1_UT,
+    UNSPECIFIED_B1,
+    Placed,
+    SaturationOffsets,
+    place,
+)
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -24,7 +30,6 @@ _HERTZ = ("PVM_SatTransFL", "PVM_MagTransFL")
 _SWITCHES = {_PPM: "PVM_SatTransOnOff", _HERTZ[0]: "PVM_SatTransOnOff", _HERTZ[1]: "PVM_MagTransOnOff"}
 _SAME_PPM = 0.01
 _MILLI = 1e-3
-_LARGEST_B1_UT = 200.0
 
 
 def saturation_of(dataset: Dataset, group: str, length: int) -> Placed | None:
@@ -119,7 +124,7 @@ def _pulses(method: Parameters, module: str) -> dict[str, Any]:
         "pulse_interval_s": None if gap is None else gap * _MILLI,
         "pulse_duration_s": None if duration is None else duration * _MILLI,
     }
-    if b1 is not None and 0 < b1 <= _LARGEST_B1_UT:
+    if b1 is not None and 0 < b1 <= LARGEST_B1_UT:
         block = saturation and shape.startswith("bp")
         names = ("b1_rms_ut", "b1_mean_ut") if block else (UNSPECIFIED_B1,)
         record |= dict.fromkeys(names, b1)
