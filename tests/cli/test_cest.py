@@ -573,3 +573,14 @@ def test_the_form_of_quesp_is_an_option_and_belongs_to_it_alone(capsys, pre):
     assert "--form" in run(capsys, *words, code=2).err
     words = ("cest", "exchange", pre, "--method", "bloch", "--pools", pre, "--form", "labelled")
     assert "--form" in run(capsys, *words, code=2).err
+
+
+def test_the_figure_of_folds_speaks_of_no_percentiles(capsys, pre, post, rois, tmp_path):
+    """A fold is one number for a region: only the figure of the voxels' changes has a spread to explain."""
+    words = ("--at-ppm", 3.5, "--rois", rois, "--fold-over", "muscle", "-o", tmp_path / "out")
+    run(capsys, "cest", "contrast", pre, post, *words)
+    figures = json.loads((tmp_path / "out" / "figures" / "figures.json").read_text())
+    listed = figures["figures"] if isinstance(figures, dict) else figures
+    captions = {one["file"]: one["caption"] for one in listed}
+    assert "percentile" not in captions["regions_contrast_fold.svg"]
+    assert "percentile" in captions["regions_delta_mtr_asym.svg"]

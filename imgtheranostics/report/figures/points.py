@@ -45,10 +45,10 @@ def draw(run: Run, quantity: str) -> Drawing:
     for place, row in enumerate(shown):
         _line(axes, len(shown) - 1 - place, row, colours.get(row["region"], theme.INK))
     _frame(axes, [(_name(row, several), row) for row in shown], with_unit(quantity, shown[0]["unit"]))
-    caption = (
-        "Dot and thick line: mean over the region and its standard error, calibration included; thin line: "
-        "5th to 95th percentile of the voxels, with a tick at the median. n counts the voxels with a value"
-    )
+    caption = "Dot and thick line: mean over the region and its standard error, calibration included"
+    if any(math.isfinite(_number(row["p05"], math.nan)) for row in shown):
+        caption += "; thin line: 5th to 95th percentile of the voxels, with a tick at the median"
+    caption += ". n counts the voxels with a value"
     if len(rows) > len(shown):
         caption += f"; the {len(shown)} highest of {len(rows)} regions"
     return Drawing(figure, caption + ".", _alt(quantity, rows))
