@@ -3,6 +3,7 @@ __version__: str
 from . import acquisition as acquisition
 from . import agents as agents
 from . import cest as cest
+from . import ct as ct
 from . import io as io
 from . import mri as mri
 from . import nuclear as nuclear

@@ -1,0 +1,5 @@
+"""Computed tomography: change in Hounsfield units, metal concentration, separation of materials, retention."""
+
+import lazy_loader as _lazy
+
+__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)
