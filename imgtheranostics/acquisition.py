@@ -139,7 +139,25 @@ class MrAcquisition:
 
 @dataclass(frozen=True, eq=False)
 class CtAcquisition:
-    """Computed tomography."""
+    """Computed tomography.
+
+    Attributes
+    ----------
+    filtration : str or None
+        Name of the filter's type, such as ``WEDGE``.
+    filter_material, filter_thickness_mm
+        What the beam is filtered with; several materials are joined by a backslash, as in DICOM, and the
+        thickness is then that of all of them.
+    rescale_type : str or None
+        What the file says that its values are: RescaleType (0028,1054), the unit of a real-world value
+        mapping, or ``Units`` of a sidecar; None where it says nothing.
+    contrast_agent : str or None
+        Free text of the file.
+    contrast_material : str or None
+        The element or compound that a concentration in these images counts.
+    slice_thickness_mm : float or None
+        Of the reconstruction; not the distance between slices.
+    """
 
     modality: ClassVar[str] = "CT"
     manufacturer: str | None = None
@@ -148,9 +166,13 @@ class CtAcquisition:
     tube_current_ma: float | None = None
     exposure_mas: float | None = None
     filtration: str | None = None
+    filter_material: str | None = None
+    filter_thickness_mm: float | None = None
     kernel: str | None = None
+    slice_thickness_mm: float | None = None
     rescale_type: str | None = None
     contrast_agent: str | None = None
+    contrast_material: str | None = None
     reconstruction_diameter_mm: float | None = None
     padding_voxels: int = 0
     acquisition_datetime: datetime | None = field(default=None, repr=False)

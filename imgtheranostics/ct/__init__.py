@@ -1,4 +1,4 @@
-"""Computed tomography: change in Hounsfield units, metal concentration, separation of materials, retention."""
+"""Computed tomography: change in Hounsfield units, metal concentration, materials, retention."""
 
 import lazy_loader as _lazy
 

@@ -1,0 +1,290 @@
+"""Hounsfield units: what may be taken for them, what saturates, and which two scans can be subtracted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from imgtheranostics.acquisition import CtAcquisition
+from imgtheranostics.errors import Caution, MissingMetadata, UnitMismatch
+from imgtheranostics.mapping.refusals import UnknownChoice
+from imgtheranostics.volume import Volume, make_step
+
+BoolArray = npt.NDArray[np.bool_]
+
+SATURATION_HU = 3071.0
+"""Top of the range of 12 stored bits with an intercept of -1024."""
+
+UNITS_NOT_STATED = "units-not-stated"
+"""Code of the caution that a CT image's file does not say what its values are."""
+
+UNSCALED = frozenset({"signal", "stored_value"})
+"""Quantities of images whose grey values carry no unit."""
+
+_SPELLINGS = frozenset({"HU", "[HU]", "[HNSF'U]", "HOUNSFIELD"})
+_SAME_KV = 0.5
+_SAME_THICKNESS = 0.01
+
+
+def is_hounsfield(text: str | None) -> bool:
+    """Whether a text names Hounsfield units, as headers and sidecars spell them.
+
+    >>> is_hounsfield("HU"), is_hounsfield("[hnsf'U]"), is_hounsfield("MGML")
+    (True, True, False)
+    """
+    return text is not None and text.strip().upper() in _SPELLINGS
+
+
+def ct_record(volume: Volume) -> CtAcquisition:
+    """The CT record of a volume, an empty one where the file has none.
+
+    Raises
+    ------
+    UnitMismatch
+        If the image is of another modality.
+    """
+    record = volume.acquisition
+    if isinstance(record, CtAcquisition):
+        return record
+    modality = getattr(record, "modality", "") or ""
+    if modality not in ("", "OT"):
+        raise UnitMismatch(
+            "the image is no computed tomography, so its values are not Hounsfield units",
+            found=f"modality {modality}",
+            needed="modality CT",
+        )
+    return CtAcquisition()
+
+
+def require_hu(volume: Volume, *, units: str | None = None) -> Volume:
+    """The volume, once it is certain that its values are Hounsfield units.
+
+    Parameters
+    ----------
+    volume : Volume
+    units : str, optional
+        ``HU`` where the user states the unit of an image whose file does not.
+
+    Returns
+    -------
+    Volume
+        Of ``attenuation`` in ``[HU]``.
+
+    Raises
+    ------
+    UnitMismatch
+        If the values are something else: another quantity, a RescaleType (0028,1054) or real-world value
+        mapping that is not HU.
+    MissingMetadata
+        If the file does not say what the values are.
+    ValueError
+        If `units` is not HU.
+    """
+    if units is not None and not is_hounsfield(units):
+        raise UnknownChoice(f"units can be stated as HU only, not {units!r}")
+    record = ct_record(volume)
+    if volume.quantity == "attenuation":
+        return volume
+    if volume.quantity not in UNSCALED:
+        raise UnitMismatch(
+            "the values are not Hounsfield units",
+            where=_origin(volume),
+            found=f"{volume.quantity} [{volume.unit}]",
+            needed="attenuation in HU",
+            next_step="give the CT images themselves; a map that exists already enters at a later step",
+        )
+    why = next((caution for caution in volume.warnings if caution.code == "not-hounsfield"), None)
+    if why is not None or (record.rescale_type is not None and not is_hounsfield(record.rescale_type)):
+        raise UnitMismatch(
+            why.message if why else "the values are stated to be something other than Hounsfield units",
+            where=why.where if why else "RescaleType (0028,1054)",
+            found=record.rescale_type or f"{volume.quantity} [{volume.unit}]",
+            needed="HU",
+            next_step="give the reconstructed CT images, or calibrate grey values with ct.to_hu or "
+            "ct.calibrate_rods",
+        )
+    if units is None:
+        raise MissingMetadata(
+            "the file does not say that its values are Hounsfield units",
+            where="Units of the sidecar, or RescaleType (0028,1054)",
+            found=f"{volume.quantity} [{volume.unit}]",
+            needed='"Units": "HU"',
+            next_step="write it into the sidecar, state it (units='HU', --units HU), or calibrate grey "
+            "values with ct.to_hu or ct.calibrate_rods",
+        )
+    step = make_step("hounsfield_stated", units="HU")
+    kept = tuple(caution for caution in volume.warnings if caution.code != UNITS_NOT_STATED)
+    return volume.derived(volume.data, "attenuation", "[HU]", step, warnings=kept)
+
+
+def _origin(volume: Volume) -> str | None:
+    mapped = any(step.parameters.get("rule") == "real_world_value_mapping" for step in volume.history)
+    if mapped:
+        return "RealWorldValueMappingSequence (0040,9096)"
+    record = volume.acquisition
+    stated = isinstance(record, CtAcquisition) and record.rescale_type is not None
+    return "RescaleType (0028,1054)" if stated else None
+
+
+def saturated(volume: Volume, *, limit_hu: float = SATURATION_HU) -> BoolArray:
+    """Voxels at or above the top of the stored range: metal and the streaks from it.
+
+    Parameters
+    ----------
+    volume : Volume
+        Attenuation.
+    limit_hu : float
+        By default what 12 bits with an intercept of -1024 can hold, 3071 HU.
+
+    Returns
+    -------
+    ndarray of bool
+        Of the volume's shape; False where there is no number.
+
+    Raises
+    ------
+    UnitMismatch, MissingMetadata
+        As `require_hu`.
+    """
+    return np.asarray(require_hu(volume).data >= limit_hu)
+
+
+Part = float | str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Setting:
+    """A setting that two scans must share: its words, the tag, how it reads, and what counts as equal."""
+
+    words: str
+    tag: str
+    read: Callable[[Volume, CtAcquisition], tuple[Part, ...]]
+    equal: Callable[[float, float], bool]
+
+
+def _kvp(volume: Volume, record: CtAcquisition) -> tuple[Part, ...]:
+    axis = volume.axis("energy")
+    return (record.tube_voltage_kv,) if axis is None else tuple(float(value) for value in axis.values)
+
+
+def _filter(volume: Volume, record: CtAcquisition) -> tuple[Part, ...]:
+    return _plain(record.filtration), _plain(record.filter_material), record.filter_thickness_mm
+
+
+def _kernel(volume: Volume, record: CtAcquisition) -> tuple[Part, ...]:
+    return (_plain(record.kernel),)
+
+
+def _thickness(volume: Volume, record: CtAcquisition) -> tuple[Part, ...]:
+    return (record.slice_thickness_mm,)
+
+
+def _plain(text: str | None) -> str | None:
+    return None if text is None else " ".join(text.split()).casefold()
+
+
+def _equal_kv(one: float, other: float) -> bool:
+    return abs(one - other) <= _SAME_KV
+
+
+def _equal_length(one: float, other: float) -> bool:
+    return abs(one - other) <= _SAME_THICKNESS * max(abs(one), abs(other))
+
+
+_SETTINGS = {
+    "kvp": _Setting("tube voltage (kV)", "KVP (0018,0060)", _kvp, _equal_kv),
+    "filter": _Setting(
+        "filter", "FilterType (0018,1160), FilterMaterial (0018,7050)", _filter, _equal_length
+    ),
+    "kernel": _Setting("kernel", "ConvolutionKernel (0018,1210)", _kernel, _equal_length),
+    "slice_thickness": _Setting(
+        "slice thickness (mm)", "SliceThickness (0018,0050)", _thickness, _equal_length
+    ),
+}
+
+
+def comparable(pre: Volume, post: Volume, *, allow: Collection[str] = ()) -> tuple[Caution, ...]:
+    """Refuse to compare two scans of another beam or reconstruction.
+
+    Parameters
+    ----------
+    pre, post : Volume
+        Attenuation in HU.
+    allow : collection of {"kvp", "filter", "kernel", "slice_thickness"}
+        What may differ; it is then a caution.
+
+    Returns
+    -------
+    tuple of Caution
+        What was allowed to differ, and what could not be compared because a file does not state it.
+
+    Raises
+    ------
+    UnitMismatch
+        If values are not HU, or settings differ; the message lists all of them.
+    MissingMetadata
+        As `require_hu`.
+    ValueError
+        If `allow` names something else.
+    """
+    unknown = sorted(set(allow) - set(_SETTINGS))
+    if unknown:
+        raise UnknownChoice(f"what may differ is one of {', '.join(_SETTINGS)}, not {', '.join(unknown)}")
+    one, other = ct_record(require_hu(pre)), ct_record(require_hu(post))
+    differing: dict[str, str] = {}
+    unstated: list[str] = []
+    for name, setting in _SETTINGS.items():
+        before, after = setting.read(pre, one), setting.read(post, other)
+        same = _same(before, after, setting)
+        if same is None:
+            unstated.append(setting.words)
+        elif not same:
+            differing[name] = f"{setting.words} {_shown(before)} and {_shown(after)}"
+    refused = {name: text for name, text in differing.items() if name not in allow}
+    if refused:
+        raise UnitMismatch(
+            "the two scans cannot be compared: " + ", ".join(_SETTINGS[name].words for name in refused),
+            where="; ".join(_SETTINGS[name].tag for name in refused),
+            found="; ".join(refused.values()),
+            needed="one tube voltage, filter, kernel and slice thickness before and after",
+            next_step="give scans of one protocol, or allow the difference by name: " + ", ".join(refused),
+        )
+    return _notes(differing, unstated)
+
+
+def _notes(differing: dict[str, str], unstated: list[str]) -> tuple[Caution, ...]:
+    notes = [
+        Caution("settings-differ", f"the two scans differ, as was allowed: {text}", _SETTINGS[name].tag)
+        for name, text in differing.items()
+    ]
+    if unstated:
+        words = ", ".join(unstated)
+        notes.append(
+            Caution("settings-not-stated", f"not both scans state it, so it could not be compared: {words}")
+        )
+    return tuple(notes)
+
+
+def _same(before: tuple[Part, ...], after: tuple[Part, ...], setting: _Setting) -> bool | None:
+    """Whether the parts that both state are equal; None where there is none."""
+    if len(before) != len(after):
+        return False
+    known = [
+        (one, other)
+        for one, other in zip(before, after, strict=True)
+        if one is not None and other is not None
+    ]
+    if not known:
+        return None
+    return all(
+        one == other if isinstance(one, str) or isinstance(other, str) else setting.equal(one, other)
+        for one, other in known
+    )
+
+
+def _shown(parts: tuple[Part, ...]) -> str:
+    known = [part for part in parts if part is not None]
+    return " ".join(part if isinstance(part, str) else f"{part:g}" for part in known)
