@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from imgtheranostics.errors import Caution, IllConditioned, ImplausibleValue
+from imgtheranostics.mapping.calibrated_fit import CalibratedFit
 from imgtheranostics.mri.agent_mass import AVOGADRO_PER_MOL
-from imgtheranostics.mri.calibrated_fit import CalibratedFit
 from imgtheranostics.mri.linear_calibration import LinearCalibration, fit_line_through_blank
 from imgtheranostics.mri.noise_bias import (
     DETECTION_SNR,

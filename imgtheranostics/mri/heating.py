@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from imgtheranostics.errors import ImplausibleValue
 from imgtheranostics.fit import shortfall
-from imgtheranostics.mri.calibrated_fit import CalibratedFit
+from imgtheranostics.mapping.calibrated_fit import CalibratedFit
 from imgtheranostics.mri.voxel_blocks import (
     Curves,
     DoubleArray,

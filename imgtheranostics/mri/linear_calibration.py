@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from imgtheranostics.errors import IllConditioned
 from imgtheranostics.fit import shortfall
-from imgtheranostics.mri.calibrated_fit import CalibratedFit, largest_relative
+from imgtheranostics.mapping.calibrated_fit import CalibratedFit, largest_relative
 from imgtheranostics.mri.signal_change import elementwise, nothing_fitted
 from imgtheranostics.mri.voxel_blocks import DoubleArray, stored
 from imgtheranostics.volume import Flag

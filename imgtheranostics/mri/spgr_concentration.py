@@ -9,9 +9,9 @@ import numpy.typing as npt
 
 from imgtheranostics.agents import Relaxivity
 from imgtheranostics.kernels.threads import thread_limit
+from imgtheranostics.mapping.calibrated_fit import CalibratedFit
 from imgtheranostics.mri.agent_concentration import UNIT, calibrated
 from imgtheranostics.mri.agent_relaxivity import as_relaxivity, shared_count
-from imgtheranostics.mri.calibrated_fit import CalibratedFit
 from imgtheranostics.mri.plausible import checked_echo_times
 from imgtheranostics.mri.signal_change import baseline_level
 from imgtheranostics.mri.spgr_inversion import rate_after

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from imgtheranostics.errors import Caution, ImplausibleValue
 from imgtheranostics.fit import FloatArray
-from imgtheranostics.mri.calibrated_fit import CalibratedFit
+from imgtheranostics.mapping.calibrated_fit import CalibratedFit
 from imgtheranostics.mri.signal_change import nothing_fitted
 from imgtheranostics.mri.voxel_blocks import Curves, DoubleArray, checked_times, stored
 from imgtheranostics.volume import Flag

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imgtheranostics.errors import Caution, ImplausibleValue
-from imgtheranostics.mri.calibrated_fit import CalibratedFit
+from imgtheranostics.mapping.calibrated_fit import CalibratedFit
 from imgtheranostics.mri.heating import (
     field_frequency_product,
     initial_heating_rate,
