@@ -1,4 +1,10 @@
 from . import hounsfield as hounsfield
+from . import materials as materials
 from .hounsfield import comparable as comparable
 from .hounsfield import require_hu as require_hu
 from .hounsfield import saturated as saturated
+from .materials import Slope as Slope
+from .materials import hu_per_mg_ml as hu_per_mg_ml
+from .materials import mass_attenuation as mass_attenuation
+from .materials import monoenergetic as monoenergetic
+from .materials import prior_slope as prior_slope
