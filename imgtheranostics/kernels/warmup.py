@@ -25,6 +25,7 @@ def compile_all() -> Iterator[tuple[str, Callable[[], None]]]:
     yield "exchange of pools", _exchange_of_pools
     yield "saturation spectra", _saturation_spectra
     yield "position of water", _position_of_water
+    yield "shifted regions", _shifted_regions
 
 
 def _region_statistics() -> None:
@@ -48,6 +49,15 @@ def _region_statistics() -> None:
     counts = np.zeros(2, np.int64)
     kernels.count_labels(labels, counts)
     kernels.list_voxels(labels, np.array([-1, 0], np.int64), voxels.copy())
+
+
+def _shifted_regions() -> None:
+    from imgtheranostics.kernels.shifted_regions import shifted_means
+
+    values = np.zeros(8, np.float32)
+    extents, one = np.array([2, 2, 2], np.int64), np.ones(3, np.int64)
+    places, means = np.zeros((1, 3), np.int64), np.empty(1)
+    shifted_means(values, values == 0, extents, one[:1] - 1, one, extents, 1, one, places, means, 0)
 
 
 def _peak() -> None:

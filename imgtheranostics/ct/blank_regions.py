@@ -1,0 +1,248 @@
+"""Noise of a region's mean, from the means of regions of the same shape over tissue without the agent."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from imgtheranostics.ct.noise import SOFT_TISSUE_HU, DetectionLimits, detection_limits, false_positive_rate
+from imgtheranostics.errors import GeometryMismatch, MissingMetadata
+from imgtheranostics.fit import shortfall
+from imgtheranostics.kernels.shifted_regions import shifted_means
+from imgtheranostics.mapping.voxels import Mask, mask_array
+from imgtheranostics.regions import Regions
+from imgtheranostics.volume import Estimate, Volume
+
+BoolArray = npt.NDArray[np.bool_]
+IndexArray = npt.NDArray[np.int64]
+
+FEWEST_BLANKS = 8
+"""Fewer shifted copies of a region say too little about the scatter of its mean."""
+
+MOST_BLANKS = 400
+MARGIN_VOXELS = 2
+"""Voxels between blank regions, and between regions and the tissue that counts as blank."""
+
+_MOST_PLACES = 4 * MOST_BLANKS
+_MOST_PLACES_CLOSE = 200_000
+_SMALLEST_PART = 128
+_MOST_PARTS = 32
+_GOLDEN = 0.6180339887498949
+
+
+@dataclass(frozen=True, slots=True)
+class BlankNoise:
+    """Scatter of the mean of a shape over blank tissue.
+
+    Attributes
+    ----------
+    sd : float
+        Of the means, in the unit of the image; NaN where the shape fits nowhere.
+    n_blanks : int
+        Places, none overlapping another.
+    mean : float
+        Of the means: how much tissue without agent changed.
+    n_voxels : int
+        Of the region.
+    rule : str
+    """
+
+    sd: float
+    n_blanks: int
+    mean: float
+    n_voxels: int
+    rule: str
+
+    @property
+    def standard_error(self) -> float:
+        """Of the region's mean: the SD, corrected for how short it falls with few blanks."""
+        return self.sd / shortfall(self.n_blanks - 1) if self.n_blanks > 1 else math.nan
+
+    @property
+    def false_positive_rate(self) -> float:
+        """How often the mean of a blank exceeds 3.3 of these SD."""
+        return false_positive_rate(self.n_blanks) if self.n_blanks > 1 else math.nan
+
+    def limits(self, slope: float) -> DetectionLimits:
+        """LOD and LOQ of the region's mean in mg/mL, for a slope in HU per mg/mL."""
+        return detection_limits(self.sd, slope)
+
+    def decision(self) -> dict[str, Any]:
+        """For the record of decisions."""
+        return {
+            "rule": self.rule,
+            "sd": self.sd,
+            "n_blanks": self.n_blanks,
+            "mean_of_blanks": self.mean,
+            "false_positive_rate_at_lod": self.false_positive_rate,
+        }
+
+
+def blank_sd(x: Volume | Estimate, region: Mask, blanks: Mask) -> float:
+    """SD of the means of a region's shape, shifted over blank tissue; see `blank_noise`."""
+    return blank_noise(x, region, blanks).sd
+
+
+def blank_noise(x: Volume | Estimate, region: Mask, blanks: Mask) -> BlankNoise:
+    """Scatter of the mean of a region if nothing but noise were in it.
+
+    Copies of the region are placed over the blank tissue, none nearer to another than two voxels. Where
+    fewer than eight fit, halves of it (quarters ...) are placed, and their SD is scaled by the square root of
+    the number of voxels: right for shapes wider than the noise is correlated, and told by `rule`.
+
+    Parameters
+    ----------
+    x : Volume or Estimate
+        The difference of two scans, or a map made of it.
+    region : Volume, Regions or (i, j, k) array_like
+        The shape; several regions count as one.
+    blanks : Volume, Regions or (i, j, k) array_like
+        Tissue without agent. The region itself never counts as blank.
+
+    Returns
+    -------
+    BlankNoise
+
+    Raises
+    ------
+    GeometryMismatch
+        If the region is empty, or a mask lies on another grid.
+    """
+    value = x.value if isinstance(x, Estimate) else x
+    inside = _needed(region, value, "region")
+    usable = _needed(blanks, value, "blanks") & np.isfinite(value.data) & ~inside
+    shape = _Shape.of(inside)
+    rule = "SD of the means of shifted blank regions of the same shape"
+    n_voxels = shape.n_voxels
+    blank = np.ravel(usable, order="F")
+    values = value.data.ravel(order="F")
+    while True:
+        means = shape.means(values, blank, value.grid.shape)
+        if means.size >= FEWEST_BLANKS or shape.n_voxels < max(_SMALLEST_PART, n_voxels / _MOST_PARTS):
+            break
+        shape = shape.half(value.grid.spacing_mm)
+        rule = (
+            f"SD of the means of blank parts of {shape.n_voxels} voxels, scaled to {n_voxels}: fewer than "
+            f"{FEWEST_BLANKS} copies of the whole region fit into the blank tissue"
+        )
+    if means.size < FEWEST_BLANKS:
+        return BlankNoise(math.nan, int(means.size), math.nan, n_voxels, "no room for blank regions")
+    sd = float(np.std(means, ddof=1)) * math.sqrt(shape.n_voxels / n_voxels)
+    return BlankNoise(sd, int(means.size), float(np.mean(means)), n_voxels, rule)
+
+
+def _needed(mask: Mask, value: Volume, what: str) -> BoolArray:
+    if mask is None:
+        raise ValueError(f"{what} must be given")
+    inside = mask_array(mask, value)
+    if not inside.any():
+        raise GeometryMismatch(f"there are no voxels in the {what}", needed="at least one voxel")
+    return inside
+
+
+@dataclass(frozen=True, eq=False)
+class _Shape:
+    """Voxels of a region, (n, 3), relative to the corner of their box."""
+
+    voxels: IndexArray
+
+    @classmethod
+    def of(cls, inside: BoolArray) -> _Shape:
+        flat = np.flatnonzero(inside.ravel(order="F"))
+        return cls._from(np.stack(np.unravel_index(flat, inside.shape, order="F"), axis=-1))
+
+    @classmethod
+    def _from(cls, voxels: IndexArray) -> _Shape:
+        return cls((voxels - voxels.min(axis=0)).astype(np.int64))
+
+    @property
+    def n_voxels(self) -> int:
+        return len(self.voxels)
+
+    @property
+    def box(self) -> IndexArray:
+        return np.asarray(self.voxels.max(axis=0) + 1)
+
+    def half(self, spacing_mm: tuple[float, ...]) -> _Shape:
+        """The half of it on one side of its longest extent."""
+        axis = int(np.argmax(self.box * np.asarray(spacing_mm)))
+        order = np.argsort(self.voxels[:, axis], kind="stable")
+        middle = self.voxels[order[len(order) // 2], axis]
+        part = self.voxels[self.voxels[:, axis] < middle]
+        if not len(part):
+            part = self.voxels[order[: max(1, len(order) // 2)]]
+        return self._from(part)
+
+    def means(self, values: npt.NDArray[Any], blank: BoolArray, extents: tuple[int, ...]) -> Any:
+        """Means of the shape at places of the blank tissue, at most `MOST_BLANKS`."""
+        grid, box = np.array(extents, np.int64), self.box
+        room = grid - box
+        places, means = np.zeros((MOST_BLANKS, 3), np.int64), np.empty(MOST_BLANKS)
+        offsets = self.voxels @ np.array([1, grid[0], grid[0] * grid[1]])
+        reach, found = box + MARGIN_VOXELS, 0
+        if (room < 0).any():
+            return means[:0]
+        for steps in (_spread(room, reach, _MOST_PLACES), _spread(room, box // 4, _MOST_PLACES_CLOSE)):
+            counts = room // steps + 1
+            turn = _coprime(int(np.prod(counts)))
+            found = shifted_means(
+                values, blank, grid, offsets, steps, counts, turn, reach, places, means, found
+            )
+        return means[:found]
+
+
+def _spread(room: IndexArray, least: IndexArray, most: int) -> IndexArray:
+    """Steps of a lattice of at most `most` places, none below `least`."""
+    steps = np.maximum(least, 1)
+    excess = float(np.prod(room // steps + 1)) / most
+    while excess > 1.0:
+        steps = np.maximum(steps + 1, np.ceil(steps * excess ** (1 / 3)).astype(np.int64))
+        excess = float(np.prod(room // steps + 1)) / most
+    return np.asarray(steps, np.int64)
+
+
+def _coprime(count: int) -> int:
+    """A number coprime to `count` near its golden section."""
+    turn = max(1, int(count * _GOLDEN))
+    while math.gcd(turn, count) > 1:
+        turn += 1
+    return turn
+
+
+def default_blanks(estimate: Estimate, regions: Regions) -> BoolArray:
+    """Soft tissue with a value, two voxels and more from every region.
+
+    Raises
+    ------
+    MissingMetadata
+        If the scan before the agent, which tells tissue from air and bone, is not among the maps.
+    """
+    pre = estimate.maps.get("pre")
+    if pre is None:
+        raise MissingMetadata(
+            "it is not known where tissue without the agent is",
+            where="blanks",
+            needed="a region without agent, or the map of ct.enhancement with its scan before the agent",
+            next_step="give blanks= (--blank): a region of the table, or a mask",
+        )
+    low, high = SOFT_TISSUE_HU
+    tissue = (pre.data >= low) & (pre.data <= high) & np.isfinite(estimate.value.data)
+    taken = np.asarray((regions.fit_to(estimate.grid).labels > 0).any(axis=-1))
+    return np.asarray(tissue & ~_grown(taken, MARGIN_VOXELS))
+
+
+def _grown(mask: BoolArray, by: int) -> BoolArray:
+    """A mask grown by a box of `by` voxels on all sides."""
+    grown = mask
+    for axis in range(3):
+        moved = np.moveaxis(grown.copy(order="K"), axis, 0)
+        source = np.moveaxis(grown, axis, 0)
+        for step in range(1, min(by, source.shape[0] - 1) + 1):
+            moved[step:] |= source[:-step]
+            moved[:-step] |= source[step:]
+        grown = np.moveaxis(moved, 0, axis)
+    return grown

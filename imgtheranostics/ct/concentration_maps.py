@@ -1,0 +1,212 @@
+"""Concentration of a material as a map in mg/mL, from the change of attenuation and a slope."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from imgtheranostics.ct.hounsfield import ct_record
+from imgtheranostics.ct.linear_concentration import NAME, from_change
+from imgtheranostics.ct.noise import DETECTION_SDS, QUANTIFICATION_SDS, detection_limits
+from imgtheranostics.ct.prior_slopes import PRIOR_RELATIVE_ERROR, prior_slope
+from imgtheranostics.ct.slope import Slope
+from imgtheranostics.errors import Caution, MissingMetadata, UnitMismatch, merge_cautions
+from imgtheranostics.mapping.refusals import UnknownChoice
+from imgtheranostics.volume import Estimate, Flag, Volume, make_step
+
+
+class Calibrated(Protocol):
+    """A calibration that a slope is the outcome of, such as that of vials."""
+
+    @property
+    def slope(self) -> Slope:
+        """HU per mg/mL."""
+
+
+SlopeLike = Slope | Calibrated | float | None
+
+
+def concentration(
+    enhancement: Estimate | Volume,
+    *,
+    material: str,
+    kvp: float | None = None,
+    slope: SlopeLike = None,
+    slope_error: float | None = None,
+    filtration_mm_al: float | None = None,
+    water_cm: float | None = None,
+    tin_mm: float = 0.0,
+    model: Literal["spectrum", "A", "B"] = "spectrum",
+    displacement: bool | None = None,
+    density_g_ml: float | None = None,
+    workers: int | None = None,
+) -> Estimate:
+    """Concentration of a material from the change of attenuation, C = change / slope.
+
+    Parameters
+    ----------
+    enhancement : Estimate or Volume
+        ``delta_attenuation``, as `imgtheranostics.ct.enhancement` returns it. A Volume has no noise, so that
+        its concentration has no standard error.
+    material : str
+        Element, formula, compound or agent's record; concentrations are mg of this per mL.
+    kvp : float, optional
+        Tube voltage in kV, where the images do not state it.
+    slope : Slope, calibration of vials, or float, optional
+        HU per mg/mL of this scanner, as measured: nothing is corrected about it. Without it, the prior of the
+        spectrum model (or a table) for the beam.
+    slope_error : float, optional
+        Standard error of a slope that is given as a number; without it 5 % of it, and a caution.
+    filtration_mm_al, water_cm, tin_mm, model, displacement, density_g_ml
+        Of the prior, as in `imgtheranostics.ct.prior_slopes.prior_slope`. Water that particles displace is
+        taken into account where their density is known.
+    workers : int, optional
+        Threads; the result does not depend on it.
+
+    Returns
+    -------
+    Estimate
+        ``concentration`` in mg/mL. The standard error holds noise and slope; `calibration_relative` is the
+        part that all voxels share. Voxels below their limit of detection keep their value, with
+        `Flag.BELOW_NOISE`. The change of attenuation is among `maps`.
+
+    Raises
+    ------
+    MissingMetadata
+        If neither the images nor `kvp` state the tube voltage that a prior needs.
+    UnitMismatch
+        If the input is no change of attenuation, or the slope belongs to another tube voltage.
+    UnsupportedInput
+        If the material is not known.
+    ValueError
+        If options do not go together.
+    """
+    change = enhancement.value if isinstance(enhancement, Estimate) else enhancement
+    if change.quantity != "delta_attenuation":
+        raise UnitMismatch(
+            "a concentration is made of the change of attenuation",
+            found=f"{change.quantity} [{change.unit}]",
+            needed="delta_attenuation [HU]",
+            next_step="subtract the scan before the agent first (ct.enhancement)",
+        )
+    beam = _Prior(filtration_mm_al, water_cm, tin_mm, model, displacement, density_g_ml)
+    used = chosen_slope(change, material, kvp, slope, slope_error, beam)
+    return _estimate(enhancement, change, used)
+
+
+@dataclass(frozen=True, slots=True)
+class _Prior:
+    """What a prior slope is asked for."""
+
+    filtration_mm_al: float | None = None
+    water_cm: float | None = None
+    tin_mm: float = 0.0
+    model: Literal["spectrum", "A", "B"] = "spectrum"
+    displacement: bool | None = None
+    density_g_ml: float | None = None
+
+
+def chosen_slope(
+    images: Volume,
+    material: str,
+    kvp: float | None,
+    slope: SlopeLike,
+    slope_error: float | None,
+    prior: _Prior,
+) -> Slope:
+    """The slope that was given, or the prior of the images' beam; both belong to their tube voltage."""
+    stated = ct_record(images).tube_voltage_kv
+    if slope is None:
+        if slope_error is not None:
+            raise UnknownChoice("slope_error= belongs to a slope that is given")
+        used = _prior(material, kvp if kvp is not None else stated, prior)
+    elif prior != _Prior():
+        raise UnknownChoice("options of the prior slope do not apply to a slope that is given")
+    else:
+        used = _given(material, kvp, slope, slope_error)
+    used.require_kvp(stated, where="KVP (0018,0060)")
+    used.require_kvp(kvp, where="kvp")
+    return used
+
+
+def _prior(material: str, kvp: float | None, asked: _Prior) -> Slope:
+    if kvp is None:
+        raise MissingMetadata(
+            "the tube voltage is not known, on which HU per mg/mL depends",
+            where="KVP (0018,0060), or KVP of the sidecar",
+            needed="kV",
+            next_step="give kvp= (--kvp), or the slope of a calibration",
+        )
+    return prior_slope(
+        material,
+        kvp,
+        filtration_mm_al=asked.filtration_mm_al,
+        water_cm=asked.water_cm,
+        tin_mm=asked.tin_mm,
+        model=asked.model,
+        displacement=asked.displacement,
+        density_g_ml=asked.density_g_ml,
+    )
+
+
+def _given(material: str, kvp: float | None, slope: Slope | Calibrated | float, error: float | None) -> Slope:
+    if isinstance(slope, int | float | np.number):
+        cautions: tuple[Caution, ...] = ()
+        if error is None:
+            error = PRIOR_RELATIVE_ERROR * abs(float(slope))
+            text = f"the slope has no standard error; {100 * PRIOR_RELATIVE_ERROR:g} % were taken"
+            cautions = (Caution("slope-error-assumed", text, "slope"),)
+        return Slope(float(slope), float(error), material, kvp, source="given", warnings=cautions)
+    if error is not None:
+        raise UnknownChoice("slope_error= belongs to a slope that is a plain number")
+    return slope if isinstance(slope, Slope) else slope.slope
+
+
+def _estimate(enhancement: Estimate | Volume, change: Volume, slope: Slope) -> Estimate:
+    own = enhancement.calibration_relative if isinstance(enhancement, Estimate) else 0.0
+    noise: Any = np.float32(np.nan)
+    if isinstance(enhancement, Estimate):
+        noise = enhancement.standard_error.data
+        if own:
+            noise = np.sqrt(np.maximum(0.0, noise**2 - (own * change.data) ** 2))
+    fit = from_change(change.data, slope, change_error=noise)
+    shared = math.hypot(own, slope.relative_error)
+    value = fit.parameters[NAME]
+    flags = np.asarray(fit.flags)
+    if isinstance(enhancement, Estimate):
+        lost = enhancement.flags.data != 0
+        flags = np.where(lost, enhancement.flags.data | (flags & Flag.BELOW_NOISE.value), flags)
+    step = make_step("concentration", material=slope.material, hu_per_mg_ml=slope.hu_per_mg_ml)
+    cautions = merge_cautions(enhancement.warnings, fit.warnings)
+    result = change.derived(value, "concentration", "mg/mL", step).replace(warnings=cautions)
+    plain = result.replace(warnings=())
+    decisions: dict[str, Any] = {"slope": slope.decision()}
+    maps = {"delta_attenuation": change.replace(warnings=())}
+    if isinstance(enhancement, Estimate):
+        decisions = {**enhancement.decisions, **decisions, **_voxel_limits(enhancement, slope)}
+        maps = {**enhancement.maps, **maps}
+    return Estimate(
+        result,
+        plain.replace(data=np.hypot(fit.standard_errors[NAME], shared * np.abs(value))),
+        plain.replace(data=flags, quantity="flags", unit="1"),
+        calibration_relative=shared,
+        decisions=decisions,
+        maps=maps,
+    )
+
+
+def _voxel_limits(enhancement: Estimate, slope: Slope) -> dict[str, Any]:
+    noise = enhancement.decisions.get("noise", {}).get("voxel_sd_hu")
+    if noise is None or not math.isfinite(noise):
+        return {}
+    limits = detection_limits(noise, abs(slope.hu_per_mg_ml))
+    return {
+        "detection": {
+            "rule": f"{DETECTION_SDS:g} and {QUANTIFICATION_SDS:g} SD of a voxel's noise over the slope",
+            "voxel_lod_mg_ml": limits.lod,
+            "voxel_loq_mg_ml": limits.loq,
+        }
+    }

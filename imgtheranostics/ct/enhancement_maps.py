@@ -1,0 +1,164 @@
+"""Change of attenuation between two CT scans, as a map in HU with its noise."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from imgtheranostics.ct.hounsfield import SATURATION_HU
+from imgtheranostics.ct.noise import DifferenceNoise, difference_noise
+from imgtheranostics.ct.scan_pairs import Alignment, ScanPair
+from imgtheranostics.errors import Caution, GeometryMismatch, merge_cautions
+from imgtheranostics.mapping.voxels import Mask, mask_array
+from imgtheranostics.volume import Estimate, Flag, Volume, make_step
+
+BoolArray = npt.NDArray[np.bool_]
+FlagArray = npt.NDArray[np.uint16]
+
+_MOSTLY_OUTSIDE = 0.05
+
+
+def enhancement(
+    pre: Volume,
+    post: Volume,
+    *,
+    register: Alignment = False,
+    mask: Mask = None,
+    allow_mismatch: Collection[str] = (),
+    noise_sd: float | tuple[float, float] | None = None,
+    register_mask: Mask = None,
+    saturation_hu: float = SATURATION_HU,
+    workers: int | None = None,
+) -> Estimate:
+    """Change of attenuation from one scan to another, after minus before.
+
+    Parameters
+    ----------
+    pre, post : Volume
+        Attenuation in HU, acquired alike.
+    register : bool, {"rigid", "affine", "bspline"}, Registration or Transform
+        Align `post` to `pre` (rigidly where it is True), or use a transform that is known already.
+    mask : Volume, Regions or (i, j, k) array_like, optional
+        On the grid of `pre`; NaN and `Flag.MASKED_OUT` outside.
+    allow_mismatch : collection of {"kvp", "filter", "kernel", "slice_thickness"}
+        What may differ between the scans; it is then a caution.
+    noise_sd : float or (pre, post), optional
+        Noise of one voxel of each image in HU. By default that of the difference is estimated from its soft
+        tissue, see `imgtheranostics.ct.noise.difference_noise`.
+    register_mask : Volume, Regions or (i, j, k) array_like, optional
+        Where the registration looks.
+    saturation_hu : float
+        Voxels at or above it in either scan are NaN, with `Flag.SATURATED` and `Flag.OUTSIDE_RANGE`.
+    workers : int, optional
+        Threads; the result does not depend on it.
+
+    Returns
+    -------
+    Estimate
+        ``delta_attenuation`` in ``[HU]``. The standard error is that of one voxel; noise of neighbours is
+        correlated, so that of a region's mean comes from `imgtheranostics.ct.region_table`. Both scans are
+        among `maps`, and `decisions` tell alignment and noise.
+
+    Raises
+    ------
+    UnitMismatch, MissingMetadata
+        If values are not HU, or the scans differ in tube voltage, filter, kernel or slice thickness.
+    GeometryMismatch
+        If the grids differ and `register` is not asked for, or the mask lies outside the field of view.
+    IllConditioned
+        If the registration failed.
+    UnsupportedInput
+        If one of them is a series.
+    ValueError
+        If an option is unknown.
+    """
+    pair = ScanPair.of(
+        pre,
+        post,
+        register=register,
+        register_mask=register_mask,
+        allow_mismatch=allow_mismatch,
+        saturation_hu=saturation_hu,
+    )
+    inside = None if mask is None else _within_view(mask_array(mask, pair.pre), pair)
+    change = pair.post.data - pair.pre.data
+    flags = np.zeros(change.shape, np.uint16, order="F")
+    flags[~np.isfinite(change)] = Flag.INVALID_INPUT.value
+    flags[pair.saturated] |= Flag.SATURATED.value | Flag.OUTSIDE_RANGE.value
+    change[pair.saturated] = np.nan
+    noise = difference_noise(pair.pre, change, noise_sd=noise_sd)
+    if inside is not None:
+        flags[~inside] = Flag.MASKED_OUT.value
+        change[~inside] = np.nan
+    return _estimate(pair, change, flags, noise, inside)
+
+
+def _within_view(inside: BoolArray, pair: ScanPair) -> BoolArray:
+    """The mask, if the scans reach it."""
+    total = int(np.count_nonzero(inside))
+    seen = int(np.count_nonzero(inside & np.isfinite(pair.pre.data) & np.isfinite(pair.post.data)))
+    if seen == 0:
+        raise GeometryMismatch(
+            "the mask lies outside the field of view",
+            found=f"{total} voxels of the mask, none with a value in both scans"
+            if total
+            else "an empty mask",
+            needed="a mask over tissue that both scans show",
+            next_step="draw the mask on the first scan, inside the reconstructed field of view",
+        )
+    return inside
+
+
+def _estimate(
+    pair: ScanPair,
+    change: npt.NDArray[np.float32],
+    flags: FlagArray,
+    noise: DifferenceNoise,
+    inside: BoolArray | None,
+) -> Estimate:
+    within = np.ones(change.shape, np.bool_) if inside is None else inside
+    cautions = merge_cautions(pair.post.warnings, pair.warnings, noise.warnings, _cautions(pair, within))
+    step = make_step("enhancement", order="post minus pre", alignment=pair.decision["rule"])
+    value = pair.pre.derived(change, "delta_attenuation", "[HU]", step).with_warnings(*cautions)
+    plain = value.replace(warnings=())
+    error = np.full(change.shape, noise.sd, np.float32, order="F")
+    error[~np.isfinite(change)] = np.nan
+    mask_rule: dict[str, Any] = {"rule": "all voxels"}
+    if inside is not None:
+        mask_rule = {"rule": "mask", "n_voxels": int(np.count_nonzero(inside))}
+    return Estimate(
+        value,
+        plain.replace(data=error),
+        plain.replace(data=flags, quantity="flags", unit="1"),
+        decisions={"alignment": pair.decision, "noise": noise.decision(), "mask": mask_rule},
+        maps={"pre": pair.pre.replace(warnings=()), "post": pair.post.replace(warnings=())},
+    )
+
+
+def _cautions(pair: ScanPair, within: BoolArray) -> tuple[Caution, ...]:
+    found = []
+    bright = pair.saturated & within
+    count = int(np.count_nonzero(bright))
+    if count:
+        planes = int(np.count_nonzero(bright.any(axis=(0, 1))))
+        found.append(
+            Caution(
+                "saturated-voxels",
+                f"{count} voxels in {planes} slices are at the top of the range of the images and were left "
+                "out; metal there throws streaks into the rest of these slices",
+            )
+        )
+    unseen = within & ~(np.isfinite(pair.pre.data) & np.isfinite(pair.post.data)) & ~pair.saturated
+    share = int(np.count_nonzero(unseen)) / max(1, int(np.count_nonzero(within)))
+    if share > _MOSTLY_OUTSIDE:
+        found.append(
+            Caution(
+                "partly-outside",
+                f"{100 * share:.3g} % of the voxels asked for have no value in both scans (outside the field "
+                "of view, padding, or not reached by the other scan)",
+            )
+        )
+    return tuple(found)
