@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from imgtheranostics.agents.provenance import (
@@ -21,6 +21,7 @@ from imgtheranostics.agents.provenance import (
     listed,
     span,
 )
+from imgtheranostics.data.hu_slopes import slope_tables, tabulated_materials
 
 Medium = Literal["water", "saline", "plasma", "blood", "agarose", "tissue", "cells"]
 _ELEMENT = re.compile(r"([A-Z][a-z]?)(\d*)")
@@ -198,13 +199,40 @@ class HuSlopes(Sourced):
             yield f"{self.material}, set {self.name}, {where}", f"{beam.hu_per_mg_ml:g}", "[HU] per mg/mL"
 
 
+def _from_tables(value: Any) -> Any:
+    """The rows of `data/hu_slopes.json` where a record names only the material of its tables."""
+    if not isinstance(value, str):
+        return value
+    tables = slope_tables(value)
+    if not tables:
+        raise PydanticCustomError(
+            "form",
+            "no table of slopes holds {material}; known: {known}",
+            {"material": value, "known": ", ".join(tabulated_materials())},
+        )
+    return tuple(
+        HuSlopes(
+            material=table.material,
+            name=table.name,
+            provenance=table.provenance,
+            source=table.source,
+            note=table.note,
+            beams=tuple(
+                Beam(kvp=b.kvp, water_cm=b.water_cm, filter=b.filter, hu_per_mg_ml=b.hu_per_mg_ml)
+                for b in table.beams
+            ),
+        )
+        for table in tables
+    )
+
+
 class Attenuation(Model):
-    """How it shows on CT."""
+    """How it shows on CT. `hu_slopes` is rows of its own, or the material whose shipped tables hold it."""
 
     composition: Composition
     density_g_ml: Amount | None = None
     k_edge_kev: Amount | None = None
-    hu_slopes: tuple[HuSlopes, ...] = ()
+    hu_slopes: Annotated[tuple[HuSlopes, ...], BeforeValidator(_from_tables)] = ()
 
 
 class Gain(Amount):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
 from types import MappingProxyType
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ class SlopeTable:
 
     name: str
     material: str
-    provenance: str
+    provenance: Literal["review", "published", "computed", "unconfirmed"]
     source: str
     note: str
     beams: tuple[TabulatedBeam, ...]
@@ -81,7 +82,7 @@ def slope_tables(material: str) -> tuple[SlopeTable, ...]:
     Examples
     --------
     >>> slope_tables("HfO2")[0].beams[2].hu_per_mg_ml
-    27
+    27.0
     """
     return _by_material().get(material, ())
 
@@ -99,11 +100,11 @@ def _by_material() -> MappingProxyType[str, tuple[SlopeTable, ...]]:
         for material in table["beams"][0]["hu_per_mg_ml"]:
             beams = tuple(
                 TabulatedBeam(
-                    beam["kvp"],
-                    beam["water_cm"],
-                    beam["filtration_mm_al"],
-                    beam["tin_mm"],
-                    beam["hu_per_mg_ml"][material],
+                    float(beam["kvp"]),
+                    float(beam["water_cm"]),
+                    None if beam["filtration_mm_al"] is None else float(beam["filtration_mm_al"]),
+                    float(beam["tin_mm"]),
+                    float(beam["hu_per_mg_ml"][material]),
                 )
                 for beam in table["beams"]
             )

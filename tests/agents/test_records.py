@@ -14,6 +14,7 @@ import yaml
 from imgtheranostics.agents import available, get
 from imgtheranostics.agents.listing import as_plain, counts, rows
 from imgtheranostics.agents.loading import library
+from imgtheranostics.agents.signals import Attenuation
 from imgtheranostics.data.nuclides import nuclide
 from imgtheranostics.phantom.reading import library as phantom_library
 from imgtheranostics.units import UNITS
@@ -440,3 +441,21 @@ def test_each_value_has_a_row_with_words_a_number_and_a_unit(name):
     for row in table:
         if row.unit == "":
             assert row.section in {"label", "attenuation", "optical"}, row
+
+
+def test_slopes_named_by_material_are_those_of_the_tables():
+    """ct.md 4.2, sets A and B, HfO2 at 140 kVp with tin (A only) and at 65 kVp micro-CT (B only)."""
+    tables = {entry.name: entry for entry in get("nbtxr3").attenuation.hu_slopes}
+    assert {name: len(entry.beams) for name, entry in tables.items()} == {"A": 10, "B": 8}
+    assert [b.hu_per_mg_ml for b in tables["A"].beams if b.filter == "0.4 mm Sn"] == [22.9]
+    assert [b.hu_per_mg_ml for b in tables["B"].beams if b.kvp == 65] == [37.0]
+    assert {entry.provenance for entry in tables.values()} == {"computed"}
+
+
+def test_slopes_of_a_material_that_no_table_holds_are_refused():
+    attenuation = {
+        "composition": {"formula": "W", "mass_fractions": {"W": 1.0}, "provenance": "review"},
+        "hu_slopes": "W",
+    }
+    with pytest.raises(ValueError, match="no table of slopes holds W; known: I, Gd, HfO2, Hf, Au, Bi, Fe"):
+        Attenuation.model_validate(attenuation)
