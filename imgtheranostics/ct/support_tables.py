@@ -1,0 +1,132 @@
+"""Tables of a bounded least-squares problem with few unknowns: a matrix for each set of unknowns at zero."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from imgtheranostics.kernels.ct_decomposition import MOST_BOUNDED
+
+DoubleArray = npt.NDArray[np.float64]
+IndexArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class SupportTables:
+    """Minimum of sum w (y - A c)^2 with some c >= 0, and perhaps sum c = 1, for every support at once.
+
+    Attributes
+    ----------
+    matrices : (n_supports, n_unknowns, n_samples + 1) ndarray
+        Rows are unknowns where a support leaves them free and multipliers, scaled by the unknown's standard
+        deviation, where it holds them at zero; the last column is a constant. The solution is the support
+        whose bounded rows are all at least 0. NaN where nothing is left free that could add up to one.
+    bounds : (n_unknowns,) ndarray of int
+        The bit that stands for an unknown at zero; 0 where it has no bound.
+    covariance : (n_unknowns, n_unknowns) ndarray
+        Of the unconstrained solution, in the units of the weights.
+    """
+
+    matrices: DoubleArray
+    bounds: IndexArray
+    covariance: DoubleArray
+
+    @classmethod
+    def of(
+        cls,
+        design: npt.ArrayLike,
+        variances: npt.ArrayLike,
+        bounded: npt.ArrayLike,
+        *,
+        sum_to_one: bool = False,
+    ) -> SupportTables:
+        """The tables of one problem.
+
+        Parameters
+        ----------
+        design : (n_samples, n_unknowns) array_like
+        variances : (n_samples,) array_like
+            Of the samples, above 0.
+        bounded : (n_unknowns,) array_like of bool
+            Which unknowns must not be negative, at most six.
+        sum_to_one : bool
+            Whether the unknowns add up to one.
+
+        Raises
+        ------
+        ValueError
+            If more than six are bounded, or the unknowns are not determined.
+        """
+        matrix = np.asarray(design, np.float64)
+        weights = 1.0 / np.asarray(variances, np.float64)
+        limited = np.asarray(bounded, np.bool_)
+        count = int(np.count_nonzero(limited))
+        if count > MOST_BOUNDED:
+            raise ValueError(f"at most {MOST_BOUNDED} materials can be bounded, not {count}")
+        bounds = np.zeros(limited.size, np.int64)
+        bounds[limited] = 1 << np.arange(count)
+        problem = _Problem.of(matrix, weights, sum_to_one)
+        everything, _ = problem.solved(np.ones(limited.size, np.bool_))
+        if not np.isfinite(everything).all():
+            raise ValueError("the unknowns are not determined by these samples")
+        covariance = (everything[:, :-1] / weights) @ everything[:, :-1].T
+        scale = np.sqrt(np.diag(covariance))
+        tables = np.full((1 << count, *everything.shape), np.nan)
+        for support in range(1 << count):
+            free = (bounds & support) == 0
+            if free.any() or not sum_to_one:
+                values, multipliers = problem.solved(free)
+                tables[support] = np.where(free[:, np.newaxis], values, multipliers * scale[:, np.newaxis])
+        return cls(tables, bounds, covariance)
+
+    def solve(self, samples: npt.ArrayLike) -> DoubleArray:
+        """The unconstrained solution of samples (..., n_samples)."""
+        given = np.asarray(samples, np.float64)
+        full = self.matrices[0]
+        return np.asarray(given @ full[:, :-1].T + full[:, -1])
+
+
+@dataclass(frozen=True, eq=False)
+class _Problem:
+    """Normal equations of a least-squares problem in units in which its columns have the length one."""
+
+    gram: DoubleArray
+    right: DoubleArray
+    length: DoubleArray
+    sum_to_one: bool
+
+    @classmethod
+    def of(cls, design: DoubleArray, weights: DoubleArray, sum_to_one: bool) -> _Problem:
+        length = np.sqrt(weights @ design**2)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            scaled = design / length
+        return cls(
+            scaled.T @ (weights[:, np.newaxis] * scaled),
+            (weights[:, np.newaxis] * scaled).T,
+            length,
+            sum_to_one,
+        )
+
+    def solved(self, free: BoolArray) -> tuple[DoubleArray, DoubleArray]:
+        """The free unknowns, the others zero, and the multipliers of all, as matrices of (samples, 1)."""
+        index = np.flatnonzero(free)
+        n, n_samples = self.length.size, self.right.shape[1]
+        right = np.column_stack([self.right, np.zeros(n)])
+        system, known = self.gram[np.ix_(index, index)], right[index]
+        if self.sum_to_one:
+            ones = 1.0 / self.length[index]
+            system = np.block([[system, ones[:, np.newaxis]], [ones, np.zeros(1)]])
+            known = np.vstack([known, np.append(np.zeros(n_samples), 1.0)])
+        values = np.zeros((n, n_samples + 1))
+        try:
+            solution = np.linalg.solve(system, known)
+        except np.linalg.LinAlgError:
+            return np.full_like(values, np.nan), np.full_like(values, np.nan)
+        values[index] = solution[: index.size]
+        multipliers = self.gram @ values - right
+        if self.sum_to_one:
+            multipliers += np.outer(1.0 / self.length, solution[-1])
+        return values / self.length[:, np.newaxis], multipliers * self.length[:, np.newaxis]
