@@ -42,14 +42,17 @@ def fit_block(
     if near is None:
         return _fit_anew(setting, curves, noise_sd)
     found = run_kernel(setting, curves, near=near)
-    # the minimum of a neighbour may be another one where lines are weak: the set's starts decide there
-    unsure = weak_lines(setting, found, WEAK).any(axis=1)
-    again = np.flatnonzero(unsure | _unexplained(setting, curves, found, noise_sd))
+    again = np.flatnonzero(_unsure(setting, found) | _unexplained(setting, curves, found, noise_sd))
     if again.size:
         noise = None if noise_sd is None else noise_sd[again]
         anew = _fit_anew(setting, np.ascontiguousarray(curves[again]), noise)
         found.take(anew, again, np.ones(again.size, np.bool_))
     return found
+
+
+def _unsure(setting: Setting, found: Block) -> npt.NDArray[np.bool_]:
+    """Fits with weak lines: the minimum of a neighbour may be another one, the set's starts decide there."""
+    return np.asarray(weak_lines(setting, found, WEAK).any(axis=1))
 
 
 def _fit_anew(setting: Setting, curves: FloatArray, noise_sd: FloatArray | None) -> Block:
@@ -99,6 +102,7 @@ class Result:
         self.r_squared, self.rmse = np.full(count, np.nan, dtype), np.full(count, np.nan, dtype)
         self.iterations = np.zeros(count, np.int32)
         self.flags = np.zeros(count, np.uint16)
+        self.unsure = np.zeros(count, np.bool_)
 
     def blocks(self, voxels: Indices) -> Iterator[Indices]:
         """Parts of a list of voxels of which the spectra fit into `BLOCK_BYTES`."""
@@ -134,6 +138,7 @@ class Result:
         flags, usable = _judged(design, n, found)
         self.flags[voxels] |= flags
         self.iterations[voxels] = found.iterations
+        self.unsure[voxels] = _unsure(self.setting, found)
         freedom = n - design.n_free
         with np.errstate(invalid="ignore", divide="ignore"):
             explained = 1.0 - found.sums[:, 0] / found.sums[:, 1]

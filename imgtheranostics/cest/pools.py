@@ -220,6 +220,11 @@ def _fit_slab(result: Result, todo: npt.NDArray[np.intp]) -> None:
     start_of[by_tile] = np.repeat(np.arange(seeds.size), np.diff(np.append(first, todo.size)))
     rest = np.ones(todo.size, np.bool_)
     rest[seeds] = False
+    # where a line of the seed is weak its neighbours would have to be fitted from the set's starts as well
+    alone = rest & result.unsure[todo[seeds]][start_of]
+    for part in result.blocks(todo[alone]):
+        result.add(part)
+    rest &= ~alone
     places, done = start_of[rest], 0
     for part in result.blocks(todo[rest]):
         result.add(part, known, places[done : done + part.size])
