@@ -1,12 +1,11 @@
 """Mass attenuation of elements and compounds, and what single energies make of it.
 
-The tables are those of XrayDB (Elam, Ravel and Sieber; data CC0). They are read from the file that the
-package `xraydb` brings, without importing the package: that loads SQLAlchemy and inspects the whole database
-twice, which takes a second or more, and its session belongs to the thread that opened it.
+The tables are those of XrayDB (Elam, Ravel and Sieber; data CC0).
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,6 +14,7 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
+from imgtheranostics.ct.xray_tables import rows
 from imgtheranostics.errors import ImplausibleValue, UnsupportedInput
 
 DoubleArray = npt.NDArray[np.float64]
@@ -97,6 +97,13 @@ def element_attenuation(symbol: str, energy_kev: npt.ArrayLike) -> DoubleArray:
     return total.reshape(energy.shape)
 
 
+def absorbing_parts(symbol: str, energy_kev: DoubleArray) -> tuple[DoubleArray, DoubleArray]:
+    """Photoelectric absorption and incoherent scattering of an element, in cm2/g."""
+    log_ev = np.log(_energies(energy_kev) * 1000.0)
+    photo, _, incoherent = _cross_sections(symbol)
+    return photo.at(log_ev), incoherent.at(log_ev)
+
+
 def mixture_attenuation(mass_fractions: Mapping[str, float], energy_kev: npt.ArrayLike) -> DoubleArray:
     """Mass attenuation coefficient of a mixture, cm2/g: that of its elements by mass fraction.
 
@@ -138,12 +145,12 @@ def _energies(energy_kev: npt.ArrayLike) -> DoubleArray:
 
 @lru_cache(maxsize=1)
 def _elements() -> Mapping[str, Element]:
-    rows = _rows("SELECT element, name, molar_mass, density FROM elements ORDER BY atomic_number")
-    covered = {row[0] for row in _rows("SELECT element FROM photoabsorption")}
+    listed = rows("SELECT element, name, molar_mass, density FROM elements ORDER BY atomic_number")
+    covered = {row[0] for row in rows("SELECT element FROM photoabsorption")}
     return MappingProxyType(
         {
             symbol: Element(symbol, name, float(mass), float(density))
-            for symbol, name, mass, density in rows
+            for symbol, name, mass, density in listed
             if symbol in covered
         }
     )
@@ -154,12 +161,12 @@ def _cross_sections(symbol: str) -> tuple[_CrossSection, ...]:
     """Photoelectric absorption, coherent and incoherent scattering."""
     if symbol not in _elements():
         raise UnsupportedInput("this is no element of the attenuation tables", found=symbol)
-    photo = _rows(
+    photo = rows(
         "SELECT log_energy, log_photoabsorption, log_photoabsorption_spline "
         "FROM photoabsorption WHERE element = ?",
         symbol,
     )
-    scatter = _rows(
+    scatter = rows(
         "SELECT log_energy, log_coherent_scatter, log_coherent_scatter_spline, "
         "log_incoherent_scatter, log_incoherent_scatter_spline FROM scattering WHERE element = ?",
         symbol,
@@ -173,20 +180,4 @@ def _cross_sections(symbol: str) -> tuple[_CrossSection, ...]:
 
 
 def _numbers(text: str) -> DoubleArray:
-    import json
-
     return np.array(json.loads(text), np.float64)
-
-
-def _rows(question: str, *values: str) -> list[tuple[str, ...]]:
-    import sqlite3
-    from contextlib import closing
-    from importlib.util import find_spec
-    from pathlib import Path
-
-    package = find_spec("xraydb")
-    if package is None or package.origin is None:
-        raise UnsupportedInput("the package xraydb is not installed", next_step="pip install xraydb")
-    place = Path(package.origin).with_name("xraydb.sqlite")
-    with closing(sqlite3.connect(f"{place.as_uri()}?mode=ro&immutable=1", uri=True)) as tables:
-        return list(tables.execute(question, values))

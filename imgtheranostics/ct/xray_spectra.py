@@ -90,10 +90,13 @@ class Spectrum:
         Middle of each bin.
     fluence : (n,) ndarray
         Photons in each bin; not writable.
+    step_kev : float
+        Width of a bin.
     """
 
     energy_kev: DoubleArray
     fluence: DoubleArray
+    step_kev: float
 
     def mean(self, values: npt.ArrayLike, *, counting: bool = False) -> float:
         """Mean of a quantity over the detected signal.
@@ -118,7 +121,7 @@ def transmitted(beam: Beam) -> Spectrum:
         + _filter_depth("Al", beam.filtration_mm_al, energy)
         + _filter_depth("Sn", beam.tin_mm, energy)
     )
-    return Spectrum(energy, _fixed(source.fluence * np.exp(-depth)))
+    return Spectrum(energy, _fixed(source.fluence * np.exp(-depth)), source.step_kev)
 
 
 @lru_cache(maxsize=64)
@@ -136,7 +139,7 @@ def tube_spectrum(kvp: float) -> Spectrum:
     middle, fluence = (np.asarray(values, np.float64) for values in model.get_spectrum())
     offsets = ((np.arange(_PARTS) + 0.5) / _PARTS - 0.5) * _BIN_KEV
     energy = (middle[:, np.newaxis] + offsets).ravel()
-    return Spectrum(_fixed(energy), _fixed(np.repeat(fluence / _PARTS, _PARTS)))
+    return Spectrum(_fixed(energy), _fixed(np.repeat(fluence / _PARTS, _PARTS)), _BIN_KEV / _PARTS)
 
 
 def mean_energy_kev(
