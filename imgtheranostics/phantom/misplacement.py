@@ -19,12 +19,12 @@ Shift = tuple[float, float, float]
 def shapes_on_grid(spec: PhantomSpec, grid: Grid, shift_mm: Shift = (0.0, 0.0, 0.0)) -> Mixture:
     """The phantom's regions on a grid, all moved by the same shift; exact, nothing is interpolated."""
     shapes = {region.name: region_shapes(spec.template, region) for region in spec.painted()}
-    mixture = rasterise(shapes, _moved(grid, shift_mm))
+    mixture = rasterise(shapes, moved_grid(grid, shift_mm))
     return Mixture(mixture.names, mixture.labels, mixture.mixed, mixture.shares, grid)
 
 
-def _moved(grid: Grid, shift_mm: Shift) -> Grid:
-    """The grid moved against a shift, on which shapes at rest look as moved shapes do on the grid."""
+def moved_grid(grid: Grid, shift_mm: Shift) -> Grid:
+    """A grid moved against a shift, on which shapes at rest look as moved shapes do on the grid."""
     affine = grid.affine.copy()
     affine[:3, 3] -= np.asarray(shift_mm)
     return Grid(grid.shape, affine)
@@ -56,7 +56,7 @@ def misdrawn(
         shift = draw_shift(errors.region_shift_sd_mm, rng)
         margin = float(rng.normal(0.0, errors.region_margin_sd_mm))
         drawn = [_Grown(shape, margin) for shape in region_shapes(spec.template, region)]
-        alone = rasterise({region.name: drawn}, _moved(grid, shift))
+        alone = rasterise({region.name: drawn}, moved_grid(grid, shift))
         labels[alone.nominal() == 1] = number
     return names, labels
 

@@ -22,6 +22,7 @@ _HOMES: dict[str, tuple[str, str]] = {
     "MRI": ("imgtheranostics.phantom.mri", "Mri"),
     "MPI": ("imgtheranostics.phantom.mpi", "Mpi"),
     "CEST": ("imgtheranostics.phantom.cest", "Cest"),
+    "CT": ("imgtheranostics.phantom.ct", "Ct"),
 }
 """Module and class of each modality's physics; a new modality adds a line."""
 

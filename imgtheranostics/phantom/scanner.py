@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from imgtheranostics.phantom.ct_scanner import CtScanner
 from imgtheranostics.phantom.model import Level, Model, Name, NotNegative, Number, Positive
 from imgtheranostics.phantom.mri_scanner import MriScanner
 
@@ -29,16 +30,6 @@ class Misplacement(Model):
     shift_sd_mm: NotNegative = 0.0
     region_shift_sd_mm: NotNegative = 0.0
     region_margin_sd_mm: NotNegative = 0.0
-
-
-class CtScanner(Model):
-    """X-ray computed tomography. `slope_hu` is the enhancement per mg/mL of each agent, per tube voltage."""
-
-    kvp: Positive | None = None
-    slope_hu: dict[str, dict[str, Positive]] = Field(default_factory=dict)
-    displacement: bool = True
-    beam_hardening: bool = False
-    energy_bins_kev: tuple[Positive, ...] = ()
 
 
 class MsotScanner(Model):
