@@ -236,6 +236,20 @@ def test_noise_alone_is_flagged_and_tissue_is_not(rng, n_references):
     assert ((normalise(tissue, offsets).flags & Flag.BELOW_NOISE) > 0).mean() < 0.02
 
 
+@pytest.mark.parametrize("n_references", [1, 3])
+@pytest.mark.parametrize("n", [13, 21, 31, 47])
+def test_noise_alone_in_fewer_offsets_is_flagged_and_water_is_not(rng, n, n_references):
+    """Rayleigh magnitudes; Lorentzian water of four widths, 0.3 ppm from 0, at twenty times the noise."""
+    offsets = np.r_[[NAN] * n_references, np.linspace(-5, 5, n)]
+    air = np.hypot(*rng.standard_normal((2, 6000, offsets.size)))
+    assert ((normalise(air, offsets).flags & Flag.BELOW_NOISE) > 0).mean() > 0.988
+    for half, depth in ((0.5, 0.9), (1.0, 0.9), (2.0, 0.7), (3.0, 0.9)):
+        z = 1 - depth / (1 + ((offsets[n_references:] - 0.3) / half) ** 2)
+        real = 20 * np.r_[np.ones(n_references), z] + rng.standard_normal((2000, offsets.size))
+        tissue = np.hypot(real, rng.standard_normal((2000, offsets.size)))
+        assert ((normalise(tissue, offsets).flags & Flag.BELOW_NOISE) > 0).mean() < 0.005
+
+
 def test_image_keeps_its_shape_type_and_memory(rng):
     offsets = np.r_[NAN, OFFSETS, NAN]
     image = np.asfortranarray(series(offsets) * rng.uniform(1, 2, (4, 3, 2, 1)), dtype=np.float32)
