@@ -12,9 +12,12 @@ from .hounsfield import saturated as saturated
 from .linear_concentration import from_change as from_change
 from .materials import DoseEnhancement as DoseEnhancement
 from .materials import Slope as Slope
+from .materials import VialCalibration as VialCalibration
 from .materials import bin_slopes as bin_slopes
+from .materials import calibrate as calibrate
 from .materials import dose_enhancement as dose_enhancement
 from .materials import hu_per_mg_ml as hu_per_mg_ml
+from .materials import load_vial_calibration as load_vial_calibration
 from .materials import mass_attenuation as mass_attenuation
 from .materials import monoenergetic as monoenergetic
 from .materials import prior_slope as prior_slope

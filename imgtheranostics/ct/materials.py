@@ -9,6 +9,7 @@ from imgtheranostics.ct.prior_slopes import PRIOR_RELATIVE_ERROR, prior_slope
 from imgtheranostics.ct.radioenhancement import DoseEnhancement, dose_enhancement
 from imgtheranostics.ct.sensitivity import hu_per_mg_ml, mass_attenuation, monoenergetic
 from imgtheranostics.ct.slope import Slope
+from imgtheranostics.ct.vial_calibration import VialCalibration, calibrate, load_vial_calibration
 from imgtheranostics.ct.xray_spectra import Beam, Spectrum, mean_energy_kev, transmitted
 
 __all__ = [
@@ -18,11 +19,14 @@ __all__ = [
     "Material",
     "Slope",
     "Spectrum",
+    "VialCalibration",
     "bin_slopes",
+    "calibrate",
     "dose_enhancement",
     "energy_absorption",
     "find_material",
     "hu_per_mg_ml",
+    "load_vial_calibration",
     "mass_attenuation",
     "mean_energy_kev",
     "monoenergetic",

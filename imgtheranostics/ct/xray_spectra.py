@@ -53,23 +53,12 @@ class Beam:
     tin_mm: float = 0.0
 
     def __post_init__(self) -> None:
-        limits = {
-            "kvp": (LOWEST_KVP, HIGHEST_KVP, "kV"),
-            "filtration_mm_al": (0.0, 50.0, "mm"),
-            "water_cm": (0.0, 60.0, "cm"),
-            "tin_mm": (0.0, 3.0, "mm"),
-        }
-        for name, (low, high, unit) in limits.items():
-            value = float(getattr(self, name))
-            if not low <= value <= high:
-                raise ImplausibleValue(
-                    "the X-ray beam is not one of a CT scanner",
-                    where=name,
-                    found=f"{value:g} {unit}",
-                    needed=f"{low:g} to {high:g} {unit}",
-                    next_step="check the value and its unit",
-                )
-            object.__setattr__(self, name, value)
+        check_kvp(self.kvp)
+        _check("filtration_mm_al", self.filtration_mm_al, 0.0, 50.0, "mm")
+        _check("water_cm", self.water_cm, 0.0, 60.0, "cm")
+        _check("tin_mm", self.tin_mm, 0.0, 3.0, "mm")
+        for name in ("kvp", "filtration_mm_al", "water_cm", "tin_mm"):
+            object.__setattr__(self, name, float(getattr(self, name)))
 
     @property
     def filter(self) -> str:
@@ -171,6 +160,28 @@ def _filter_depth(symbol: str, thickness_mm: float, energy_kev: DoubleArray) -> 
     if thickness_mm == 0:
         return np.zeros(energy_kev.size)
     return element_attenuation(symbol, energy_kev) * (elements()[symbol].density_g_ml * thickness_mm / 10.0)
+
+
+def check_kvp(kvp: float) -> None:
+    """Refuse a tube voltage that no CT scanner has.
+
+    Raises
+    ------
+    ImplausibleValue
+        If it is not 20 to 200 kV.
+    """
+    _check("kvp", kvp, LOWEST_KVP, HIGHEST_KVP, "kV")
+
+
+def _check(name: str, value: float, low: float, high: float, unit: str) -> None:
+    if not low <= value <= high:
+        raise ImplausibleValue(
+            "the X-ray beam is not one of a CT scanner",
+            where=name,
+            found=f"{value:g} {unit}",
+            needed=f"{low:g} to {high:g} {unit}",
+            next_step="check the value and its unit",
+        )
 
 
 def _fixed(values: DoubleArray) -> DoubleArray:
