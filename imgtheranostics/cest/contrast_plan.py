@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imgtheranostics.cest.contrast_errors import ContrastKind
+from imgtheranostics.cest.label_sampling import sampling_cautions
 from imgtheranostics.cest.methods import CONTRASTS
 from imgtheranostics.cest.prepared_spectra import Handling, PreparedSpectra
 from imgtheranostics.cest.saturation import duty_cycle as stated_duty_cycle
@@ -83,6 +84,7 @@ class ContrastPlan:
         scan = spectra.volume
         known = water_t1(t1, scan, purpose="AREX") if kind == "arex" else None
         cautions = _saturation_cautions(kind, scan, duty_cycle)
+        cautions += sampling_cautions(scan, spectra.voxels.offset_ppm, at)
         return cls(spectra, kind, at, axes, known, duty_cycle, cautions, how.workers)
 
     @property

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.interpolate import CubicSpline
 
 import imgtheranostics as it
 from imgtheranostics.cest.contrast_plan import ContrastPlan
@@ -118,6 +119,21 @@ class TestChoices:
 
     def test_a_scan_that_does_not_state_its_b1_says_so(self, made):
         assert "b1-not-stated" in codes(it.cest.contrast(made(saturation={}).volume, at_ppm=3.5))
+
+    def test_labels_between_coarse_offsets_are_told(self, made):
+        """The loss by SciPy's spline: a line of 2 B1 / B0 = 0.67 ppm midway between samples each 0.5 ppm."""
+        weak, offsets = {"b1_rms_ut": 1.0}, np.linspace(-6, 6, 25)
+        found = it.cest.contrast(made(offsets=offsets, saturation=weak).volume, at_ppm=[2.1, 3.5])
+        told = next(caution for caution in found.warnings if caution.code == "label-between-offsets")
+        between = CubicSpline(offsets, line(offsets, 3.25, 2.0 / 3.0, 1.0))(3.25)
+        assert f"up to {100 * (1 - between):.0f} %" in told.message
+        assert "2.1, 3.5 ppm" in told.message
+        for fine in ({"offsets": offsets}, {"saturation": weak}):
+            contrast = it.cest.contrast(made(**fine).volume, at_ppm=[2.1, 3.5])
+            assert "label-between-offsets" not in codes(contrast)
+        assert "label-between-offsets" not in codes(
+            it.cest.contrast(made(offsets=offsets, saturation={}).volume, at_ppm=3.5)
+        )
 
     def test_kinds_that_do_not_exist_are_refused_with_those_that_do(self, made):
         with pytest.raises(UnknownChoice, match="mtr_asym, aptw"):
