@@ -16,7 +16,7 @@ BoolArray = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, eq=False)
 class SupportTables:
-    """Minimum of sum w (y - A c)^2 with some c >= 0, and perhaps sum c = 1, for every support at once.
+    """Minimum of sum w (y - A c)^2 with some c >= 0, and perhaps sum s c = 1, for every support at once.
 
     Attributes
     ----------
@@ -41,7 +41,7 @@ class SupportTables:
         variances: npt.ArrayLike,
         bounded: npt.ArrayLike,
         *,
-        sum_to_one: bool = False,
+        shares: npt.ArrayLike | None = None,
     ) -> SupportTables:
         """The tables of one problem.
 
@@ -52,8 +52,8 @@ class SupportTables:
             Of the samples, above 0.
         bounded : (n_unknowns,) array_like of bool
             Which unknowns must not be negative, at most six.
-        sum_to_one : bool
-            Whether the unknowns add up to one.
+        shares : (n_unknowns,) array_like, optional
+            Above 0; what a unit of each unknown fills, where all of them add up to one.
 
         Raises
         ------
@@ -68,7 +68,8 @@ class SupportTables:
             raise ValueError(f"at most {MOST_BOUNDED} materials can be bounded, not {count}")
         bounds = np.zeros(limited.size, np.int64)
         bounds[limited] = 1 << np.arange(count)
-        problem = _Problem.of(matrix, weights, sum_to_one)
+        constraint = None if shares is None else np.asarray(shares, np.float64)
+        problem = _Problem.of(matrix, weights, constraint)
         everything, _ = problem.solved(np.ones(limited.size, np.bool_))
         if not np.isfinite(everything).all():
             raise ValueError("the unknowns are not determined by these samples")
@@ -77,7 +78,7 @@ class SupportTables:
         tables = np.full((1 << count, *everything.shape), np.nan)
         for support in range(1 << count):
             free = (bounds & support) == 0
-            if free.any() or not sum_to_one:
+            if free.any() or shares is None:
                 values, multipliers = problem.solved(free)
                 tables[support] = np.where(free[:, np.newaxis], values, multipliers * scale[:, np.newaxis])
         return cls(tables, bounds, covariance)
@@ -96,18 +97,18 @@ class _Problem:
     gram: DoubleArray
     right: DoubleArray
     length: DoubleArray
-    sum_to_one: bool
+    shares: DoubleArray | None
 
     @classmethod
-    def of(cls, design: DoubleArray, weights: DoubleArray, sum_to_one: bool) -> _Problem:
+    def of(cls, design: DoubleArray, weights: DoubleArray, shares: DoubleArray | None) -> _Problem:
         length = np.sqrt(weights @ design**2)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            scaled = design / length
+        length[length == 0] = length.max() or 1.0
+        scaled = design / length
         return cls(
             scaled.T @ (weights[:, np.newaxis] * scaled),
             (weights[:, np.newaxis] * scaled).T,
             length,
-            sum_to_one,
+            None if shares is None else shares / length,
         )
 
     def solved(self, free: BoolArray) -> tuple[DoubleArray, DoubleArray]:
@@ -116,9 +117,9 @@ class _Problem:
         n, n_samples = self.length.size, self.right.shape[1]
         right = np.column_stack([self.right, np.zeros(n)])
         system, known = self.gram[np.ix_(index, index)], right[index]
-        if self.sum_to_one:
-            ones = 1.0 / self.length[index]
-            system = np.block([[system, ones[:, np.newaxis]], [ones, np.zeros(1)]])
+        if self.shares is not None:
+            filled = self.shares[index]
+            system = np.block([[system, filled[:, np.newaxis]], [filled, np.zeros(1)]])
             known = np.vstack([known, np.append(np.zeros(n_samples), 1.0)])
         values = np.zeros((n, n_samples + 1))
         try:
@@ -127,6 +128,6 @@ class _Problem:
             return np.full_like(values, np.nan), np.full_like(values, np.nan)
         values[index] = solution[: index.size]
         multipliers = self.gram @ values - right
-        if self.sum_to_one:
-            multipliers += np.outer(1.0 / self.length, solution[-1])
+        if self.shares is not None:
+            multipliers += np.outer(self.shares, solution[-1])
         return values / self.length[:, np.newaxis], multipliers * self.length[:, np.newaxis]

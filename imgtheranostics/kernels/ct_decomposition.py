@@ -18,9 +18,6 @@ BLOCK = 256
 """Lanes of a block: voxels that lie beside each other. A short block is padded with its first voxel, so that
 every lane goes through the same instructions and the bytes do not depend on the chunks."""
 
-CHUNK = 65536
-"""Voxels that one thread takes at a time."""
-
 MOST_BOUNDED = 6
 """Materials with a bound that a table of supports is made for."""
 
@@ -40,10 +37,10 @@ def _load(plane, first, n, row):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _take(samples, background, chosen, ceiling, first, n, row, x, codes):
+def _take(samples, levels, background, chosen, ceiling, first, n, row, x, codes):
     """Samples less background, and why a lane has no result; True where one has.
 
-    x : (n_energies * BLOCK,) float64; codes : (BLOCK,) uint16
+    chosen : (n,) bool, of the block; x : (n_energies * BLOCK,) float64; codes : (BLOCK,) uint16
     """
     for lane in range(BLOCK):
         codes[lane] = np.uint16(0)
@@ -52,16 +49,16 @@ def _take(samples, background, chosen, ceiling, first, n, row, x, codes):
         _load(samples[energy], first, n, values)
         for lane in range(BLOCK):
             codes[lane] |= np.uint16(_SATURATED) if values[lane] >= ceiling else np.uint16(0)
+            values[lane] -= levels[energy]
         if background.shape[0] > 0:
             _load(background[energy], first, n, row)
             for lane in range(BLOCK):
                 values[lane] -= row[lane]
         for lane in range(BLOCK):
             codes[lane] |= np.uint16(0) if np.abs(values[lane]) < np.inf else np.uint16(_INVALID_INPUT)
-    wanted = chosen[first : first + n]
     some = False
     for lane in range(n):
-        codes[lane] = codes[lane] if wanted[lane] else np.uint16(_MASKED_OUT)
+        codes[lane] = codes[lane] if chosen[lane] else np.uint16(_MASKED_OUT)
         some = some or codes[lane] == 0
     return some
 
@@ -240,6 +237,7 @@ def _put(row, codes, first, n, plane):
 @njit(cache=True, nogil=True, error_model="numpy")
 def decompose_voxels(
     samples,
+    levels,
     background,
     noise,
     chosen,
@@ -261,11 +259,13 @@ def decompose_voxels(
 
     Parameters
     ----------
-    samples : (n_energies, n_voxels) float32 or float64
+    samples : (n_energies, end - begin) float32 or float64
         Attenuation; a lane with a sample that is not finite gets a flag.
-    background : (n_energies, n_voxels) or (0, 0), as `samples`
-        Subtracted first.
-    noise : (n_energies, n_voxels) or (0, 0), as `samples`
+    levels : (n_energies,) float64
+        Background of all voxels, subtracted first.
+    background : (n_energies, end - begin) or (0, 0), as `samples`
+        Subtracted as well.
+    noise : (n_energies, end - begin) or (0, 0), as `samples`
         Standard deviation of each voxel; without it `deviations` serve.
     chosen : (n_voxels,) bool
     ceiling : float
@@ -294,14 +294,15 @@ def decompose_voxels(
     codes, below = np.empty(BLOCK, np.uint16), np.empty(BLOCK, np.uint8)
     for first in range(begin, end, BLOCK):
         n = min(BLOCK, end - first)
-        if _take(samples, background, chosen, ceiling, first, n, row, x, codes):
+        wanted = chosen[first : first + n]
+        if _take(samples, levels, background, wanted, ceiling, first - begin, n, row, x, codes):
             _solve_freely(tables[0], x, n_energies, found)
             if _below_zero(found, bounds, below):
                 _bound_lanes(tables, bounds, x, n_energies, n, below, found, codes, one, rows)
         for k in range(n_materials):
             material = found[k * BLOCK : (k + 1) * BLOCK]
             _put(material, codes, first, n, values[k])
-            _noise_errors(tables[0, k], deviations, noise, first, n, row, total)
+            _noise_errors(tables[0, k], deviations, noise, first - begin, n, row, total)
             _put(total, codes, first, n, errors[k])
             if calibration.shape[0] > 0:
                 _shared_errors(shared[k], found, total)
