@@ -15,7 +15,7 @@ from imgtheranostics.errors import MissingMetadata, UnsupportedInput
 if TYPE_CHECKING:
     from imgtheranostics.agents import Agent
 
-_TOKEN = re.compile(r"([A-Z][a-z]?)|(\()|\)(\d*\.?\d*)|(\d+\.?\d*|\.\d+)")
+_TOKEN = re.compile(r"([A-Z][a-z]?)|(\()|\)(\d+(?:\.\d+)?|)|(\d+(?:\.\d+)?)")
 
 COMPOUND_NAMES: Mapping[str, str] = MappingProxyType(
     {
@@ -139,7 +139,7 @@ def atoms_of(formula: str) -> dict[str, float] | None:
 
 def _close(groups: list[dict[str, float]], times: str) -> bool:
     """Fold the innermost bracket into what surrounds it; False where none is open."""
-    if len(groups) < 2 or times == ".":
+    if len(groups) < 2:
         return False
     inner = groups.pop()
     for symbol, n in inner.items():
