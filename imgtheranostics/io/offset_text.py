@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from imgtheranostics.errors import CorruptInput, MissingMetadata, UnitMismatch, UnsupportedInput
-from imgtheranostics.io.git_lfs import is_lfs_pointer, refuse_lfs_pointer
 from imgtheranostics.io.saturation_offsets import UNSPECIFIED_B1, SaturationOffsets
+from imgtheranostics.io.whole_files import read_text
 
 MAXIMUM_BYTES = 4 * 2**20
 MOST_VOLUMES = 100_000
@@ -96,30 +96,7 @@ def read_small_text(path: Path, purpose: str = "a list of offsets") -> str:
     CorruptInput, UnsupportedInput
         If it is empty, binary, or too large.
     """
-    size = path.stat().st_size
-    if size == 0:
-        raise CorruptInput("empty file", where=str(path))
-    if size > MAXIMUM_BYTES:
-        raise UnsupportedInput(
-            f"the file is too large for {purpose}",
-            where=str(path),
-            found=f"{size} bytes",
-            needed=f"at most {MAXIMUM_BYTES}",
-        )
-    raw = path.read_bytes()
-    if is_lfs_pointer(raw):
-        raise refuse_lfs_pointer(path)
-    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
-        try:
-            return raw.decode("utf-16")
-        except UnicodeDecodeError:
-            raise CorruptInput("the file is not text", where=str(path)) from None
-    if b"\0" in raw:
-        raise CorruptInput("the file is not text", where=str(path), found="bytes of value 0")
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return raw.decode("latin-1")
+    return read_text(path, purpose, most_bytes=MAXIMUM_BYTES)
 
 
 def _split(path: Path) -> _Table:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imgtheranostics.errors import CorruptInput, UnsupportedInput
-from imgtheranostics.io.git_lfs import is_lfs_pointer, refuse_lfs_pointer
+from imgtheranostics.io.whole_files import read_text
 
 MAXIMUM_BYTES = 32 * 2**20
 """Largest file that is read; sequences of whole protocols have 0.01 to 5 MB."""
@@ -50,7 +50,7 @@ def split_sections(path: Path) -> dict[str, list[Line]]:
     UnsupportedInput
         If it is too large, or has a section that the format does not know.
     """
-    text = _text(path)
+    text = read_text(path, "a Pulseq sequence", most_bytes=MAXIMUM_BYTES)
     sections: dict[str, list[Line]] = {}
     current: list[Line] | None = None
     if text.count("\n") > MOST_LINES:
@@ -80,33 +80,6 @@ def _open_section(name: str, sections: dict[str, list[Line]], where: str) -> lis
         raise CorruptInput("a section stands twice", where=where, needed="each section once")
     sections[name] = []
     return sections[name]
-
-
-def _text(path: Path) -> str:
-    size = path.stat().st_size
-    if size == 0:
-        raise CorruptInput("empty file", where=str(path))
-    if size > MAXIMUM_BYTES:
-        raise UnsupportedInput(
-            "the sequence file is too large",
-            where=str(path),
-            found=f"{size} bytes",
-            needed=f"at most {MAXIMUM_BYTES}",
-        )
-    raw = path.read_bytes()
-    if is_lfs_pointer(raw):
-        raise refuse_lfs_pointer(path)
-    if b"\0" in raw[:4096]:
-        raise CorruptInput(
-            "the sequence file holds binary data",
-            where=str(path),
-            needed="the text form of Pulseq",
-            next_step="export it as text",
-        )
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return raw.decode("latin-1")
 
 
 def refuse_line(what: str, path: Path, number: int, needed: str | None = None) -> NoReturn:

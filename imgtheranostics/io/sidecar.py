@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from imgtheranostics.errors import CorruptInput
-from imgtheranostics.io.git_lfs import is_lfs_pointer, refuse_lfs_pointer
+from imgtheranostics.io.whole_files import read_whole
 
 MAXIMUM_BYTES = 32 * 2**20
 MAXIMUM_DEPTH = 64
@@ -34,16 +34,6 @@ def read_json(path: Path) -> Any:
     CorruptInput
         If the file is empty, too large, not UTF-8, not JSON, nested too deeply, or repeats a key.
     """
-    size = path.stat().st_size
-    if size == 0:
-        raise CorruptInput("empty file", where=str(path))
-    if size > MAXIMUM_BYTES:
-        raise CorruptInput(
-            "the JSON file is too large for a sidecar",
-            where=str(path),
-            found=f"{size} bytes",
-            needed=f"at most {MAXIMUM_BYTES}",
-        )
 
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
         result = dict(items)
@@ -55,9 +45,7 @@ def read_json(path: Path) -> Any:
             )
         return result
 
-    raw = path.read_bytes()
-    if is_lfs_pointer(raw):
-        raise refuse_lfs_pointer(path)
+    raw = read_whole(path, "a JSON sidecar", most_bytes=MAXIMUM_BYTES, too_large=CorruptInput)
     try:
         text = raw.decode("utf-8-sig")
         content = json.loads(text, object_pairs_hook=pairs, parse_constant=_constant)
