@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from imgtheranostics.cest.contrast_maps import ContrastChange, ContrastPlan
     from imgtheranostics.cest.prepared_spectra import CorrectionOptions
     from imgtheranostics.errors import Caution
+    from imgtheranostics.regions import Regions
     from imgtheranostics.volume import Estimate, Volume
 
 _NOMINAL = "--nominal-b1-ut"
@@ -80,45 +82,17 @@ def contrast(
         raise typer.BadParameter("needs PRE, POST and --rois", param_hint="--fold-over")
     if register and post is None:
         raise typer.BadParameter("needs PRE and POST", param_hint="--register")
-    made: Measured | None = None
-    if several.nominal_b1_ut is None:
+    label = Label(kind, one_or_several(at_ppm), water_t1(t1), duty_cycle)
+    if several.nominal_b1_ut is not None:
+        made = _of_several(pre, post, label, several, correction, common, offsets)
+    else:
         several.check_unused()
         correction.no_b1("one B1 does not tell how a contrast changes with it: see --nominal-b1-ut")
-    elif post is not None or duty_cycle is not None:
-        raise typer.BadParameter(
-            "takes one subject before or after, and no --duty-cycle", param_hint=_NOMINAL
-        )
-    else:
-        scans = [volume_of(offsets.scan(path, common)) for path in (pre, *several.files)]
-        found = several.contrast(
-            scans,
-            correction.keywords(common, offsets),
-            kind=kind,
-            at_ppm=one_or_several(at_ppm),
-            t1=water_t1(t1),
-        )
-        made = Measured(found, None)
-    if made is None:
-        made = _measured(
-            offsets.scan(pre, common),
-            None if post is None else offsets.scan(post, common),
-            correction.keywords(common, offsets),
-            register=register,
-            kind=kind,
-            at_ppm=one_or_several(at_ppm),
-            t1=water_t1(t1),
-            duty_cycle=duty_cycle,
-        )
+        scans = [offsets.scan(path, common) for path in (pre, post) if path is not None]
+        made = _measured(scans, correction.keywords(common, offsets), label, register=register)
     estimate, plan = made
     regions = runs.regions_for(estimate.value, common.rois, resample=common.resample_rois)
-    tables: list[pd.DataFrame] = []
-    cautions: tuple[Caution, ...] = ()
-    if fold_over is not None:
-        from imgtheranostics.cest.contrast_tables import fold_table
-
-        table, cautions = fold_table(estimate, regions, fold_over, resolution_mm=common.resolution_mm)
-        tables.append(table)
-    drawn = common.draws and plan is not None
+    tables, cautions = _folds(estimate, regions, fold_over, common)
     deliver(
         "cest contrast",
         [estimate],
@@ -127,7 +101,7 @@ def contrast(
         said,
         inputs=[pre, *([post] if post is not None else []), *several.files],
         files=[*offsets.files, *correction.files, *t1_files(t1)],
-        curves=plan.curves(regions if common.rois else None) if drawn and plan is not None else (),
+        curves=plan.curves(regions if common.rois else None) if common.draws and plan is not None else (),
         tables=tables,
         warnings=cautions,
     )
@@ -140,21 +114,58 @@ class Measured(NamedTuple):
     plan: ContrastPlan | ContrastChange | None
 
 
-def _measured(
-    first: Volume | Estimate,
-    second: Volume | Estimate | None,
-    keywords: CorrectionOptions,
-    *,
-    register: bool,
-    **options_of_contrast: Any,
+class Label(NamedTuple):
+    """What is measured, and where."""
+
+    kind: str
+    at_ppm: float | list[float] | None
+    t1: Volume | Estimate | float | None
+    duty_cycle: float | None
+
+
+def _of_several(
+    pre: Path,
+    post: Path | None,
+    label: Label,
+    several: SeveralB1,
+    correction: Correction,
+    common: CestScan,
+    offsets: Offsets,
 ) -> Measured:
-    """The contrast of one scan, or the change from one to another."""
+    """The contrast at the nominal B1, from scans at several."""
+    if post is not None or label.duty_cycle is not None:
+        raise typer.BadParameter(
+            "takes one subject before or after, and no --duty-cycle", param_hint=_NOMINAL
+        )
+    scans = [volume_of(offsets.scan(path, common)) for path in (pre, *several.files)]
+    keywords = correction.keywords(common, offsets)
+    return Measured(
+        several.contrast(scans, keywords, kind=label.kind, at_ppm=label.at_ppm, t1=label.t1), None
+    )
+
+
+def _measured(
+    scans: Sequence[Volume | Estimate], keywords: CorrectionOptions, label: Label, *, register: bool
+) -> Measured:
+    """The contrast of one scan, or the change from it to a second."""
     from imgtheranostics.cest.contrast_maps import ContrastChange, ContrastPlan
     from imgtheranostics.cest.prepared_spectra import Handling
 
     how = Handling.of(keywords)
-    plan = ContrastPlan.of(first, how, **options_of_contrast)
-    if second is None:
+    plan = ContrastPlan.of(scans[0], how, **label._asdict())
+    if len(scans) == 1:
         return Measured(plan.estimate(), plan)
-    change = ContrastChange.of(plan, first, second, how, t1=options_of_contrast["t1"], register=register)
+    change = ContrastChange.of(plan, scans[0], scans[1], how, t1=label.t1, register=register)
     return Measured(change.estimate(), change)
+
+
+def _folds(
+    estimate: Estimate, regions: Regions, fold_over: str | None, common: CestScan
+) -> tuple[list[pd.DataFrame], tuple[Caution, ...]]:
+    """How many times more each region changed than one of them, as a table, where this is asked for."""
+    if fold_over is None:
+        return [], ()
+    from imgtheranostics.cest.contrast_tables import fold_table
+
+    table, cautions = fold_table(estimate, regions, fold_over, resolution_mm=common.resolution_mm)
+    return [table], cautions
