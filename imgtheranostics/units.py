@@ -144,6 +144,8 @@ _SPELLINGS = {
     "hu": "[HU]",
     "[hu]": "[HU]",
     "[hnsf'u]": "[HU]",
+    "hounsfield": "[HU]",
+    "hounsfield units": "[HU]",
     "sec": "s",
     "seconds": "s",
     "msec": "ms",
@@ -255,6 +257,12 @@ _QUANTITIES = (
     Quantity("attenuation", "[HU]", "X-ray attenuation"),
     Quantity("delta_attenuation", "[HU]", "change of X-ray attenuation", signed_change=True),
     Quantity("concentration", "mg/mL", "mass concentration of the agent"),
+    Quantity("detection_limit", "mg/mL", "concentration of a region's mean that is detected"),
+    Quantity("quantification_limit", "mg/mL", "concentration of a region's mean that is quantified"),
+    Quantity("detectable_share", "%", "share of voxels above the limit of detection of a voxel"),
+    Quantity(
+        "contrast_to_noise", "1", "mean change over the noise of one voxel of the change", signed_change=True
+    ),
     Quantity("retained_fraction", "%", "share of the injected agent that stays in the target"),
     Quantity("optoacoustic_signal", "[arb'U]", "reconstructed optoacoustic signal"),
     Quantity("so2", "%", "blood oxygen saturation"),
@@ -332,6 +340,15 @@ def canonical_unit(text: str) -> str:
             next_step="give the values in one of these units",
         )
     return code
+
+
+def is_hounsfield(text: str | None) -> bool:
+    """Whether a text names Hounsfield units, as headers and sidecars spell them.
+
+    >>> is_hounsfield("HU"), is_hounsfield("[hnsf'U]"), is_hounsfield("MGML"), is_hounsfield(None)
+    (True, True, False, False)
+    """
+    return text is not None and _SPELLINGS.get(text.strip().lower()) == "[HU]"
 
 
 def conversion_factor(from_unit: str, to_unit: str) -> float:

@@ -7,6 +7,7 @@ from .blank_regions import blank_sd as blank_sd
 from .concentration_maps import concentration as concentration
 from .enhancement_maps import enhancement as enhancement
 from .hounsfield import comparable as comparable
+from .hounsfield import field_of_view as field_of_view
 from .hounsfield import require_hu as require_hu
 from .hounsfield import saturated as saturated
 from .linear_concentration import from_change as from_change

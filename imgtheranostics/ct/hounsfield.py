@@ -10,7 +10,11 @@ import numpy.typing as npt
 
 from imgtheranostics.acquisition import CtAcquisition
 from imgtheranostics.errors import Caution, MissingMetadata, UnitMismatch
+from imgtheranostics.io.bids_ct import UNITS_NOT_STATED
+from imgtheranostics.io.free_text import harmless_text
+from imgtheranostics.io.untagged_fill import fill_values
 from imgtheranostics.mapping.refusals import UnknownChoice
+from imgtheranostics.units import is_hounsfield
 from imgtheranostics.volume import Volume, make_step
 
 BoolArray = npt.NDArray[np.bool_]
@@ -18,24 +22,11 @@ BoolArray = npt.NDArray[np.bool_]
 SATURATION_HU = 3071.0
 """Top of the range of 12 stored bits with an intercept of -1024."""
 
-UNITS_NOT_STATED = "units-not-stated"
-"""Code of the caution that a CT image's file does not say what its values are."""
-
 UNSCALED = frozenset({"signal", "stored_value"})
 """Quantities of images whose grey values carry no unit."""
 
-_SPELLINGS = frozenset({"HU", "[HU]", "[HNSF'U]", "HOUNSFIELD"})
 _SAME_KV = 0.5
 _SAME_THICKNESS = 0.01
-
-
-def is_hounsfield(text: str | None) -> bool:
-    """Whether a text names Hounsfield units, as headers and sidecars spell them.
-
-    >>> is_hounsfield("HU"), is_hounsfield("[hnsf'U]"), is_hounsfield("MGML")
-    (True, True, False)
-    """
-    return text is not None and text.strip().upper() in _SPELLINGS
 
 
 def ct_record(volume: Volume) -> CtAcquisition:
@@ -101,7 +92,8 @@ def require_hu(volume: Volume, *, units: str | None = None) -> Volume:
         raise UnitMismatch(
             why.message if why else "the values are stated to be something other than Hounsfield units",
             where=why.where if why else "RescaleType (0028,1054)",
-            found=record.rescale_type or f"{volume.quantity} [{volume.unit}]",
+            found=harmless_text("rescale_type", record.rescale_type or "")
+            or f"{volume.quantity} [{volume.unit}]",
             needed="HU",
             next_step="give the reconstructed CT images, or calibrate grey values with ct.to_hu or "
             "ct.calibrate_rods",
@@ -150,6 +142,36 @@ def saturated(volume: Volume, *, limit_hu: float = SATURATION_HU) -> BoolArray:
         As `require_hu`.
     """
     return np.asarray(require_hu(volume).data >= limit_hu)
+
+
+def field_of_view(volume: Volume) -> Volume:
+    """The voxels that hold attenuation: all but those without a number and the fill of scanners.
+
+    Parameters
+    ----------
+    volume : Volume
+        Attenuation.
+
+    Returns
+    -------
+    Volume
+        Labels, 1 inside and 0 outside, to be given as a mask. Fill is a value of at most -1500 HU that a
+        part of the voxels shares exactly; air at -1024 HU is inside. Of a series, what is inside in all
+        of its images.
+
+    Raises
+    ------
+    UnitMismatch, MissingMetadata
+        As `require_hu`.
+    """
+    given = require_hu(volume)
+    found = fill_values(given.data)
+    usable = np.isfinite(given.data)
+    if found:
+        usable &= ~np.isin(given.data, found)
+    inside = np.asarray(usable.reshape(*given.grid.shape, -1).all(axis=-1))
+    step = make_step("field_of_view", fill_hu=list(found))
+    return given.derived(inside.astype(np.int32), "labels", "1", step, axes=(), warnings=())
 
 
 Part = float | str | None

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from imgtheranostics.acquisition import MrAcquisition
+from imgtheranostics.acquisition import CtAcquisition, MrAcquisition
 from imgtheranostics.errors import Caution, ImplausibleValue
 from imgtheranostics.io.bids_cest import interpret_cest, is_cest, with_edited_offsets
+from imgtheranostics.io.bids_ct import interpret_ct, is_ct, read_ct
 from imgtheranostics.io.bids_mri import interpret_mr, is_mr, read_mr
-from imgtheranostics.io.bids_optical import interpret_ct, interpret_pa, interpret_us
+from imgtheranostics.io.bids_optical import interpret_pa, interpret_us
 from imgtheranostics.io.bids_pet import interpret_pet, is_emission
 from imgtheranostics.io.meaning import Meaning, extra_axes, modality_of
 from imgtheranostics.io.nifti_header import NiftiHeader
@@ -24,6 +25,7 @@ from imgtheranostics.volume import make_step
 _TIMES = frozenset({"t1", "t2", "t2star"})
 _RATES = frozenset({"r1", "r2", "r2star"})
 _LONGEST_MEDIAN_S = 60.0
+_CT_QUANTITIES = ("attenuation", "delta_attenuation", "concentration", "stored_value", "signal")
 _PUBLIC_TOO = {
     "MagneticFieldStrength": "field_strength_t",
     "RepetitionTimeExcitation": "repetition_time_s",
@@ -32,6 +34,11 @@ _PUBLIC_TOO = {
     "FlipAngle": "flip_angle_deg",
 }
 """Values of the MR record that stand in keys of BIDS as well."""
+_PUBLIC_OF_CT = {
+    "KVP": "tube_voltage_kv",
+    "FilterThickness": "filter_thickness_mm",
+    "SliceThickness": "slice_thickness_mm",
+}
 _ENOUGH_VOXELS = 500_000
 _EMISSION_QUANTITIES = ("activity_concentration", "suv_", "id_per_", "count", "signal")
 
@@ -60,7 +67,7 @@ def _by_modality(sidecar: Sidecar, header: NiftiHeader) -> Meaning:
         return interpret_pet(sidecar, header, modality or "PT")
     if modality == "PA":
         return interpret_pa(sidecar, header)
-    if modality == "CT":
+    if modality == "CT" or (not modality and is_ct(sidecar)):
         return interpret_ct(sidecar, header)
     if modality == "US":
         return interpret_us(sidecar, header)
@@ -73,19 +80,25 @@ def _by_modality(sidecar: Sidecar, header: NiftiHeader) -> Meaning:
 
 
 def _with_edited_keys(meaning: Meaning, sidecar: Sidecar) -> Meaning:
-    """Our own record with the MR values that stand in public keys, which are the ones that people edit."""
-    if not isinstance(meaning.acquisition, MrAcquisition):
-        return meaning
+    """Our own record with the values that stand in public keys, which are the ones that people edit."""
     record = meaning.acquisition
+    public = _PUBLIC_TOO if isinstance(record, MrAcquisition) else _PUBLIC_OF_CT
+    if not isinstance(record, (MrAcquisition, CtAcquisition)):
+        return meaning
     edited = [
         name
-        for key, name in _PUBLIC_TOO.items()
+        for key, name in public.items()
         if isinstance(sidecar.values.get(key), (int, float))
         and not _same(float(sidecar.values[key]), getattr(record, name))
     ]
     if not edited:
         return meaning
-    stated, cautions = read_mr(sidecar, modality_of(sidecar)[1])
+    stated: Any
+    cautions: tuple[Caution, ...] = ()
+    if isinstance(record, CtAcquisition):
+        stated = read_ct(sidecar)
+    else:
+        stated, cautions = read_mr(sidecar, modality_of(sidecar)[1])
     record = replace(record, **{name: getattr(stated, name) for name in edited})
     return replace(meaning, acquisition=record, cautions=(*meaning.cautions, *cautions))
 
@@ -97,6 +110,8 @@ def _same(stated: float, recorded: float | None) -> bool:
 def _with_foreign_acquisition(meaning: Meaning, sidecar: Sidecar, header: NiftiHeader) -> Meaning:
     """Our quantity with the acquisition that BIDS keys tell, where a hand-made sidecar has both."""
     modality, suffix = modality_of(sidecar)
+    acquisition: Any
+    cautions: tuple[Caution, ...] = ()
     if modality == "MR" or is_mr(sidecar, suffix):
         acquisition, cautions = read_mr(sidecar, suffix)
     elif meaning.quantity.startswith(_EMISSION_QUANTITIES) and (
@@ -104,6 +119,8 @@ def _with_foreign_acquisition(meaning: Meaning, sidecar: Sidecar, header: NiftiH
     ):
         foreign = interpret_pet(sidecar, header, modality or "PT")
         acquisition, cautions = foreign.acquisition, foreign.cautions
+    elif meaning.quantity in _CT_QUANTITIES and (modality == "CT" or is_ct(sidecar)):
+        acquisition = read_ct(sidecar)
     else:
         return meaning
     return replace(meaning, acquisition=acquisition, cautions=(*meaning.cautions, *cautions))

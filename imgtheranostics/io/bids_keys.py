@@ -34,6 +34,10 @@ _TEXT_FIELDS = {
     "TracerName": "name",
     "SequenceName": "sequence",
     "ConvolutionKernel": "kernel",
+    "FilterType": "filtration",
+    "FilterMaterial": "filter_material",
+    "ContrastBolusAgent": "contrast_agent",
+    "ContrastBolusIngredient": "contrast_material",
     "SaturationPulseShape": "pulse_shape",
     "AcquisitionOrder": "acquisition_order",
 }
@@ -49,7 +53,7 @@ def public_keys(volume: Volume, *, keep_texts: bool = False) -> dict[str, Any]:
     elif isinstance(acquisition, PhotoacousticAcquisition):
         content = _pa(volume, acquisition)
     elif isinstance(acquisition, CtAcquisition):
-        content = {"KVP": acquisition.tube_voltage_kv, "ConvolutionKernel": acquisition.kernel}
+        content = _ct(acquisition)
     else:
         content = {}
     for key, name in (("Manufacturer", "manufacturer"), ("ManufacturersModelName", "model")):
@@ -214,6 +218,19 @@ def _pa(volume: Volume, acquisition: PhotoacousticAcquisition) -> dict[str, Any]
         "ImageType": acquisition.image_type,
         "LaserEnergies": acquisition.laser_energy_mj or None,
         "LaserEnergyUnits": "mJ" if acquisition.laser_energy_mj else None,
+    }
+
+
+def _ct(acquisition: CtAcquisition) -> dict[str, Any]:
+    return {
+        "KVP": acquisition.tube_voltage_kv,
+        "FilterType": acquisition.filtration,
+        "FilterMaterial": acquisition.filter_material,
+        "FilterThickness": acquisition.filter_thickness_mm,
+        "ConvolutionKernel": acquisition.kernel,
+        "SliceThickness": acquisition.slice_thickness_mm,
+        "ContrastBolusAgent": acquisition.contrast_agent,
+        "ContrastBolusIngredient": acquisition.contrast_material,
     }
 
 

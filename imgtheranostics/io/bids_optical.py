@@ -1,4 +1,4 @@
-"""Photoacoustic, CT and ultrasound sidecars."""
+"""Photoacoustic and ultrasound sidecars."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from imgtheranostics.acquisition import CtAcquisition, PhotoacousticAcquisition, UltrasoundAcquisition
+from imgtheranostics.acquisition import PhotoacousticAcquisition, UltrasoundAcquisition
 from imgtheranostics.errors import Caution, CorruptInput, MissingMetadata, UnitMismatch
 from imgtheranostics.io.meaning import ARBITRARY, Meaning, check_length, extra_axes, subject_of
 from imgtheranostics.io.nifti_header import NiftiHeader
@@ -136,31 +136,6 @@ def _pa_axes(
         return (Axis("time", step * np.arange(extents[0], dtype=np.float64), "s"), axis), ()
     check_length(wavelengths, extents[0] if extents else 1, sidecar, "Wavelengths")
     return (axis,), ()
-
-
-def interpret_ct(sidecar: Sidecar, header: NiftiHeader) -> Meaning:
-    """The meaning of a CT image: HU, unless the sidecar says that the values are something else."""
-    axes, cautions = extra_axes(header, sidecar)
-    kind = sidecar.text("RescaleType", "Units")
-    hounsfield = kind is None or kind.upper() in ("HU", "[HU]", "[HNSF'U]", "HOUNSFIELD")
-    if not hounsfield:
-        cautions = (
-            *cautions,
-            Caution("not-hounsfield", "the values are stated to be something other than HU", "RescaleType"),
-        )
-    acquisition = CtAcquisition(
-        manufacturer=sidecar.text("Manufacturer"),
-        model=sidecar.text("ManufacturersModelName"),
-        tube_voltage_kv=sidecar.positive("KVP", "XRayTubeVoltage", "TubeVoltage"),
-        tube_current_ma=sidecar.number("XRayTubeCurrent", "TubeCurrent"),
-        exposure_mas=sidecar.number("XRayExposure", "Exposure"),
-        kernel=sidecar.text("ConvolutionKernel"),
-        rescale_type=kind,
-        contrast_agent=sidecar.text("ContrastBolusIngredient"),
-        subject=subject_of(sidecar),
-    )
-    quantity, unit = ("attenuation", "[HU]") if hounsfield else ("stored_value", "{stored}")
-    return Meaning(quantity, unit, 1.0, axes, acquisition, (), cautions)
 
 
 def interpret_us(sidecar: Sidecar, header: NiftiHeader) -> Meaning:

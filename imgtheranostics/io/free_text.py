@@ -60,7 +60,49 @@ _PULSES = (
 )
 _ORDERS = ("ascending", "descending", "alternating", "random", "interleaved", "sequential")
 _IMAGES = ("p0", "mu_a", "raw-au")
+_FILTERS = (
+    "aluminum",
+    "aluminium",
+    "copper",
+    "tin",
+    "molybdenum",
+    "rhodium",
+    "niobium",
+    "europium",
+    "lead",
+    "silver",
+    "gold",
+    "iron",
+    "al",
+    "cu",
+    "sn",
+    "mixed",
+    "none",
+)
+_CONTRASTS = (
+    "iodine",
+    "gadolinium",
+    "hafnium",
+    "hafnium oxide",
+    "gold",
+    "bismuth",
+    "iron",
+    "barium",
+    "carbon dioxide",
+    "calcium",
+    "water",
+    "i",
+    "gd",
+    "hf",
+    "hfo2",
+    "au",
+    "bi",
+    "fe",
+    "ca",
+)
 _VOCABULARIES = {
+    "contrast_material": _CONTRASTS,
+    "filter_material": _FILTERS,
     "species": _SPECIES,
     "pulse_shape": _PULSES,
     "mt_pulse_shape": _PULSES,
@@ -112,7 +154,8 @@ def harmless_text(field: str, text: str) -> str | None:
     if field in _DROPPED:
         return None
     if field in _VOCABULARIES:
-        return text if text.strip().lower() in _VOCABULARIES[field] else None
+        words = [word.strip().lower() for word in text.split("\\")]
+        return text if all(word in _VOCABULARIES[field] for word in words) else None
     if text.lower() in _IMAGES or text in _WORDS or _NUMBER.match(text) or _NUCLIDE.match(text):
         return text
     return text if _CODE.match(text) else None

@@ -16,6 +16,7 @@ from imgtheranostics.errors import (
 )
 from imgtheranostics.io.bruker.dataset import RAW_NAMES
 from imgtheranostics.io.dicom.discovery import Found, find
+from imgtheranostics.io.dicom.energies import check_energies
 from imgtheranostics.io.dicom.planning import common_place, plan
 from imgtheranostics.io.dicom.reading import read
 from imgtheranostics.io.dicom.scaling import MR_SCALINGS
@@ -25,7 +26,8 @@ from imgtheranostics.volume import Volume
 
 if TYPE_CHECKING:
     from imgtheranostics.io.bruker.planning import BrukerPlan
-    from imgtheranostics.io.dicom.planning import Plan
+    from imgtheranostics.io.dicom.energies import check_energies
+from imgtheranostics.io.dicom.planning import Plan
 
 PathLike = str | os.PathLike[str]
 
@@ -422,6 +424,7 @@ def _combined(
         return chosen[0].load()
     dicom = [entry.series for entry in chosen if entry.series is not None]
     if len(dicom) == len(chosen):
+        check_energies(dicom, _place(path))
         return read(plan(combine(dicom, _place(path)), mr_scaling))
     if dicom or len({entry.kind for entry in chosen}) > 1:
         raise UnsupportedInput(

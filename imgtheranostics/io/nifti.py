@@ -19,6 +19,7 @@ from imgtheranostics.io.nifti_series import group_files, stack
 from imgtheranostics.io.nifti_voxels import check_size, not_finite_cautions, read_voxels
 from imgtheranostics.io.pseudonym import pseudonym
 from imgtheranostics.io.sidecar import IMAGE_SUFFIXES, Sidecar, entities, image_stem, read_sidecar
+from imgtheranostics.io.untagged_fill import FILL, fill_cautions
 from imgtheranostics.units import QUANTITIES
 from imgtheranostics.volume import Source, Volume, make_step
 
@@ -158,6 +159,8 @@ def _load_one(path: Path, quantity: str | None) -> tuple[Volume, Sidecar]:
     cautions = (*meaning.cautions, *_name_cautions(file), *header_cautions, *tail)
     if header.dtype.kind == "f":
         cautions = (*cautions, *not_finite_cautions(data))
+    if meaning.quantity == "attenuation" and not any(one.code == FILL for one in cautions):
+        cautions = (*cautions, *fill_cautions(data, "values of the image"))
     return volume.with_warnings(*cautions), sidecar
 
 

@@ -10,14 +10,26 @@ from typing import Any
 
 import numpy as np
 
-from imgtheranostics.acquisition import MrAcquisition
+from imgtheranostics.acquisition import CtAcquisition, MrAcquisition
 from imgtheranostics.errors import Caution, CorruptInput, GeometryMismatch, MissingMetadata
 from imgtheranostics.io.bids_mri import check_flip_angles
 from imgtheranostics.io.budget import check_budget
+from imgtheranostics.io.free_text import harmless_text
 from imgtheranostics.io.sidecar import Sidecar, entities, image_stem
 from imgtheranostics.volume import Axis, Source, Volume, make_step
 
 _VARYING = ("echo", "inv", "flip")
+_VARYING_FIELDS: dict[type[Any], tuple[str, ...]] = {
+    MrAcquisition: ("repetition_time_s", "echo_time_s", "inversion_time_s", "flip_angle_deg"),
+    CtAcquisition: (
+        "tube_voltage_kv",
+        "filtration",
+        "filter_material",
+        "filter_thickness_mm",
+        "kernel",
+        "slice_thickness_mm",
+    ),
+}
 _REPETITION_SUFFIX = "TB1AFI"
 _REPETITION = re.compile(r"^tr\d{1,2}$")
 _DCM2NIIX_ECHO = re.compile(r"^(?P<name>.+)_e(?P<echo>\d{1,2})(?P<part>_ph|_real|_imaginary)?$")
@@ -27,8 +39,9 @@ _AXES = {
     "inv": ("inversion_time", "inversion_time_s", "InversionTime", "s"),
     "flip": ("flip_angle", "flip_angle_deg", "FlipAngle", "deg"),
     "acq": ("repetition_time", "repetition_time_s", "RepetitionTimeExcitation", "s"),
+    "kvp": ("energy", "tube_voltage_kv", "KVP", "kV"),
 }
-_PREFERRED = ("inv", "flip", "echo", "acq")
+_PREFERRED = ("inv", "flip", "echo", "acq", "kvp")
 
 
 def group_files(paths: Sequence[Path]) -> list[list[Path]]:
@@ -92,7 +105,9 @@ def stack(parts: Sequence[tuple[Volume, Sidecar]], paths: Sequence[Path]) -> Vol
 
 
 def stack_volumes(volumes: Sequence[Volume], where: str) -> Volume:
-    """One Volume from MR volumes that differ in one parameter of their acquisition.
+    """One Volume from MR or CT volumes that differ in one parameter of their acquisition.
+
+    Images of several energies are ordered by their tube voltage, never by their names.
 
     Parameters
     ----------
@@ -120,7 +135,8 @@ def stack_volumes(volumes: Sequence[Volume], where: str) -> Volume:
             "the series do not go together into one volume",
             where=where,
             found=f"they differ in {', '.join(_AXES[name][0] for name in names) or 'no parameter'}",
-            needed="one parameter that tells them apart: inversion, echo or repetition time, or flip angle",
+            needed="one parameter that tells them apart: inversion, echo or repetition time, flip angle, "
+            "tube voltage",
             next_step="load them one by one",
         )
     return _stacked(volumes, dict(differing)[names[0]], names[0], places)
@@ -206,19 +222,24 @@ def _same_axes(first: Volume, second: Volume) -> bool:
 def _common_acquisition(records: Sequence[Any], field: str) -> tuple[Any, tuple[Caution, ...]]:
     """The record of the series: what varies along the axis is None, repetition times are kept one by one."""
     first = records[0]
-    if not isinstance(first, MrAcquisition) or not all(
-        isinstance(record, MrAcquisition) for record in records
-    ):
+    names = next((known for kind, known in _VARYING_FIELDS.items() if isinstance(first, kind)), None)
+    if names is None or not all(isinstance(record, type(first)) for record in records):
         return first, ()
     changes: dict[str, Any] = {field: None}
     cautions: list[Caution] = []
-    for name in ("repetition_time_s", "echo_time_s", "inversion_time_s", "flip_angle_deg"):
+    for name in names:
         values = [getattr(record, name) for record in records]
         if name == field or len(set(values)) == 1:
             continue
         changes[name] = None
         if name == "repetition_time_s" and None not in values:
             changes["repetition_times_s"] = tuple(float(value) for value in values)
-        shown = ", ".join("absent" if value is None else f"{value:g}" for value in values)
+        shown = ", ".join(_shown(value, name) for value in values)
         cautions.append(Caution("series-field-varies", f"{name} varies within the series: {shown}", name))
     return replace(first, **changes), tuple(cautions)
+
+
+def _shown(value: Any, name: str) -> str:
+    if isinstance(value, str):
+        return harmless_text(name, value) or "another"
+    return "absent" if value is None else f"{value:g}"

@@ -1,4 +1,4 @@
-"""CEST, photoacoustic, CT and ultrasound sidecars, and our own keys in foreign hands."""
+"""CEST, photoacoustic and ultrasound sidecars, and our own keys in foreign hands."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from imgtheranostics.acquisition import (
-    CtAcquisition,
     MrAcquisition,
     OtherAcquisition,
     PhotoacousticAcquisition,
@@ -251,19 +250,6 @@ def test_photoacoustic_image_survives_saving_and_a_foreign_reader(tmp_path):
     after = load_nifti([tmp_path / "again_pa.nii.gz"])[0]
     assert all(mine.same_as(theirs) for mine, theirs in zip(before.axes, after.axes, strict=True))
     assert after.acquisition.speed_of_sound_m_s == 1510.0
-
-
-def test_computed_tomography_is_in_hounsfield_units(tmp_path):
-    volume = load(tmp_path, "scan", {"Modality": "CT", "KVP": 80, "ConvolutionKernel": "B30f"})
-    assert (volume.quantity, volume.unit) == ("attenuation", "[HU]")
-    assert isinstance(volume.acquisition, CtAcquisition)
-    assert volume.acquisition.tube_voltage_kv == 80.0
-
-
-def test_computed_tomography_of_another_scale_is_no_hounsfield(tmp_path):
-    volume = load(tmp_path, "scan", {"Modality": "CT", "RescaleType": "US"})
-    assert volume.quantity == "stored_value"
-    assert codes(volume) == ["not-hounsfield"]
 
 
 def test_ultrasound(tmp_path):

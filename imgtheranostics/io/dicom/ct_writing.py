@@ -121,9 +121,16 @@ def _describe(dataset: Dataset, *, volume: Volume, record: CtAcquisition, identi
         ("Exposure", None if record.exposure_mas is None else round(record.exposure_mas)),
         ("FilterType", record.filtration),
         ("ConvolutionKernel", record.kernel),
+        ("FilterMaterial", None if record.filter_material is None else record.filter_material.split("\\")),
         ("ContrastBolusAgent", record.contrast_agent),
+        ("ContrastBolusIngredient", record.contrast_material),
     ):
         if value is not None:
             setattr(dataset, keyword, value)
+    if record.filter_thickness_mm is not None:
+        thickness = ds(record.filter_thickness_mm)
+        dataset.FilterThicknessMinimum = dataset.FilterThicknessMaximum = thickness
+    if record.slice_thickness_mm is not None and volume.shape[2] > 1:  # of one slice it is the spacing
+        dataset.SliceThickness = ds(record.slice_thickness_mm)
     if record.reconstruction_diameter_mm is not None:
         dataset.ReconstructionDiameter = ds(record.reconstruction_diameter_mm)

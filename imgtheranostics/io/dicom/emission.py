@@ -17,7 +17,8 @@ from imgtheranostics.io.dicom.frames import Frame
 from imgtheranostics.io.dicom.header import Header
 from imgtheranostics.io.dicom.nested import items_of
 from imgtheranostics.io.dicom.nuclides import nuclide_of
-from imgtheranostics.io.dicom.scaling import PHILIPS_PET, Scale
+from imgtheranostics.io.dicom.plane_scale import Scale
+from imgtheranostics.io.dicom.scaling import PHILIPS_PET
 from imgtheranostics.io.dicom.timing import detail
 from imgtheranostics.io.dicom.values import parse_datetime, parse_decimal, parse_text, parse_time
 

@@ -204,7 +204,7 @@ def _describe_pet(frame: Frame) -> None:
 def _describe_ct(frame: Frame) -> None:
     header = frame.header
     kvp = header.number("KVP")
-    if kvp is not None:
+    if kvp is not None and kvp > 0:  # 0 stands for unknown
         frame.parameters["energy"] = kvp
     frame.kind = header.strings("ImageType")[2:3]
     position = header.number("TemporalPositionIdentifier")

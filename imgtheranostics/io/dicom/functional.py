@@ -11,7 +11,8 @@ from imgtheranostics.errors import CorruptInput, MissingMetadata, UnsupportedInp
 from imgtheranostics.io.dicom.clocks import acquisition_us, microseconds, utc_offset, with_zone
 from imgtheranostics.io.dicom.frames import COMPONENTS, Frame, Vector, check_vector, mr_component
 from imgtheranostics.io.dicom.header import Header
-from imgtheranostics.io.dicom.scaling import PHILIPS_MR, read_real_world
+from imgtheranostics.io.dicom.real_world import foreign_unit, read_real_world
+from imgtheranostics.io.dicom.scaling import PHILIPS_MR
 from imgtheranostics.io.dicom.values import parse_datetime
 
 _PIXEL_KEYWORD = "PerFrameFunctionalGroupsSequence"
@@ -127,13 +128,14 @@ def _frame(
         orientation=_vector(groups, _ORIENTATION, 6),
         spacing=_vector(groups, _SPACING, 2),
         acquisition_us=_frame_start(groups, file_start),
-        scale=_rescale(groups),
+        scale=_rescale(groups, modality),
     )
     thickness = groups.number(["PixelMeasuresSequence"], "SliceThickness")
     frame.details["slice_thickness_mm"] = thickness
     mappings = groups.items("RealWorldValueMappingSequence")
     if mappings:
         frame.details["real_world"] = read_real_world(mappings, header, modality)
+        frame.details["real_world_unit"] = foreign_unit(mappings) if modality == "CT" else None
     if modality == "MR":
         frame.details["philips_scale_slope"] = _philips_scale_slope(groups)
     frame.order = _temporal_order(groups, dimensions)
@@ -165,11 +167,17 @@ def _vector(groups: _Groups, places: Sequence[tuple[Sequence[str], str]], length
     )
 
 
-def _rescale(groups: _Groups) -> tuple[float, float] | None:
+def _rescale(groups: _Groups, modality: str) -> tuple[float, float] | None:
     slope = groups.number(["PixelValueTransformationSequence"], "RescaleSlope")
     if slope is None:
         return None
-    return slope, groups.number(["PixelValueTransformationSequence"], "RescaleIntercept") or 0.0
+    intercept = groups.number(["PixelValueTransformationSequence"], "RescaleIntercept")
+    if intercept is None and modality == "CT":
+        raise MissingMetadata(
+            "a frame has no rescale intercept; its HU scale is unknown",
+            where=f"{groups.header.path}: RescaleIntercept (0028,1052) of the functional groups",
+        )
+    return slope, intercept or 0.0
 
 
 def _philips_scale_slope(groups: _Groups) -> float | None:
@@ -260,11 +268,32 @@ def _frame_type(groups: _Groups, macro: str) -> tuple[str, ...]:
 
 def _describe_ct(frame: Frame, groups: _Groups) -> None:
     legacy = ("UnassignedPerFrameConvertedAttributesSequence", "UnassignedSharedConvertedAttributesSequence")
-    energy = groups.number(["CTXRayDetailsSequence", *legacy], "KVP")
-    if energy is not None:
+    beam = ("CTXRayDetailsSequence", *legacy)
+    reconstruction = ("CTReconstructionSequence", *legacy)
+    energy = groups.number(beam, "KVP")
+    if energy is not None and energy > 0:
         frame.parameters["energy"] = energy
     frame.details["rescale_type"] = groups.text(["PixelValueTransformationSequence"], "RescaleType")
+    frame.details["ct_settings"] = {
+        "filtration": groups.text(beam, "FilterType"),
+        "filter_material": groups.text(beam, "FilterMaterial"),
+        "kernel": groups.text(reconstruction, "ConvolutionKernel"),
+        "slice_thickness_mm": frame.details["slice_thickness_mm"],
+        "reconstruction_diameter_mm": groups.number(reconstruction, "ReconstructionDiameter"),
+        **_contrast(groups.header),
+    }
     frame.kind = _frame_type(groups, "CTImageFrameTypeSequence")[2:3]
+
+
+def _contrast(header: Header) -> dict[str, str | None]:
+    """Agent and its ingredient by the meaning of their codes."""
+    agents = header.sequence("ContrastBolusAgentSequence")
+    if not agents:
+        return {"contrast_agent": None, "contrast_material": None}
+    ingredients = agents[0].get("ContrastBolusIngredientCodeSequence") or []
+    material = str(ingredients[0].get("CodeMeaning", "")).strip() if len(ingredients) else ""
+    agent = str(agents[0].get("CodeMeaning", "")).strip()
+    return {"contrast_agent": agent or None, "contrast_material": material or None}
 
 
 def _describe_pet(frame: Frame, groups: _Groups) -> None:

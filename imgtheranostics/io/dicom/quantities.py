@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from imgtheranostics.errors import Caution
+from imgtheranostics.io.dicom.ct_records import ct_acquisition, ct_quantity
 from imgtheranostics.io.dicom.emission import emission_acquisition, emission_quantity
 from imgtheranostics.io.dicom.frames import Frame
 from imgtheranostics.io.dicom.records import (
-    ct_acquisition,
-    ct_quantity,
     mr_acquisition,
     mr_quantity,
     nuclear_acquisition,
@@ -51,7 +50,7 @@ def describe(
         quantity, unit, factor, cautions = emission_quantity(acquisition, where)
     elif modality == "CT":
         acquisition = ct_acquisition(frames)
-        quantity, unit, cautions = ct_quantity(frames)
+        quantity, unit, cautions = ct_quantity(frames, scaling, acquisition)
     elif modality == "MR":
         acquisition = mr_acquisition(frames, scaling, arrangement)
         quantity, unit, factor, cautions = mr_quantity(frames, scaling)

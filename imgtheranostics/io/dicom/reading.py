@@ -25,18 +25,18 @@ from imgtheranostics.io.dicom.pixels import (
     pixel_format,
     read_native,
 )
+from imgtheranostics.io.dicom.plane_scale import Scale
 from imgtheranostics.io.dicom.planning import Plan, common_place
-from imgtheranostics.io.dicom.scaling import Scale
 from imgtheranostics.io.dicom.series import Series
 from imgtheranostics.io.offset_order import check_order
 from imgtheranostics.io.pseudonym import pseudonym
+from imgtheranostics.io.untagged_fill import fill_cautions
 from imgtheranostics.volume import Source, Volume, make_step
 
 Array = npt.NDArray[Any]
 FloatArray = npt.NDArray[np.float64]
 
 _PARALLEL_FROM = 32
-_UNTAGGED_FILL_HU = -1500.0
 
 
 @dataclass(slots=True)
@@ -288,26 +288,9 @@ def _pixel_cautions(planned: Plan, data: Array, tally: _Tally) -> list[Caution]:
                 "PhotometricInterpretation (0028,0004)",
             )
         )
-    if planned.quantity == "attenuation" and not tally.padding:
-        cautions += _untagged_fill(data)
+    if planned.quantity == "attenuation":
+        cautions += fill_cautions(data, "PixelPaddingValue (0028,0120)")
     return cautions
-
-
-def _untagged_fill(data: Array) -> list[Caution]:
-    lowest = float(data.min())
-    if not lowest <= _UNTAGGED_FILL_HU:
-        return []
-    share = float(np.count_nonzero(data == lowest)) / data.size
-    if share < 0.005:
-        return []
-    return [
-        Caution(
-            "untagged-padding",
-            f"{100 * share:.1f} % of the voxels are exactly {lowest:g} HU, which no tissue is: fill outside "
-            "the field of view without a padding tag; mask it before averaging",
-            "PixelPaddingValue (0028,0120)",
-        )
-    ]
 
 
 def _source(series: Series) -> Source:

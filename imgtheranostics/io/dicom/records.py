@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from imgtheranostics.acquisition import (
-    CtAcquisition,
     MrAcquisition,
     NuclearAcquisition,
     OtherAcquisition,
@@ -31,49 +30,6 @@ _SMALLEST_LAST_INVERSION_S = 5e-3
 _SHORTEST_MS = 0.05
 _MILLI_PI = 1000.0 * math.pi
 _LARGEST_DOSE_MBQ = 1e5
-
-
-def ct_acquisition(frames: Sequence[Frame]) -> CtAcquisition:
-    """The CT record."""
-    header = frames[0].header
-    energies = {frame.parameters.get("energy") for frame in frames}
-    return CtAcquisition(
-        manufacturer=header.text("Manufacturer"),
-        model=header.text("ManufacturerModelName"),
-        tube_voltage_kv=energies.pop() if len(energies) == 1 else None,
-        tube_current_ma=header.soft_number("XRayTubeCurrent"),
-        exposure_mas=header.soft_number("Exposure"),
-        filtration=header.text("FilterType"),
-        kernel=header.text("ConvolutionKernel"),
-        rescale_type=ct_rescale_type(frames),
-        contrast_agent=header.text("ContrastBolusAgent"),
-        reconstruction_diameter_mm=header.soft_number("ReconstructionDiameter"),
-        acquisition_datetime=_first_start(frames),
-        subject=subject_of(header),
-    )
-
-
-def ct_rescale_type(frames: Sequence[Frame]) -> str | None:
-    """RescaleType of a series, from the functional groups where they state it."""
-    stated = frames[0].details.get("rescale_type")
-    return str(stated) if stated else frames[0].header.text("RescaleType")
-
-
-def ct_quantity(frames: Sequence[Frame]) -> tuple[str, str, list[Caution]]:
-    """HU where the file says so, or where it is a plain CT image that says nothing."""
-    kind = ct_rescale_type(frames)
-    image_type = frames[0].header.strings("ImageType")
-    if "LOCALIZER" in image_type:
-        return "signal", "[arb'U]", [_not_hu("a localizer is a projection, not attenuation")]
-    if kind is None or kind.upper() == "HU":
-        return "attenuation", "[HU]", []
-    if kind.upper() == "MGML":
-        return "concentration", "mg/mL", []
-    return "signal", "[arb'U]", [_not_hu(f"the rescale type is {kind[:16]}, not HU")]
-
-
-def _not_hu(why: str) -> Caution:
-    return Caution("not-hounsfield", f"values are not Hounsfield units: {why}", "RescaleType (0028,1054)")
 
 
 def mr_acquisition(frames: Sequence[Frame], scaling: Scaling, arrangement: Arrangement) -> MrAcquisition:
@@ -113,7 +69,7 @@ def mr_acquisition(frames: Sequence[Frame], scaling: Scaling, arrangement: Arran
         image_component=str(component) if component else None,
         value_scale=scale,
         temporal_resolution_s=None if resolution is None else resolution / 1000.0,
-        acquisition_datetime=_first_start(frames),
+        acquisition_datetime=first_start(frames),
         sample_parameters=varying,
         repetition_times_s=varying.get("repetition_time", ()) if len(arrangement.axes) == 1 else (),
         subject=subject_of(header),
@@ -233,7 +189,7 @@ def nuclear_acquisition(frames: Sequence[Frame]) -> NuclearAcquisition:
         n_projections=details.get("n_projections"),  # type: ignore[arg-type]
         scan_arc_deg=details.get("scan_arc_deg"),  # type: ignore[arg-type]
         series_datetime=series_start(header),
-        acquisition_datetime=_first_start(frames),
+        acquisition_datetime=first_start(frames),
         corrections=header.strings("CorrectedImage"),
         decay_correction=header.text("DecayCorrection"),
         utc_offset_min=utc_offset(header),
@@ -284,7 +240,8 @@ def other_acquisition(header: Header) -> OtherAcquisition:
     )
 
 
-def _first_start(frames: Sequence[Frame]) -> Any:
+def first_start(frames: Sequence[Frame]) -> Any:
+    """Earliest start of acquisition of the frames, on the clock of the file; None where it says none."""
     known = [frame.acquisition_us for frame in frames if frame.acquisition_us is not None]
     start = min(known) if known else acquisition_us(frames[0].header)
     return to_datetime(start)

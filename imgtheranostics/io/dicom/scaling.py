@@ -4,71 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from imgtheranostics.errors import Caution, CorruptInput, MissingMetadata, UnitMismatch, UnsupportedInput
+from imgtheranostics.errors import Caution, CorruptInput, MissingMetadata, UnitMismatch
 from imgtheranostics.io.dicom.frames import Frame
 from imgtheranostics.io.dicom.header import Header
-
-REQUIRED = frozenset({"CT", "PT"})
-"""Modalities whose stored values mean nothing without a slope."""
+from imgtheranostics.io.dicom.plane_scale import REQUIRED, Notes, Scale
+from imgtheranostics.io.dicom.real_world import real_world_scale
 
 MR_SCALINGS = ("floating_point", "display", "stored")
 """What `load` takes as `mr_scaling`: values that compare between images, display values, stored numbers."""
 
 PHILIPS_MR = "Philips MR Imaging DD 001"
 PHILIPS_PET = "Philips PET Private Group"
-
-_REAL_WORLD_QUANTITIES: dict[str, tuple[str, str, float]] = {
-    "bq/ml": ("activity_concentration", "Bq/mL", 1.0),
-    "kbq/ml": ("activity_concentration", "Bq/mL", 1e3),
-    "mbq/ml": ("activity_concentration", "Bq/mL", 1e6),
-    "[hnsf'u]": ("attenuation", "[HU]", 1.0),
-    "hu": ("attenuation", "[HU]", 1.0),
-    "{counts}": ("counts", "{counts}", 1.0),
-    "{counts}/s": ("count_rate", "{counts}/s", 1.0),
-    "mg/ml": ("concentration", "mg/mL", 1.0),
-    "mg/cm3": ("concentration", "mg/mL", 1.0),
-    "mmol/l": ("gd_concentration", "mmol/L", 1.0),
-    "{suvbw}g/ml": ("suv_bw", "g/mL", 1.0),
-    "g/ml{suvbw}": ("suv_bw", "g/mL", 1.0),
-    "{suvlbm}g/ml": ("suv_lbm_james120", "g/mL", 1.0),
-    "g/ml{suvlbm}": ("suv_lbm_james120", "g/mL", 1.0),
-    "{suvlbm(james128)}g/ml": ("suv_lbm_james128", "g/mL", 1.0),
-    "{suvlbm(janma)}g/ml": ("suv_lbm_janmahasatian", "g/mL", 1.0),
-    "{suvbsa}cm2/ml": ("suv_bsa", "cm2/mL", 1.0),
-    "cm2/ml{suvbsa}": ("suv_bsa", "cm2/mL", 1.0),
-    "{suvibw}g/ml": ("suv_ibw", "g/mL", 1.0),
-    "g/ml{suvibw}": ("suv_ibw", "g/mL", 1.0),
-}
-_DIMENSIONLESS = frozenset({"1", "", "no units", "{unitless}", "us", "[arb'u]"})
-
-
-@dataclass(frozen=True, slots=True)
-class Scale:
-    """How one plane scales.
-
-    Attributes
-    ----------
-    slope, intercept : float
-    rule : str
-        ``none``, ``rescale``, ``real_world_value_mapping`` or ``philips_floating_point``.
-    quantity, unit : str
-        Set when the rule itself states what the values are.
-    mapped : tuple of float or None
-        Stored values that the mapping covers; others are NaN.
-    """
-
-    slope: float = 1.0
-    intercept: float = 0.0
-    rule: str = "none"
-    quantity: str = ""
-    unit: str = ""
-    mapped: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,17 +62,6 @@ def _compact(values: npt.NDArray[np.float64], distinct: int) -> dict[str, Any]:
     }
 
 
-@dataclass(slots=True)
-class _Notes:
-    cautions: list[Caution] = field(default_factory=list)
-    seen: set[str] = field(default_factory=set)
-
-    def add(self, code: str, message: str, where: str) -> None:
-        if code not in self.seen:
-            self.seen.add(code)
-            self.cautions.append(Caution(code, message, where))
-
-
 def series_scaling(frames: Sequence[Frame], modality: str, mr_scaling: str | None = None) -> Scaling:
     """The scale of every plane, checked to be of one kind.
 
@@ -140,7 +81,7 @@ def series_scaling(frames: Sequence[Frame], modality: str, mr_scaling: str | Non
     UnitMismatch
         If planes follow different rules or carry different units.
     """
-    notes = _Notes()
+    notes = Notes()
     philips = modality == "MR" and (frames[0].header.text("Manufacturer") or "").lower().startswith("philips")
     memo: dict[tuple[object, ...], Scale] = {}
     scales: list[Scale] = []
@@ -184,11 +125,11 @@ def _memo_key(frame: Frame) -> tuple[object, ...] | None:
     )
 
 
-def _plane_scale(frame: Frame, modality: str, philips: bool, notes: _Notes) -> Scale:
+def _plane_scale(frame: Frame, modality: str, philips: bool, notes: Notes) -> Scale:
     header = frame.header
     mapping = frame.details.get("real_world")
     if mapping is None and header.elements.get("RealWorldValueMappingSequence", (b"", b""))[1]:
-        mapping = _real_world(header.sequence("RealWorldValueMappingSequence"), header, modality, notes)
+        mapping = real_world_scale(header.sequence("RealWorldValueMappingSequence"), header, modality, notes)
     slope, intercept = _rescale(frame, modality, notes, optional=isinstance(mapping, Scale))
     if philips and frame.details.get("component") != "phase":
         precise = _philips_floating_point(frame, slope, intercept, notes)
@@ -210,7 +151,7 @@ def _siemens_phase(frame: Frame) -> Scale:
     return Scale()
 
 
-def _wanted_scale(frame: Frame, mr_scaling: str, philips: bool, notes: _Notes) -> Scale:
+def _wanted_scale(frame: Frame, mr_scaling: str, philips: bool, notes: Notes) -> Scale:
     """The scale that the user asked for by name."""
     if mr_scaling == "stored":
         return Scale()
@@ -230,7 +171,7 @@ def _wanted_scale(frame: Frame, mr_scaling: str, philips: bool, notes: _Notes) -
     return scale
 
 
-def _note_display_values(header: Header, why: str, notes: _Notes) -> None:
+def _note_display_values(header: Header, why: str, notes: Notes) -> None:
     notes.add(
         "philips-display-values",
         f"{why}: values are display values, which do not compare between scans, echoes or flip angles",
@@ -238,7 +179,7 @@ def _note_display_values(header: Header, why: str, notes: _Notes) -> None:
     )
 
 
-def _rescale(frame: Frame, modality: str, notes: _Notes, *, optional: bool) -> tuple[float | None, float]:
+def _rescale(frame: Frame, modality: str, notes: Notes, *, optional: bool) -> tuple[float | None, float]:
     header = frame.header
     if frame.scale is not None:
         slope, intercept = frame.scale
@@ -268,7 +209,7 @@ def _rescale(frame: Frame, modality: str, notes: _Notes, *, optional: bool) -> t
     return slope_value, intercept_value or 0.0
 
 
-def _check_slope(slope: float, header: Header, notes: _Notes) -> None:
+def _check_slope(slope: float, header: Header, notes: Notes) -> None:
     if slope == 0 or not math.isfinite(slope):
         raise CorruptInput(
             "the rescale slope is not a scale",
@@ -281,7 +222,7 @@ def _check_slope(slope: float, header: Header, notes: _Notes) -> None:
 
 
 def _philips_floating_point(
-    frame: Frame, slope: float | None, intercept: float, notes: _Notes
+    frame: Frame, slope: float | None, intercept: float, notes: Notes
 ) -> Scale | None:
     """The precise value (stored x RS + RI) / (RS x SS), which alone compares between images."""
     header = frame.header
@@ -295,61 +236,3 @@ def _philips_floating_point(
     if not scale_slope > 0 or not math.isfinite(scale_slope):
         raise CorruptInput("the Philips scale slope is not positive", where=f"{header.path}: (2005,100E)")
     return Scale(1.0 / scale_slope, intercept / ((slope or 1.0) * scale_slope), "philips_floating_point")
-
-
-def _real_world(items: list[Any], header: Header, modality: str, notes: _Notes) -> Scale | None:
-    """The real-world value mapping that states a unit of the table, else None."""
-    chosen: Scale | None = None
-    unknown: str | None = None
-    where = header.where("RealWorldValueMappingSequence")
-    for item in items:
-        unit = _ucum(item)
-        if unit.lower() in _DIMENSIONLESS and modality not in REQUIRED:
-            quantity, target, factor = "", "", 1.0
-        elif unit.lower() in _REAL_WORLD_QUANTITIES:
-            quantity, target, factor = _REAL_WORLD_QUANTITIES[unit.lower()]
-        else:
-            unknown = unit
-            continue
-        scale = _mapping(item, quantity, target, factor, where)
-        if chosen is None or (quantity and not chosen.quantity):
-            chosen = scale
-    if chosen is None and unknown is not None:
-        notes.add(
-            "real-world-unit-not-used",
-            "a real-world value mapping is in a unit that is not known here; the rescale slope is used",
-            where,
-        )
-    return chosen
-
-
-def read_real_world(items: Sequence[Any], header: Header, modality: str) -> Scale | None:
-    """The mapping of a functional group; None when it states no unit of the table."""
-    return _real_world(list(items), header, modality, _Notes())
-
-
-def _ucum(item: Any) -> str:
-    codes = item.get("MeasurementUnitsCodeSequence")
-    return str(codes[0].get("CodeValue", "") or "") if codes else ""
-
-
-def _mapping(item: Any, quantity: str, unit: str, factor: float, where: str) -> Scale:
-    slope, intercept = item.get("RealWorldValueSlope"), item.get("RealWorldValueIntercept")
-    if slope is None or intercept is None:
-        raise UnsupportedInput(
-            "a real-world value mapping by lookup table is not handled",
-            where=where,
-            needed="slope, intercept",
-        )
-    try:
-        numbers = float(slope) * factor, float(intercept) * factor
-    except (TypeError, ValueError):
-        numbers = math.nan, math.nan
-    if not all(math.isfinite(v) for v in numbers) or numbers[0] == 0:
-        raise CorruptInput("the real-world value mapping is not a scale", where=where)
-    first = item.get("RealWorldValueFirstValueMapped", item.get("DoubleFloatRealWorldValueFirstValueMapped"))
-    last = item.get("RealWorldValueLastValueMapped", item.get("DoubleFloatRealWorldValueLastValueMapped"))
-    mapped = None
-    if isinstance(first, (int, float)) and isinstance(last, (int, float)) and first < last:
-        mapped = (float(first), float(last))
-    return Scale(numbers[0], numbers[1], "real_world_value_mapping", quantity, unit, mapped)
