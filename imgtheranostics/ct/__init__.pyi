@@ -25,3 +25,6 @@ from .materials import prior_slope as prior_slope
 from .noise import contrast_to_noise as contrast_to_noise
 from .noise import detection_limits as detection_limits
 from .noise import false_positive_rate as false_positive_rate
+from .region_changes import label_changes as label_changes
+from .region_changes import region_changes as region_changes
+from .region_tables import region_table as region_table

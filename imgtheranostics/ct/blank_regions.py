@@ -82,12 +82,12 @@ class BlankNoise:
         }
 
 
-def blank_sd(x: Volume | Estimate, region: Mask, blanks: Mask) -> float:
-    """SD of the means of a region's shape, shifted over blank tissue; see `blank_noise`."""
-    return blank_noise(x, region, blanks).sd
+def blank_sd(x: Volume | Estimate, region: Mask, blanks: Mask, *, own: bool = False) -> float:
+    """SD of the means of a region's shape, shifted over blank tissue; arguments as for `blank_noise`."""
+    return blank_noise(x, region, blanks, own=own).sd
 
 
-def blank_noise(x: Volume | Estimate, region: Mask, blanks: Mask) -> BlankNoise:
+def blank_noise(x: Volume | Estimate, region: Mask, blanks: Mask, *, own: bool = False) -> BlankNoise:
     """Scatter of the mean of a region if nothing but noise were in it.
 
     Copies of the region are placed over the blank tissue, none nearer to another than two voxels. Where
@@ -101,7 +101,9 @@ def blank_noise(x: Volume | Estimate, region: Mask, blanks: Mask) -> BlankNoise:
     region : Volume, Regions or (i, j, k) array_like
         The shape; several regions count as one.
     blanks : Volume, Regions or (i, j, k) array_like
-        Tissue without agent. The region itself never counts as blank.
+        Tissue without agent.
+    own : bool
+        Whether the region itself may count as blank, where the blanks hold it.
 
     Returns
     -------
@@ -113,14 +115,24 @@ def blank_noise(x: Volume | Estimate, region: Mask, blanks: Mask) -> BlankNoise:
         If the region is empty, or a mask lies on another grid.
     """
     value = x.value if isinstance(x, Estimate) else x
-    inside = _needed(region, value, "region")
-    usable = _needed(blanks, value, "blanks") & np.isfinite(value.data) & ~inside
-    shape = _Shape.of(inside)
+    inside = np.flatnonzero(_needed(region, value, "region").ravel(order="F"))
+    usable = _needed(blanks, value, "blanks") & np.isfinite(value.data)
+    return voxel_list_noise(value, inside, usable.ravel(order="F"), own=own)
+
+
+def voxel_list_noise(value: Volume, voxels: IndexArray, blank: BoolArray, *, own: bool = False) -> BlankNoise:
+    """`blank_noise` of a region that is given by its flat Fortran-order indices.
+
+    `blank` is flat alike, and true only where the image has a value.
+    """
+    if not own:
+        blank = blank.copy()
+        blank[voxels] = False
+    shape = _Shape.of(voxels, value.grid.shape)
     rule = "SD of the means of shifted blank regions of the same shape"
     n_voxels = shape.n_voxels
-    blank = np.ravel(usable, order="F")
     values = value.data.ravel(order="F")
-    while True:
+    while blank.any():
         means = shape.means(values, blank, value.grid.shape)
         if means.size >= FEWEST_BLANKS or shape.n_voxels < max(_SMALLEST_PART, n_voxels / _MOST_PARTS):
             break
@@ -129,6 +141,8 @@ def blank_noise(x: Volume | Estimate, region: Mask, blanks: Mask) -> BlankNoise:
             f"SD of the means of blank parts of {shape.n_voxels} voxels, scaled to {n_voxels}: fewer than "
             f"{FEWEST_BLANKS} copies of the whole region fit into the blank tissue"
         )
+    else:
+        means = np.empty(0)
     if means.size < FEWEST_BLANKS:
         return BlankNoise(math.nan, int(means.size), math.nan, n_voxels, "no room for blank regions")
     sd = float(np.std(means, ddof=1)) * math.sqrt(shape.n_voxels / n_voxels)
@@ -151,9 +165,8 @@ class _Shape:
     voxels: IndexArray
 
     @classmethod
-    def of(cls, inside: BoolArray) -> _Shape:
-        flat = np.flatnonzero(inside.ravel(order="F"))
-        return cls._from(np.stack(np.unravel_index(flat, inside.shape, order="F"), axis=-1))
+    def of(cls, flat: IndexArray, extents: tuple[int, ...]) -> _Shape:
+        return cls._from(np.stack(np.unravel_index(flat, extents, order="F"), axis=-1))
 
     @classmethod
     def _from(cls, voxels: IndexArray) -> _Shape:

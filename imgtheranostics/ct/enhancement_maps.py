@@ -12,11 +12,16 @@ from imgtheranostics.ct.hounsfield import SATURATION_HU
 from imgtheranostics.ct.noise import DifferenceNoise, difference_noise
 from imgtheranostics.ct.scan_pairs import Alignment, ScanPair
 from imgtheranostics.errors import Caution, GeometryMismatch, merge_cautions
+from imgtheranostics.kernels.ct_difference import subtract
+from imgtheranostics.kernels.threads import thread_limit
 from imgtheranostics.mapping.voxels import Mask, mask_array
 from imgtheranostics.volume import Estimate, Flag, Volume, make_step
 
 BoolArray = npt.NDArray[np.bool_]
 FlagArray = npt.NDArray[np.uint16]
+
+SATURATED = Flag.SATURATED | Flag.OUTSIDE_RANGE
+"""Flags of voxels at the top of the range of the images."""
 
 _MOSTLY_OUTSIDE = 0.05
 
@@ -84,16 +89,29 @@ def enhancement(
         saturation_hu=saturation_hu,
     )
     inside = None if mask is None else _within_view(mask_array(mask, pair.pre), pair)
-    change = pair.post.data - pair.pre.data
-    flags = np.zeros(change.shape, np.uint16, order="F")
-    flags[~np.isfinite(change)] = Flag.INVALID_INPUT.value
-    flags[pair.saturated] |= Flag.SATURATED.value | Flag.OUTSIDE_RANGE.value
-    change[pair.saturated] = np.nan
+    change, flags = _difference(pair, saturation_hu, workers)
     noise = difference_noise(pair.pre, change, noise_sd=noise_sd)
     if inside is not None:
         flags[~inside] = Flag.MASKED_OUT.value
         change[~inside] = np.nan
     return _estimate(pair, change, flags, noise, inside)
+
+
+def _difference(
+    pair: ScanPair, saturation_hu: float, workers: int | None
+) -> tuple[npt.NDArray[np.float32], FlagArray]:
+    """After minus before, and the flags of voxels where that is no measurement."""
+    change = np.empty(pair.pre.grid.shape, np.float32, order="F")
+    flags = np.empty(pair.pre.grid.shape, np.uint16, order="F")
+    invalid, bright = np.uint16(Flag.INVALID_INPUT.value), np.uint16(SATURATED.value)
+    before, after = pair.pre.data.ravel(order="F"), pair.post.data.ravel(order="F")
+    out, marks = change.T.reshape(-1), flags.T.reshape(-1)
+    with thread_limit(workers):
+        subtract(before, after, np.float32(saturation_hu), invalid, bright, out, marks)
+    if pair.saturated.any():
+        change[pair.saturated] = np.nan
+        flags[pair.saturated] = bright
+    return change, flags
 
 
 def _within_view(inside: BoolArray, pair: ScanPair) -> BoolArray:

@@ -26,6 +26,7 @@ def compile_all() -> Iterator[tuple[str, Callable[[], None]]]:
     yield "saturation spectra", _saturation_spectra
     yield "position of water", _position_of_water
     yield "shifted regions", _shifted_regions
+    yield "differences of scans", _differences_of_scans
 
 
 def _region_statistics() -> None:
@@ -55,9 +56,23 @@ def _shifted_regions() -> None:
     from imgtheranostics.kernels.shifted_regions import shifted_means
 
     values = np.zeros(8, np.float32)
+    values.setflags(write=False)
     extents, one = np.array([2, 2, 2], np.int64), np.ones(3, np.int64)
     places, means = np.zeros((1, 3), np.int64), np.empty(1)
     shifted_means(values, values == 0, extents, one[:1] - 1, one, extents, 1, one, places, means, 0)
+
+
+def _differences_of_scans() -> None:
+    from imgtheranostics.kernels import ct_difference as kernels
+    from imgtheranostics.kernels.lanes import read_only
+
+    labels, slots = read_only(np.zeros(2, np.int32)), np.full(1, -1, np.int64)
+    top, limits = np.float32(1.0), np.ones(1, np.float32)
+    partial = np.empty((1, 1, kernels.N_STATISTICS))
+    image = read_only(np.zeros(2, np.float32))
+    kernels.label_differences(image, image, labels, slots, top, limits, 1, partial)
+    flag = np.uint16(1)
+    kernels.subtract(image, image, top, flag, flag, np.empty(2, np.float32), np.empty(2, np.uint16))
 
 
 def _peak() -> None:
