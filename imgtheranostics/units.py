@@ -257,6 +257,7 @@ _QUANTITIES = (
     Quantity("attenuation", "[HU]", "X-ray attenuation"),
     Quantity("delta_attenuation", "[HU]", "change of X-ray attenuation", signed_change=True),
     Quantity("concentration", "mg/mL", "mass concentration of the agent"),
+    Quantity("volume_fraction", "1", "share of the volume that a material fills"),
     Quantity("detection_limit", "mg/mL", "concentration of a region's mean that is detected"),
     Quantity("quantification_limit", "mg/mL", "concentration of a region's mean that is quantified"),
     Quantity("detectable_share", "%", "share of voxels above the limit of detection of a voxel"),
