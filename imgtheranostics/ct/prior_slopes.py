@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
 
 from imgtheranostics.ct.compounds import Material, find_material
 from imgtheranostics.ct.sensitivity import displaced_water, model_slope
 from imgtheranostics.ct.slope import SAME_KVP, Slope
 from imgtheranostics.ct.xray_spectra import Beam
-from imgtheranostics.errors import Caution, UnsupportedInput
+from imgtheranostics.errors import Caution, MissingMetadata, UnsupportedInput
+
+if TYPE_CHECKING:
+    from imgtheranostics.data.hu_slopes import TabulatedBeam
 
 PRIOR_RELATIVE_ERROR = 0.05
 """Relative standard error of a prior slope: two independent calculations of the clinical beams differ by up
@@ -17,6 +20,40 @@ to 4.4 % (ct.md section 4.2, computed). It does not cover a wrong beam."""
 
 _SAME_WATER, _SAME_FILTER, _SAME_TIN_MM = 0.05, 0.1, 0.05
 """How far a beam may be from one of a table: relative for water and aluminium."""
+
+
+LOWEST_CLINICAL_KVP = 70.0
+"""Below, a beam is that of a micro-CT: the body filter and 20 cm of water of a clinical scanner, assumed at
+65 kVp, would make the slope of gold 40 % low."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A beam as far as it is known."""
+
+    kvp: float
+    filtration_mm_al: float | None
+    water_cm: float | None
+    tin_mm: float
+
+    def fits(self, beam: TabulatedBeam) -> bool:
+        """Whether a beam of a table is this one; a filter that either does not state fits."""
+        if abs(beam.kvp - self.kvp) >= SAME_KVP or abs(beam.tin_mm - self.tin_mm) >= _SAME_TIN_MM:
+            return False
+        if self.water_cm is not None and abs(beam.water_cm - self.water_cm) > _SAME_WATER * beam.water_cm:
+            return False
+        if self.filtration_mm_al is None or beam.filtration_mm_al is None:
+            return True
+        return abs(beam.filtration_mm_al - self.filtration_mm_al) <= _SAME_FILTER * beam.filtration_mm_al
+
+    def __str__(self) -> str:
+        stated = [
+            (self.water_cm, "cm water"),
+            (self.filtration_mm_al, "mm Al"),
+            (self.tin_mm or None, "mm Sn"),
+        ]
+        words = [f"{value:g} {unit}" for value, unit in stated if value is not None]
+        return ", ".join([f"{self.kvp:g} kVp", *words])
 
 
 def prior_slope(
@@ -40,9 +77,9 @@ def prior_slope(
     kvp : float
         Tube voltage in kV.
     filtration_mm_al : float, optional
-        Filtration in mm of aluminium; without it 7 mm, and a caution.
+        Filtration in mm of aluminium; without it 7 mm, and a caution. Below 70 kVp it is needed.
     water_cm : float, optional
-        Width of the patient in cm of water; without it 20 cm, and a caution.
+        Width of the patient in cm of water; without it 20 cm, and a caution. Below 70 kVp it is needed.
     tin_mm : float
         Tin in mm, in addition.
     model : {"spectrum", "A", "B"}
@@ -68,7 +105,8 @@ def prior_slope(
     ImplausibleValue
         If the beam is not one of a CT scanner.
     MissingMetadata
-        If `displacement` is true and no density is known.
+        If `displacement` is true and no density is known; or if the model is asked below 70 kVp, where beams
+        are those of micro-CT, without their filter and water.
     ValueError
         If `model` is none of the three, or `relative_error` is not a fraction.
     """
@@ -77,10 +115,8 @@ def prior_slope(
     if not 0 <= relative_error < 1:
         raise ValueError(f"relative_error is a fraction below 1, not {relative_error}")
     found = find_material(material)
-    if model == "spectrum":
-        slope = _modelled(found, kvp, filtration_mm_al, water_cm, tin_mm)
-    else:
-        slope = _tabulated(found, model, kvp, filtration_mm_al, water_cm, tin_mm)
+    asked = _Asked(float(kvp), filtration_mm_al, water_cm, tin_mm)
+    slope = _modelled(found, asked) if model == "spectrum" else _tabulated(found, model, asked)
     taken = 0.0
     if displacement is not False:
         taken = displaced_water(found, density_g_ml, required=bool(displacement))
@@ -88,25 +124,32 @@ def prior_slope(
     return replace(slope, hu_per_mg_ml=value, standard_error=abs(value) * relative_error, displacement=taken)
 
 
-def _modelled(
-    material: Material, kvp: float, filtration_mm_al: float | None, water_cm: float | None, tin_mm: float
-) -> Slope:
-    usual = Beam(kvp, tin_mm=tin_mm)
+def _modelled(material: Material, asked: _Asked) -> Slope:
+    usual = Beam(asked.kvp, tin_mm=asked.tin_mm)
     beam = Beam(
-        kvp,
-        usual.filtration_mm_al if filtration_mm_al is None else filtration_mm_al,
-        usual.water_cm if water_cm is None else water_cm,
-        tin_mm,
+        asked.kvp,
+        usual.filtration_mm_al if asked.filtration_mm_al is None else asked.filtration_mm_al,
+        usual.water_cm if asked.water_cm is None else asked.water_cm,
+        asked.tin_mm,
     )
     assumed = []
-    if filtration_mm_al is None:
+    if asked.filtration_mm_al is None:
         assumed.append(f"a filter of {beam.filtration_mm_al:g} mm Al")
-    if water_cm is None:
+    if asked.water_cm is None:
         assumed.append(f"{beam.water_cm:g} cm of water")
+    if assumed and beam.kvp < LOWEST_CLINICAL_KVP - SAME_KVP:
+        raise MissingMetadata(
+            "the beam of a micro-CT is not known well enough for a prior slope",
+            found=f"{beam.kvp:g} kVp; "
+            + " and ".join(assumed)
+            + " would be assumed, as in a clinical scanner",
+            needed="filtration_mm_al and water_cm",
+            next_step="give both (often 0.5 to 1 mm Al, and 3 cm for a mouse), or calibrate with vials",
+        )
     cautions: tuple[Caution, ...] = ()
     if assumed:
         text = f"the prior slope of {material.name} assumes {' and '.join(assumed)}, as in a clinical scanner"
-        cautions = (Caution("assumed-beam", text, f"{kvp:g} kVp"),)
+        cautions = (Caution("assumed-beam", text, f"{beam.kvp:g} kVp"),)
     return Slope(
         model_slope(material.name, tuple(material.mass_fractions.items()), beam),
         0.0,
@@ -119,14 +162,32 @@ def _modelled(
     )
 
 
-def _tabulated(
-    material: Material,
-    table: str,
-    kvp: float,
-    filtration_mm_al: float | None,
-    water_cm: float | None,
-    tin_mm: float,
-) -> Slope:
+def _tabulated(material: Material, table: str, asked: _Asked) -> Slope:
+    beam = _held_beam(material, table, asked)
+    cautions: tuple[Caution, ...] = ()
+    filters = f"{beam.tin_mm:g} mm Sn" if beam.tin_mm else ""
+    if beam.filtration_mm_al is None:
+        text = f"table {table} does not record the filter of its beams"
+        cautions = (Caution("filter-not-recorded", text, f"{beam.kvp:g} kVp"),)
+    else:
+        filters = f"{beam.filtration_mm_al:g} mm Al" + (f" + {filters}" if filters else "")
+    if asked.water_cm is None:
+        text = f"the prior slope of {material.name} assumes {beam.water_cm:g} cm of water"
+        cautions = (*cautions, Caution("assumed-beam", text, f"{beam.kvp:g} kVp"))
+    return Slope(
+        beam.hu_per_mg_ml,
+        0.0,
+        material.name,
+        beam.kvp,
+        filters,
+        beam.water_cm,
+        f"prior: table {table}",
+        warnings=cautions,
+    )
+
+
+def _held_beam(material: Material, table: str, asked: _Asked) -> TabulatedBeam:
+    """The one beam of a table that is meant; without a diameter, that of 20 cm of water."""
     from imgtheranostics.data.hu_slopes import slope_tables, tabulated_materials
 
     held = [entry for entry in slope_tables(material.name) if entry.name == table]
@@ -137,49 +198,17 @@ def _tabulated(
             needed=", ".join(tabulated_materials()),
             next_step="take model='spectrum', which takes any formula",
         )
-    asked = 20.0 if water_cm is None else water_cm
-    near = [
-        beam
-        for beam in held[0].beams
-        if abs(beam.kvp - kvp) < SAME_KVP
-        and abs(beam.water_cm - asked) <= _SAME_WATER * beam.water_cm
-        and abs(beam.tin_mm - tin_mm) < _SAME_TIN_MM
-        and (
-            filtration_mm_al is None
-            or beam.filtration_mm_al is None
-            or abs(beam.filtration_mm_al - filtration_mm_al) <= _SAME_FILTER * beam.filtration_mm_al
-        )
-    ]
+    meant = replace(asked, water_cm=20.0 if asked.water_cm is None else asked.water_cm)
+    near = [beam for beam in held[0].beams if meant.fits(beam)]
     if len(near) != 1:
+        known = [
+            ", ".join(word for word in (f"{b.kvp:g} kVp", f"{b.water_cm:g} cm water", b.filter) if word)
+            for b in held[0].beams
+        ]
         raise UnsupportedInput(
             f"table {table} does not hold this beam",
-            found=f"{kvp:g} kVp, {asked:g} cm water"
-            + ("" if filtration_mm_al is None else f", {filtration_mm_al:g} mm Al")
-            + (f", {tin_mm:g} mm Sn" if tin_mm else ""),
-            needed="; ".join(
-                ", ".join(word for word in (f"{b.kvp:g} kVp", f"{b.water_cm:g} cm water", b.filter) if word)
-                for b in held[0].beams
-            ),
+            found=str(meant),
+            needed="; ".join(known),
             next_step="take model='spectrum', or calibrate with vials",
         )
-    (beam,) = near
-    cautions: tuple[Caution, ...] = ()
-    if beam.filtration_mm_al is None:
-        text = f"table {table} does not record the filter of its beams"
-        cautions = (Caution("filter-not-recorded", text, f"{kvp:g} kVp"),)
-    if water_cm is None:
-        text = f"the prior slope of {material.name} assumes {asked:g} cm of water"
-        cautions = (*cautions, Caution("assumed-beam", text, f"{kvp:g} kVp"))
-    filters = "" if beam.filtration_mm_al is None else f"{beam.filtration_mm_al:g} mm Al"
-    if beam.tin_mm:
-        filters += f" + {beam.tin_mm:g} mm Sn"
-    return Slope(
-        float(beam.hu_per_mg_ml),
-        0.0,
-        material.name,
-        float(beam.kvp),
-        filters,
-        float(beam.water_cm),
-        f"prior: table {table}",
-        warnings=cautions,
-    )
+    return near[0]

@@ -43,6 +43,17 @@ def test_what_a_prior_assumes_is_told():
     assert "Al" not in told
 
 
+@pytest.mark.parametrize("options", [{}, {"water_cm": 3}, {"filtration_mm_al": 0.5}])
+def test_no_clinical_beam_is_assumed_for_a_micro_ct(options):
+    """ct.md 4.2: gold has 57 to 69 HU per mg/mL in micro-CT at 50 to 65 kVp; 7 mm Al and 20 cm make it 34."""
+    with pytest.raises(MissingMetadata, match="micro-CT") as caught:
+        prior_slope("Au", 65, **options)
+    assert caught.value.needed == "filtration_mm_al and water_cm"
+    stated = prior_slope("Au", 65, filtration_mm_al=1, water_cm=2.5)
+    assert stated.hu_per_mg_ml == pytest.approx(57, rel=0.05)
+    assert not stated.warnings
+
+
 @pytest.mark.parametrize(
     ("table", "material", "kvp", "options", "expected"),
     [
