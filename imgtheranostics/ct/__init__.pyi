@@ -1,3 +1,4 @@
+from . import decomposition as decomposition
 from . import hounsfield as hounsfield
 from . import materials as materials
 from . import noise as noise
@@ -5,6 +6,11 @@ from .blank_regions import BlankNoise as BlankNoise
 from .blank_regions import blank_noise as blank_noise
 from .blank_regions import blank_sd as blank_sd
 from .concentration_maps import concentration as concentration
+from .decomposition import k_edge as k_edge
+from .decomposition import three_materials as three_materials
+from .decomposition import two_materials as two_materials
+from .decomposition import with_flat_background as with_flat_background
+from .decomposition_maps import decompose as decompose
 from .enhancement_maps import enhancement as enhancement
 from .hounsfield import comparable as comparable
 from .hounsfield import field_of_view as field_of_view
@@ -28,3 +34,5 @@ from .noise import false_positive_rate as false_positive_rate
 from .region_changes import label_changes as label_changes
 from .region_changes import region_changes as region_changes
 from .region_tables import region_table as region_table
+from .separability import Separability as Separability
+from .separability import condition_number as condition_number

@@ -146,14 +146,16 @@ def solve(problem: MaterialProblem, images: Images, *, workers: int | None = Non
     n, (n_energies, n_unknowns) = images.chosen.size, problem.design.shape
     variances = _variances(images.noise)
     tables = problem.tables(variances)
-    shared = problem.shared_variances(tables)
+    shared = np.ascontiguousarray(problem.shared_variances(tables))
+    design = np.ascontiguousarray(problem.design)
     empty = np.empty((0, 0), images.dtype)
     values, errors = np.empty((n_unknowns, n), images.dtype), np.empty((n_unknowns, n), images.dtype)
     calibration = np.empty_like(values) if shared.any() else empty
     goodness = np.empty((2, n), images.dtype) if problem.overdetermined else empty
     flags = np.empty(n, np.uint16)
-    levels = images.levels if images.levels.size else np.zeros(n_energies)
-    chosen = read_only(images.chosen)
+    levels = np.array(images.levels if images.levels.size else np.zeros(n_energies), np.float64)
+    noise = np.array(images.noise, np.float64)
+    chosen = read_only(np.ascontiguousarray(images.chosen))
 
     def task(first: int, last: int) -> None:
         decompose_voxels(
@@ -165,8 +167,8 @@ def solve(problem: MaterialProblem, images: Images, *, workers: int | None = Non
             images.saturation_hu,
             tables.matrices,
             tables.bounds,
-            problem.design,
-            images.noise,
+            design,
+            noise,
             shared,
             first,
             last,

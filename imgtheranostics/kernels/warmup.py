@@ -25,6 +25,7 @@ def compile_all() -> Iterator[tuple[str, Callable[[], None]]]:
     yield "exchange of pools", _exchange_of_pools
     yield "saturation spectra", _saturation_spectra
     yield "position of water", _position_of_water
+    yield "materials on CT", _materials
     yield "shifted regions", _shifted_regions
     yield "differences of scans", _differences_of_scans
 
@@ -341,6 +342,20 @@ def _position_of_water() -> None:
     fit_lorentzians(samples, knots, *window, True, np.empty((4, 1)), counts, flags)
     spline = np.zeros((4, n)), np.eye(n)
     find_axes(samples, knots, *spline, *window, np.ones(1), True, np.empty((3, 1)), counts, flags)
+
+
+def _materials() -> None:
+    from imgtheranostics.kernels.ct_decomposition import decompose_voxels
+    from imgtheranostics.kernels.lanes import read_only
+
+    square, one = np.eye(2), np.ones(2)
+    tables = np.concatenate([square, np.zeros((2, 1))], axis=1)[np.newaxis]
+    chosen, flags = read_only(np.ones(2, np.bool_)), np.empty(2, np.uint16)
+    for dtype in (np.float32, np.float64):
+        samples, nothing = read_only(np.ones((2, 2), dtype)), np.empty((0, 0), dtype)
+        none, found = read_only(nothing), (np.empty((2, 2), dtype), np.empty((2, 2), dtype), nothing, nothing)
+        task = np.inf, tables, np.zeros(2, np.int64), square, one, square, 0, 2
+        decompose_voxels(samples, one, none, none, chosen, *task, *found, flags)
 
 
 def _pools() -> None:
