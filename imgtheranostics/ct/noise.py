@@ -30,6 +30,7 @@ SOFT_TISSUE_HU = (-200.0, 300.0)
 _LAG = 8
 _FEWEST_PAIRS = 200
 _MOST_PAIRS = 2_000_000
+_ROUNDS, _OUTLYING = 3, 4.0
 _MAD_TO_SD = 1.4826022185056018
 
 
@@ -158,7 +159,8 @@ def difference_noise(
 
     sqrt(s_pre^2 + s_post^2) for scans whose noise is given. Else the median absolute difference of voxels
     eight apart in a plane of the soft tissue, over sqrt(2) and scaled to a standard deviation: what is the
-    same on both sides, such as an agent that fills a region, cancels, and edges are too few for the median.
+    same on both sides, such as an agent that fills a region, cancels, and the few pairs across its edge stand
+    out and are left out.
 
     Parameters
     ----------
@@ -201,8 +203,17 @@ def difference_noise(
         return DifferenceNoise(
             math.nan, int(pairs.size), "too little soft tissue", (Caution("noise-unknown", text),)
         )
-    sd = _MAD_TO_SD * float(np.median(np.abs(pairs))) / math.sqrt(2.0)
+    sd = _robust_sd(pairs) / math.sqrt(2.0)
     return DifferenceNoise(sd, int(pairs.size), "median difference of soft-tissue voxels eight apart")
+
+
+def _robust_sd(values: npt.NDArray[np.float64]) -> float:
+    """Scaled median of what does not stand out, so that a tenth of outliers changes it by little."""
+    size = np.abs(values)
+    sd = _MAD_TO_SD * float(np.median(size))
+    for _ in range(_ROUNDS):
+        sd = _MAD_TO_SD * float(np.median(size[size <= _OUTLYING * sd]))
+    return sd
 
 
 def _apart(

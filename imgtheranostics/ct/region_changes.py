@@ -13,6 +13,7 @@ from imgtheranostics.ct.hounsfield import SATURATION_HU, comparable, ct_record, 
 from imgtheranostics.ct.noise import detection_limits
 from imgtheranostics.ct.slope import Slope
 from imgtheranostics.kernels import ct_difference as kernel
+from imgtheranostics.kernels.lanes import read_only
 from imgtheranostics.kernels.threads import thread_limit
 from imgtheranostics.mapping.pairs import second_on_first, single_image
 from imgtheranostics.regions import Regions
@@ -69,8 +70,8 @@ def label_changes(
     if len({image.shape for image in images}) != 1:
         raise ValueError(f"shapes differ: {', '.join(str(image.shape) for image in images)}")
     order: Literal["C", "F"] = "F" if all(image.flags.f_contiguous for image in images) else "C"
-    before, after = (_as_scanned(image).ravel(order=order) for image in images[:2])
-    flat = images[2].astype(np.int32, copy=False).ravel(order=order)
+    before, after = (read_only(_as_scanned(image).ravel(order=order)) for image in images[:2])
+    flat = read_only(images[2].astype(np.int32, copy=False).ravel(order=order))
     wanted = np.asarray(list(numbers), np.int64)
     if wanted.size == 0 or wanted.min() < 1 or wanted.max() >= _LARGEST_LABEL:
         raise ValueError(f"labels lie between 1 and {_LARGEST_LABEL - 1}")

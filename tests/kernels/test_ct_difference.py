@@ -1,0 +1,123 @@
+"""The kernels of differences of scans against NumPy on the same voxels."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imgtheranostics.ct.region_changes import label_changes
+from imgtheranostics.kernels import ct_difference as kernel
+from imgtheranostics.kernels.lanes import read_only
+
+TOP = 3071.0
+VALUES = st.floats(-1024, 3000, width=32) | st.sampled_from([np.nan, np.inf, -np.inf, 3071.0, 3500.0])
+
+
+def reference(pre, post, labels, number, threshold):
+    """Count, saturated, above, mean, SD, extremes of one label with NumPy in float64."""
+    inside = labels == number
+    before, after = pre[inside].astype(np.float32), post[inside].astype(np.float32)
+    bright = (before >= TOP) | (after >= TOP)
+    with np.errstate(invalid="ignore"):
+        change = (after - before)[~bright]
+    change = change[np.isfinite(change)].astype(np.float64)
+    above = int(np.count_nonzero(change > threshold))
+    if not change.size:
+        return inside.sum(), 0, bright.sum(), above, *[np.nan] * 4
+    sd = change.std(ddof=1) if change.size > 1 else np.nan
+    return (
+        inside.sum(), change.size, bright.sum(), above, change.mean(), sd, change.min(), change.max()
+    )  # fmt: skip
+
+
+NAMES = ("n_voxels", "n_valid", "n_saturated", "n_above", "mean", "sd", "min", "max")
+
+
+def agrees(pre, post, labels, numbers, threshold=50.0):
+    found = label_changes(pre, post, labels, numbers, threshold=threshold)
+    for place, number in enumerate(numbers):
+        expected = reference(pre, post, labels, number, threshold)
+        measured = [found[name][place] for name in NAMES]
+        assert measured == pytest.approx(expected, rel=1e-9, abs=1e-3, nan_ok=True), number
+
+
+@given(st.data())
+def test_statistics_equal_numpy_for_any_labels_and_values(data):
+    n = data.draw(st.integers(1, 200))
+    run = data.draw(st.integers(1, 60))
+    rng = np.random.default_rng(data.draw(st.integers(0, 99)))
+    labels = np.repeat(rng.integers(-1, 5, n), run)[:n].astype(np.int32)
+    pre = np.array(data.draw(st.lists(VALUES, min_size=n, max_size=n)), np.float32)
+    post = np.array(data.draw(st.lists(VALUES, min_size=n, max_size=n)), np.float32)
+    agrees(pre, post, labels, [1, 3, 4])
+
+
+@pytest.mark.parametrize("run", [1, 31, 32, 33, 700, 1023, 1057, 5000])
+def test_runs_of_any_length_are_found_to_their_end(run, rng):
+    labels = np.repeat(rng.integers(0, 3, -(-40_000 // run)), run)[:40_000].astype(np.int32)
+    pre, post = rng.normal(40, 10, (2, 40_000)).astype(np.float32)
+    post[::977] = np.nan
+    agrees(pre, post, labels, [1, 2])
+
+
+def test_integer_images_give_the_same_as_floats(rng):
+    labels = np.repeat(rng.integers(0, 3, 500), 40).astype(np.int32)
+    pre, post = rng.integers(-1024, 3072, (2, labels.size)).astype(np.int16)
+    found = label_changes(pre, post, labels, [1, 2], threshold=50)
+    floats = label_changes(pre.astype(np.float32), post.astype(np.float32), labels, [1, 2], threshold=50)
+    assert all(found[name].tobytes() == floats[name].tobytes() for name in found)
+    agrees(pre, post, labels, [1, 2])
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_images_in_either_memory_order(order, rng):
+    shape = (20, 18, 16)
+    labels = np.asarray(rng.integers(0, 3, shape), np.int32, order=order)
+    pre, post = (np.asarray(rng.normal(40, 10, shape), np.float32, order=order) for _ in range(2))
+    agrees(pre, post, labels, [1, 2])
+    mixed = label_changes(pre, np.asfortranarray(post), labels, [1, 2])
+    same = label_changes(pre, post, labels, [1, 2])
+    assert mixed["mean"] == pytest.approx(same["mean"], rel=1e-12)
+
+
+def test_many_labels_fill_small_buffers(rng):
+    labels = rng.integers(0, 4000, 60_000).astype(np.int32)
+    pre, post = rng.normal(40, 10, (2, 60_000)).astype(np.float32)
+    agrees(pre, post, labels, [1, 17, 3999])
+    everything = label_changes(pre, post, labels, range(1, 4000))
+    assert everything["n_voxels"].sum() == np.count_nonzero(labels)
+
+
+def test_bytes_do_not_depend_on_threads(rng):
+    labels = np.repeat(rng.integers(0, 6, 3000), 50).astype(np.int32)
+    pre, post = rng.normal(40, 10, (2, labels.size)).astype(np.float32)
+    one = label_changes(pre, post, labels, range(1, 6), workers=1)
+    both = label_changes(pre, post, labels, range(1, 6), workers=numba.config.NUMBA_NUM_THREADS)
+    assert all(one[name].tobytes() == both[name].tobytes() for name in one)
+
+
+def test_shapes_and_labels_are_checked(rng):
+    image = np.zeros((4, 4), np.float32)
+    with pytest.raises(ValueError, match="shapes differ"):
+        label_changes(image, image, np.ones((4, 3), np.int32), [1])
+    for numbers in ([], [0], [1 << 16]):
+        with pytest.raises(ValueError, match="labels lie between"):
+            label_changes(image, image, np.ones((4, 4), np.int32), numbers)
+
+
+@given(st.lists(st.tuples(VALUES, VALUES), min_size=1, max_size=60))
+def test_subtraction_flags_what_is_no_measurement(pairs):
+    pre, post = np.array(pairs, np.float32).T.copy()
+    change, flags = np.empty(pre.size, np.float32), np.empty(pre.size, np.uint16)
+    kernel.subtract(
+        read_only(pre), read_only(post), np.float32(TOP), np.uint16(4), np.uint16(32), change, flags
+    )
+    with np.errstate(invalid="ignore"):
+        difference = post - pre
+    bright = (pre >= TOP) | (post >= TOP)
+    assert np.array_equal(flags == 32, bright)
+    assert np.array_equal(flags == 4, ~np.isfinite(difference) & ~bright)
+    assert np.array_equal(change, np.where(flags == 0, difference, np.nan), equal_nan=True)
