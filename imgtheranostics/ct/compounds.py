@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from imgtheranostics.agents import Agent
 
 _TOKEN = re.compile(r"([A-Z][a-z]?)|(\()|\)(\d+(?:\.\d+)?|)|(\d+(?:\.\d+)?)")
+
+_ABBREVIATION = re.compile(r"[A-Z]{3,}|.+NP")
+"""``USPION`` and ``AuNP`` would be formulas, with uranium and phosphorus; they are names of particles."""
 
 COMPOUND_NAMES: Mapping[str, str] = MappingProxyType(
     {
@@ -62,17 +66,17 @@ class Material:
     agent: str | None = None
 
 
-@lru_cache(maxsize=256)
-def find_material(name: str) -> Material:
+def find_material(name: str | Path) -> Material:
     """The material of a name.
 
     Parameters
     ----------
-    name : str
+    name : str or Path
         Symbol (``I``) or English name (``iodine``) of an element, formula (``HfO2``), common name of a
         compound (``hafnium oxide``), agent's record (``nbtxr3``, whose density comes with it), or path of a
         ``.yaml`` record of your own. Capitals matter in formulas where another reading exists: ``Bi`` is
-        bismuth, ``BI`` would be boron iodide and is refused.
+        bismuth, ``BI`` would be boron iodide and is refused. Three capitals or more without a number, and
+        what ends in ``NP``, are names and no formulas: write ``H1C1N1`` for HCN.
 
     Raises
     ------
@@ -81,12 +85,17 @@ def find_material(name: str) -> Material:
     MissingMetadata
         If the agent's record says nothing about attenuation.
     """
-    text = name.strip()
+    text = str(name).strip()
+    return _of_record(_own_record(text)) if text.endswith((".yaml", ".yml")) else _named(text)
+
+
+@lru_cache(maxsize=256)
+def _named(text: str) -> Material:
     formula = COMPOUND_NAMES.get(" ".join(text.lower().replace("-", " ").split()))
     if formula is not None:
         return _of_formula(formula)
     usual = _usual_formulas().get(text.lower())
-    atoms = atoms_of(text)
+    atoms = None if _ABBREVIATION.fullmatch(text) else atoms_of(text)
     if atoms is not None and usual not in (None, text):
         raise UnsupportedInput(
             "the capitals of this formula make it another material than its letters suggest",
@@ -98,7 +107,7 @@ def find_material(name: str) -> Material:
         return _of_formula(text)
     if usual is not None:
         return _of_formula(usual)
-    return _of_agent(name)
+    return _of_agent(text)
 
 
 def atoms_of(formula: str) -> dict[str, float] | None:
@@ -164,6 +173,13 @@ def _usual_formulas() -> Mapping[str, str]:
     return MappingProxyType(known)
 
 
+def _own_record(path: str) -> Agent:
+    """A record from a file of the user, read each time: it may change."""
+    from imgtheranostics import agents
+
+    return agents.load_file(path)
+
+
 def _of_agent(name: str) -> Material:
     from imgtheranostics import agents
     from imgtheranostics.errors import NothingUsable
@@ -171,8 +187,6 @@ def _of_agent(name: str) -> Material:
     try:
         record = agents.get(name)
     except NothingUsable as error:
-        if name.endswith((".yaml", ".yml")):
-            raise
         raise UnsupportedInput(
             "the material is not known",
             found=repr(name) + _near(name),

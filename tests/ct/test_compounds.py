@@ -63,6 +63,19 @@ def test_capitals_that_change_the_material_are_refused(typed):
     assert typed.title() in caught.value.needed or "HfO2" in caught.value.needed
 
 
+def test_abbreviations_of_particles_are_no_formulas():
+    """As formulas they would hold uranium, iodine and phosphorus."""
+    assert find_material("AuNP").name == "Au"
+    assert find_material("BiNP").agent == "bismuth-nanoparticle"
+    for typed in ("USPION", "UPSN", "PFH"):
+        with pytest.raises(MissingMetadata, match="nothing about its attenuation"):
+            find_material(typed)
+    for typed in ("SPION", "PVP", "HfO2NP"):
+        with pytest.raises(UnsupportedInput, match="not known"):
+            find_material(typed)
+    assert find_material("H1C1N1").name == "H1C1N1"
+
+
 @pytest.mark.parametrize(
     ("typed", "near"),
     [("iodin", "I"), ("hafniun oxide", "hafnium oxide"), ("bismut", "Bi"), ("nbtxr", "nbtxr3")],
@@ -96,6 +109,8 @@ def test_a_record_of_the_user_counts(tmp_path):
     )
     found = find_material(str(record))
     assert (found.name, found.density_g_ml) == ("WO3", 7.16)
+    record.write_text(record.read_text().replace("7.16", "7.2"))
+    assert find_material(record).density_g_ml == 7.2
     with pytest.raises(NothingUsable):
         find_material(str(tmp_path / "absent.yaml"))
 
