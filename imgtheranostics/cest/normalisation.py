@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from imgtheranostics.cest.noise_alone import below_reach, looks_like_noise
 from imgtheranostics.cest.offset_list import REFERENCE_PPM, SAME_PPM, OffsetList
-from imgtheranostics.cest.references import References, find_references, reference_noise
+from imgtheranostics.cest.references import References, find_references, reference_noise, without_idle_drift
 from imgtheranostics.cest.sample_differences import LEAST_OFFSETS
 from imgtheranostics.cest.z_kernel import Spectra, measure
 from imgtheranostics.errors import Caution
@@ -85,7 +85,9 @@ def normalise(
     drift : {"auto", "mean", "linear"}
         ``mean`` of all references, or ``linear`` interpolation in the position of acquisition, constant
         before the first and after the last. References in a row count as one, their mean, at their mean
-        position. ``auto`` is linear where saturated images lie between references, else the mean.
+        position. ``auto`` is linear where saturated images lie between references, unless 25 voxels or more
+        show together that these do not differ by 3 standard errors; else the mean. It follows a drift that
+        voxels have in common; give ``linear`` for one that each has of its own.
     mask : (...) array_like of bool, optional
         Voxels outside are NaN and `Flag.MASKED_OUT`.
 
@@ -125,6 +127,8 @@ def normalise(
     chosen = spectra.chosen(mask)
     flags = np.where(chosen, 0, Flag.MASKED_OUT.value).astype(np.uint16)
     constant = None if m0 is None else spectra.flat(m0, "m0").astype(np.float64)
+    if drift == "auto":
+        found = without_idle_drift(found, images, chosen & _measured(images, found))
     z, mean_m0, valid = _divided(images, indices, found, constant)
     flags[chosen & ~valid] |= Flag.INVALID_INPUT.value
     z[:, ~(chosen & valid)] = np.nan
@@ -194,6 +198,15 @@ def _samples(
     return OffsetList.of(ppm, least=1, purpose="a Z-spectrum"), indices, tuple(cautions)
 
 
+def _measured(images: FloatArray, found: References) -> npt.NDArray[np.bool_]:
+    """Voxels whose references are all above 0."""
+    valid = np.ones(images.shape[1], np.bool_)
+    for position in found.positions:
+        valid &= images[position] > 0.0
+        valid &= np.isfinite(images[position])
+    return valid
+
+
 def _divided(
     images: FloatArray,
     indices: tuple[tuple[int, ...], ...],
@@ -204,10 +217,7 @@ def _divided(
     n_voxels = images.shape[1]
     z = np.empty((len(indices), n_voxels), images.dtype)
     total = np.zeros(n_voxels)
-    valid = np.ones(n_voxels, np.bool_)
-    for position in found.positions:
-        valid &= images[position] > 0.0
-        valid &= np.isfinite(images[position])
+    valid = _measured(images, found)
     if constant is not None:
         valid &= (constant > 0.0) & np.isfinite(constant)
     with np.errstate(all="ignore"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -18,6 +18,14 @@ Drift = Literal["mean", "linear"]
 
 ENOUGH_FREEDOM = 5.0
 """Degrees of freedom from which the scatter of references is taken as the noise level."""
+
+FEWEST_VOXELS = 25
+"""Voxels from which they can tell together whether references differ by more than noise."""
+
+_VOXELS_AT_ONCE = 32_768
+
+DRIFT_ERRORS = 3.0
+"""Standard errors by which references must differ in the mean over all voxels to count as drifting."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,6 +125,58 @@ def find_references(
     left_out = tuple(int(i) for i in np.flatnonzero(unsaturated) if i not in chosen)
     decisions = {"m0": f"{rule}: images " + ", ".join(map(str, chosen)), "m0_drift": why}
     return References(chosen, saturated, used, m0_index is not None, decisions, _unused(left_out))
+
+
+def without_idle_drift(
+    references: References, images: FloatArray, usable: npt.NDArray[np.bool_]
+) -> References:
+    """The references, taken as their mean where they do not differ.
+
+    Interpolated references are noisier than their mean, most of all beside a single one, and what their noise
+    adds to samples that are far apart in time looks like a difference of these.
+
+    Parameters
+    ----------
+    references : References
+        With the drift ``linear``.
+    images : (n_images, n_voxels) ndarray
+    usable : (n_voxels,) ndarray of bool
+
+    Returns
+    -------
+    references : References
+        With the drift ``mean`` if no run of references differs from the others by 3 standard errors, in the
+        mean over 25 voxels or more; the standard error comes from the scatter between voxels.
+    """
+    voxels = np.flatnonzero(usable)
+    if references.drift != "linear" or voxels.size < FEWEST_VOXELS:
+        return references
+    furthest = _furthest_run(references.runs, images, voxels)
+    if furthest > DRIFT_ERRORS:
+        return references
+    why = (
+        f"mean of the references: over {voxels.size} voxels they differ by {furthest:.1f} standard errors, "
+        f"and drift counts from {DRIFT_ERRORS:g} on"
+    )
+    return replace(references, drift="mean", decisions={**references.decisions, "m0_drift": why})
+
+
+def _furthest_run(
+    runs: tuple[tuple[int, ...], ...], images: FloatArray, voxels: npt.NDArray[np.int64]
+) -> float:
+    """How far the mean of a run is from that of the other references at most, in standard errors."""
+    count = np.array([len(run) for run in runs], np.float64)
+    sums, squares = np.zeros(count.size), np.zeros(count.size)
+    for first in range(0, voxels.size, _VOXELS_AT_ONCE):
+        index = voxels[first : first + _VOXELS_AT_ONCE]
+        totals = np.array([sum(images[n][index].astype(np.float64) for n in run) for run in runs])
+        means = totals / count[:, np.newaxis]
+        others = (totals.sum(axis=0) - totals) / (count.sum() - count)[:, np.newaxis]
+        sums += (means - others).sum(axis=1)
+        squares += ((means - others) ** 2).sum(axis=1)
+    scatter = np.sqrt(squares)
+    found: float = np.divide(np.abs(sums), scatter, out=np.zeros_like(sums), where=scatter > 0).max()
+    return found
 
 
 def _refuse_hertz(offset_ppm: npt.NDArray[np.float64]) -> None:

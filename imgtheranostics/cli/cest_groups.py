@@ -176,7 +176,8 @@ class Correction:
         typer.Option(
             "--drift",
             click_type=options.choice(DRIFTS),
-            help="Of several unsaturated volumes: their mean, or linear in the order of acquisition.",
+            help="Of several unsaturated volumes: their mean, or linear in the order of acquisition; auto is "
+            "linear where they lie apart and differ.",
         ),
     ] = "auto"
     mask: Annotated[Path | None, typer.Option("--mask", help="Image whose zero voxels are left out.")] = None

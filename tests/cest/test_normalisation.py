@@ -77,6 +77,40 @@ def test_outside_the_references_the_nearest_holds():
     assert normalise(series(offsets, m0), offsets).z == pytest.approx(curve(OFFSETS) / expected)
 
 
+def test_references_that_differ_by_noise_alone_count_as_their_mean(rng):
+    """One reference before and one after, which is what makes the two sides of a spectrum differ.
+
+    Of z near 1 the asymmetry has the noise of two samples, with interpolated references also that of both.
+    """
+    offsets = np.r_[NAN, np.linspace(-12, 12, 49), NAN]
+    signal = series(offsets) + 25 * rng.standard_normal((4000, offsets.size))
+    found, linear = normalise(signal, offsets), normalise(signal, offsets, drift="linear")
+    assert "mean of the references: over 4000 voxels" in found.decisions["m0_drift"]
+    at, mirror = found.z[:, 46], found.z[:, 2]
+    assert (mirror - at).std() == pytest.approx(0.025 * np.sqrt(2) * curve(11.0), rel=0.05)
+    assert (linear.z[:, 2] - linear.z[:, 46]).std() > 1.25 * (mirror - at).std()
+
+
+@pytest.mark.parametrize("drift", [-0.004, 0.004])
+def test_a_small_drift_that_voxels_have_in_common_is_followed(rng, drift):
+    offsets = np.r_[NAN, np.linspace(-12, 12, 49), NAN]
+    m0 = 1000 * (1 + drift * np.arange(51) / 50)
+    signal = series(offsets, m0) + 25 * rng.standard_normal((4000, offsets.size))
+    found = normalise(signal, offsets)
+    assert "linear" in found.decisions["m0_drift"]
+    # what noise adds to the mean of 1 / M0 is the same on both sides
+    assert (found.z[:, 2] - found.z[:, 46]).mean() == pytest.approx(0, abs=4 * 0.035 / np.sqrt(4000))
+
+
+def test_a_few_voxels_or_one_alone_tell_no_drift_from_noise(rng):
+    offsets = np.r_[NAN, OFFSETS, NAN]
+    signal = series(offsets) + 25 * rng.standard_normal((24, offsets.size))
+    assert "linear" in normalise(signal, offsets).decisions["m0_drift"]
+    assert "linear" in normalise(signal[0], offsets).decisions["m0_drift"]
+    masked = normalise(np.r_[signal, signal], offsets, mask=np.arange(48) < 24)
+    assert "linear" in masked.decisions["m0_drift"]
+
+
 def test_references_in_a_row_count_as_their_mean_at_their_middle():
     offsets = np.r_[NAN, NAN, OFFSETS, NAN]
     m0 = np.r_[900.0, 1100.0, np.ones(21), 2000.0]
