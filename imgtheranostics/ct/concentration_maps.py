@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -13,7 +13,14 @@ from imgtheranostics.ct.linear_concentration import NAME, from_change
 from imgtheranostics.ct.noise import DETECTION_SDS, QUANTIFICATION_SDS, detection_limits
 from imgtheranostics.ct.prior_slopes import PRIOR_RELATIVE_ERROR, prior_slope
 from imgtheranostics.ct.slope import Slope
-from imgtheranostics.errors import Caution, MissingMetadata, UnitMismatch, merge_cautions
+from imgtheranostics.ct.stated_filter import StatedFilter, stated_filter
+from imgtheranostics.errors import (
+    Caution,
+    ImgTheranosticsError,
+    MissingMetadata,
+    UnitMismatch,
+    merge_cautions,
+)
 from imgtheranostics.mapping.refusals import UnknownChoice
 from imgtheranostics.volume import Estimate, Flag, Volume, make_step
 
@@ -38,7 +45,7 @@ def concentration(
     slope_error: float | None = None,
     filtration_mm_al: float | None = None,
     water_cm: float | None = None,
-    tin_mm: float = 0.0,
+    tin_mm: float | None = None,
     model: Literal["spectrum", "A", "B"] = "spectrum",
     displacement: bool | None = None,
     density_g_ml: float | None = None,
@@ -61,8 +68,9 @@ def concentration(
     slope_error : float, optional
         Standard error of a slope that is given as a number; without it 5 % of it, and a caution.
     filtration_mm_al, water_cm, tin_mm, model, displacement, density_g_ml
-        Of the prior, as in `imgtheranostics.ct.prior_slopes.prior_slope`. Water that particles displace is
-        taken into account where their density is known.
+        Of the prior, as in `imgtheranostics.ct.prior_slopes.prior_slope`; a filter that the file states is
+        used where none is given. Water that particles displace is taken into account where their density is
+        known.
     workers : int, optional
         Threads; the result does not depend on it.
 
@@ -78,7 +86,7 @@ def concentration(
     MissingMetadata
         If neither the images nor `kvp` state the tube voltage that a prior needs.
     UnitMismatch
-        If the input is no change of attenuation, or the slope belongs to another tube voltage.
+        If the input is no change of attenuation, or the slope belongs to another tube voltage or material.
     UnsupportedInput
         If the material is not known.
     ValueError
@@ -103,7 +111,7 @@ class _Prior:
 
     filtration_mm_al: float | None = None
     water_cm: float | None = None
-    tin_mm: float = 0.0
+    tin_mm: float | None = None
     model: Literal["spectrum", "A", "B"] = "spectrum"
     displacement: bool | None = None
     density_g_ml: float | None = None
@@ -122,7 +130,7 @@ def chosen_slope(
     if slope is None:
         if slope_error is not None:
             raise UnknownChoice("slope_error= belongs to a slope that is given")
-        used = _prior(material, kvp if kvp is not None else stated, prior)
+        used = _prior(material, kvp if kvp is not None else stated, prior, images)
     elif prior != _Prior():
         raise UnknownChoice("options of the prior slope do not apply to a slope that is given")
     else:
@@ -132,7 +140,7 @@ def chosen_slope(
     return used
 
 
-def _prior(material: str, kvp: float | None, asked: _Prior) -> Slope:
+def _prior(material: str, kvp: float | None, asked: _Prior, images: Volume) -> Slope:
     if kvp is None:
         raise MissingMetadata(
             "the tube voltage is not known, on which HU per mg/mL depends",
@@ -140,16 +148,20 @@ def _prior(material: str, kvp: float | None, asked: _Prior) -> Slope:
             needed="kV",
             next_step="give kvp= (--kvp), or the slope of a calibration",
         )
-    return prior_slope(
+    known = StatedFilter(asked.filtration_mm_al, asked.tin_mm)
+    if known == StatedFilter():
+        known = stated_filter(ct_record(images))
+    found = prior_slope(
         material,
         kvp,
-        filtration_mm_al=asked.filtration_mm_al,
+        filtration_mm_al=known.filtration_mm_al,
         water_cm=asked.water_cm,
-        tin_mm=asked.tin_mm,
+        tin_mm=known.tin_mm or 0.0,
         model=asked.model,
         displacement=asked.displacement,
         density_g_ml=asked.density_g_ml,
     )
+    return replace(found, warnings=(*found.warnings, *known.warnings))
 
 
 def _given(material: str, kvp: float | None, slope: Slope | Calibrated | float, error: float | None) -> Slope:
@@ -162,7 +174,28 @@ def _given(material: str, kvp: float | None, slope: Slope | Calibrated | float, 
         return Slope(float(slope), float(error), material, kvp, source="given", warnings=cautions)
     if error is not None:
         raise UnknownChoice("slope_error= belongs to a slope that is a plain number")
-    return slope if isinstance(slope, Slope) else slope.slope
+    used = slope if isinstance(slope, Slope) else slope.slope
+    if not _same_material(material, used.material):
+        raise UnitMismatch(
+            "the slope belongs to another material",
+            where="slope",
+            found=f"slope of {used.material}",
+            needed=f"slope of {material}",
+            next_step="name the material that the slope counts, or take its slope",
+        )
+    return used
+
+
+def _same_material(one: str, other: str) -> bool:
+    """Whether two names stand for the same atoms; names of your own are compared as they are written."""
+    from imgtheranostics.ct.compounds import find_material
+
+    if one.strip().casefold() == other.strip().casefold():
+        return True
+    try:
+        return find_material(one).name == find_material(other).name
+    except ImgTheranosticsError:
+        return False
 
 
 def _estimate(enhancement: Estimate | Volume, change: Volume, slope: Slope) -> Estimate:

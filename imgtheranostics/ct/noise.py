@@ -81,7 +81,7 @@ def false_positive_rate(n_blanks: int | None = None, *, sds: float = DETECTION_S
     """How often a blank reading lies above `sds` standard deviations of the blank.
 
     Of normal noise about 0, one-sided: with an SD that is known, 4.8e-4 at 3.3; with the SD of n blanks, the
-    tail of Student's t with n - 1 degrees of freedom, 1.5e-2 for five and 2.3e-3 for twenty.
+    tail of Student's t with n - 1 degrees of freedom, 1.5e-2 for five and 1.9e-3 for twenty.
 
     Parameters
     ----------
