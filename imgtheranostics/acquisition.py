@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, time
 from typing import Any, ClassVar
 
@@ -157,6 +157,9 @@ class CtAcquisition:
         The element or compound that a concentration in these images counts.
     slice_thickness_mm : float or None
         Of the reconstruction; not the distance between slices.
+    filter_materials, filter_thicknesses_mm : tuple
+        One for each sample of the energy axis where the filters of the energies differ, as with a tin filter
+        at the higher one; `filter_material` and `filter_thickness_mm` are then None.
     """
 
     modality: ClassVar[str] = "CT"
@@ -168,6 +171,8 @@ class CtAcquisition:
     filtration: str | None = None
     filter_material: str | None = None
     filter_thickness_mm: float | None = None
+    filter_materials: tuple[str | None, ...] = ()
+    filter_thicknesses_mm: tuple[float | None, ...] = ()
     kernel: str | None = None
     slice_thickness_mm: float | None = None
     rescale_type: str | None = None
@@ -177,6 +182,22 @@ class CtAcquisition:
     padding_voxels: int = 0
     acquisition_datetime: datetime | None = field(default=None, repr=False)
     subject: Subject = field(default=Subject())
+
+    def of_energy(self, number: int, tube_voltage_kv: float) -> CtAcquisition:
+        """The record of one sample of the energy axis, counted from 0: its tube voltage and its filter."""
+        changes: dict[str, Any] = {"filter_materials": (), "filter_thicknesses_mm": ()}
+        if self.filter_materials:
+            changes["filter_material"] = self.filter_materials[number]
+        if self.filter_thicknesses_mm:
+            changes["filter_thickness_mm"] = self.filter_thicknesses_mm[number]
+        return replace(self, tube_voltage_kv=float(tube_voltage_kv), **changes)
+
+
+FILTERS_OF_ENERGIES = {
+    "filter_material": "filter_materials",
+    "filter_thickness_mm": "filter_thicknesses_mm",
+}
+"""Fields of a CT record that hold one value for all energies, and those that hold one for each."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,5 @@
 from . import decomposition as decomposition
+from . import grey_values as grey_values
 from . import hounsfield as hounsfield
 from . import materials as materials
 from . import noise as noise
@@ -12,10 +13,12 @@ from .decomposition import two_materials as two_materials
 from .decomposition import with_flat_background as with_flat_background
 from .decomposition_maps import decompose as decompose
 from .enhancement_maps import enhancement as enhancement
+from .grey_values import to_hu as to_hu
 from .hounsfield import comparable as comparable
 from .hounsfield import field_of_view as field_of_view
 from .hounsfield import require_hu as require_hu
 from .hounsfield import saturated as saturated
+from .injected_agent import expected_concentration as expected_concentration
 from .linear_concentration import from_change as from_change
 from .materials import DoseEnhancement as DoseEnhancement
 from .materials import Slope as Slope
@@ -34,5 +37,10 @@ from .noise import false_positive_rate as false_positive_rate
 from .region_changes import label_changes as label_changes
 from .region_changes import region_changes as region_changes
 from .region_tables import region_table as region_table
+from .retained_agent import retention as retention
+from .retention_result import Retention as Retention
+from .rod_calibration import RodCalibration as RodCalibration
+from .rod_calibration import calibrate_rods as calibrate_rods
+from .rod_files import load_rod_calibration as load_rod_calibration
 from .separability import Separability as Separability
 from .separability import condition_number as condition_number

@@ -179,33 +179,35 @@ Part = float | str | None
 
 @dataclass(frozen=True, slots=True)
 class _Setting:
-    """A setting that two scans must share: its words, the tag, how it reads, and what counts as equal."""
+    """A setting that two scans must share: its words, the tag, fields of the record, what counts as equal."""
 
     words: str
     tag: str
-    read: Callable[[Volume, CtAcquisition], tuple[Part, ...]]
+    fields: tuple[str, ...]
     equal: Callable[[float, float], bool]
+    per_energy: bool = False
+
+    def read(self, volume: Volume) -> tuple[Part, ...]:
+        """Its parts; of a series of energies the tube voltage and filter of each."""
+        record = ct_record(volume)
+        axis = volume.axis("energy")
+        each = [record]
+        if axis is not None and self.per_energy:
+            each = [record.of_energy(n, float(value)) for n, value in enumerate(axis.values)]
+        return tuple(getattr(one, field) for one in each for field in self.fields)
+
+    def shown(self, parts: tuple[Part, ...]) -> str:
+        """The parts for a message; texts that no vocabulary knows are not quoted."""
+        fields = self.fields * (len(parts) // len(self.fields))
+        known = [(part, field) for part, field in zip(parts, fields, strict=True) if part is not None]
+        return " ".join(
+            harmless_text(field, part) or "another" if isinstance(part, str) else f"{part:g}"
+            for part, field in known
+        )
 
 
-def _kvp(volume: Volume, record: CtAcquisition) -> tuple[Part, ...]:
-    axis = volume.axis("energy")
-    return (record.tube_voltage_kv,) if axis is None else tuple(float(value) for value in axis.values)
-
-
-def _filter(volume: Volume, record: CtAcquisition) -> tuple[Part, ...]:
-    return _plain(record.filtration), _plain(record.filter_material), record.filter_thickness_mm
-
-
-def _kernel(volume: Volume, record: CtAcquisition) -> tuple[Part, ...]:
-    return (_plain(record.kernel),)
-
-
-def _thickness(volume: Volume, record: CtAcquisition) -> tuple[Part, ...]:
-    return (record.slice_thickness_mm,)
-
-
-def _plain(text: str | None) -> str | None:
-    return None if text is None else " ".join(text.split()).casefold()
+def _plain(part: str) -> str:
+    return " ".join(part.split()).casefold()
 
 
 def _equal_kv(one: float, other: float) -> bool:
@@ -217,13 +219,17 @@ def _equal_length(one: float, other: float) -> bool:
 
 
 _SETTINGS = {
-    "kvp": _Setting("tube voltage (kV)", "KVP (0018,0060)", _kvp, _equal_kv),
+    "kvp": _Setting("tube voltage (kV)", "KVP (0018,0060)", ("tube_voltage_kv",), _equal_kv, True),
     "filter": _Setting(
-        "filter", "FilterType (0018,1160), FilterMaterial (0018,7050)", _filter, _equal_length
+        "filter",
+        "FilterType (0018,1160), FilterMaterial (0018,7050)",
+        ("filtration", "filter_material", "filter_thickness_mm"),
+        _equal_length,
+        True,
     ),
-    "kernel": _Setting("kernel", "ConvolutionKernel (0018,1210)", _kernel, _equal_length),
+    "kernel": _Setting("kernel", "ConvolutionKernel (0018,1210)", ("kernel",), _equal_length),
     "slice_thickness": _Setting(
-        "slice thickness (mm)", "SliceThickness (0018,0050)", _thickness, _equal_length
+        "slice thickness (mm)", "SliceThickness (0018,0050)", ("slice_thickness_mm",), _equal_length
     ),
 }
 
@@ -255,16 +261,16 @@ def comparable(pre: Volume, post: Volume, *, allow: Collection[str] = ()) -> tup
     unknown = sorted(set(allow) - set(_SETTINGS))
     if unknown:
         raise UnknownChoice(f"what may differ is one of {', '.join(_SETTINGS)}, not {', '.join(unknown)}")
-    one, other = ct_record(require_hu(pre)), ct_record(require_hu(post))
+    one, other = require_hu(pre), require_hu(post)
     differing: dict[str, str] = {}
     unstated: list[str] = []
     for name, setting in _SETTINGS.items():
-        before, after = setting.read(pre, one), setting.read(post, other)
+        before, after = setting.read(one), setting.read(other)
         same = _same(before, after, setting)
         if same is None:
             unstated.append(setting.words)
         elif not same:
-            differing[name] = f"{setting.words} {_shown(before)} and {_shown(after)}"
+            differing[name] = f"{setting.words} {setting.shown(before)} and {setting.shown(after)}"
     refused = {name: text for name, text in differing.items() if name not in allow}
     if refused:
         raise UnitMismatch(
@@ -302,11 +308,8 @@ def _same(before: tuple[Part, ...], after: tuple[Part, ...], setting: _Setting) 
     if not known:
         return None
     return all(
-        one == other if isinstance(one, str) or isinstance(other, str) else setting.equal(one, other)
+        _plain(one) == _plain(other)
+        if isinstance(one, str) and isinstance(other, str)
+        else setting.equal(float(one), float(other))
         for one, other in known
     )
-
-
-def _shown(parts: tuple[Part, ...]) -> str:
-    known = [part for part in parts if part is not None]
-    return " ".join(part if isinstance(part, str) else f"{part:g}" for part in known)

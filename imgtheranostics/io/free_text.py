@@ -108,7 +108,15 @@ _VOCABULARIES = {
     "mt_pulse_shape": _PULSES,
     "acquisition_order": _ORDERS,
 }
-_DROPPED = frozenset({"model", "name", "contrast_agent", "sequence", "kernel", "filtration"})
+_DROPPED = frozenset({"model", "name", "contrast_agent", "sequence"})
+_PATTERNS = {
+    "kernel": re.compile(
+        r"^([A-Za-z]{1,2}\d{2,3}[a-z]?(\\\d)?|FC\d{2}|[A-D]|Y[A-D]|STANDARD|SOFT|BONE|LUNG|DETAIL|EDGE)$"
+    ),
+    "filtration": re.compile(r"^(STRIP|WEDGE|BUTTERFLY|MULTIPLE|FLAT|NONE)(_\d{1,2})?$"),
+}
+"""Reconstruction kernels as vendors name them, and the filter types of the standard."""
+
 _CODE = re.compile(r"^[A-Z0-9_ /.+^-]{1,16}$")
 _NUCLIDE = re.compile(r"^([A-Z][a-z]?-\d{1,3}m?|\d{1,3}m?[A-Z][a-z]?)$")
 _NUMBER = re.compile(r"^-?\d+(\.\d+)?(e[+-]?\d+)?$")
@@ -153,6 +161,8 @@ def harmless_text(field: str, text: str) -> str | None:
         return next((name for name, word in _VENDOR_WORDS if word.search(text)), None)
     if field in _DROPPED:
         return None
+    if field in _PATTERNS:
+        return text if _PATTERNS[field].match(text) else None
     if field in _VOCABULARIES:
         words = [word.strip().lower() for word in text.split("\\")]
         return text if all(word in _VOCABULARIES[field] for word in words) else None

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from imgtheranostics.acquisition import CtAcquisition, MrAcquisition
+from imgtheranostics.acquisition import FILTERS_OF_ENERGIES, CtAcquisition, MrAcquisition
 from imgtheranostics.errors import Caution, CorruptInput, GeometryMismatch, MissingMetadata
 from imgtheranostics.io.bids_mri import check_flip_angles
 from imgtheranostics.io.budget import check_budget
@@ -234,6 +234,8 @@ def _common_acquisition(records: Sequence[Any], field: str) -> tuple[Any, tuple[
         changes[name] = None
         if name == "repetition_time_s" and None not in values:
             changes["repetition_times_s"] = tuple(float(value) for value in values)
+        if name in FILTERS_OF_ENERGIES:
+            changes[FILTERS_OF_ENERGIES[name]] = tuple(values)
         shown = ", ".join(_shown(value, name) for value in values)
         cautions.append(Caution("series-field-varies", f"{name} varies within the series: {shown}", name))
     return replace(first, **changes), tuple(cautions)

@@ -89,10 +89,10 @@ def test_saturation_starts_at_the_top_of_twelve_bits():
     ("change", "name", "words"),
     [
         ({"tube_voltage_kv": 80.0}, "kvp", "120 and 80"),
-        ({"filtration": "FLAT"}, "filter", "wedge_1 aluminum 7 and flat aluminum 7"),
-        ({"filter_material": "TIN"}, "filter", "aluminum 7 and wedge_1 tin 7"),
-        ({"filter_thickness_mm": 0.4}, "filter", "7 and wedge_1 aluminum 0.4"),
-        ({"kernel": "B70f"}, "kernel", "b30f and b70f"),
+        ({"filtration": "FLAT"}, "filter", "WEDGE_1 ALUMINUM 7 and FLAT ALUMINUM 7"),
+        ({"filter_material": "TIN"}, "filter", "ALUMINUM 7 and WEDGE_1 TIN 7"),
+        ({"filter_thickness_mm": 0.4}, "filter", "7 and WEDGE_1 ALUMINUM 0.4"),
+        ({"kernel": "B70f"}, "kernel", "B30f and B70f"),
         ({"slice_thickness_mm": 5.0}, "slice_thickness", "1 and 5"),
     ],
 )
@@ -113,7 +113,7 @@ def test_all_that_differs_is_listed_at_once():
         it.ct.comparable(image(), image(record=other), allow=("kernel",))
     assert "120 and 80" in (caught.value.found or "")
     assert "1 and 5" in (caught.value.found or "")
-    assert "b70f" not in (caught.value.found or "")
+    assert "B70f" not in (caught.value.found or "")
 
 
 def test_one_protocol_is_comparable_without_a_word():
@@ -138,6 +138,29 @@ def test_energies_of_two_dual_energy_scans_are_compared():
     assert it.ct.comparable(dual([80, 140]), dual([80, 140])) == ()
     with pytest.raises(UnitMismatch, match="80 140 and 100 140"):
         it.ct.comparable(dual([80, 140]), dual([100, 140]))
+
+
+def test_a_tin_filter_at_the_higher_energy_counts():
+    data = np.zeros((2, 2, 2, 2), np.float32)
+    axes = (Axis("energy", [80, 140], "kV"),)
+
+    def dual(*materials):
+        record = CtAcquisition(filter_materials=materials, filter_thicknesses_mm=(7.0, 0.4))
+        return Volume(data, np.eye(4), "attenuation", "[HU]", axes, record)
+
+    with pytest.raises(UnitMismatch, match=r"ALUMINUM 7 TIN 0\.4 and ALUMINUM 7 COPPER 0\.4"):
+        it.ct.comparable(dual("ALUMINUM", "TIN"), dual("ALUMINUM", "COPPER"))
+    assert RECORD.of_energy(0, 80).tube_voltage_kv == 80.0
+    second = dual("ALUMINUM", "TIN").acquisition.of_energy(1, 140)
+    assert (second.filter_material, second.filter_thickness_mm, second.filter_materials) == ("TIN", 0.4, ())
+
+
+def test_what_looks_like_free_text_is_not_quoted():
+    named = replace(RECORD, kernel="Canary of Doe", filtration="Canary")
+    with pytest.raises(UnitMismatch) as caught:
+        it.ct.comparable(image(), image(record=named))
+    assert "Canary" not in str(caught.value)
+    assert "B30f and another" in (caught.value.found or "")
 
 
 def test_grey_values_are_not_compared():

@@ -184,6 +184,7 @@ def test_energies_are_ordered_by_voltage_and_not_by_name(tmp_path):
         assert volume.data[0, 0, 0].tolist() == [80.0, 140.0]
         assert volume.acquisition.tube_voltage_kv is None
         assert volume.acquisition.filter_material is None
+        assert volume.acquisition.filter_materials == (None, "TIN")
         assert any(caution.code == "series-field-varies" for caution in volume.warnings)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from imgtheranostics.acquisition import CtAcquisition
+from imgtheranostics.acquisition import FILTERS_OF_ENERGIES, CtAcquisition
 from imgtheranostics.errors import Caution, CorruptInput, UnitMismatch
 from imgtheranostics.io.dicom.emission import subject_of
 from imgtheranostics.io.dicom.frames import Frame, is_enhanced
@@ -16,6 +16,7 @@ from imgtheranostics.io.dicom.records import first_start
 from imgtheranostics.io.dicom.scaling import Scaling
 from imgtheranostics.io.free_text import harmless_text
 from imgtheranostics.units import is_hounsfield
+from imgtheranostics.volume import Axis
 
 MASS_CONCENTRATION = "MGML"
 _RESCALE_TYPE = "RescaleType (0028,1054)"
@@ -24,10 +25,11 @@ _MAPPING = "RealWorldValueMappingSequence (0040,9096)"
 Parts = dict[str, str | float | None]
 
 
-def ct_acquisition(frames: Sequence[Frame]) -> CtAcquisition:
+def ct_acquisition(frames: Sequence[Frame], axes: Sequence[Axis] = ()) -> CtAcquisition:
     """The CT record; a setting that varies within the series is None.
 
-    The tube voltage of a virtual monoenergetic image says nothing of its attenuation and is None too.
+    Filters that differ between the energies of an axis are kept one by one. The tube voltage of a virtual
+    monoenergetic image says nothing of its attenuation and is None too.
     """
     header = frames[0].header
     energies = {frame.parameters.get("energy") for frame in frames}
@@ -43,12 +45,26 @@ def ct_acquisition(frames: Sequence[Frame]) -> CtAcquisition:
         acquisition_datetime=first_start(frames),
         subject=subject_of(header),
     )
+    return replace(record, **_common(frames), **_filters(frames, axes))  # type: ignore[arg-type]
+
+
+def _common(frames: Sequence[Frame]) -> Parts:
+    """The settings that all frames share; None for the others."""
     settings = [_settings(frame) for frame in _distinct(frames)]
-    common = {
+    return {
         name: value if all(one[name] == value for one in settings) else None
         for name, value in settings[0].items()
     }
-    return replace(record, **common)  # type: ignore[arg-type]
+
+
+def _filters(frames: Sequence[Frame], axes: Sequence[Axis]) -> dict[str, tuple[str | float | None, ...]]:
+    """Filters of each energy of an axis, where they differ."""
+    energies = next((axis.values for axis in axes if axis.name == "energy"), ())
+    if not len(energies) or len(axes) > 1:
+        return {}
+    each = [_common([frame for frame in frames if frame.parameters.get("energy") == one]) for one in energies]
+    listed = {many: tuple(parts[one] for parts in each) for one, many in FILTERS_OF_ENERGIES.items()}
+    return {many: values for many, values in listed.items() if len(set(values)) > 1}
 
 
 def _distinct(frames: Sequence[Frame]) -> Iterator[Frame]:
@@ -70,6 +86,7 @@ _KEYWORDS = (
     "FilterType",
     "FilterMaterial",
     "FilterThicknessMinimum",
+    "FilterThicknessMaximum",
     "ConvolutionKernel",
     "SliceThickness",
     "ContrastBolusAgent",
@@ -100,7 +117,7 @@ def _settings(frame: Frame) -> Parts:
 def _filter_thickness(header: Header) -> float | None:
     """Thickness of all filters in the middle of the beam, in mm, where a bow-tie filter is thinnest."""
     try:
-        parts = header.numbers("FilterThicknessMinimum")
+        parts = header.numbers("FilterThicknessMinimum") or header.numbers("FilterThicknessMaximum")
     except CorruptInput:
         return None
     return _positive(sum(parts)) if parts else None

@@ -49,7 +49,7 @@ def describe(
         acquisition = emission_acquisition(frames, arrangement.order)
         quantity, unit, factor, cautions = emission_quantity(acquisition, where)
     elif modality == "CT":
-        acquisition = ct_acquisition(frames)
+        acquisition = ct_acquisition(frames, axes)
         quantity, unit, cautions = ct_quantity(frames, scaling, acquisition)
     elif modality == "MR":
         acquisition = mr_acquisition(frames, scaling, arrangement)

@@ -66,6 +66,7 @@ TAGS: dict[str, Tag] = {
     "MechanicalIndex": Tag(0x00185022, b"DS"),
     "FilterMaterial": Tag(0x00187050, b"CS"),
     "FilterThicknessMinimum": Tag(0x00187052, b"DS"),
+    "FilterThicknessMaximum": Tag(0x00187054, b"DS"),
     "EchoPulseSequence": Tag(0x00189008, b"CS"),
     "DiffusionBValue": Tag(0x00189087, b"FD"),
     "DecayCorrectionDateTime": Tag(0x00189701, b"DT"),

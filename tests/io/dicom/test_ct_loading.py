@@ -360,6 +360,22 @@ def test_two_series_make_an_energy_axis_in_the_order_of_their_voltage(tmp_path, 
     assert volume.acquisition.tube_voltage_kv is None
 
 
+def test_a_tin_filter_at_one_energy_stays_with_it(tmp_path, make_series):
+    stored = make_series.stored()
+
+    def beam(kvp, material, thickness):
+        return edited(KVP=kvp, FilterMaterial=material, FilterThicknessMaximum=thickness)
+
+    make_series(tmp_path, "CT", prefix="a", series_uid="1.2.1", stored=stored, edit=beam("140", "TIN", "0.4"))
+    make_series(
+        tmp_path, "CT", prefix="b", series_uid="1.2.2", stored=stored, edit=beam("80", "ALUMINUM", "7")
+    )
+    record = it.load(tmp_path, series="all").acquisition
+    assert (record.filter_material, record.filter_thickness_mm) == (None, None)
+    assert (record.filter_materials, record.filter_thicknesses_mm) == (("ALUMINUM", "TIN"), (7.0, 0.4))
+    assert record.of_energy(1, 140.0).filter_material == "TIN"
+
+
 def test_the_two_series_are_listed_and_load_one_by_one(tmp_path, make_series):
     two_energies(make_series, tmp_path)
     assert [one.acquisition.tube_voltage_kv for one in it.load_all(tmp_path)] == [140.0, 80.0]
