@@ -20,12 +20,20 @@ TISSUE_HU = 3071.0
 
 
 def noise_of_images(noise_sd: npt.ArrayLike | None, n_energies: int) -> DoubleArray | None:
-    """Noise of each image from numbers or maps (..., n_energies): of maps the median."""
+    """Noise of each image from numbers or maps (..., n_energies): of maps the median.
+
+    Raises
+    ------
+    ValueError
+        If there is not one for each energy.
+    """
     if noise_sd is None:
         return None
     given = np.asarray(noise_sd, np.float64)
-    if given.ndim < 2:
+    if given.shape in ((), (n_energies,)):
         return np.array(np.broadcast_to(given, (n_energies,)))
+    if given.shape[-1] != n_energies:
+        raise ValueError(f"noise_sd has shape {given.shape}, but there are {n_energies} energies")
     flat = given.reshape(-1, given.shape[-1])
     return np.array([_median(flat[:, energy]) for energy in range(flat.shape[1])])
 

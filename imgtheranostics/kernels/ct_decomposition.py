@@ -48,7 +48,8 @@ def _take(samples, levels, background, chosen, ceiling, first, n, row, x, codes)
         values = x[energy * BLOCK : (energy + 1) * BLOCK]
         _load(samples[energy], first, n, values)
         for lane in range(BLOCK):
-            codes[lane] |= np.uint16(_SATURATED) if values[lane] >= ceiling else np.uint16(0)
+            full = values[lane] >= ceiling and values[lane] < np.inf
+            codes[lane] |= np.uint16(_SATURATED) if full else np.uint16(0)
             values[lane] -= levels[energy]
         if background.shape[0] > 0:
             _load(background[energy], first, n, row)
@@ -143,7 +144,7 @@ def _solve_bounded(tables, bounds, values, rows):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _bound_lanes(tables, bounds, x, n_energies, n, below, found, codes, values, rows):
-    """Solve the lanes again that have a bounded material below zero."""
+    """Solve the lanes again that have a bounded material below zero; what rounding leaves below becomes 0."""
     for lane in range(n):
         if below[lane] == 0 or codes[lane] != 0:
             continue
@@ -152,7 +153,7 @@ def _bound_lanes(tables, bounds, x, n_energies, n, below, found, codes, values, 
         support = _solve_bounded(tables, bounds, values, rows)
         codes[lane] = np.uint16(_AT_BOUND) if support >= 0 else np.uint16(_INVALID_INPUT)
         for k in range(bounds.size):
-            held = bounds[k] > 0 and (support & bounds[k]) != 0
+            held = (support & bounds[k]) != 0 or (bounds[k] > 0 and rows[k] < 0.0)
             found[k * BLOCK + lane] = 0.0 if held else rows[k]
 
 
