@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -199,12 +199,12 @@ def _frame(image: Image, n: int) -> Image:
 
 
 def _volume_frame(image: Volume, n: int) -> Volume:
-    """One energy, whose record has its tube voltage."""
+    """One energy, whose record has its tube voltage and its filter."""
     frame, axis = image.frame(n), image.axes[0]
     record = CtAcquisition() if frame.acquisition is None else frame.acquisition
     if axis.unit != "kV" or not isinstance(record, CtAcquisition):
         return frame
-    return frame.replace(acquisition=replace(record, tube_voltage_kv=float(axis.values[n])))
+    return frame.replace(acquisition=record.of_energy(n, float(axis.values[n])))
 
 
 def _in_hu(image: Image) -> Image:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from imgtheranostics.ct.hounsfield import SATURATION_HU
 from imgtheranostics.ct.noise import DifferenceNoise, difference_noise
+from imgtheranostics.ct.rod_calibration import gain_relative_error
 from imgtheranostics.ct.scan_pairs import Alignment, ScanPair
 from imgtheranostics.errors import Caution, GeometryMismatch, merge_cautions
 from imgtheranostics.kernels.ct_difference import subtract
@@ -64,7 +65,8 @@ def enhancement(
     -------
     Estimate
         ``delta_attenuation`` in ``[HU]``. The standard error is that of one voxel; noise of neighbours is
-        correlated, so that of a region's mean comes from `imgtheranostics.ct.region_table`. Both scans are
+        correlated, so that of a region's mean comes from `imgtheranostics.ct.region_table`. Scans that were
+        calibrated by rods add the error of that scale, as `calibration_relative`. Both scans are
         among `maps`, and `decisions` tell alignment and noise.
 
     Raises
@@ -142,7 +144,10 @@ def _estimate(
     step = make_step("enhancement", order="post minus pre", alignment=pair.decision["rule"])
     value = pair.pre.derived(change, "delta_attenuation", "[HU]", step).with_warnings(*cautions)
     plain = value.replace(warnings=())
+    shared = max(gain_relative_error(pair.pre), gain_relative_error(pair.post))
     error = np.full(change.shape, noise.sd, np.float32, order="F")
+    if shared:
+        error = np.hypot(error, np.float32(shared) * change)
     error[~np.isfinite(change)] = np.nan
     mask_rule: dict[str, Any] = {"rule": "all voxels"}
     if inside is not None:
@@ -151,6 +156,7 @@ def _estimate(
         value,
         plain.replace(data=error),
         plain.replace(data=flags, quantity="flags", unit="1"),
+        calibration_relative=shared,
         decisions={"alignment": pair.decision, "noise": noise.decision(), "mask": mask_rule},
         maps={"pre": pair.pre.replace(warnings=()), "post": pair.post.replace(warnings=())},
     )

@@ -172,3 +172,14 @@ def test_grey_values_are_not_compared():
 def test_an_unknown_name_cannot_be_allowed():
     with pytest.raises(ValueError, match="slice_thickness"):
         it.ct.comparable(image(), image(), allow=("thickness",))
+
+
+def test_frames_of_an_energy_axis_keep_the_filter_of_their_energy():
+    from imgtheranostics.ct.energy_images import EnergyImages
+
+    record = CtAcquisition(filter_materials=("ALUMINUM", "TIN"), filter_thicknesses_mm=(7.0, 0.4))
+    data = np.zeros((2, 2, 2, 2), np.float32)
+    dual = Volume(data, np.eye(4), "attenuation", "[HU]", (Axis("energy", [80, 140], "kV"),), record)
+    images = EnergyImages.of(dual, [80, 140])
+    assert images.tin_mm == (0.0, 0.4)
+    assert images.kvp == (80.0, 140.0)

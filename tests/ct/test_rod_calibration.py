@@ -213,3 +213,22 @@ def test_a_damaged_file_is_refused(tmp_path, change, error, words):
 def test_an_absent_file_is_nothing(tmp_path):
     with pytest.raises(NothingUsable):
         it.ct.load_rod_calibration(tmp_path / "none.json")
+
+
+def test_the_error_of_the_scale_goes_into_changes_and_concentrations():
+    """A change of 1000 HU by a scale of relative error g has the shared error 1000 g, beside its noise."""
+    rods = it.ct.calibrate_rods(GREY, NOMINAL, standard_error=400.0)
+    rng = np.random.default_rng(2)
+
+    def scan(level):
+        data = 10000.0 + 8.0 * level + rng.normal(0.0, 4.0, (12, 12, 12))
+        record = CtAcquisition(tube_voltage_kv=65.0)
+        return rods.apply(Volume(data, np.eye(4), "stored_value", "{stored}", acquisition=record))
+
+    change = it.ct.enhancement(scan(0.0), scan(1000.0), noise_sd=0.5)
+    assert change.calibration_relative == pytest.approx(rods.gain_relative_error)
+    noise = np.sqrt(2) * 0.5
+    expected = np.hypot(noise, rods.gain_relative_error * change.value.data)
+    np.testing.assert_allclose(change.standard_error.data, expected, rtol=1e-5)
+    slope = it.ct.concentration(change, material="I", slope=50.0, slope_error=1.0)
+    assert slope.calibration_relative == pytest.approx(np.hypot(0.02, rods.gain_relative_error))
