@@ -89,7 +89,7 @@ def region_table(
         flat = usable.ravel(order="F")
         readings = []
         for name, inside in zip(fitted, voxels, strict=True):
-            noise = voxel_list_noise(one.value, inside, flat, own=name == blanks)
+            noise = voxel_list_noise(one.value, inside, flat, own=isinstance(blanks, str) and name == blanks)
             readings.append(_Reading(table, next(rows), one, noise))
         for reading in readings:
             reading.write()
