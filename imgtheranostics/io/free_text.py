@@ -111,11 +111,17 @@ _VOCABULARIES = {
 _DROPPED = frozenset({"model", "name", "contrast_agent", "sequence"})
 _PATTERNS = {
     "kernel": re.compile(
-        r"^([A-Za-z]{1,2}\d{2,3}[a-z]?(\\\d)?|FC\d{2}|[A-D]|Y[A-D]|STANDARD|SOFT|BONE|LUNG|DETAIL|EDGE)$"
+        r"^([A-Z]{1,2}\d{2,3}[A-Z]?(\\\d)?|FC\d{2}(-[A-Z])?|[A-EL]|[EUY][A-D]|STANDARD|SOFT|CHST|BONE|BONEPLUS"
+        r"|LUNG|DETAIL|EDGE|ULTRA|RAMP|RAM-LAK|SHEPP-LOGAN|HAMMING|HANN|COSINE)$",
+        re.IGNORECASE,
     ),
-    "filtration": re.compile(r"^(STRIP|WEDGE|BUTTERFLY|MULTIPLE|FLAT|NONE)(_\d{1,2})?$"),
+    "filtration": re.compile(
+        r"^((STRIP|WEDGE|BUTTERFLY|MULTIPLE|FLAT|NONE)(_\d{1,2})?|\d{1,2}"
+        r"|(BODY|HEAD|SMALL|MEDIUM|LARGE)( BOWTIE)? FIL(TER)?)$",
+        re.IGNORECASE,
+    ),
 }
-"""Reconstruction kernels as vendors name them, and the filter types of the standard."""
+"""Reconstruction kernels and filters as vendors name them, and the filter types of the standard."""
 
 _CODE = re.compile(r"^[A-Z0-9_ /.+^-]{1,16}$")
 _NUCLIDE = re.compile(r"^([A-Z][a-z]?-\d{1,3}m?|\d{1,3}m?[A-Z][a-z]?)$")

@@ -5,6 +5,8 @@ The rules are those of the CT sheet's input table; expected values are stored va
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from pydicom.dataset import Dataset
@@ -431,3 +433,24 @@ def test_the_small_image_of_the_wheel_has_its_published_values(pydicom_file):
     assert (record.tube_voltage_kv, record.slice_thickness_mm) == (120.0, 5.0)
     assert record.contrast_agent == "ISOVUE300/100"
     assert it.ct.require_hu(volume) is volume
+
+
+def test_the_directories_of_the_wheel_load_or_are_refused_by_name(pydicom_file):
+    """Five slices 2.5 mm apart; two localizers; four slices of which one is 202.5 mm away."""
+    root = Path(pydicom_file("dicomdirtests/98892001/CT5N/2062")).parents[2]
+    volume = it.load(root / "98892001" / "CT5N")
+    assert (volume.shape, volume.quantity) == ((16, 16, 5), "attenuation")
+    assert (volume.acquisition.kernel, volume.acquisition.slice_thickness_mm) == ("STANDARD", 2.5)
+    localizer = it.load(root / "98892001" / "CT2N", series=1)
+    with pytest.raises(UnitMismatch, match="localizer"):
+        it.ct.require_hu(localizer)
+    with pytest.raises(GeometryMismatch, match=r"202\.5 mm"):
+        it.load(root / "77654033" / "CT2")
+
+
+@pytest.mark.parametrize("value", ["NaN", "inf", "abc"])
+def test_enhanced_slope_that_is_no_number_is_corrupt(tmp_path, make_series, patch_bytes, value):
+    path = enhanced(make_series, tmp_path / "x.dcm", [None] * 3, hu(slope="1.2345678"))
+    patch_bytes(path, b"1.2345678", value.encode().ljust(9))
+    with pytest.raises(CorruptInput):
+        it.load(path)
