@@ -19,7 +19,7 @@ from imgtheranostics.errors import IllConditioned
 from imgtheranostics.phantom.cest_scanner import AgentPool
 from imgtheranostics.phantom.cest_scans import CestScan, scans_of
 from imgtheranostics.phantom.cest_tissue import agent_pools, pools_of, rate_at
-from imgtheranostics.validation.cest_spectra import RegionSpectrum, region_spectrum, volume_of
+from imgtheranostics.validation.cest_spectra import RegionSpectrum, parts_by_b1, volume_of
 from imgtheranostics.validation.mri_maps import api
 from imgtheranostics.volume import Flag
 
@@ -180,8 +180,9 @@ def fit_spectra(
     free: Mapping[str, tuple[str, ...]],
 ) -> Fit:
     """Fit pools to the mean spectra of a region in several scans at once."""
-    spectra = [region_spectrum(session, volume_of(session, scan), region) for scan in scans]
-    return fit_together(spectra, scans, start, free)
+    parts = [parts_by_b1(session, volume_of(session, scan), region) for scan in scans]
+    pairs = [(part, scan) for scan, found in zip(scans, parts, strict=True) for part in found]
+    return fit_together([part for part, _ in pairs], [scan for _, scan in pairs], start, free)
 
 
 def fit_together(
@@ -191,13 +192,13 @@ def fit_together(
     free: Mapping[str, tuple[str, ...]],
 ) -> Fit:
     """Fit pools to spectra that were measured at several B1, without the samples next to water."""
+    field = float(np.mean([spectrum.relative_b1 for spectrum in spectra]))
     kept = [np.abs(spectrum.offset_ppm) >= NEAR_WATER_PPM for spectrum in spectra]
     trains = [
-        PulseTrain(spectrum.offset_ppm[used], [scan.b1_ut], scan.saturation_s)
+        PulseTrain(spectrum.offset_ppm[used], [scan.b1_ut * spectrum.relative_b1 / field], scan.saturation_s)
         for spectrum, scan, used in zip(spectra, scans, kept, strict=True)
     ]
     z = np.concatenate([spectrum.z[used] for spectrum, used in zip(spectra, kept, strict=True)])
-    field = float(np.mean([spectrum.relative_b1 for spectrum in spectra]))
     found: Fit = api("fit", "cest.bloch_fit")(z, start, trains, free=free, relative_b1=field)
     return found
 

@@ -47,7 +47,7 @@ def asymmetry(session: Session, volume: int) -> Estimate:
     return found
 
 
-def change(session: Session, before: CestScan, after: CestScan) -> Estimate:
+def change(session: Session, before: CestScan, after: CestScan, *, smooth: bool = False) -> Estimate:
     """Change of the asymmetry at the agent's offset from one scan to another, %."""
     found: Estimate = api("contrast", "cest.analysis")(
         session.image(volume_of(session, before)),
@@ -55,6 +55,7 @@ def change(session: Session, before: CestScan, after: CestScan) -> Estimate:
         kind="mtr_asym",
         at_ppm=label_ppm(session.phantom.spec),
         b0=field_maps(session).b0_ppm,
+        smooth=smooth,
         mask=session.phantom.regions,
     )
     return found

@@ -46,6 +46,17 @@ def change_ratio(session: Session, expectation: Expectation) -> float:
     return float(_fold(session, expectation.region, _needed(before), after)["mean"])
 
 
+@method("change_ratio_smoothed", unit="1", short="smoothed")
+def change_ratio_smoothed(session: Session, expectation: Expectation) -> float:
+    """As `change_ratio`, of spectra that a spline smooths first: `smooth=True`.
+
+    The smoothing is a linear one and the same in all voxels: it lowers the line of the agent alike in both
+    regions, and their ratio keeps.
+    """
+    before, after = _states(session, expectation)
+    return float(_fold(session, expectation.region, _needed(before), after, smooth=True)["mean"])
+
+
 @method("change_ratio_two_pool", unit="1", short="two pools")
 def change_ratio_two_pool(session: Session, expectation: Expectation) -> float:
     """As `change_ratio`, in the scans without the pools of the tissue."""
@@ -86,15 +97,17 @@ def _needed(scan: CestScan | None) -> CestScan:
     return scan
 
 
-def _fold(session: Session, regions: str, before: CestScan, after: CestScan) -> Mapping[str, Any]:
+def _fold(
+    session: Session, regions: str, before: CestScan, after: CestScan, *, smooth: bool = False
+) -> Mapping[str, Any]:
     """Row of a region over another in the table of folds, with the raw ratio."""
     region, _, over = regions.partition("/")
 
     def make() -> Any:
-        delta = cest_maps.change(session, before, after)
+        delta = cest_maps.change(session, before, after, smooth=smooth)
         return api("fold_table", "cest")(delta, session.phantom.regions, best(session, over))[0]
 
-    table = session.kept(("fold", before.name, after.name, over), make)
+    table = session.kept(("fold", before.name, after.name, over, smooth), make)
     place = list(table["region"]).index(best(session, region))
     detail = table.attrs["details"][place]
     return {**table.iloc[place].to_dict(), "raw": detail["raw_ratio_which_is_no_fold"]}
@@ -138,7 +151,7 @@ def fitted_amount(session: Session, expectation: Expectation) -> float:
     """Concentration of the agent in a vial, mmol/L: mean over the pH of fits at several B1.
 
     Exchange rates are those of the vial that holds most of the same agent. Each pH counts by the standard
-    error of its fit.
+    error of its amount: by that relative to the amount, those that noise made larger would count more.
     """
     values, errors = [], []
     fullest = _fullest_vial(session, expectation.region)
@@ -147,10 +160,9 @@ def fitted_amount(session: Session, expectation: Expectation) -> float:
         if fullest != expectation.region:
             found = labelled(session, expectation.region, scan, rates=found.exchange_rate_per_s)
         name, value = next(iter(found.molar_mm.items()))
-        fraction = next(pool.fraction for pool in found.pools.exchange if pool.name == name)
         values.append(value)
-        errors.append(found.standard_error[f"{name}_{FRACTION}"] / fraction)
-    weights = 1.0 / np.maximum(np.array(errors), 1e-9) ** 2
+        errors.append(found.standard_error[f"{name}_{FRACTION}"])
+    weights = 1.0 / np.maximum(np.array(errors), 1e-12) ** 2
     return float(np.average(values, weights=weights if np.isfinite(weights).all() else None))
 
 

@@ -20,6 +20,7 @@ from imgtheranostics.validation.mri_methods import best
 from imgtheranostics.volume import Volume
 
 if TYPE_CHECKING:
+    from imgtheranostics.cest.normalisation import Normalised
     from imgtheranostics.fit import Fit
     from imgtheranostics.phantom.spec import PhantomSpec
     from imgtheranostics.validation.session import Session
@@ -33,6 +34,9 @@ BLOCK_MM = 1.2
 CLEAR_OF_NOISE = 6.0
 """Samples below this many standard deviations of the noise of one voxel are left out; see
 `_without_mean_noise`."""
+
+MOST_PARTS, UNIFORM_B1 = 2, 0.01
+"""Parts of a region in which B1 is spread by more than this standard deviation; see `parts_by_b1`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,33 +164,60 @@ def _on_voxels(values: FloatArray, shape: tuple[int, int, int], blocks: Sequence
 
 def region_spectrum(session: Session, volume: int, region: str) -> RegionSpectrum:
     """Mean spectrum of a region, each voxel of it shifted first."""
+    return region_parts(session, volume, region, 1)[0]
 
-    def make() -> RegionSpectrum:
+
+def parts_by_b1(session: Session, volume: int, region: str) -> tuple[RegionSpectrum, ...]:
+    """Mean spectra of the voxels of similar B1 of a region, the lowest B1 first.
+
+    A pool's signal does not change with B1 in a straight line, so that the mean spectrum of a region is not
+    the spectrum at its mean B1: with B1 spread by 2.6 %, 1 mmol/L of an amine reads 1 % too high, and a third
+    of that in two parts.
+    """
+    inside = session.phantom.regions.mask(best(session, region))
+    spread = float(np.std(field_maps(session).relative_b1[inside]))
+    return region_parts(session, volume, region, MOST_PARTS if spread > UNIFORM_B1 else 1)
+
+
+def region_parts(session: Session, volume: int, region: str, n: int) -> tuple[RegionSpectrum, ...]:
+    """Mean spectra of a region's voxels in n groups of equal size by their B1."""
+
+    def make() -> tuple[RegionSpectrum, ...]:
         maps, image = field_maps(session), session.image(volume)
         inside = session.phantom.regions.mask(best(session, region))
         found = api("normalise", "cest.zspectrum")(image.data[inside], _offsets(image))
         shifted = api("correct_b0", "cest.zspectrum")(found.z, found.offset_ppm, maps.b0_ppm[inside])
-        usable = np.isfinite(shifted).any(axis=1)
-        z = shifted[usable].mean(axis=0, dtype=np.float64)
-        noise = float(np.mean(found.noise_sd[usable], dtype=np.float64))
-        with np.errstate(invalid="ignore"):
-            kept = z > CLEAR_OF_NOISE * noise
-        return RegionSpectrum(
-            _without_mean_noise(z[kept], noise, int(np.isnan(_offsets(image)).sum())),
-            found.offset_ppm[kept],
-            float(maps.relative_b1[inside][usable].mean()) / relaxation_bias(session, region),
-            int(usable.sum()),
+        usable = np.flatnonzero(np.isfinite(shifted).any(axis=1))
+        b1 = maps.relative_b1[inside]
+        bias = relaxation_bias(session, region)
+        groups = np.array_split(usable[np.argsort(b1[usable], kind="stable")], n)
+        return tuple(
+            _mean_spectrum(shifted[group], found.m0[group], found, float(b1[group].mean()) / bias)
+            for group in groups
         )
 
-    made: RegionSpectrum = session.kept(("spectrum", volume, region), make)
+    made: tuple[RegionSpectrum, ...] = session.kept(("spectrum", volume, region, n), make)
     return made
 
 
-def _without_mean_noise(z: DoubleArray, noise_sd: float, references: int) -> DoubleArray:
+def _mean_spectrum(z: FloatArray, m0: FloatArray, found: Normalised, relative_b1: float) -> RegionSpectrum:
+    """Sum of the signals over that of the unsaturated ones, which has less noise than a mean of ratios has.
+
+    The inverse of a noisy reference is too high on average.
+    """
+    weight = np.asarray(m0, np.float64)[:, np.newaxis]
+    mean = (weight * z).sum(axis=0) / weight.sum()
+    noise = float(np.sqrt(np.nanmean(np.square(found.noise_sd, dtype=np.float64))))
+    with np.errstate(invalid="ignore"):
+        kept = mean > CLEAR_OF_NOISE * noise
+    spectrum = _without_mean_noise(mean[kept], noise)
+    return RegionSpectrum(spectrum, found.offset_ppm[kept], relative_b1, len(z))
+
+
+def _without_mean_noise(z: DoubleArray, noise_sd: float) -> DoubleArray:
     """The mean of many voxels' z without what the noise of magnitudes adds to it.
 
     A magnitude lies above its signal by sd^2 / (2 signal) on average, to 1 part in 2000 from 6 sd on. That
-    goes for the unsaturated signal too, and the inverse of a mean of several of these is too high by its
-    variance.
+    goes for the unsaturated signal too.
     """
-    return z - noise_sd**2 / (2.0 * z) + z * noise_sd**2 * (0.5 - 1.0 / references)
+    return np.asarray(z - noise_sd**2 / (2.0 * z) + z * noise_sd**2 / 2.0)

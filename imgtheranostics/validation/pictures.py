@@ -32,6 +32,7 @@ CHANGES = (
     "change",
     "region_change",
     "change_ratio",
+    "change_ratio_smoothed",
     "change_ratio_two_pool",
     "fitted_change_ratio",
     "fitted_ph",
