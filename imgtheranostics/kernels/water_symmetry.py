@@ -4,6 +4,10 @@ The sum of squares of ``z_k - m_k - t (x_k - c) (z_k + m_k)`` over the samples o
 t, where m_k is what the cubic spline gives at the mirrored place 2 c - x_k. The tilt t takes up a background
 that leans; without it this is maximum symmetry. The spline goes through samples mapped as in
 `imgtheranostics.kernels.water_minimum`, which keeps symmetric what is symmetric.
+
+Noise in z_k and m_k adds to the sum an amount that depends on where the mirrored places lie between the
+samples, least midway, and would draw the axis there. What it adds to the sum and to its derivatives is known
+from the spline and taken off, so that the axis is unbiased and its error follows from what remains.
 """
 
 from __future__ import annotations
@@ -20,14 +24,20 @@ MOST_ITERATIONS = 40
 TOLERANCE = 1e-10
 """Step in ppm below which the axis has settled."""
 
-MOST_OF_NOISE = 0.2
+MOST_OF_NOISE = 0.4
 """Part of the squared slopes that may be noise; the rest is what determines the axis."""
 
-LARGEST_PART = 0.6
-"""Part of noise above which a standard error is not raised further: the axis then stays near the start."""
+LEAST_CLEAN = 0.3
+"""Part of the squared slopes that counts as free of noise at least, in steps and standard errors."""
 
-RAISED, RAISED_WITH_TILT = 1.0, 1.5
-"""Powers of the rest of the slopes by which the standard error is raised."""
+RETRIES = (0.3, 0.0)
+"""Parts of what noise adds that are taken off in turn where without all of it no sum is least."""
+
+LITTLE_NOISE = 0.005
+"""Part up to which the search leaves it alone."""
+
+REACH = 6
+"""Samples on either side of a mirrored place that enter the spline there: beyond, less than 1e-3 does."""
 
 NOT_CONVERGED = 16
 OUTSIDE_RANGE = 32
@@ -66,11 +76,67 @@ def _mirrored(knots, u, s, place):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _sums(knots, y, u, s, first, last, low, depth, axis, tilt, sums):
-    """Sum of squares and its derivatives in the sense of Gauss and Newton."""
+def _weights(knots, u, sensitivity, i, here, d, tilt, rows):
+    """How each sample enters the residual of one, and the derivatives of that by axis and tilt.
+
+    here : interval, fraction, value and slope of the mapped spline at the mirrored place
+    rows : (3, n) float64; set from the first to before the last sample that is returned
+    """
+    k, t, mapped, slope = here
+    step = knots[k + 1] - knots[k]
+    rest = 1.0 - t
+    w0, w1 = rest * rest * (1.0 + 2.0 * t), t * t * (3.0 - 2.0 * t)
+    w2, w3 = step * t * rest * rest, -step * t * t * rest
+    r0, r2, r3 = -6.0 * t * rest / step, 1.0 + t * (3.0 * t - 4.0), t * (3.0 * t - 2.0)
+    begin, end = min(max(0, k - REACH), i), max(min(knots.size, k + 2 + REACH), i + 1)
+    for j in range(begin, end):
+        weight = w2 * sensitivity[k, j] + w3 * sensitivity[k + 1, j]
+        rate = r2 * sensitivity[k, j] + r3 * sensitivity[k + 1, j]
+        if j == k:
+            weight += w0
+            rate += r0
+        elif j == k + 1:
+            weight += w1
+            rate -= r0
+        part = (u[j] / mapped) ** 2
+        rate = part * (rate - 2.0 * weight * slope / mapped)
+        weight *= part
+        own = 1.0 if j == i else 0.0
+        rows[0, j] = own * (1.0 - tilt * d) - (1.0 + tilt * d) * weight
+        rows[1, j] = tilt * (own + weight) - 2.0 * (1.0 + tilt * d) * rate
+        rows[2, j] = -d * (own + weight)
+    return begin, end
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _add_noise(rows, begin, end, noisy):
+    """What noise of 1 in the samples adds to the sums by one residual."""
+    for j in range(begin, end):
+        own, by_axis, by_tilt = rows[0, j], rows[1, j], rows[2, j]
+        noisy[SQUARES] += own * own
+        noisy[BY_AXIS] += own * by_axis
+        noisy[BY_TILT] += own * by_tilt
+        noisy[AXIS_AXIS] += by_axis * by_axis
+        noisy[AXIS_TILT] += by_axis * by_tilt
+        noisy[TILT_TILT] += by_tilt * by_tilt
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _sums(curve, window, axis, tilt, variance, work):
+    """Sum of squares and its derivatives in the sense of Gauss and Newton; and what noise adds to them.
+
+    curve : knots, samples, mapped samples, slopes of their spline, and its sensitivity
+    window : first and last sample, lowest sample and depth; variance : of the noise, 0 leaves it out
+    work : sums and noisy (6,), rows (3, n), float64
+    """
+    knots, y, u, s, sensitivity = curve
+    first, last, low, depth = window
+    sums, noisy, rows = work
     sums[:] = 0.0
+    noisy[:] = 0.0
     for i in range(first, last + 1):
-        _, _, mapped, slope = _mirrored(knots, u, s, 2.0 * axis - knots[i])
+        here = _mirrored(knots, u, s, 2.0 * axis - knots[i])
+        mapped, slope = here[2], here[3]
         value = low + depth * (1.0 + TOP - 1.0 / mapped)
         steep = depth * slope / (mapped * mapped)
         d = knots[i] - axis
@@ -84,22 +150,46 @@ def _sums(knots, y, u, s, first, last, low, depth, axis, tilt, sums):
         sums[AXIS_AXIS] += by_axis * by_axis
         sums[AXIS_TILT] += by_axis * by_tilt
         sums[TILT_TILT] += by_tilt * by_tilt
+        if variance > 0.0:
+            begin, end = _weights(knots, u, sensitivity, i, here, d, tilt, rows)
+            _add_noise(rows, begin, end, noisy)
+    for k in range(noisy.size):
+        noisy[k] *= variance
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _search(knots, y, u, s, first, last, low, depth, axis, tilted, sums):
-    """Axis and tilt of least squares; iterations, 0 where it did not settle."""
+def _curvatures(sums, noisy, tilted):
+    """Curvature along the axis with and without noise, that along the tilt, and the tilt that goes along."""
+    whole, clean = sums[AXIS_AXIS], sums[AXIS_AXIS] - noisy[AXIS_AXIS]
+    by_tilt, along = 1.0, 0.0
+    if tilted:
+        whole -= sums[AXIS_TILT] * sums[AXIS_TILT] / sums[TILT_TILT]
+        by_tilt = max(sums[TILT_TILT] - noisy[TILT_TILT], LEAST_CLEAN * sums[TILT_TILT])
+        along = (sums[AXIS_TILT] - noisy[AXIS_TILT]) / by_tilt
+        clean -= along * along * by_tilt
+    return whole, max(clean, LEAST_CLEAN * whole), by_tilt, along
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _search(curve, window, axis, tilted, variance, work):
+    """Axis and tilt of least squares without what noise adds; iterations, 0 where it did not settle.
+
+    Last the variance that was reckoned with: 0 where noise adds little.
+    """
+    knots, (first, last, _, _), (sums, noisy, _) = curve[0], window, work
     furthest = min(axis - knots[0], knots[knots.size - 1] - axis)
     start, tilt = axis, 0.0
-    _sums(knots, y, u, s, first, last, low, depth, axis, tilt, sums)
+    _sums(curve, window, axis, tilt, variance, work)
+    if noisy[AXIS_AXIS] <= LITTLE_NOISE * sums[AXIS_AXIS]:
+        variance = 0.0
+        noisy[:] = 0.0
     for count in range(1, MOST_ITERATIONS + 1):
-        if tilted:
-            determinant = sums[AXIS_AXIS] * sums[TILT_TILT] - sums[AXIS_TILT] * sums[AXIS_TILT]
-            move = -(sums[BY_AXIS] * sums[TILT_TILT] - sums[BY_TILT] * sums[AXIS_TILT]) / determinant
-            lean = -(sums[BY_TILT] * sums[AXIS_AXIS] - sums[BY_AXIS] * sums[AXIS_TILT]) / determinant
-        else:
-            move, lean = -sums[BY_AXIS] / sums[AXIS_AXIS], 0.0
-        before, at, leaning = sums[SQUARES], axis, tilt
+        _, clean, by_tilt, along = _curvatures(sums, noisy, tilted)
+        lean = -(sums[BY_TILT] - noisy[BY_TILT]) / by_tilt if tilted else 0.0
+        move = -(sums[BY_AXIS] - noisy[BY_AXIS] + along * by_tilt * lean) / clean
+        lean -= along * move
+        before, at, leaning = sums[SQUARES] - noisy[SQUARES], axis, tilt
+        slack = 1e-12 * sums[SQUARES]
         share = 1.0
         for _ in range(12):
             axis, tilt = at + share * move, leaning + share * lean
@@ -107,65 +197,58 @@ def _search(knots, y, u, s, first, last, low, depth, axis, tilted, sums):
                 2.0 * axis - knots[last] >= knots[0] and 2.0 * axis - knots[first] <= knots[knots.size - 1]
             )
             if inside and abs(axis - start) < furthest:
-                _sums(knots, y, u, s, first, last, low, depth, axis, tilt, sums)
-                if sums[SQUARES] <= before * (1.0 + 1e-12):
+                _sums(curve, window, axis, tilt, variance, work)
+                if sums[SQUARES] - noisy[SQUARES] <= before + slack:
                     break
             share *= 0.5
         else:
             axis, tilt = at, leaning
-            _sums(knots, y, u, s, first, last, low, depth, axis, tilt, sums)
-            return axis, tilt, count if abs(move) < 1e-6 else 0
+            return axis, tilt, count if abs(move) < 1e-6 else 0, variance
         if abs(share * move) < TOLERANCE:
-            return axis, tilt, count
-    return axis, tilt, 0
+            return axis, tilt, count, variance
+    return axis, tilt, 0, variance
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _factor(knots, y, u, s, sensitivity, first, last, low, depth, axis, tilt, tilted, sums, by_sample):
-    """Variance of the axis for noise of 1 in the samples, and the part of its slopes that is such noise.
+def _factor(curve, window, axis, tilt, tilted, variance, work, by_sample, products):
+    """Variance of the axis over that of the noise, and the part of its slopes that is noise.
 
-    by_sample : (n,) float64; the axis by each sample
+    The slope of the sum at the axis is a product of residuals and slopes, both with noise: its variance is
+    that by the residuals, with slopes as they are, and the trace of the square of `products`, by both.
+
+    by_sample : (n,), products : (n, n) float64, workspace
     """
+    knots, y, u, s, sensitivity = curve
+    first, last, low, depth = window
+    sums, noisy, rows = work
     n = knots.size
+    _sums(curve, window, axis, tilt, variance, work)
+    whole, clean, _, along = _curvatures(sums, noisy, tilted)
+    part = 1.0 - clean / whole
+    lowest, highest = max(0, first - REACH - 2), min(n, last + REACH + 3)
     by_sample[:] = 0.0
-    noise = 0.0
-    determinant = sums[AXIS_AXIS]
-    if tilted:
-        determinant -= sums[AXIS_TILT] * sums[AXIS_TILT] / sums[TILT_TILT]
+    products[:] = 0.0
     for i in range(first, last + 1):
-        k, t, mapped, slope = _mirrored(knots, u, s, 2.0 * axis - knots[i])
-        value = low + depth * (1.0 + TOP - 1.0 / mapped)
-        steep = depth * slope / (mapped * mapped)
+        here = _mirrored(knots, u, s, 2.0 * axis - knots[i])
+        mapped, slope = here[2], here[3]
         d = knots[i] - axis
-        both = y[i] + value
-        gain = -2.0 * steep * (1.0 + tilt * d) + tilt * both
-        if tilted:
-            gain -= -d * both * sums[AXIS_TILT] / sums[TILT_TILT]
-        gain /= -determinant
-        by_sample[i] += gain * (1.0 - tilt * d)
-        gain *= -(1.0 + tilt * d) / (mapped * mapped)
-        step = knots[k + 1] - knots[k]
-        rest = 1.0 - t
-        w0, w1 = rest * rest * (1.0 + 2.0 * t), t * t * (3.0 - 2.0 * t)
-        w2, w3 = step * t * rest * rest, -step * t * t * rest
-        r0, r2, r3 = -6.0 * t * rest / step, 1.0 + t * (3.0 * t - 4.0), t * (3.0 * t - 2.0)
-        for j in range(n):
-            weight = w2 * sensitivity[k, j] + w3 * sensitivity[k + 1, j]
-            rate = r2 * sensitivity[k, j] + r3 * sensitivity[k + 1, j]
-            if j == k:
-                weight += w0
-                rate += r0
-            elif j == k + 1:
-                weight += w1
-                rate -= r0
-            steepness = u[j] * u[j]
-            by_sample[j] += gain * weight * steepness
-            rate *= 2.0 * steepness / (mapped * mapped)
-            noise += rate * rate
+        both = y[i] + low + depth * (1.0 + TOP - 1.0 / mapped)
+        gain = -2.0 * depth * slope / (mapped * mapped) * (1.0 + tilt * d) + (tilt + along * d) * both
+        begin, end = _weights(knots, u, sensitivity, i, here, d, tilt, rows)
+        lowest, highest = min(lowest, begin), max(highest, end)
+        for j in range(begin, end):
+            by_sample[j] += gain * rows[0, j]
+            if variance > 0.0:
+                for k in range(begin, end):
+                    products[j, k] += rows[0, j] * (rows[1, k] - along * rows[2, k])
     total = 0.0
     for j in range(n):
         total += by_sample[j] * by_sample[j]
-    return total, noise / sums[AXIS_AXIS]
+    if variance > 0.0:
+        for j in range(lowest, highest):
+            for k in range(lowest, highest):
+                total += variance * products[j, k] * products[k, j]
+    return max(total, 0.0) / (clean * clean), part
 
 
 @njit(cache=True, nogil=True, error_model="numpy", parallel=True)
@@ -181,7 +264,14 @@ def find_axes(samples, knots, sweep, sensitivity, first, last, start, noise, til
     """
     n, n_voxels = samples.shape
     for task in prange((n_voxels + BLOCK - 1) // BLOCK):
-        y, u, s, by_sample, sums = np.empty(n), np.empty(n), np.empty(n), np.empty(n), np.empty(6)
+        y, u, s, by_sample, products = (
+            np.empty(n),
+            np.empty(n),
+            np.empty(n),
+            np.empty(n),
+            np.empty((n, n)),
+        )
+        work = np.empty(6), np.empty(6), np.empty((3, n))
         for voxel in range(task * BLOCK, min((task + 1) * BLOCK, n_voxels)):
             out[:, voxel] = np.nan
             iterations[voxel] = 0
@@ -195,22 +285,25 @@ def find_axes(samples, knots, sweep, sensitivity, first, last, start, noise, til
             for k in range(n):
                 u[k] = 1.0 / (1.0 + TOP - (y[k] - low) / depth)
             _slopes(u, sweep, s)
-            axis, tilt, count = _search(
-                knots, y, u, s, i, j, low, depth, start[voxel], tilted, sums
-            )  # fmt: skip
+            curve, window = (knots, y, u, s, sensitivity), (i, j, low, depth)
+            variance = noise[voxel] * noise[voxel] if noise[voxel] > 0.0 else 0.0
+            axis, tilt, count, used = _search(curve, window, start[voxel], tilted, variance, work)
+            for share in RETRIES:
+                if count == 0:
+                    flags[voxel] |= ILL_CONDITIONED
+                    axis, tilt, count, _ = _search(
+                        curve, window, start[voxel], tilted, share * variance, work
+                    )  # fmt: skip
+                    used = variance
             if count == 0:
                 flags[voxel] |= NOT_CONVERGED
                 continue
             iterations[voxel] = count
-            out[0, voxel] = axis
-            out[2, voxel] = np.sqrt(sums[SQUARES] / (j - i + 1))
-            variance, noisy = _factor(
-                knots, y, u, s, sensitivity, i, j, low, depth, axis, tilt, tilted, sums, by_sample
+            factor, part = _factor(
+                curve, window, axis, tilt, tilted, used, work, by_sample, products
             )  # fmt: skip
-            part = noisy * noise[voxel] * noise[voxel]
+            out[0, voxel] = axis
+            out[1, voxel] = np.sqrt(factor) * noise[voxel]
+            out[2, voxel] = np.sqrt(work[0][SQUARES] / (j - i + 1))
             if part > MOST_OF_NOISE:
                 flags[voxel] |= ILL_CONDITIONED
-            if part >= 0.0:
-                rest = 1.0 - min(part, LARGEST_PART)
-                power = RAISED_WITH_TILT if tilted else RAISED
-                out[1, voxel] = np.sqrt(variance) * noise[voxel] / rest**power

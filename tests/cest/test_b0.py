@@ -357,20 +357,40 @@ def test_minimum_knows_its_error_without_being_told_the_noise(rng):
 
 
 @pytest.mark.parametrize("known", [True, False])
-@pytest.mark.parametrize(
-    ("b1_ut", "level", "tilt", "part"),
-    [(0.7, 0.01, True, 0.1), (0.7, 0.02, False, 0.12), (0.7, 0.02, True, 0.2)],
-)
-def test_symmetry_has_an_error_wherever_it_has_a_value(b1_ut, level, tilt, part, known, rng):
+@pytest.mark.parametrize("tilt", [True, False])
+@pytest.mark.parametrize("level", [0.01, 0.02])
+def test_symmetry_has_an_error_wherever_it_has_a_value(level, tilt, known, rng):
     """White matter at 3 T each 0.25 ppm at the noise of a scan, where slopes are noise in part."""
     offsets = np.arange(-6, 6.01, 0.25)
-    z = white_matter(tuple(offsets), b1_ut, 0.1) + level * rng.standard_normal((2000, offsets.size))
+    z = white_matter(tuple(offsets), 0.7, 0.1) + level * rng.standard_normal((2000, offsets.size))
     b0, error, flags = found_b0(b0_symmetry, z, offsets, tilt=tilt, noise_sd=level if known else None)
     usable = np.isfinite(b0)
     assert usable.mean() > 0.98
     assert np.isfinite(error[usable]).all()
-    assert (flags == 0).mean() > 0.95
-    assert np.sqrt((error[usable] ** 2).mean()) == pytest.approx(b0[usable].std(), rel=part)
+    sure = flags == 0
+    assert sure.mean() > (0.98 if known else 0.92)
+    assert np.sqrt((error[sure] ** 2).mean()) == pytest.approx(b0[sure].std(), rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("b1_ut", "step", "part", "level"),
+    [
+        (2.0, 0.5, 0.0, 0.01),
+        (2.0, 0.5, 0.45, 0.01),
+        (3.0, 0.25, 0.45, 0.003),
+        (1.5, 0.25, 0.45, 0.008),
+        (2.0, 0.15, 0.45, 0.004),
+        (0.7, 0.1, 0.3, 0.01),
+    ],
+)
+def test_error_of_symmetry_with_a_background_that_leans(b1_ut, step, part, level, rng):
+    """Macromolecules at -3 ppm and five pools, water between samples; to 10 %, with 2,000 repeats."""
+    offsets = np.arange(-round(6 / step), round(6 / step) + 1) * step
+    z = white_matter(tuple(offsets), b1_ut, part * step) + level * rng.standard_normal((2000, offsets.size))
+    b0, error, flags = found_b0(b0_symmetry, z, offsets, noise_sd=level)
+    sure = flags == 0
+    assert sure.mean() > 0.9
+    assert error[sure].mean() == pytest.approx(b0[sure].std(), rel=0.1)
 
 
 def test_fine_sampling_of_a_wide_dip_does_not_catch_on_the_noise(rng):
