@@ -265,6 +265,11 @@ _QUANTITIES = (
         "contrast_to_noise", "1", "mean change over the noise of one voxel of the change", signed_change=True
     ),
     Quantity("retained_fraction", "%", "share of the injected agent that stays in the target"),
+    Quantity("agent_mass", "mg", "mass of the agent in a region"),
+    Quantity("recovered_fraction", "%", "mass of the agent that is found, of what was injected"),
+    Quantity("occupancy", "%", "share of a volume above the limit of detection of a voxel"),
+    Quantity("coefficient_of_variation", "%", "spread of a concentration beyond noise, over its mean"),
+    Quantity("centroid_shift", "mm", "distance of the agent's centroid from the first scan with it"),
     Quantity("optoacoustic_signal", "[arb'U]", "reconstructed optoacoustic signal"),
     Quantity("so2", "%", "blood oxygen saturation"),
     Quantity("thb", "umol/L", "total haemoglobin"),

@@ -1,0 +1,355 @@
+"""How much of an injected agent stays in a tumour: one scan before the injection and scans after it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from imgtheranostics.ct.agent_masses import apart_mm, region_mass, retained_percent, spread
+from imgtheranostics.ct.concentration_maps import SlopeLike
+from imgtheranostics.ct.follow_ups import FollowUp, How, Protocol, check_model
+from imgtheranostics.ct.hounsfield import SATURATION_HU, comparable, require_hu
+from imgtheranostics.ct.injected_agent import ExpectedConcentration, Injection, injected, positive
+from imgtheranostics.ct.retention_notes import scan_cautions, study_cautions
+from imgtheranostics.ct.retention_result import Retention, ScanRetention, known_injection
+from imgtheranostics.ct.retention_table import Labels, retention_rows
+from imgtheranostics.ct.tumour_surroundings import shell_edges
+from imgtheranostics.errors import NothingUsable, merge_cautions
+from imgtheranostics.mapping.pairs import single_image
+from imgtheranostics.mapping.refusals import UnknownChoice
+from imgtheranostics.mapping.voxels import Mask
+from imgtheranostics.regions import Regions
+from imgtheranostics.volume import Volume
+
+_ALLOWED = ("kernel", "slice_thickness")
+
+
+def retention(
+    baseline: Volume,
+    followups: Sequence[Volume | None],
+    rois: Regions | Sequence[Regions | None],
+    *,
+    material: str,
+    kvp: float | None = None,
+    slope: SlopeLike = None,
+    slope_error: float | None = None,
+    injected_mg: float | None = None,
+    injected_ml: float | None = None,
+    suspension_mg_ml: float | None = None,
+    recovery: bool = False,
+    tumour_ml: float | None = None,
+    tumour: str = "tumour",
+    days: Sequence[float] | None = None,
+    register: How | Sequence[How] = "rigid",
+    register_mask: Mask = None,
+    shell_mm: float | Sequence[float] = (5.0, 10.0),
+    blanks: Mask = None,
+    noise_sd: float | tuple[float, float] | None = None,
+    allow_mismatch: Collection[str] = (),
+    saturation_hu: float = SATURATION_HU,
+    filtration_mm_al: float | None = None,
+    water_cm: float | None = None,
+    tin_mm: float | None = None,
+    model: Literal["spectrum", "A", "B"] = "spectrum",
+    displacement: bool | None = None,
+    density_g_ml: float | None = None,
+    subject: str | None = None,
+    session: str | None = None,
+    workers: int | None = None,
+) -> Retention:
+    """Mass of an agent in a tumour at each follow-up, and how much of the first is still there.
+
+    Every follow-up is registered to the baseline outside of the tumour, where the agent changes nothing, and
+    the baseline is subtracted. The mass is the sum of concentration times the volume that each voxel has in
+    the follow-up, so that what shrinks or swells keeps its mass. One slope serves all scans: its error is
+    part of every mass, and cancels in what is retained.
+
+    Parameters
+    ----------
+    baseline : Volume
+        Attenuation before the injection.
+    followups : sequence of Volume or None
+        Scans after it, in order; None for one that was planned and not made.
+    rois : Regions, or sequence of Regions
+        The tumour and, if wanted, further regions, drawn on the baseline; or one for each follow-up, drawn on
+        that follow-up, where the tumour swells or shrinks.
+    material : str
+        As in `imgtheranostics.ct.concentration`, as are `kvp`, `slope`, `slope_error`, `filtration_mm_al`,
+        `water_cm`, `tin_mm`, `model`, `displacement` and `density_g_ml`.
+    injected_mg : float, optional
+        Mass of the material that was injected; or `injected_ml`, the volume of a suspension of
+        `suspension_mg_ml` (by default that of the agent's record). Without them the recovered share is left
+        out, with a caution.
+    recovery : bool
+        Refuse to go on where the injected mass is not known.
+    tumour_ml : float, optional
+        Volume of the tumour before the injection, for the concentration to expect; by default that of the
+        region, where it was drawn on the baseline.
+    tumour : str
+        Name of the region that was injected.
+    days : sequence of float, optional
+        Day of each follow-up, also of those that were not made.
+    register : {"rigid", "affine", "bspline"}, None, or sequence of Registration, Transform or None
+        How follow-ups are aligned; None where they lie on the baseline already.
+    register_mask : Volume, Regions or (i, j, k) array_like, optional
+        Where the registration looks, on the baseline; by default everything but the tumour.
+    shell_mm : float or sequence of float
+        Outer distances of the shells of tissue around the tumour in which leakage is looked for; may be
+        empty.
+    blanks : Volume, Regions or (i, j, k) array_like, optional
+        Tissue without agent on the grid of the baseline; by default soft tissue away from tumour and shells.
+    noise_sd, saturation_hu
+        As in `imgtheranostics.ct.enhancement`.
+    allow_mismatch : collection of {"kernel", "slice_thickness"}
+        What may differ between scans; the beam may not.
+    subject, session : str, optional
+        Labels for the table.
+    workers : int, optional
+        Threads; the result does not depend on it.
+
+    Returns
+    -------
+    Retention
+
+    Raises
+    ------
+    UnitMismatch
+        If values are not HU, or any two scans differ in tube voltage, filter, kernel or slice thickness.
+    MissingMetadata
+        If the tube voltage is needed and not known, an injected volume comes without a strength, or
+        `recovery` is asked for and the injected mass is not known.
+    GeometryMismatch
+        If grids differ without a registration, regions lie on another grid, are empty, or lie outside of the
+        field of view.
+    IllConditioned
+        If a registration failed.
+    NothingUsable
+        If no follow-up was made.
+    ValueError
+        If lists have different lengths, days do not increase, or an option is unknown.
+    """
+    plan = Protocol(
+        material,
+        {
+            "kvp": kvp, "slope": slope, "slope_error": slope_error, "filtration_mm_al": filtration_mm_al,
+            "water_cm": water_cm, "tin_mm": tin_mm, "model": model, "displacement": displacement,
+            "density_g_ml": density_g_ml,
+        },
+        tumour, shell_edges(shell_mm), register_mask, blanks, noise_sd, tuple(allow_mismatch), saturation_hu,
+        workers,
+    )  # fmt: skip
+    injection = injected(material, injected_mg, injected_ml, suspension_mg_ml)
+    if recovery:
+        known_injection(injection)
+    drawn = _drawn(rois, followups, tumour)
+    chosen_days = _days(days, len(followups))
+    _check_scans(baseline, followups, plan)
+    found = _follow_ups(require_hu(baseline), followups, drawn, _ways(register, len(followups)), plan)
+    scans = _scan_results(found, chosen_days, tumour)
+    asked = _Asked(len(followups), chosen_days, injection, tumour_ml, isinstance(rois, Regions))
+    return _result(found, scans, asked, plan, _labels(baseline, subject, session, tumour))
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What was planned and injected."""
+
+    n_follow_ups: int
+    days: tuple[float, ...] | None
+    injection: Injection | None
+    tumour_ml: float | None
+    drawn_before: bool
+
+    def volume_before_ml(self, first: FollowUp, tumour: str) -> float | None:
+        """Volume of the tumour before the injection, where it is known."""
+        if self.tumour_ml is not None:
+            return positive(self.tumour_ml, "the volume of the tumour", "mL")
+        if not self.drawn_before:
+            return None
+        return first.change.grid.voxel_volume_ml * int(np.count_nonzero(first.masks[tumour]))
+
+
+def _labels(baseline: Volume, subject: str | None, session: str | None, tumour: str) -> Labels:
+    source = baseline.source
+    return Labels(
+        source.subject if subject is None else subject, source.session if session is None else session, tumour
+    )
+
+
+def _follow_ups(
+    baseline: Volume,
+    followups: Sequence[Volume | None],
+    drawn: Sequence[tuple[Regions | None, bool]],
+    ways: Sequence[How],
+    plan: Protocol,
+) -> dict[int, FollowUp]:
+    """The follow-ups that were made, by number."""
+    found = {}
+    for number, (scan, (regions, own), how) in enumerate(zip(followups, drawn, ways, strict=True)):
+        if scan is not None and regions is not None:
+            found[number] = FollowUp.of(baseline, scan, regions, own, how, plan)
+    return found
+
+
+def _drawn(
+    rois: Regions | Sequence[Regions | None], followups: Sequence[Volume | None], tumour: str
+) -> list[tuple[Regions | None, bool]]:
+    """Regions of each follow-up, and whether they were drawn on it."""
+    if all(scan is None for scan in followups):
+        raise NothingUsable(
+            "there is no scan after the injection",
+            found=f"{len(followups)} follow-ups, none made",
+            needed="at least one",
+        )
+    given: list[Regions | None]
+    if isinstance(rois, Regions):
+        given, own = [rois] * len(followups), False
+    else:
+        given, own = list(rois), True
+    if len(given) != len(followups):
+        raise UnknownChoice(
+            f"rois are one for all scans or one for each follow-up: {len(given)} for {len(followups)}"
+        )
+    for number, (regions, scan) in enumerate(zip(given, followups, strict=True)):
+        if scan is None:
+            continue
+        if regions is None:
+            raise UnknownChoice(f"follow-up {number} has no regions")
+        if tumour not in regions.names.values():
+            raise UnknownChoice(
+                f"no region {tumour!r} to look for the agent in; there are {', '.join(regions)}"
+            )
+    return [(regions, own) for regions in given]
+
+
+def _days(days: Sequence[float] | None, count: int) -> tuple[float, ...] | None:
+    if days is None:
+        return None
+    given = np.asarray(days, np.float64)
+    if given.shape != (count,) or not np.isfinite(given).all() or (np.diff(given) <= 0).any():
+        raise UnknownChoice(
+            f"days are one increasing number for each of {count} follow-ups, not {given.tolist()}"
+        )
+    return tuple(float(day) for day in given)
+
+
+def _ways(register: How | Sequence[How], count: int) -> list[How]:
+    if isinstance(register, Sequence) and not isinstance(register, str):
+        if len(register) != count:
+            raise UnknownChoice(f"{len(register)} transforms were given for {count} follow-ups")
+        return [check_model(how) for how in register]
+    return [check_model(register)] * count
+
+
+def _check_scans(baseline: Volume, followups: Sequence[Volume | None], plan: Protocol) -> None:
+    """Refuse scans of different beams, also where the baseline does not state its own."""
+    beyond = sorted(set(plan.allow_mismatch) - set(_ALLOWED))
+    if beyond:
+        raise UnknownChoice(
+            f"{', '.join(beyond)} may not differ between scans whose masses are compared; "
+            f"{' and '.join(_ALLOWED)} may"
+        )
+    made = [scan for scan in followups if scan is not None]
+    for scan in (baseline, *made):
+        single_image(scan, "a scan")
+    for scan in made:
+        comparable(baseline, scan, allow=plan.allow_mismatch)
+        comparable(made[0], scan, allow=plan.allow_mismatch)
+
+
+def _scan_results(
+    found: Mapping[int, FollowUp], days: tuple[float, ...] | None, tumour: str
+) -> list[ScanRetention]:
+    first_number = next(iter(found))
+    first = found[first_number]
+    results: list[ScanRetention] = []
+    for number, scan in found.items():
+        masses = {name: region_mass(scan, name, mask) for name, mask in scan.masks.items()}
+        shells = tuple(region_mass(scan, shell.name, shell.mask) for shell in scan.shells if shell.mask.any())
+        reference = results[0].masses if results else masses
+        kept = {
+            name: retained_percent(first, reference[name], scan, mass, name)
+            for name, mass in masses.items()
+            if name in reference
+        }
+        here = spread(scan, masses[tumour], scan.masks[tumour])
+        shift = (
+            apart_mm(results[0].spread if results else here, here) if number != first_number else (0.0, 0.0)
+        )
+        results.append(
+            ScanRetention(
+                number, None if days is None else days[number], scan.concentration, scan.change,
+                scan.transform, masses, shells, kept, here, shift,
+            )
+        )  # fmt: skip
+    return results
+
+
+def _result(
+    found: Mapping[int, FollowUp],
+    scans: Sequence[ScanRetention],
+    asked: _Asked,
+    plan: Protocol,
+    labels: Labels,
+) -> Retention:
+    regions = [_with_shells(scan) for scan in found.values()]
+    table = retention_rows(
+        scans, regions, asked.days, asked.n_follow_ups, asked.injection, labels, plan.workers
+    )
+    injection = asked.injection
+    volume = asked.volume_before_ml(next(iter(found.values())), plan.tumour)
+    expected = None if injection is None or volume is None else injection.expected(volume)
+    return Retention(
+        table=table,
+        scans=tuple(scans),
+        tumour=plan.tumour,
+        tumour_ml=volume,
+        days=asked.days,
+        n_missing=asked.n_follow_ups - len(scans),
+        injection=injection,
+        expected=expected,
+        decisions=_decisions(found, scans, injection, expected, plan),
+        warnings=merge_cautions(
+            *(scan.concentration.warnings for scan in scans),
+            study_cautions(scans, asked.n_follow_ups, injection),
+            *(scan_cautions(scan, plan.tumour, scan is scans[0], injection) for scan in scans),
+        ),
+    )
+
+
+def _with_shells(scan: FollowUp) -> Regions:
+    masks = dict(scan.masks) | {shell.name: shell.mask for shell in scan.shells if shell.mask.any()}
+    return Regions.from_masks(masks, scan.change.grid)
+
+
+def _decisions(
+    found: Mapping[int, FollowUp],
+    scans: Sequence[ScanRetention],
+    injection: Injection | None,
+    expected: ExpectedConcentration | None,
+    plan: Protocol,
+) -> dict[str, Any]:
+    first = next(iter(found.values()))
+    return {
+        "slope": first.concentration.decisions["slope"],
+        "injection": {"rule": "not given"} if injection is None else injection.decision(),
+        "expected_concentration": None if expected is None else expected._asdict(),
+        "shells": {
+            "rule": "tissue around the tumour of each scan, air left out",
+            "outer_mm": list(plan.edges_mm),
+            "n_air": {str(number): [shell.n_air for shell in scan.shells] for number, scan in found.items()},
+        },
+        "scans": {
+            str(scan.number): {
+                "alignment": scan.change.decisions["alignment"],
+                "noise": scan.change.decisions["noise"],
+                "occupancy_lod_mg_ml": None if math.isnan(scan.spread.lod_mg_ml) else scan.spread.lod_mg_ml,
+                "retained": scan.retained[plan.tumour].rule,
+            }
+            for scan in scans
+        },
+    }
