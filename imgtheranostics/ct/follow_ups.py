@@ -67,8 +67,8 @@ class FollowUp:
 
     Attributes
     ----------
-    change, concentration : Estimate
-        On the grid of the baseline.
+    concentration : Estimate
+        On the grid of the baseline, with the change of attenuation among its maps.
     growth : (i, j, k) ndarray or None
         Volume of each voxel in the follow-up over its volume in the baseline, the Jacobian determinant of
         the transform; None where it is 1 everywhere.
@@ -81,7 +81,6 @@ class FollowUp:
     transform : Transform or None
     """
 
-    change: Estimate
     concentration: Estimate
     growth: FloatArray | None
     masks: Mapping[str, BoolArray]
@@ -114,10 +113,13 @@ class FollowUp:
         around = shells(masks[plan.tumour], baseline, plan.edges_mm)
         blank = _blank_tissue(change, masks, around, plan)
         amount = concentration(change, material=plan.material, workers=plan.workers, **plan.slope_options)
-        return cls(
-            _without_scans(change), _without_scans(amount), _growth(transform, baseline), masks, around,
-            blank, transform,
-        )  # fmt: skip
+        kept = replace(amount, maps={"delta_attenuation": change.value})
+        return cls(kept, _growth(transform, baseline), masks, around, blank, transform)
+
+    @property
+    def change(self) -> Volume:
+        """Change of attenuation in HU, on the grid of the baseline."""
+        return self.concentration.maps["delta_attenuation"]
 
     @property
     def hu_per_mg_ml(self) -> float:
@@ -133,8 +135,8 @@ class FollowUp:
     def weighted(self) -> Volume:
         """Change in HU times the growth of each voxel: its sum over a region is what mass comes from."""
         if self.growth is None:
-            return self.change.value
-        return self.change.value.replace(data=self.change.value.data * self.growth)
+            return self.change
+        return self.change.replace(data=self.change.data * self.growth)
 
     def volume_ml(self, mask: BoolArray) -> float:
         """Volume of a region in the follow-up, mL."""
@@ -145,7 +147,7 @@ class FollowUp:
 
     def n_saturated(self, mask: BoolArray) -> int:
         """Voxels of a region at the top of the range of either scan."""
-        flags = self.change.flags.data[mask]
+        flags = self.concentration.flags.data[mask]
         return int(np.count_nonzero(flags & Flag.SATURATED.value))
 
     def require_view(self, name: str, mask: BoolArray) -> float:
@@ -161,7 +163,7 @@ class FollowUp:
             raise GeometryMismatch(
                 "a region has no voxels", where=f"region {name}", needed="at least one voxel"
             )
-        seen = int(np.count_nonzero(np.isfinite(self.change.value.data[mask])))
+        seen = int(np.count_nonzero(np.isfinite(self.change.data[mask])))
         if seen == 0 and self.n_saturated(mask) == 0:
             raise GeometryMismatch(
                 "a region lies outside of the field of view",
@@ -240,8 +242,3 @@ def _blank_tissue(
         given = mask_array(plan.blanks, change.value)
         return np.asarray(given & ~held & np.isfinite(change.value.data))
     return default_blanks(change, Regions.from_masks({"taken": held}, change.grid))
-
-
-def _without_scans(estimate: Estimate) -> Estimate:
-    """The estimate without the scans beside it, which would be kept once for every follow-up."""
-    return replace(estimate, maps={})

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -13,10 +13,10 @@ from imgtheranostics.ct.agent_masses import apart_mm, region_mass, retained_perc
 from imgtheranostics.ct.concentration_maps import SlopeLike
 from imgtheranostics.ct.follow_ups import FollowUp, How, Protocol, check_model
 from imgtheranostics.ct.hounsfield import SATURATION_HU, comparable, require_hu
-from imgtheranostics.ct.injected_agent import ExpectedConcentration, Injection, injected, positive
+from imgtheranostics.ct.injected_agent import Injection, injected, positive
 from imgtheranostics.ct.retention_notes import scan_cautions, study_cautions
 from imgtheranostics.ct.retention_result import Retention, ScanRetention, known_injection
-from imgtheranostics.ct.retention_table import Labels, retention_rows
+from imgtheranostics.ct.retention_table import Labels, Row, as_table, missing_rows, scan_rows
 from imgtheranostics.ct.tumour_surroundings import shell_edges
 from imgtheranostics.errors import NothingUsable, merge_cautions
 from imgtheranostics.mapping.pairs import single_image
@@ -146,12 +146,18 @@ def retention(
     if recovery:
         known_injection(injection)
     drawn = _drawn(rois, followups, tumour)
+    ways = _ways(register, len(followups))
     chosen_days = _days(days, len(followups))
     _check_scans(baseline, followups, plan)
-    found = _follow_ups(require_hu(baseline), followups, drawn, _ways(register, len(followups)), plan)
-    scans = _scan_results(found, chosen_days, tumour)
+    before = require_hu(baseline)
     asked = _Asked(len(followups), chosen_days, injection, tumour_ml, isinstance(rois, Regions))
-    return _result(found, scans, asked, plan, _labels(baseline, subject, session, tumour))
+    job = _Job(plan, asked, _labels(baseline, subject, session, tumour))
+    for number, (scan, (regions, own), how) in enumerate(zip(followups, drawn, ways, strict=True)):
+        if scan is None or regions is None:
+            job.missing(number)
+        else:
+            job.add(number, FollowUp.of(before, scan, regions, own, how, plan))
+    return job.result()
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,21 +184,6 @@ def _labels(baseline: Volume, subject: str | None, session: str | None, tumour: 
     return Labels(
         source.subject if subject is None else subject, source.session if session is None else session, tumour
     )
-
-
-def _follow_ups(
-    baseline: Volume,
-    followups: Sequence[Volume | None],
-    drawn: Sequence[tuple[Regions | None, bool]],
-    ways: Sequence[How],
-    plan: Protocol,
-) -> dict[int, FollowUp]:
-    """The follow-ups that were made, by number."""
-    found = {}
-    for number, (scan, (regions, own), how) in enumerate(zip(followups, drawn, ways, strict=True)):
-        if scan is not None and regions is not None:
-            found[number] = FollowUp.of(baseline, scan, regions, own, how, plan)
-    return found
 
 
 def _drawn(
@@ -261,95 +252,86 @@ def _check_scans(baseline: Volume, followups: Sequence[Volume | None], plan: Pro
         comparable(made[0], scan, allow=plan.allow_mismatch)
 
 
-def _scan_results(
-    found: Mapping[int, FollowUp], days: tuple[float, ...] | None, tumour: str
-) -> list[ScanRetention]:
-    first_number = next(iter(found))
-    first = found[first_number]
-    results: list[ScanRetention] = []
-    for number, scan in found.items():
+@dataclass(eq=False)
+class _Job:
+    """Scans one after the other: of each only what the result holds is kept, of the first everything."""
+
+    plan: Protocol
+    asked: _Asked
+    labels: Labels
+    first: FollowUp | None = None
+    scans: list[ScanRetention] = field(default_factory=list)
+    rows: list[tuple[Row, Row]] = field(default_factory=list)
+    records: dict[str, Any] = field(default_factory=dict)
+
+    def _day(self, number: int) -> float | None:
+        return None if self.asked.days is None else self.asked.days[number]
+
+    def missing(self, number: int) -> None:
+        """A follow-up that was not made."""
+        self.rows += missing_rows(number, self._day(number), self.labels)
+
+    def add(self, number: int, scan: FollowUp) -> None:
+        """A follow-up."""
+        if self.first is None:
+            self.first = scan
+        result = self._scan_result(number, scan, self.first)
+        self.scans.append(result)
+        shells = {shell.name: shell.mask for shell in scan.shells if shell.mask.any()}
+        regions = Regions.from_masks({**scan.masks, **shells}, scan.change.grid)
+        self.rows += scan_rows(result, regions, self.asked.injection, self.labels, self.plan.workers)
+        lod = result.spread.lod_mg_ml
+        self.records[str(number)] = {
+            "alignment": scan.concentration.decisions["alignment"],
+            "noise": scan.concentration.decisions["noise"],
+            "occupancy_lod_mg_ml": None if math.isnan(lod) else lod,
+            "retained": result.retained[self.plan.tumour].rule,
+            "air_in_shells": [shell.n_air for shell in scan.shells],
+        }
+
+    def _scan_result(self, number: int, scan: FollowUp, first: FollowUp) -> ScanRetention:
+        tumour = self.plan.tumour
         masses = {name: region_mass(scan, name, mask) for name, mask in scan.masks.items()}
         shells = tuple(region_mass(scan, shell.name, shell.mask) for shell in scan.shells if shell.mask.any())
-        reference = results[0].masses if results else masses
+        reference = self.scans[0].masses if self.scans else masses
         kept = {
             name: retained_percent(first, reference[name], scan, mass, name)
             for name, mass in masses.items()
             if name in reference
         }
         here = spread(scan, masses[tumour], scan.masks[tumour])
-        shift = (
-            apart_mm(results[0].spread if results else here, here) if number != first_number else (0.0, 0.0)
+        shift = apart_mm(self.scans[0].spread, here) if self.scans else (0.0, 0.0)
+        return ScanRetention(
+            number, self._day(number), scan.concentration, scan.transform, masses, shells, kept, here, shift
         )
-        results.append(
-            ScanRetention(
-                number, None if days is None else days[number], scan.concentration, scan.change,
-                scan.transform, masses, shells, kept, here, shift,
-            )
-        )  # fmt: skip
-    return results
 
-
-def _result(
-    found: Mapping[int, FollowUp],
-    scans: Sequence[ScanRetention],
-    asked: _Asked,
-    plan: Protocol,
-    labels: Labels,
-) -> Retention:
-    regions = [_with_shells(scan) for scan in found.values()]
-    table = retention_rows(
-        scans, regions, asked.days, asked.n_follow_ups, asked.injection, labels, plan.workers
-    )
-    injection = asked.injection
-    volume = asked.volume_before_ml(next(iter(found.values())), plan.tumour)
-    expected = None if injection is None or volume is None else injection.expected(volume)
-    return Retention(
-        table=table,
-        scans=tuple(scans),
-        tumour=plan.tumour,
-        tumour_ml=volume,
-        days=asked.days,
-        n_missing=asked.n_follow_ups - len(scans),
-        injection=injection,
-        expected=expected,
-        decisions=_decisions(found, scans, injection, expected, plan),
-        warnings=merge_cautions(
-            *(scan.concentration.warnings for scan in scans),
-            study_cautions(scans, asked.n_follow_ups, injection),
-            *(scan_cautions(scan, plan.tumour, scan is scans[0], injection) for scan in scans),
-        ),
-    )
-
-
-def _with_shells(scan: FollowUp) -> Regions:
-    masks = dict(scan.masks) | {shell.name: shell.mask for shell in scan.shells if shell.mask.any()}
-    return Regions.from_masks(masks, scan.change.grid)
-
-
-def _decisions(
-    found: Mapping[int, FollowUp],
-    scans: Sequence[ScanRetention],
-    injection: Injection | None,
-    expected: ExpectedConcentration | None,
-    plan: Protocol,
-) -> dict[str, Any]:
-    first = next(iter(found.values()))
-    return {
-        "slope": first.concentration.decisions["slope"],
-        "injection": {"rule": "not given"} if injection is None else injection.decision(),
-        "expected_concentration": None if expected is None else expected._asdict(),
-        "shells": {
-            "rule": "tissue around the tumour of each scan, air left out",
-            "outer_mm": list(plan.edges_mm),
-            "n_air": {str(number): [shell.n_air for shell in scan.shells] for number, scan in found.items()},
-        },
-        "scans": {
-            str(scan.number): {
-                "alignment": scan.change.decisions["alignment"],
-                "noise": scan.change.decisions["noise"],
-                "occupancy_lod_mg_ml": None if math.isnan(scan.spread.lod_mg_ml) else scan.spread.lod_mg_ml,
-                "retained": scan.retained[plan.tumour].rule,
-            }
-            for scan in scans
-        },
-    }
+    def result(self) -> Retention:
+        """What all scans say together."""
+        scans, injection = self.scans, self.asked.injection
+        volume = None if self.first is None else self.asked.volume_before_ml(self.first, self.plan.tumour)
+        expected = None if injection is None or volume is None else injection.expected(volume)
+        return Retention(
+            table=as_table(self.rows),
+            scans=tuple(scans),
+            tumour=self.plan.tumour,
+            tumour_ml=volume,
+            days=self.asked.days,
+            n_missing=self.asked.n_follow_ups - len(scans),
+            injection=injection,
+            expected=expected,
+            decisions={
+                "slope": scans[0].concentration.decisions["slope"],
+                "injection": {"rule": "not given"} if injection is None else injection.decision(),
+                "expected_concentration": None if expected is None else expected._asdict(),
+                "shells": {
+                    "rule": "tissue around the tumour of each scan, air left out",
+                    "outer_mm": list(self.plan.edges_mm),
+                },
+                "scans": self.records,
+            },
+            warnings=merge_cautions(
+                *(scan.concentration.warnings for scan in scans),
+                study_cautions(scans, self.asked.n_follow_ups, injection),
+                *(scan_cautions(scan, self.plan.tumour, scan is scans[0], injection) for scan in scans),
+            ),
+        )

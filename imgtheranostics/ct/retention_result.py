@@ -16,7 +16,7 @@ from imgtheranostics.ct.injected_agent import ExpectedConcentration, Injection
 from imgtheranostics.errors import Caution, MissingMetadata
 from imgtheranostics.pickling import reduced
 from imgtheranostics.registration import Transform
-from imgtheranostics.volume import Estimate
+from imgtheranostics.volume import Estimate, Volume
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,8 +33,8 @@ class ScanRetention:
     number : int
         Of the follow-up, from 0; missing scans have theirs.
     day : float or None
-    concentration, change : Estimate
-        On the grid of the baseline, mg/mL and HU.
+    concentration : Estimate
+        On the grid of the baseline, mg/mL.
     transform : Transform or None
         From the baseline to this scan.
     masses : mapping of str to RegionMass
@@ -52,13 +52,17 @@ class ScanRetention:
     number: int
     day: float | None
     concentration: Estimate
-    change: Estimate
     transform: Transform | None
     masses: Mapping[str, RegionMass]
     shells: tuple[RegionMass, ...]
     retained: Mapping[str, Retained]
     spread: Spread
     shift_mm: tuple[float, float]
+
+    @property
+    def change(self) -> Volume:
+        """Change of attenuation in HU, on the grid of the baseline."""
+        return self.concentration.maps["delta_attenuation"]
 
     @property
     def leaked_mg(self) -> float:

@@ -32,51 +32,51 @@ class Labels:
     tumour: str
 
 
-def retention_rows(
-    scans: Sequence[ScanRetention],
-    masks: Sequence[Regions],
-    days: Sequence[float] | None,
-    n_follow_ups: int,
+def as_table(rows: Sequence[tuple[Row, Row]]) -> pd.DataFrame:
+    """Rows and their details as a table; the details are in its ``attrs``."""
+    import pandas as pd
+
+    table = pd.DataFrame([row for row, _ in rows], columns=list(STATISTICS_COLUMNS))
+    table.attrs["details"] = [detail for _, detail in rows]
+    return table
+
+
+def missing_rows(number: int, day: float | None, labels: Labels) -> list[tuple[Row, Row]]:
+    """Rows without numbers of a follow-up that was not made."""
+    place = _place(number, day, labels)
+    return [({**_absent(labels.tumour, quantity), **place}, {}) for quantity in _MISSING]
+
+
+def scan_rows(
+    scan: ScanRetention,
+    regions: Regions,
     injection: Injection | None,
     labels: Labels,
     workers: int | None = None,
-) -> pd.DataFrame:
-    """The table of all follow-ups in order; ``attrs["details"]`` holds the parts of each standard error.
+) -> list[tuple[Row, Row]]:
+    """Rows of one follow-up, each with the parts of its standard error.
 
     Parameters
     ----------
-    scans : sequence of ScanRetention
-        Those that were made.
-    masks : sequence of Regions
-        Regions and shells of each of them, in the order of its masses and shells.
-    days : sequence of float, or None
-        Of all follow-ups.
-    n_follow_ups : int
+    scan : ScanRetention
+    regions : Regions
+        Regions and shells, in the order of the scan's masses and shells.
     injection : Injection or None
     labels : Labels
     workers : int, optional
     """
-    import pandas as pd
+    place = _place(scan.number, scan.day, labels)
+    found = _scan_rows(scan, regions, injection, labels.tumour, workers)
+    return [({**row, **place}, detail) for row, detail in found]
 
-    made = {scan.number: (scan, regions) for scan, regions in zip(scans, masks, strict=True)}
-    rows: list[Row] = []
-    details: list[Row] = []
-    for number in range(n_follow_ups):
-        day = None if days is None else days[number]
-        place: Row = {"subject": labels.subject, "session": labels.session}
-        place["axis"] = "scan" if day is None else "time"
-        place["axis_value"] = float(number) if day is None else day * _SECONDS_PER_DAY
-        if number not in made:
-            rows += [{**place, **_absent(labels.tumour, quantity)} for quantity in _MISSING]
-            details += [{}] * len(_MISSING)
-            continue
-        scan, regions = made[number]
-        for row, detail in _scan_rows(scan, regions, injection, labels.tumour, workers):
-            rows.append({**row, **place})
-            details.append(detail)
-    table = pd.DataFrame(rows, columns=list(STATISTICS_COLUMNS))
-    table.attrs["details"] = details
-    return table
+
+def _place(number: int, day: float | None, labels: Labels) -> Row:
+    return {
+        "subject": labels.subject,
+        "session": labels.session,
+        "axis": "scan" if day is None else "time",
+        "axis_value": float(number) if day is None else day * _SECONDS_PER_DAY,
+    }
 
 
 def _absent(region: str, quantity: str) -> Row:

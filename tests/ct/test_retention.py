@@ -275,7 +275,7 @@ def test_leakage_in_shells_and_air_left_out():
     assert [name for name, _ in held] == ["shell 0-5 mm", "shell 5-10 mm", "shell 10-15 mm"]
     expected = [0.0, (ring & tissue).sum() * VOXEL_ML, 0.0]
     np.testing.assert_allclose([mass for _, mass in held], expected, atol=1e-2)
-    assert found.decisions["shells"]["n_air"]["0"][1] == (ring & ~tissue).sum() > 0
+    assert found.decisions["scans"]["0"]["air_in_shells"][1] == (ring & ~tissue).sum() > 0
 
 
 def test_heterogeneity_occupancy_and_centroid():
