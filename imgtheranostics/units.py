@@ -255,6 +255,7 @@ _QUANTITIES = (
     Quantity("label_concentration", "mmol/L", "concentration of the agent that carries labelled protons"),
     Quantity("ph", "1", "acidity"),
     Quantity("attenuation", "[HU]", "X-ray attenuation"),
+    Quantity("virtual_non_contrast", "[HU]", "X-ray attenuation without the agent's, calculated"),
     Quantity("delta_attenuation", "[HU]", "change of X-ray attenuation", signed_change=True),
     Quantity("concentration", "mg/mL", "mass concentration of the agent"),
     Quantity("volume_fraction", "1", "share of the volume that a material fills"),
@@ -279,6 +280,14 @@ _QUANTITIES = (
 )
 
 _POOL_QUANTITIES = {
+    "mass_concentration": Quantity("mass_concentration", "mg/mL", "mass concentration"),
+    "volume_fraction": Quantity("volume_fraction", "1", "share of the volume that it fills"),
+    "detection_limit": Quantity(
+        "detection_limit", "mg/mL", "concentration of a region's mean that is detected"
+    ),
+    "quantification_limit": Quantity(
+        "quantification_limit", "mg/mL", "concentration of a region's mean that is quantified"
+    ),
     "amplitude": Quantity("amplitude", "%", "amplitude of the line"),
     "width": Quantity("width", "ppm", "full width at half maximum of the line"),
     "centre": Quantity("centre", "ppm", "centre of the line"),
@@ -294,20 +303,28 @@ _POOL_NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 
 _ABBREVIATIONS = re.compile(r"\b(noe|mt|oh|nh|nh2|cr|pcr)(?=\d*\b)")
 
+_FORMULAS = {
+    formula.lower(): formula
+    for formula in ("I", "Gd", "Hf", "HfO2", "Au", "Bi", "Bi2S3", "Fe", "Fe3O4", "Ca", "Ba", "Ta", "W", "Yb")
+}
+
 
 def pool_name_words(name: str) -> str:
-    """The name of a pool in words: abbreviations in capitals, no underscores.
+    """The name of a pool or material in words: abbreviations and formulas as usual, no underscores.
 
-    >>> pool_name_words("noe"), pool_name_words("amide_4_2")
-    ('NOE', 'amide 4 2')
+    >>> pool_name_words("noe"), pool_name_words("amide_4_2"), pool_name_words("hfo2")
+    ('NOE', 'amide 4 2', 'HfO2')
     """
+    if name in _FORMULAS:
+        return _FORMULAS[name]
     return _ABBREVIATIONS.sub(lambda found: found[0].upper(), name.lower().replace("_", " "))
 
 
 class _Quantities(dict[str, Quantity]):
-    """The quantities by name; those of a pool, such as ``amide_amplitude``, are made when they are asked for.
+    """The quantities by name; those of a pool or material, such as ``amide_amplitude`` and
+    ``hfo2_mass_concentration``, are made when they are asked for.
 
-    Users name the pools of a Z-spectrum, so that these cannot be listed.
+    Users name the pools of a Z-spectrum and the materials of a CT, so that these cannot be listed.
     """
 
     def __missing__(self, name: str) -> Quantity:

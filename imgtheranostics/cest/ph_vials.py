@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from pathlib import Path
@@ -17,9 +16,9 @@ from imgtheranostics.cest.ph_calibration import Calibration
 from imgtheranostics.cest.ph_maps import scan_conditions
 from imgtheranostics.cest.prepared_spectra import CorrectionOptions, Handling
 from imgtheranostics.cest.spectrum_curves import region_spectra
-from imgtheranostics.errors import CorruptInput, MissingMetadata, NothingUsable
-from imgtheranostics.io.offset_text import read_small_text
+from imgtheranostics.errors import MissingMetadata
 from imgtheranostics.mapping.refusals import typed_refusals
+from imgtheranostics.mapping.vial_table import read_known_values
 from imgtheranostics.regions import Regions
 from imgtheranostics.volume import Estimate, Volume
 
@@ -108,34 +107,4 @@ def read_known_ph(path: str | Path) -> dict[str, float]:
     CorruptInput
         If a column is missing, a region comes twice or a pH is no number, with its line.
     """
-    file = Path(path)
-    if not file.is_file():
-        raise NothingUsable("the table of vials does not exist", where=str(file))
-    lines = read_small_text(file, "a table of vials").splitlines()
-    delimiter = "\t" if lines and "\t" in lines[0] else ","
-    rows = csv.DictReader(lines, delimiter=delimiter)
-    names = [name.strip().lower() for name in rows.fieldnames or ()]
-    if not {"region", "ph"} <= set(names):
-        raise CorruptInput(
-            "the table of vials lacks a column",
-            where=str(file),
-            found=", ".join(names),
-            needed="columns region and ph",
-        )
-    rows.fieldnames = names
-    found: dict[str, float] = {}
-    for row in rows:
-        region, text = (row["region"] or "").strip(), (row["ph"] or "").strip()
-        try:
-            value = float(text)
-        except ValueError:
-            value = np.nan
-        if not region or region in found or not np.isfinite(value):
-            raise CorruptInput(
-                "a line of the table of vials cannot be used",
-                where=f"{file}:{rows.line_num}",
-                found=f"{region!r}, {text!r}",
-                needed="a region, once, and its pH",
-            )
-        found[region] = value
-    return found
+    return read_known_values(path, ("ph",)).values
