@@ -157,6 +157,9 @@ class CtAcquisition:
         The element or compound that a concentration in these images counts.
     slice_thickness_mm : float or None
         Of the reconstruction; not the distance between slices.
+    largest_storable : float or None
+        Largest value that the stored type of the images can hold, in the unit of the volume: whatever is
+        brighter is cut off at it.
     filter_materials, filter_thicknesses_mm : tuple
         One for each sample of the energy axis where the filters of the energies differ, as with a tin filter
         at the higher one; `filter_material` and `filter_thickness_mm` are then None.
@@ -180,6 +183,7 @@ class CtAcquisition:
     contrast_material: str | None = None
     reconstruction_diameter_mm: float | None = None
     padding_voxels: int = 0
+    largest_storable: float | None = None
     acquisition_datetime: datetime | None = field(default=None, repr=False)
     subject: Subject = field(default=Subject())
 

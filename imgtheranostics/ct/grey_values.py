@@ -186,7 +186,11 @@ def calibrated(
         text = "the values were Hounsfield units already and were calibrated again"
         cautions = (*cautions, Caution("calibrated-again", text))
     kept = tuple(caution for caution in volume.warnings if caution.code not in _SETTLED)
-    record = replace(ct_record(volume), rescale_type="HU")
+    record = ct_record(volume)
+    top = record.largest_storable
+    record = replace(
+        record, rescale_type="HU", largest_storable=None if top is None else slope * top + intercept
+    )
     found = tuple(fill_cautions(data, "values of the image"))
     return volume.derived(data, "attenuation", "[HU]", step, acquisition=record, warnings=kept).with_warnings(
         *cautions, *found

@@ -129,7 +129,8 @@ def saturated(volume: Volume, *, limit_hu: float = SATURATION_HU) -> BoolArray:
     volume : Volume
         Attenuation.
     limit_hu : float
-        By default what 12 bits with an intercept of -1024 can hold, 3071 HU.
+        By default what 12 bits with an intercept of -1024 can hold, 3071 HU. Where the stored type of the
+        images can hold less, that counts.
 
     Returns
     -------
@@ -141,7 +142,10 @@ def saturated(volume: Volume, *, limit_hu: float = SATURATION_HU) -> BoolArray:
     UnitMismatch, MissingMetadata
         As `require_hu`.
     """
-    return np.asarray(require_hu(volume).data >= limit_hu)
+    given = require_hu(volume)
+    top = ct_record(given).largest_storable
+    limit = limit_hu if top is None else min(limit_hu, top)
+    return np.asarray(given.data >= np.float32(limit))
 
 
 def field_of_view(volume: Volume) -> Volume:

@@ -103,6 +103,7 @@ _CONTRASTS = (
 _VOCABULARIES = {
     "contrast_material": _CONTRASTS,
     "filter_material": _FILTERS,
+    "filter_materials": _FILTERS,
     "species": _SPECIES,
     "pulse_shape": _PULSES,
     "mt_pulse_shape": _PULSES,

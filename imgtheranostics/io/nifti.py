@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
+
+from imgtheranostics.acquisition import CtAcquisition
 from imgtheranostics.errors import Caution, CorruptInput, NothingUsable
 from imgtheranostics.io.bids import check_by_values, interpret, rescale_by_values
 from imgtheranostics.io.git_lfs import is_lfs_pointer, is_lfs_pointer_file, refuse_lfs_pointer
@@ -152,7 +155,7 @@ def _load_one(path: Path, quantity: str | None) -> tuple[Volume, Sidecar]:
         meaning.quantity,
         meaning.unit,
         meaning.axes,
-        acquisition=meaning.acquisition,
+        acquisition=_with_range(meaning, header),
         history=(*meaning.history, step),
         source=_source(file, sidecar),
     )
@@ -162,6 +165,17 @@ def _load_one(path: Path, quantity: str | None) -> tuple[Volume, Sidecar]:
     if meaning.quantity == "attenuation" and not any(one.code == FILL for one in cautions):
         cautions = (*cautions, *fill_cautions(data, "values of the image"))
     return volume.with_warnings(*cautions), sidecar
+
+
+def _with_range(meaning: Meaning, header: NiftiHeader) -> Any:
+    """The record; that of CT with the largest value that whole numbers of the file's type can hold."""
+    record = meaning.acquisition
+    if not isinstance(record, CtAcquisition) or header.dtype.kind not in "iu":
+        return record
+    limits = np.iinfo(header.dtype)
+    slope, intercept = 1.0 if header.slope is None else header.slope, header.intercept
+    top = max(float(end) * slope + intercept for end in (limits.min, limits.max))
+    return replace(record, largest_storable=top * meaning.factor)
 
 
 def _overruled(quantity: str) -> Meaning:

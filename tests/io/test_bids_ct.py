@@ -202,3 +202,16 @@ def test_two_files_of_one_voltage_are_no_energies(tmp_path):
         put(tmp_path, name, HU | {"KVP": 80})
     with pytest.raises(GeometryMismatch, match="no parameter"):
         it.load(tmp_path, series="all")
+
+
+def test_grey_values_of_eight_bits_are_cut_off_at_the_255th(tmp_path):
+    """Water at 100 and air at 0: 255 is 1550 HU, and nothing brighter can be told from it."""
+    data = np.array([255, 254, 100, 0], np.uint8).reshape(2, 2, 1)
+    grey = load(tmp_path, {"Modality": "CT"}, data=data)
+    assert grey.acquisition.largest_storable == 255.0
+    volume = it.ct.to_hu(grey, water=100, air=0)
+    assert volume.data.ravel().tolist() == [1550.0, 1540.0, 0.0, -1000.0]
+    assert it.ct.saturated(volume).ravel().tolist() == [True, False, False, False]
+    it.save(volume, tmp_path / "again.nii.gz")
+    assert it.ct.saturated(it.load(tmp_path / "again.nii.gz")).sum() == 1
+    assert load(tmp_path, HU).acquisition.largest_storable is None  # floating point

@@ -427,7 +427,16 @@ TEXTS = {
         MrAcquisition(
             **TEXTS, sequence=CANARY, nucleus=CANARY, saturation={"pulse_shape": CANARY, "b1_rms_ut": 2.0}
         ),
-        CtAcquisition(**TEXTS, kernel=CANARY, contrast_agent=CANARY, filtration=CANARY),
+        CtAcquisition(
+            **TEXTS,
+            kernel=CANARY,
+            contrast_agent=CANARY,
+            contrast_material=CANARY,
+            filtration=CANARY,
+            filter_material=CANARY,
+            filter_materials=(CANARY, "TIN"),
+            rescale_type=CANARY,
+        ),
         UltrasoundAcquisition(**TEXTS, photometric=CANARY),
         PhotoacousticAcquisition(**TEXTS, image_type=CANARY),
         OtherAcquisition(**TEXTS),
@@ -456,6 +465,17 @@ def test_free_text_of_the_acquisition_is_not_written(tmp_path, acquisition):
         ("image_type", "p0", "p0"),
         ("units", "Jane Doe", None),
         ("model", "Biograph 64", None),
+        ("kernel", "B30f", "B30f"),
+        ("kernel", "Br40d\\3", "Br40d\\3"),
+        ("kernel", "STANDARD", "STANDARD"),
+        ("kernel", "Jane Doe", None),
+        ("filtration", "WEDGE_1", "WEDGE_1"),
+        ("filtration", "BODY FILTER", "BODY FILTER"),
+        ("filtration", "DOE FILTER", None),
+        ("filter_material", "ALUMINUM\\COPPER", "ALUMINUM\\COPPER"),
+        ("filter_material", "ALUMINUM\\DOE", None),
+        ("contrast_material", "IODINE", "IODINE"),
+        ("contrast_material", "DOE", None),
     ],
 )
 def test_only_words_of_the_vocabulary_are_written(field, text, kept):

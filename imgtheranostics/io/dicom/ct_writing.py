@@ -6,6 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from imgtheranostics.acquisition import CtAcquisition
 from imgtheranostics.errors import UnsupportedInput
 from imgtheranostics.io.atomic import output_folder
@@ -102,12 +104,36 @@ def _samples(volume: Volume, record: CtAcquisition) -> list[dict[str, Any]]:
         sample: dict[str, Any] = {
             "KVP": None if energy is None else ds(energy),
             "AcquisitionNumber": number + 1,
+            **_filter(_at_energy(volume, record, energy), each=bool(_listed(record))),
         }
         if times:
             seconds = float(values["time"][number])
             sample |= time_attributes(times.index(seconds), seconds)
         samples.append(sample)
     return samples
+
+
+def _at_energy(volume: Volume, record: CtAcquisition, energy: float | None) -> CtAcquisition:
+    """The record of the images of one tube voltage."""
+    axis = volume.axis("energy")
+    if axis is None or energy is None:
+        return record
+    return record.of_energy(int(np.flatnonzero(axis.values == energy)[0]), energy)
+
+
+def _listed(record: CtAcquisition) -> tuple[object, ...]:
+    return (*record.filter_materials, *record.filter_thicknesses_mm)
+
+
+def _filter(record: CtAcquisition, *, each: bool) -> dict[str, Any]:
+    """Attributes of the filter; empty ones stand where the filters of other energies are known."""
+    found: dict[str, Any] = {}
+    if each or record.filter_material is not None:
+        found["FilterMaterial"] = (record.filter_material or "").split("\\")
+    if each or record.filter_thickness_mm is not None:
+        thickness = None if record.filter_thickness_mm is None else ds(record.filter_thickness_mm)
+        found |= {"FilterThicknessMinimum": thickness, "FilterThicknessMaximum": thickness}
+    return found
 
 
 def _describe(dataset: Dataset, *, volume: Volume, record: CtAcquisition, identity: SeriesIdentity) -> None:
@@ -121,15 +147,11 @@ def _describe(dataset: Dataset, *, volume: Volume, record: CtAcquisition, identi
         ("Exposure", None if record.exposure_mas is None else round(record.exposure_mas)),
         ("FilterType", record.filtration),
         ("ConvolutionKernel", record.kernel),
-        ("FilterMaterial", None if record.filter_material is None else record.filter_material.split("\\")),
         ("ContrastBolusAgent", record.contrast_agent),
         ("ContrastBolusIngredient", record.contrast_material),
     ):
         if value is not None:
             setattr(dataset, keyword, value)
-    if record.filter_thickness_mm is not None:
-        thickness = ds(record.filter_thickness_mm)
-        dataset.FilterThicknessMinimum = dataset.FilterThicknessMaximum = thickness
     if record.slice_thickness_mm is not None and volume.shape[2] > 1:  # of one slice it is the spacing
         dataset.SliceThickness = ds(record.slice_thickness_mm)
     if record.reconstruction_diameter_mm is not None:

@@ -9,6 +9,9 @@ from typing import Any
 from imgtheranostics.io.dicom.series_header import NEUTRAL_DATE
 from imgtheranostics.io.free_text import harmless_text
 
+_ONE_PER_SAMPLE = frozenset({"filter_materials"})
+"""Lists in which a text that is left out keeps its place."""
+
 
 def without_free_text(record: Any) -> Any:
     """The record with only words of closed vocabularies, as in sidecars: people type names into the rest."""
@@ -18,7 +21,8 @@ def without_free_text(record: Any) -> Any:
         if isinstance(value, str):
             changes[field.name] = harmless_text(field.name, value)
         elif isinstance(value, tuple) and any(isinstance(one, str) for one in value):
-            changes[field.name] = tuple(one for one in value if harmless_text(field.name, str(one)))
+            known = [one if harmless_text(field.name, str(one)) else None for one in value]
+            changes[field.name] = tuple(one for one in known if one or field.name in _ONE_PER_SAMPLE)
         elif is_dataclass(value):
             changes[field.name] = without_free_text(value)
     return replace(record, **changes)

@@ -81,7 +81,7 @@ def read(planned: Plan) -> Volume:
         tally.unmapped += part.unmapped
         tally.padded_files += part.padded_files
         tally.coloured |= part.coloured
-    return _volume(planned, voxels, tally)
+    return _volume(planned, voxels, tally, formats)
 
 
 def _check_frames_exist(frames: Sequence[Frame], formats: dict[Header, PixelFormat]) -> None:
@@ -226,7 +226,21 @@ def _stored_value(header: Header, keyword: str, found: PixelFormat) -> int | Non
     return int.from_bytes(element[1], order, signed=found.signed)  # type: ignore[arg-type]
 
 
-def _volume(planned: Plan, voxels: npt.NDArray[np.float32], tally: _Tally) -> Volume:
+def _largest_storable(planned: Plan, formats: dict[Header, PixelFormat]) -> float:
+    """Largest value that the stored type of every plane can hold, after scaling."""
+    tops = set()
+    for frame, scale in zip(planned.series.frames, planned.scaling.scales, strict=True):
+        found = formats[frame.header]
+        levels = 1 << found.bits_stored
+        low = -levels // 2 if found.signed else 0
+        ends = scale.mapped or (low, low + levels - 1)
+        tops.add(max(end * scale.slope + scale.intercept for end in ends) * planned.scaling.factor)
+    return min(tops)
+
+
+def _volume(
+    planned: Plan, voxels: npt.NDArray[np.float32], tally: _Tally, formats: dict[Header, PixelFormat]
+) -> Volume:
     n_samples, n_slices, rows, columns = voxels.shape
     lengths = [len(axis) for axis in planned.axes]
     data = voxels.reshape(n_samples * n_slices * rows * columns).reshape(
@@ -235,7 +249,9 @@ def _volume(planned: Plan, voxels: npt.NDArray[np.float32], tally: _Tally) -> Vo
     cautions = [*planned.cautions, *_pixel_cautions(planned, data, tally)]
     acquisition = planned.acquisition
     if isinstance(acquisition, CtAcquisition):
-        acquisition = replace(acquisition, padding_voxels=tally.padding)
+        acquisition = replace(
+            acquisition, padding_voxels=tally.padding, largest_storable=_largest_storable(planned, formats)
+        )
     steps = [make_step("load_dicom", files=len(planned.series.files), modality=planned.series.modality)]
     steps.append(make_step("scale", **planned.scaling.parameters()))
     if tally.padding:

@@ -454,3 +454,35 @@ def test_enhanced_slope_that_is_no_number_is_corrupt(tmp_path, make_series, patc
     patch_bytes(path, b"1.2345678", value.encode().ljust(9))
     with pytest.raises(CorruptInput):
         it.load(path)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "bits", "intercept", "top"),
+    [
+        ("uint16", 12, "-1024", 3071.0),  # the usual scanner
+        ("int16", 12, "0", 2047.0),
+        ("int16", 16, "0", 32767.0),
+        ("uint16", 16, "-8192", 57343.0),
+    ],
+)
+def test_saturation_is_at_the_top_of_what_can_be_stored(tmp_path, make_series, dtype, bits, intercept, top):
+    """(2^bits - 1, or 2^(bits - 1) - 1 where signed) + intercept; never above 3071 HU."""
+    stored = np.zeros((3, 2, 3), dtype)
+    stored[1] = np.array([[2046, 2047, 1000], [100, 0, 5]], dtype)
+    if dtype == "uint16":
+        stored[1, 0] = (1 << bits) - 2, (1 << bits) - 1, 2000
+
+    def edit(ds, k):
+        ds.RescaleIntercept, ds.BitsStored, ds.HighBit = intercept, bits, bits - 1
+
+    make_series(tmp_path, "CT", stored=stored, edit=edit)
+    volume = it.load(tmp_path)
+    assert volume.acquisition.largest_storable == top
+    expected = volume.data >= min(top, 3071.0)
+    assert np.array_equal(it.ct.saturated(volume), expected)
+    assert int(expected.sum()) == {3071.0: 1, 2047.0: 1, 32767.0: 0, 57343.0: 2}[top]
+
+
+def test_the_smallest_range_of_the_slices_counts(tmp_path, make_series):
+    make_series(tmp_path, "CT", edit=lambda ds, k: setattr(ds, "RescaleSlope", "0.05" if k == 1 else "1"))
+    assert it.load(tmp_path).acquisition.largest_storable == pytest.approx(32767 * 0.05 - 1024)

@@ -40,7 +40,11 @@ def image(data=None, affine=AFFINE, axes=(), **changes) -> Volume:
             exposure_mas=100.0,
             filtration="WEDGE_1",
             kernel="B30",
+            filter_material="ALUMINUM\\COPPER",
+            filter_thickness_mm=2.5,
+            slice_thickness_mm=4.0,
             contrast_agent="iopamidol",
+            contrast_material="IODINE",
             reconstruction_diameter_mm=250.0,
             acquisition_datetime=datetime(2026, 1, 6, 8, 30),
         ),
@@ -142,6 +146,20 @@ def test_axes_of_a_ct_survive(tmp_path, axis):
         assert {float(d.KVP) for d in datasets} == {80.0, 140.0}
 
 
+@pytest.mark.parametrize("materials", [("ALUMINUM", "TIN"), ("TIN", None), (None, "TIN")])
+def test_the_filter_of_each_energy_survives(tmp_path, materials):
+    filters = {"filter_material": None, "filter_thickness_mm": None, "filter_thicknesses_mm": (7.0, 0.4)}
+    volume = image(
+        hounsfield((*SHAPE, 2), whole=True),
+        axes=(Axis("energy", [80, 140], "kV"),),
+        filter_materials=materials,
+        **filters,
+    )
+    write_dicom(volume, tmp_path / "out")  # of a person: only words of the vocabulary
+    back = it.load(tmp_path / "out").acquisition
+    assert (back.filter_materials, back.filter_thicknesses_mm) == (materials, (7.0, 0.4))
+
+
 def test_record_of_a_phantom_survives_and_the_phantom_is_marked(tmp_path):
     volume = image(subject=Subject(weight_kg=0.02, species="mouse", sex="F"))
     dataset = headers(write_dicom(volume, tmp_path / "out", labels=PHANTOM))[0]
@@ -155,7 +173,11 @@ def test_record_of_a_phantom_survives_and_the_phantom_is_marked(tmp_path):
         "exposure_mas",
         "filtration",
         "kernel",
+        "filter_material",
+        "filter_thickness_mm",
+        "slice_thickness_mm",
         "contrast_agent",
+        "contrast_material",
         "reconstruction_diameter_mm",
         "acquisition_datetime",
     ):
@@ -165,7 +187,8 @@ def test_record_of_a_phantom_survives_and_the_phantom_is_marked(tmp_path):
 
 def test_a_person_is_a_pseudonym_without_dates_and_free_text(tmp_path):
     canary = "CanaryDoe"
-    volume = image(model=canary, kernel=canary, contrast_agent=canary, filtration=canary)
+    texts = ("model", "kernel", "contrast_agent", "contrast_material", "filtration", "filter_material")
+    volume = image(filter_materials=(canary, "TIN"), **dict.fromkeys(texts, canary))
     files = write_dicom(volume, tmp_path / "out")
     written = b"".join(path.read_bytes() for path in files)
     assert canary.encode() not in written
