@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _PARTS = 64
-_MOST_KEPT, _FEWEST_KEPT = 4096, 64
+_FEWEST_KEPT = 64
 _WORKSPACE = 1 << 17
 _LARGEST_LABEL = 1 << 16
 
@@ -79,7 +79,7 @@ def label_changes(
     slots[wanted] = np.arange(wanted.size)
     limits = np.ascontiguousarray(np.broadcast_to(np.asarray(threshold, np.float32), wanted.shape))
     partial = np.empty((_PARTS, wanted.size, kernel.N_STATISTICS))
-    kept = int(np.clip(_WORKSPACE // wanted.size, _FEWEST_KEPT, _MOST_KEPT))
+    kept = int(np.clip(_WORKSPACE // wanted.size, _FEWEST_KEPT, kernel.KEPT))
     top = np.float32(saturation_hu)
     with thread_limit(workers):
         kernel.label_differences(before, after, flat, slots, top, limits, kept, partial)

@@ -13,6 +13,9 @@ VOXELS, VALID, SATURATED, ABOVE, TOTAL, SQUARES, SMALLEST, LARGEST = range(8)
 N_STATISTICS = 8
 """Columns of the table of `label_differences`."""
 
+KEPT = 4096
+"""Changes of one region that are summed at once, at most."""
+
 _NARROW, _WIDE = 32, 1024
 """Labels that are compared at once."""
 
@@ -24,90 +27,95 @@ _SPREAD = 0.6180339887498949
 
 @njit(cache=True, nogil=True)
 def _all_narrow(labels, first, label):
-    part = labels[first : first + _NARROW]
     differing = np.int32(0)
+    start = np.uintp(first)
     for m in range(_NARROW):
-        differing |= part[m] ^ label
+        differing |= labels[start + np.uintp(m)] ^ label
     return differing == 0
 
 
 @njit(cache=True, nogil=True)
 def _all_wide(labels, first, label):
-    part = labels[first : first + _WIDE]
     differing = np.int32(0)
+    start = np.uintp(first)
     for m in range(_WIDE):
-        differing |= part[m] ^ label
+        differing |= labels[start + np.uintp(m)] ^ label
     return differing == 0
 
 
 @njit(cache=True, nogil=True)
 def _run_end(labels, first, last):
     """Where the run of equal labels that begins at `first` ends, at most at `last`."""
-    label = labels[first]
+    label = labels[np.uintp(first)]
     n = first + 1
     while n + _NARROW <= last and _all_narrow(labels, n, label):
         n += _NARROW
         while n - first > _WIDE // 2 and n + _WIDE <= last and _all_wide(labels, n, label):
             n += _WIDE
-    while n < last and labels[n] == label:
+    while n < last and labels[np.uintp(n)] == label:
         n += 1
     return n
 
 
 @njit(cache=True, nogil=True)
-def _differences(before, after, top, kept):
-    """Changes of a run of voxels, `_BRIGHT` where one is saturated."""
-    for n in range(before.size):
-        one = np.float32(before[n])
-        other = np.float32(after[n])
-        kept[n] = _BRIGHT if (one >= top) | (other >= top) else other - one
+def _differences(pre, post, first, count, top, kept, place):
+    """Changes of a run of voxels into `kept` from `place` on, `_BRIGHT` where one is saturated."""
+    source, target = np.uintp(first), np.uintp(place)
+    for m in range(count):
+        n = np.uintp(m)
+        one = np.float32(pre[source + n])
+        other = np.float32(post[source + n])
+        kept[target + n] = _BRIGHT if (one >= top) | (other >= top) else other - one
 
 
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
-def _sums(changes):
+def _sums(changes, place, count):
     """Sum of changes and of their squares, float64: not finite as soon as one voxel is not."""
     total = 0.0
     squares = 0.0
-    for n in range(changes.size):
-        change = np.float64(changes[n])
+    start = np.uintp(place)
+    for n in range(count):
+        change = np.float64(changes[start + np.uintp(n)])
         total += change
         squares += change * change
     return total, squares
 
 
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz", "nnan"})
-def _extremes(changes, threshold):
+def _extremes(changes, place, count, threshold):
     """Smallest and largest change, and how many lie above the threshold, where all are finite."""
-    smallest = changes[0]
-    largest = changes[0]
+    start = np.uintp(place)
+    smallest = changes[start]
+    largest = changes[start]
     above = np.int32(0)
-    for n in range(changes.size):
-        smallest = min(smallest, changes[n])
-        largest = max(largest, changes[n])
-        above += np.int32(changes[n] > threshold)
+    for n in range(count):
+        change = changes[start + np.uintp(n)]
+        smallest = min(smallest, change)
+        largest = max(largest, change)
+        above += np.int32(change > threshold)
     return smallest, largest, above
 
 
 @njit(cache=True, nogil=True)
-def _flush(changes, threshold, row):
-    """Add changes to a row of statistics."""
-    if changes.size == 0:
+def _flush(changes, place, count, threshold, row):
+    """Add the changes that were kept to a row of statistics."""
+    if count == 0:
         return
-    total, squares = _sums(changes)
-    count = changes.size
+    total, squares = _sums(changes, place, count)
     row[VOXELS] += count
     if not np.isfinite(squares) or squares >= np.float64(_BRIGHT):
-        count = 0
-        for n in range(changes.size):
+        kept = 0
+        for n in range(place, place + count):
             if changes[n] == _BRIGHT:
                 row[SATURATED] += 1
             elif np.isfinite(changes[n]):
-                changes[count] = changes[n]
-                count += 1
-        if count == 0:
+                changes[place + kept] = changes[n]
+                kept += 1
+        if kept == 0:
             return
-        total, squares = _sums(changes[:count])
-    smallest, largest, above = _extremes(changes[:count], threshold)
+        count = kept
+        total, squares = _sums(changes, place, count)
+    smallest, largest, above = _extremes(changes, place, count, threshold)
     row[VALID] += count
     row[ABOVE] += above
     row[TOTAL] += total
@@ -117,34 +125,29 @@ def _flush(changes, threshold, row):
 
 
 @njit(cache=True, nogil=True)
-def _keep(pre, post, first, last, top, threshold, buffer, filled, row):
-    """Put the changes of a run of voxels with those of its label; how many are there then."""
-    while first < last:
-        step = min(last - first, buffer.size - filled)
-        _differences(pre[first : first + step], post[first : first + step], top, buffer[filled:])
-        filled += step
-        first += step
-        if filled == buffer.size:
-            _flush(buffer, threshold, row)
-            filled = 0
-    return filled
+def _part_of_labels(pre, post, labels, slots, top, threshold, n, last, length, kept, filled, rows):
+    """Statistics of voxels n to last, run by run.
 
-
-@njit(cache=True, nogil=True)
-def _part_of_labels(pre, post, labels, slots, top, threshold, n, last, buffers, filled, rows):
-    """Statistics of voxels n to last, run by run."""
+    kept : (n_rows * length,) float32, changes of each label that wait to be summed
+    filled : (n_rows,) int64, how many there are
+    """
     filled[:] = 0
     while n < last:
         end = _run_end(labels, n, last)
         label = labels[n]
         if 0 <= label < slots.size and slots[label] >= 0:
             slot = slots[label]
-            filled[slot] = _keep(
-                pre, post, n, end, top, threshold[slot], buffers[slot], filled[slot], rows[slot]
-            )
+            while n < end:
+                step = min(end - n, length - filled[slot])
+                _differences(pre, post, n, step, top, kept, slot * length + filled[slot])
+                filled[slot] += step
+                n += step
+                if filled[slot] == length:
+                    _flush(kept, slot * length, length, threshold[slot], rows[slot])
+                    filled[slot] = 0
         n = end
     for slot in range(filled.size):
-        _flush(buffers[slot, : filled[slot]], threshold[slot], rows[slot])
+        _flush(kept, slot * length, filled[slot], threshold[slot], rows[slot])
 
 
 @njit(cache=True, nogil=True, parallel=True)
@@ -169,11 +172,11 @@ def label_differences(pre, post, labels, slots, top, threshold, length, partial)
         rows[:, :SMALLEST] = 0.0
         rows[:, SMALLEST] = np.inf
         rows[:, LARGEST] = -np.inf
-        buffers = np.empty((rows.shape[0], length), np.float32)
+        kept = np.empty(rows.shape[0] * length, np.float32)
         filled = np.empty(rows.shape[0], np.int64)
         first = min(part * size, labels.size)
         last = min(first + size, labels.size)
-        _part_of_labels(pre, post, labels, slots, top, threshold, first, last, buffers, filled, rows)
+        _part_of_labels(pre, post, labels, slots, top, threshold, first, last, length, kept, filled, rows)
 
 
 @njit(cache=True, nogil=True)
