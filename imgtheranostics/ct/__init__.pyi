@@ -19,7 +19,9 @@ from .hounsfield import field_of_view as field_of_view
 from .hounsfield import require_hu as require_hu
 from .hounsfield import saturated as saturated
 from .injected_agent import expected_concentration as expected_concentration
+from .known_background import above_background as above_background
 from .linear_concentration import from_change as from_change
+from .material_tables import MaterialMaps as MaterialMaps
 from .materials import DoseEnhancement as DoseEnhancement
 from .materials import Slope as Slope
 from .materials import VialCalibration as VialCalibration
@@ -31,6 +33,8 @@ from .materials import load_vial_calibration as load_vial_calibration
 from .materials import mass_attenuation as mass_attenuation
 from .materials import monoenergetic as monoenergetic
 from .materials import prior_slope as prior_slope
+from .measured_references import calibrate_rod_scan as calibrate_rod_scan
+from .measured_references import calibrate_vials as calibrate_vials
 from .noise import contrast_to_noise as contrast_to_noise
 from .noise import detection_limits as detection_limits
 from .noise import false_positive_rate as false_positive_rate
@@ -38,9 +42,11 @@ from .region_changes import label_changes as label_changes
 from .region_changes import region_changes as region_changes
 from .region_tables import region_table as region_table
 from .retained_agent import retention as retention
+from .retention_maps import retention_map as retention_map
 from .retention_result import Retention as Retention
 from .rod_calibration import RodCalibration as RodCalibration
 from .rod_calibration import calibrate_rods as calibrate_rods
 from .rod_files import load_rod_calibration as load_rod_calibration
+from .saved_changes import load_enhancement as load_enhancement
 from .separability import Separability as Separability
 from .separability import condition_number as condition_number

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from imgtheranostics.ct.choices import METHODS
 from imgtheranostics.ct.compounds import find_material
 from imgtheranostics.ct.decomposition import pure_attenuation
 from imgtheranostics.ct.decomposition_fit import DecompositionFit, shared_relative, solved_fit
@@ -26,9 +27,6 @@ from imgtheranostics.volume import Estimate, Flag, Volume, make_step
 
 Method = Literal["two_materials", "three_materials", "flat_background", "k_edge"]
 Background = float | Sequence[float] | Volume | Sequence[Volume] | Literal["flat"] | None
-
-METHODS = ("two_materials", "three_materials", "flat_background", "k_edge")
-"""Ways to separate materials."""
 
 WATER = "water"
 """The tissue whose attenuation needs no telling."""

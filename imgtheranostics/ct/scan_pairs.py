@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from imgtheranostics.ct.choices import REGISTRATIONS
 from imgtheranostics.ct.hounsfield import SATURATION_HU, comparable, require_hu, saturated
 from imgtheranostics.errors import Caution, merge_cautions
 from imgtheranostics.mapping.pairs import second_on_first, single_image
@@ -18,9 +19,6 @@ from imgtheranostics.registration import Registration, Transform
 from imgtheranostics.volume import Volume
 
 BoolArray = npt.NDArray[np.bool_]
-
-REGISTRATIONS = ("rigid", "affine", "bspline")
-"""Models that one scan may be aligned to another by."""
 
 Alignment = bool | str | Registration | Transform | None
 
