@@ -194,8 +194,9 @@ def calibrate(
     Calibration
         With the cautions ``calibration-not-monotone`` where points had to be left out; ``calibration-poor``
         where they scatter about the curve by more than 0.02 pH, which is then added to its error, since it
-        may be the curve that is wrong; and ``calibration-unchecked`` for a curve through all of 3 or more
-        points, whose error is what other curves through them differ by.
+        may be the curve that is wrong; ``calibration-unchecked`` for a curve through all of 3 or more points,
+        whose error is what other curves through them differ by; and ``calibration-sparse`` for points at 3 pH
+        between which an S-shaped course would differ by more than 0.02 pH, which is then its error.
 
     Raises
     ------

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imgtheranostics.cest.ph_polynomial import Curve, Form, Scale, fitted_curve, turning_places
+from imgtheranostics.cest.ph_steps import steps_through
 from imgtheranostics.errors import Caution
 
 DoubleArray = npt.NDArray[np.float64]
@@ -93,10 +94,11 @@ def unknown_ph(
     -------
     float
         The scatter about the curve, where it is above 0.02: then it may be the curve that is wrong.
-        For a curve through 3 or more points without any left over: what others through them differ by at
-        most. Else 0.
+        For a curve through 3 or more points without any left over, and for any through points at 3 pH: what
+        others through them differ by at most, at 3 pH those in the shape of an S too. Else 0.
     tuple of Caution
-        ``calibration-poor`` or ``calibration-unchecked``.
+        ``calibration-poor``, ``calibration-unchecked``, or ``calibration-sparse`` where an S-shaped course
+        would differ by more than 0.02.
     """
     if curve.residual_sd > TOLERANCE_PH:
         missed = float(np.abs(curve.ph(ratio) - ph).max())
@@ -107,22 +109,55 @@ def unknown_ph(
         )
         return curve.residual_sd, (Caution("calibration-poor", message),)
     levels, degree = _levels(ratio, ph), curve.coefficients.size - 1
-    if levels < LEAST_POINTS or ratio.size > degree + 1:
-        return 0.0, ()
+    through_all = levels >= LEAST_POINTS and ratio.size <= degree + 1
     places = np.linspace(ratio.min(), ratio.max(), _GRID)
+    others = _polynomials_through(ratio, ph, places, degree, scale, form) if through_all else []
+    if levels == LEAST_POINTS:
+        others += _steps_through(ratio, ph, places, scale)
+    differ = max((float(np.abs(other - curve.ph(places)).max()) for other in others), default=0.0)
+    if through_all:
+        message = (
+            f"the calibration goes through all of its {ratio.size} points, so that none tells its error; "
+            f"other curves through them differ by up to {differ:.3f} pH, which is in the standard errors"
+        )
+        return differ, (Caution("calibration-unchecked", message),)
+    if differ > TOLERANCE_PH:
+        message = (
+            f"three pH do not tell a straight course from an S-shaped one, which would differ by up to "
+            f"{differ:.3f} pH: that is in the standard errors; calibrate at more pH"
+        )
+        return differ, (Caution("calibration-sparse", message),)
+    return differ, ()
+
+
+def _polynomials_through(
+    ratio: DoubleArray, ph: DoubleArray, places: DoubleArray, degree: int, scale: Scale, form: Form
+) -> list[DoubleArray]:
+    """PH at some ratios along the other polynomials through points, within the pH of these."""
     least, most = float(ph.min()), float(ph.max())
-    others = [
+    return [
         np.clip(other.ph(places), least, most)
         for inverse, logarithmic in _forms(ratio, scale, form)
         for other in [fitted_curve(ratio, ph, None, degree, logarithmic, inverse)]
         if not turning_places(other.coefficients).size
     ]
-    differ = max((float(np.abs(other - curve.ph(places)).max()) for other in others), default=0.0)
-    message = (
-        f"the calibration goes through all of its {ratio.size} points, so that none tells its error; other "
-        f"curves through them differ by up to {differ:.3f} pH, which is in the standard errors"
-    )
-    return differ, (Caution("calibration-unchecked", message),)
+
+
+def _steps_through(
+    ratio: DoubleArray, ph: DoubleArray, places: DoubleArray, scale: Scale
+) -> list[DoubleArray]:
+    """PH at some ratios along S-shaped curves through the mean ratios at three pH."""
+    levels, group = np.unique(ph, return_inverse=True)
+    if levels.size != LEAST_POINTS:
+        return []
+    found: list[DoubleArray] = []
+    for logarithmic in dict.fromkeys(logarithmic for _, logarithmic in _forms(ratio, scale, "auto")):
+        measure = np.log10(ratio) if logarithmic else ratio
+        means = np.bincount(group, measure) / np.bincount(group)
+        low, high = float(means.min()), float(means.max())
+        at = np.clip(np.log10(places) if logarithmic else places, low, high)
+        found += steps_through(means, levels, at)
+    return found
 
 
 def _levels(ratio: DoubleArray, ph: DoubleArray) -> int:

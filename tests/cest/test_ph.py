@@ -420,6 +420,37 @@ def test_a_line_that_misses_few_points_makes_way_for_a_curve_through_them():
     assert (line.calibration_error([1.3, 2.0]) > line.residual_sd).all()
 
 
+@pytest.mark.parametrize("logarithmic", [False, True])
+@pytest.mark.parametrize(("steepness", "middle"), [(1.0, 7.0), (1.5, 6.6), (2.0, 6.7), (2.0, 6.9)])
+@pytest.mark.parametrize("points", [(6.4, 6.9, 7.4), (6.4, 6.8, 7.4), (6.6, 6.9, 7.2)])
+def test_what_three_points_miss_of_an_s_is_in_the_error(points, steepness, middle, logarithmic):
+    """Titration curves, in closed form: a line through three points of one misses it by up to 0.07 pH."""
+
+    def course(acidity):
+        step = 1 / (1 + 10 ** (steepness * (middle - np.asarray(acidity))))
+        return 10**step if logarithmic else 0.5 + 3 * step
+
+    made = ph.calibrate(course(points), points)
+    between = np.linspace(points[0], points[-1], 81)
+    missed = np.abs(made.invert(course(between)) - between).max()
+    assert made.unknown_ph > 0.95 * missed
+    assert made.unknown_ph < 0.12
+    np.testing.assert_allclose(made.calibration_error(course(between)), made.unknown_ph, atol=0.02)
+    if missed > 0.02:
+        assert made.warnings[0].code in ("calibration-sparse", "calibration-unchecked")
+
+
+def test_a_line_through_three_points_says_what_it_cannot_tell():
+    made = ph.calibrate([1.0, 2.0, 3.0], [6.4, 6.9, 7.4])
+    assert made.degree == 1
+    assert [caution.code for caution in made.warnings] == ["calibration-sparse"]
+    assert "more pH" in made.warnings[0].message
+    assert 0.06 < made.unknown_ph < 0.08
+    near = ph.calibrate([1.0, 2.0, 3.0], [6.8, 6.9, 7.0])
+    assert not near.warnings
+    assert 0 < near.unknown_ph < 0.005
+
+
 def test_points_that_miss_by_their_errors_alone_keep_their_curve(rng):
     """Errors of 5 % are 0.043 pH: what left-out points choose is as good as the points are."""
     acidity = np.linspace(6.4, 7.4, 5)
