@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from imgtheranostics.ct.hounsfield import SATURATION_HU, comparable, ct_record, require_hu
 from imgtheranostics.ct.noise import detection_limits
+from imgtheranostics.ct.scan_pairs import without_fill
 from imgtheranostics.ct.slope import Slope
 from imgtheranostics.kernels import ct_difference as kernel
 from imgtheranostics.kernels.lanes import read_only
@@ -35,7 +36,7 @@ def label_changes(
     numbers: Collection[int],
     *,
     threshold: float | npt.ArrayLike = np.inf,
-    saturation_hu: float = SATURATION_HU,
+    saturation_hu: float | tuple[float, float] = SATURATION_HU,
     workers: int | None = None,
 ) -> dict[str, npt.NDArray[np.float64]]:
     """Statistics of post - pre by label in one pass over the labels; voxels outside of them are not read.
@@ -50,7 +51,7 @@ def label_changes(
         Labels to look at, above 0.
     threshold : float or (n,) array_like
         Changes above it are counted, in HU, for each label.
-    saturation_hu : float
+    saturation_hu : float or (pre, post)
         Voxels at or above it in either image do not count.
     workers : int, optional
         Threads; the result does not depend on it.
@@ -80,9 +81,10 @@ def label_changes(
     limits = np.ascontiguousarray(np.broadcast_to(np.asarray(threshold, np.float32), wanted.shape))
     partial = np.empty((_PARTS, wanted.size, kernel.N_STATISTICS))
     kept = int(np.clip(_WORKSPACE // wanted.size, _FEWEST_KEPT, kernel.KEPT))
-    top = np.float32(saturation_hu)
+    before_top, after_top = (np.float32(top) for top in np.broadcast_to(saturation_hu, (2,)))
+    tops = before_top, after_top
     with thread_limit(workers):
-        kernel.label_differences(before, after, flat, slots, top, limits, kept, partial)
+        kernel.label_differences(before, after, flat, slots, tops, limits, kept, partial)
     return _summary(partial)
 
 
@@ -163,7 +165,7 @@ def region_changes(
     """
     import pandas as pd
 
-    pre, post = require_hu(pre), require_hu(post)
+    pre, post = without_fill(require_hu(pre)), without_fill(require_hu(post))
     single_image(pre, "the scan before the agent")
     single_image(post, "the scan after the agent")
     cautions = comparable(pre, post, allow=allow_mismatch)
@@ -191,6 +193,12 @@ def region_changes(
     return frame
 
 
+def _top(volume: Volume, saturation_hu: float) -> float:
+    """Top of the range of a scan: what was stated, or what its file can store if that is less."""
+    storable = ct_record(volume).largest_storable
+    return saturation_hu if storable is None else min(saturation_hu, storable)
+
+
 def _voxel_limit(slope: Slope | None, noise_sd: float | tuple[float, float] | None) -> float:
     """Change in HU at the limit of detection of a voxel; infinite where it is not asked for."""
     if slope is None or noise_sd is None:
@@ -208,6 +216,7 @@ def _of_layers(
             dict(zip(regions, regions.voxel_lists(), strict=True)), regions.grid
         )
     numbers = list(regions.names)
+    tops = _top(pre, saturation_hu), _top(post, saturation_hu)
     merged: dict[str, npt.NDArray[np.float64]] = {}
     for layer in range(regions.labels.shape[3]):
         found = label_changes(
@@ -216,7 +225,7 @@ def _of_layers(
             regions.labels[..., layer],
             numbers,
             threshold=limit,
-            saturation_hu=saturation_hu,
+            saturation_hu=tops,
             workers=workers,
         )
         here = found["n_voxels"] > 0

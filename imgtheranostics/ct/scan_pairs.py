@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imgtheranostics.ct.choices import REGISTRATIONS
-from imgtheranostics.ct.hounsfield import SATURATION_HU, comparable, require_hu, saturated
+from imgtheranostics.ct.hounsfield import SATURATION_HU, comparable, field_of_view, require_hu, saturated
 from imgtheranostics.errors import Caution, merge_cautions
 from imgtheranostics.mapping.pairs import second_on_first, single_image
 from imgtheranostics.mapping.refusals import UnknownChoice
@@ -19,6 +19,9 @@ from imgtheranostics.registration import Registration, Transform
 from imgtheranostics.volume import Volume
 
 BoolArray = npt.NDArray[np.bool_]
+
+LOWEST_HU = -1500.0
+"""Nothing that attenuates X-rays is below; -1024 is still air, below 0 by rounding and noise."""
 
 Alignment = bool | str | Registration | Transform | None
 
@@ -84,7 +87,7 @@ class ScanPair:
         UnsupportedInput
             If one of them is a series.
         """
-        pre, post = require_hu(pre), require_hu(post)
+        pre, post = without_fill(require_hu(pre)), without_fill(require_hu(post))
         single_image(pre, "the scan before the agent")
         single_image(post, "the scan after the agent")
         notes = comparable(pre, post, allow=allow_mismatch)
@@ -98,6 +101,18 @@ class ScanPair:
             bright = saturated(moved, limit_hu=saturation_hu)
         bright = bright | saturated(pre, limit_hu=saturation_hu)
         return cls(pre, moved, bright, transform, decision, merge_cautions(notes, cautions))
+
+
+def without_fill(volume: Volume) -> Volume:
+    """The volume with NaN where scanners filled what they did not reconstruct, such as -2000 or -3024 HU."""
+    lowest = np.nanmin(volume.data, initial=0.0)
+    if lowest > LOWEST_HU:
+        return volume
+    inside = field_of_view(volume).data > 0
+    inside = inside.reshape(*inside.shape, *(1,) * len(volume.axes))
+    if inside.all():
+        return volume
+    return volume.replace(data=np.where(inside, volume.data, np.nan))
 
 
 def _on_first(

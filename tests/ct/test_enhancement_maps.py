@@ -105,6 +105,31 @@ def test_padding_is_nan_and_flagged_and_a_mask_on_it_is_told(pair):
     assert [caution.code for caution in found.warnings] == ["partly-outside"]
 
 
+def test_fill_of_scanners_is_no_change_of_zero(pair):
+    """-3024 around the field of view in both scans: their difference would be 0 HU."""
+    pre, post = (volume.data.copy() for volume in pair)
+    for hu in (pre, post):
+        hu[:5] = -3024.0
+    found = ct.enhancement(scan(pre), scan(post))
+    assert np.isnan(found.value.data[:5]).all()
+    assert (found.flags.data[:5] == Flag.INVALID_INPUT).all()
+    regions = Regions.from_masks({"edge": np.indices(SHAPE)[0] < 8}, found.grid)
+    row = ct.region_changes(scan(pre), scan(post), regions).iloc[0]
+    assert row["n_valid"] == 3 * SHAPE[1] * SHAPE[2]
+
+
+def test_the_range_of_the_stored_type_counts(pair):
+    """8 bits from -1024 in steps of 16 HU end at 3056 HU."""
+    pre, post = pair
+    bright = post.data.copy()
+    bright[30, 16, 12] = 3056.0
+    stored = replace(BEAM, largest_storable=3056.0)
+    found = ct.enhancement(pre, scan(bright, stored))
+    assert found.flags.data[30, 16, 12] == Flag.SATURATED | Flag.OUTSIDE_RANGE
+    regions = Regions.from_masks({"tumour": tumour()}, found.grid)
+    assert ct.region_changes(pre, scan(bright, stored), regions)["n_saturated"][0] == 1
+
+
 def test_a_mask_outside_of_the_field_of_view_is_refused(pair):
     pre, post = pair
     holes = post.data.copy()

@@ -99,6 +99,13 @@ def test_bytes_do_not_depend_on_threads(rng):
     assert all(one[name].tobytes() == both[name].tobytes() for name in one)
 
 
+def test_each_image_has_its_own_top():
+    """2000 in the first and 3000 in the second: values of 2500 are saturated before, not after."""
+    pre, post = np.array([40, 2500, 40], np.float32), np.array([2500, 40, 3000], np.float32)
+    found = label_changes(pre, post, np.ones(3, np.int32), [1], saturation_hu=(2000.0, 3000.0))
+    assert (found["n_valid"][0], found["n_saturated"][0], found["mean"][0]) == (1, 2, 2460)
+
+
 def test_shapes_and_labels_are_checked(rng):
     image = np.zeros((4, 4), np.float32)
     with pytest.raises(ValueError, match="shapes differ"):
