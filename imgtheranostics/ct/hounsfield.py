@@ -12,7 +12,7 @@ from imgtheranostics.acquisition import CtAcquisition
 from imgtheranostics.errors import Caution, MissingMetadata, UnitMismatch
 from imgtheranostics.io.bids_ct import UNITS_NOT_STATED
 from imgtheranostics.io.free_text import harmless_text
-from imgtheranostics.io.untagged_fill import fill_values
+from imgtheranostics.io.untagged_fill import fill_values, is_fill
 from imgtheranostics.mapping.refusals import UnknownChoice
 from imgtheranostics.units import is_hounsfield
 from imgtheranostics.volume import Volume, make_step
@@ -172,7 +172,7 @@ def field_of_view(volume: Volume) -> Volume:
     found = fill_values(given.data)
     usable = np.isfinite(given.data)
     if found:
-        usable &= ~np.isin(given.data, found)
+        usable &= ~is_fill(given.data, found)
     inside = np.asarray(usable.reshape(*given.grid.shape, -1).all(axis=-1))
     step = make_step("field_of_view", fill_hu=list(found))
     return given.derived(inside.astype(np.int32), "labels", "1", step, axes=(), warnings=())

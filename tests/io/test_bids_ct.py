@@ -7,10 +7,13 @@ import json
 import nibabel
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import imgtheranostics as it
 from imgtheranostics.acquisition import CtAcquisition
 from imgtheranostics.errors import CorruptInput, GeometryMismatch, MissingMetadata, UnitMismatch
+from imgtheranostics.io.untagged_fill import fill_values, is_fill
 
 HU = {"Modality": "CT", "Units": "HU"}
 FULL = HU | {
@@ -215,3 +218,29 @@ def test_grey_values_of_eight_bits_are_cut_off_at_the_255th(tmp_path):
     it.save(volume, tmp_path / "again.nii.gz")
     assert it.ct.saturated(it.load(tmp_path / "again.nii.gz")).sum() == 1
     assert load(tmp_path, HU).acquisition.largest_storable is None  # floating point
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    share=st.floats(0.002, 0.6),
+    level=st.sampled_from([-1500.0, -1999.5, -3024.0, -32768.0]),
+    below=st.floats(0.0, 0.3),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_every_shared_value_far_below_air_is_found_and_no_noise(share, level, below, seed):
+    """Voxels of one value among continuous noise, a part of it far below air too."""
+    rng = np.random.default_rng(seed)
+    data = rng.normal(0.0, 100.0, 300_000).astype(np.float32)
+    strange = rng.random(data.size) < below
+    data[strange] = rng.uniform(-30000.0, -1600.0, int(strange.sum()))
+    data[rng.random(data.size) < share] = level
+    assert fill_values(data) == (level,)
+    assert np.array_equal(is_fill(data, fill_values(data)), data == level)
+
+
+def test_two_levels_of_fill_are_both_found():
+    data = np.zeros((100, 10, 10), np.float32)
+    data[:30], data[30:40], data[40, 0, :3] = -2000.0, -3024.0, -1700.0
+    assert fill_values(data) == (-3024.0, -2000.0)
+    data[:] = np.nan
+    assert fill_values(data) == ()
