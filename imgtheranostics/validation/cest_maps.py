@@ -47,7 +47,7 @@ def asymmetry(session: Session, volume: int) -> Estimate:
     return found
 
 
-def change(session: Session, before: CestScan, after: CestScan, *, smooth: bool = False) -> Estimate:
+def change(session: Session, before: CestScan, after: CestScan, *, smooth: float | None = None) -> Estimate:
     """Change of the asymmetry at the agent's offset from one scan to another, %."""
     found: Estimate = api("contrast", "cest.analysis")(
         session.image(volume_of(session, before)),
