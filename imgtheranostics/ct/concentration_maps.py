@@ -9,7 +9,6 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from imgtheranostics.ct.hounsfield import ct_record
-from imgtheranostics.ct.linear_concentration import NAME, from_change
 from imgtheranostics.ct.noise import DETECTION_SDS, QUANTIFICATION_SDS, detection_limits
 from imgtheranostics.ct.prior_slopes import PRIOR_RELATIVE_ERROR, prior_slope
 from imgtheranostics.ct.slope import Slope
@@ -21,8 +20,11 @@ from imgtheranostics.errors import (
     UnitMismatch,
     merge_cautions,
 )
+from imgtheranostics.kernels.ct_difference import concentrations
+from imgtheranostics.kernels.lanes import read_only
+from imgtheranostics.kernels.threads import thread_limit
 from imgtheranostics.mapping.refusals import UnknownChoice
-from imgtheranostics.volume import Estimate, Flag, Volume, make_step
+from imgtheranostics.volume import Array, Estimate, Flag, Volume, make_step
 
 
 class Calibrated(Protocol):
@@ -102,7 +104,7 @@ def concentration(
         )
     beam = _Prior(filtration_mm_al, water_cm, tin_mm, model, displacement, density_g_ml)
     used = chosen_slope(change, material, kvp, slope, slope_error, beam)
-    return _estimate(enhancement, change, used)
+    return _estimate(enhancement, change, used, workers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,22 +200,13 @@ def _same_material(one: str, other: str) -> bool:
         return False
 
 
-def _estimate(enhancement: Estimate | Volume, change: Volume, slope: Slope) -> Estimate:
+def _estimate(enhancement: Estimate | Volume, change: Volume, slope: Slope, workers: int | None) -> Estimate:
     own = enhancement.calibration_relative if isinstance(enhancement, Estimate) else 0.0
-    noise: Any = np.float32(np.nan)
-    if isinstance(enhancement, Estimate):
-        noise = enhancement.standard_error.data
-        if own:
-            noise = np.sqrt(np.maximum(0.0, noise**2 - (own * change.data) ** 2))
-    fit = from_change(change.data, slope, change_error=noise)
     shared = math.hypot(own, slope.relative_error)
-    value = fit.parameters[NAME]
-    flags = np.asarray(fit.flags)
-    if isinstance(enhancement, Estimate):
-        lost = enhancement.flags.data != 0
-        flags = np.where(lost, enhancement.flags.data | (flags & Flag.BELOW_NOISE.value), flags)
+    arrays = _calculated(enhancement, change, slope, (own, shared), workers)
+    value, error, flags = arrays
     step = make_step("concentration", material=slope.material, hu_per_mg_ml=slope.hu_per_mg_ml)
-    cautions = merge_cautions(enhancement.warnings, fit.warnings)
+    cautions = merge_cautions(enhancement.warnings, slope.warnings)
     result = change.derived(value, "concentration", "mg/mL", step).replace(warnings=cautions)
     plain = result.replace(warnings=())
     decisions: dict[str, Any] = {"slope": slope.decision()}
@@ -223,12 +216,36 @@ def _estimate(enhancement: Estimate | Volume, change: Volume, slope: Slope) -> E
         maps = {**enhancement.maps, **maps}
     return Estimate(
         result,
-        plain.replace(data=np.hypot(fit.standard_errors[NAME], shared * np.abs(value))),
+        plain.replace(data=error),
         plain.replace(data=flags, quantity="flags", unit="1"),
         calibration_relative=shared,
         decisions=decisions,
         maps=maps,
     )
+
+
+def _calculated(
+    enhancement: Estimate | Volume,
+    change: Volume,
+    slope: Slope,
+    relative: tuple[float, float],
+    workers: int | None,
+) -> tuple[Array, Array, Array]:
+    """Values, standard errors and flags in one pass, as `from_change` gives them."""
+    shape = change.shape
+    if isinstance(enhancement, Estimate):
+        noise, known = enhancement.standard_error.data, enhancement.flags.data
+    else:
+        noise, known = np.full(shape, np.nan, np.float32, "F"), np.zeros(shape, np.uint16, "F")
+    value, error = (np.empty(shape, np.float32, "F") for _ in range(2))
+    flags = np.empty(shape, np.uint16, "F")
+    hu, sd, before = (read_only(array.ravel(order="F")) for array in (change.data, noise, known))
+    marks = np.uint16(Flag.INVALID_INPUT.value), np.uint16(Flag.BELOW_NOISE.value)
+    out, out_error, out_flags = (array.ravel(order="F") for array in (value, error, flags))
+    scale = 1.0 / slope.hu_per_mg_ml
+    with thread_limit(workers):
+        concentrations(hu, sd, before, scale, relative, DETECTION_SDS, marks, out, out_error, out_flags)
+    return value, error, flags
 
 
 def _voxel_limits(enhancement: Estimate, slope: Slope) -> dict[str, Any]:

@@ -90,13 +90,14 @@ def enhancement(
         allow_mismatch=allow_mismatch,
         saturation_hu=saturation_hu,
     )
-    inside = None if mask is None else _within_view(mask_array(mask, pair.pre), pair)
     change, flags = _difference(pair, saturation_hu, workers)
+    inside = None if mask is None else mask_array(mask, pair.pre)
+    notes = _cautions(flags, inside)
     noise = difference_noise(pair.pre, change, noise_sd=noise_sd)
     if inside is not None:
         flags[~inside] = Flag.MASKED_OUT.value
         change[~inside] = np.nan
-    return _estimate(pair, change, flags, noise, inside)
+    return _estimate(pair, change, flags, noise, inside, notes)
 
 
 def _difference(
@@ -116,39 +117,22 @@ def _difference(
     return change, flags
 
 
-def _within_view(inside: BoolArray, pair: ScanPair) -> BoolArray:
-    """The mask, if the scans reach it."""
-    total = int(np.count_nonzero(inside))
-    seen = int(np.count_nonzero(inside & np.isfinite(pair.pre.data) & np.isfinite(pair.post.data)))
-    if seen == 0:
-        raise GeometryMismatch(
-            "the mask lies outside the field of view",
-            found=f"{total} voxels of the mask, none with a value in both scans"
-            if total
-            else "an empty mask",
-            needed="a mask over tissue that both scans show",
-            next_step="draw the mask on the first scan, inside the reconstructed field of view",
-        )
-    return inside
-
-
 def _estimate(
     pair: ScanPair,
     change: npt.NDArray[np.float32],
     flags: FlagArray,
     noise: DifferenceNoise,
     inside: BoolArray | None,
+    notes: tuple[Caution, ...],
 ) -> Estimate:
-    within = np.ones(change.shape, np.bool_) if inside is None else inside
-    cautions = merge_cautions(pair.post.warnings, pair.warnings, noise.warnings, _cautions(pair, within))
+    cautions = merge_cautions(pair.post.warnings, pair.warnings, noise.warnings, notes)
     step = make_step("enhancement", order="post minus pre", alignment=pair.decision["rule"])
     value = pair.pre.derived(change, "delta_attenuation", "[HU]", step).with_warnings(*cautions)
     plain = value.replace(warnings=())
     shared = max(gain_relative_error(pair.pre), gain_relative_error(pair.post))
-    error = np.full(change.shape, noise.sd, np.float32, order="F")
+    error = np.where(flags == 0, np.float32(noise.sd), np.float32(np.nan))
     if shared:
         error = np.hypot(error, np.float32(shared) * change)
-    error[~np.isfinite(change)] = np.nan
     mask_rule: dict[str, Any] = {"rule": "all voxels"}
     if inside is not None:
         mask_rule = {"rule": "mask", "n_voxels": int(np.count_nonzero(inside))}
@@ -162,27 +146,41 @@ def _estimate(
     )
 
 
-def _cautions(pair: ScanPair, within: BoolArray) -> tuple[Caution, ...]:
+def _cautions(flags: FlagArray, inside: BoolArray | None) -> tuple[Caution, ...]:
+    """What a reader should know of the voxels asked for.
+
+    Raises
+    ------
+    GeometryMismatch
+        If the mask holds no voxel with a value in both scans.
+    """
+    asked = flags if inside is None else flags[inside]
+    bright = int(np.count_nonzero(asked & Flag.SATURATED.value))
+    unseen = int(np.count_nonzero(asked & Flag.INVALID_INPUT.value))
+    if inside is not None and unseen == asked.size:
+        raise GeometryMismatch(
+            "the mask lies outside the field of view",
+            found=f"{unseen} voxels, none with a value in both scans" if unseen else "an empty mask",
+            needed="a mask over tissue that both scans show",
+            next_step="draw the mask on the first scan, inside the reconstructed field of view",
+        )
     found = []
-    bright = pair.saturated & within
-    count = int(np.count_nonzero(bright))
-    if count:
-        planes = int(np.count_nonzero(bright.any(axis=(0, 1))))
+    if bright:
+        places = (flags & Flag.SATURATED.value) != 0
+        planes = np.count_nonzero((places if inside is None else places & inside).any(axis=(0, 1)))
         found.append(
             Caution(
                 "saturated-voxels",
-                f"{count} voxels in {planes} slices are at the top of the range of the images and were left "
+                f"{bright} voxels in {planes} slices are at the top of the range of the images and were left "
                 "out; metal there throws streaks into the rest of these slices",
             )
         )
-    unseen = within & ~(np.isfinite(pair.pre.data) & np.isfinite(pair.post.data)) & ~pair.saturated
-    share = int(np.count_nonzero(unseen)) / max(1, int(np.count_nonzero(within)))
-    if share > _MOSTLY_OUTSIDE:
+    if unseen > _MOSTLY_OUTSIDE * asked.size:
         found.append(
             Caution(
                 "partly-outside",
-                f"{100 * share:.3g} % of the voxels asked for have no value in both scans (outside the field "
-                "of view, padding, or not reached by the other scan)",
+                f"{100 * unseen / asked.size:.3g} % of the voxels asked for have no value in both scans "
+                "(outside the field of view, padding, or not reached by the other scan)",
             )
         )
     return tuple(found)

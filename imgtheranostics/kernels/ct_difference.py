@@ -214,3 +214,39 @@ def subtract(pre, post, top, invalid, saturated, change, flags):
             difference = np.float32(np.nan)
         change[n] = difference
         flags[n] = flag
+
+
+@njit(cache=True, nogil=True, parallel=True)
+def concentrations(change, noise, given, scale, relative, limit, marks, value, error, flags):
+    """Concentration, its standard error and its flags from a change of attenuation.
+
+    change, noise : (n_voxels,) float32, HU and its standard error; NaN where there is none
+    given : (n_voxels,) uint16, flags of the change
+    scale : float64, mg/mL per HU
+    relative : two float64, relative errors that all voxels share: of the change, contained in `noise`, and of
+        the concentration
+    limit : float64, standard deviations of the noise below which a value is not detected
+    marks : two uint16, flags of voxels without a number and of values that are not detected
+    value, error : (n_voxels,) float32, out
+    flags : (n_voxels,) uint16, out
+    """
+    of_change, of_value = relative
+    invalid, below = marks
+    for n in prange(change.size):
+        hu = np.float64(change[n])
+        shared = of_change * hu
+        spread = np.float64(noise[n])
+        own = np.sqrt(max(0.0, spread * spread - shared * shared)) if np.isfinite(spread) else np.nan
+        found = hu * scale
+        sd = own * abs(scale)
+        flag = given[n]
+        if not np.isfinite(found):
+            found = np.nan
+            sd = np.nan
+            if flag == 0:
+                flag = invalid
+        elif found < limit * sd:
+            flag |= below
+        value[n] = found
+        error[n] = np.sqrt(sd * sd + of_value * found * of_value * found)
+        flags[n] = flag

@@ -73,7 +73,12 @@ def _differences_of_scans() -> None:
     image = read_only(np.zeros(2, np.float32))
     kernels.label_differences(image, image, labels, slots, (top, top), limits, 1, partial)
     flag = np.uint16(1)
-    kernels.subtract(image, image, top, flag, flag, np.empty(2, np.float32), np.empty(2, np.uint16))
+    marks, change = np.empty(2, np.uint16), np.empty(2, np.float32)
+    kernels.subtract(image, image, top, flag, flag, change, marks)
+    known = read_only(np.zeros(2, np.uint16))
+    kernels.concentrations(
+        image, image, known, 1.0, (0.0, 0.0), 1.0, (flag, flag), change, change.copy(), marks
+    )
 
 
 def _peak() -> None:

@@ -8,9 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from imgtheranostics import ct
+from imgtheranostics.acquisition import CtAcquisition
+from imgtheranostics.ct.linear_concentration import NAME, from_change
 from imgtheranostics.ct.region_changes import label_changes
+from imgtheranostics.ct.slope import Slope
 from imgtheranostics.kernels import ct_difference as kernel
+from imgtheranostics.kernels import warmup
 from imgtheranostics.kernels.lanes import read_only
+from imgtheranostics.kernels.shifted_regions import shifted_means
+from imgtheranostics.regions import Regions
+from imgtheranostics.volume import Flag, Volume
 
 TOP = 3071.0
 VALUES = st.floats(-1024, 3000, width=32) | st.sampled_from([np.nan, np.inf, -np.inf, 3071.0, 3500.0])
@@ -128,3 +136,62 @@ def test_subtraction_flags_what_is_no_measurement(pairs):
     assert np.array_equal(flags == 32, bright)
     assert np.array_equal(flags == 4, ~np.isfinite(difference) & ~bright)
     assert np.array_equal(change, np.where(flags == 0, difference, np.nan), equal_nan=True)
+
+
+@given(
+    st.lists(st.tuples(VALUES, st.floats(0.125, 50, width=32) | st.just(np.nan)), min_size=1, max_size=60),
+    st.floats(1, 100),
+    st.floats(0, 0.2),
+    st.booleans(),
+)
+def test_concentrations_equal_those_of_the_array_level(pairs, slope, relative, masked):
+    """NumPy's way, with its two parts of the error in quadrature."""
+    change, noise = np.array(pairs, np.float32).T.copy()
+    given = np.full(change.size, 1 if masked else 0, np.uint16)
+    if masked:
+        change[:] = np.nan
+    out = np.empty((2, change.size), np.float32)
+    flags = np.empty(change.size, np.uint16)
+    marks = np.uint16(Flag.INVALID_INPUT.value), np.uint16(Flag.BELOW_NOISE.value)
+    arrays = read_only(change), read_only(noise), read_only(given)
+    kernel.concentrations(*arrays, 1 / slope, (0.0, relative), 3.3, marks, out[0], out[1], flags)
+    wide = change.astype(np.float64), noise.astype(np.float64)
+    fit = from_change(wide[0], Slope(slope, relative * slope, "I"), change_error=wide[1])
+    np.testing.assert_allclose(out[0], fit.parameters[NAME], rtol=1e-6)
+    np.testing.assert_allclose(out[1], fit.total_errors[NAME], rtol=1e-6)
+    assert np.array_equal(flags, given if masked else fit.flags)
+
+
+def test_what_the_change_shares_is_not_noise():
+    """Noise 3 and 4 % of 100 HU together 5 HU; at 10 HU per mg/mL: LOD by the 3 HU only."""
+    change = np.array([100.0, 9.9, 9.8], np.float32)
+    noise = np.hypot(3.0, 0.04 * change).astype(np.float32)
+    out, flags = np.empty((2, 3), np.float32), np.empty(3, np.uint16)
+    arrays = read_only(change), read_only(noise), read_only(np.zeros(3, np.uint16))
+    marks = np.uint16(4), np.uint16(2)
+    kernel.concentrations(*arrays, 0.1, (0.04, 0.05), 3.3, marks, out[0], out[1], flags)
+    assert out[1, 0] == pytest.approx(np.hypot(0.3, 0.5), rel=1e-6)
+    assert flags[0] == 0
+    assert flags[2] == 2
+
+
+def test_warming_up_compiles_what_volumes_use(rng):
+    """One type of array from every caller, so that the commands find all of it compiled."""
+    groups = dict(warmup.compile_all())
+    groups["differences of scans"]()
+    groups["shifted regions"]()
+    used = (kernel.label_differences, kernel.subtract, kernel.concentrations, shifted_means)
+    before = [len(one.signatures) for one in used]
+    pre, post = (
+        Volume(
+            rng.normal(40, 10, (24, 24, 12)), np.eye(4), "attenuation", "[HU]", acquisition=CtAcquisition()
+        )
+        for _ in range(2)
+    )
+    mask = np.zeros((24, 24, 12), bool)
+    mask[8:12, 8:12, 4:8] = True
+    regions = Regions.from_masks({"tumour": mask}, pre.grid)
+    agent = ct.concentration(ct.enhancement(pre, post), material="HfO2", slope=26.6, slope_error=0.5)
+    ct.region_table(agent, regions)
+    ct.region_changes(pre, post, regions)
+    assert [len(one.signatures) for one in used] == before
