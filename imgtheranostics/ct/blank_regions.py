@@ -229,6 +229,9 @@ def _coprime(count: int) -> int:
 def default_blanks(estimate: Estimate, regions: Regions) -> BoolArray:
     """Soft tissue with a value, two voxels and more from every region.
 
+    A region that holds more than half of that tissue is the outline of the body, or what is left of it beside
+    the others, and no place of the agent: it does not count.
+
     Raises
     ------
     MissingMetadata
@@ -244,7 +247,13 @@ def default_blanks(estimate: Estimate, regions: Regions) -> BoolArray:
         )
     low, high = SOFT_TISSUE_HU
     tissue = (pre.data >= low) & (pre.data <= high) & np.isfinite(estimate.value.data)
-    taken = np.asarray((regions.fit_to(estimate.grid).labels > 0).any(axis=-1))
+    fitted = regions.fit_to(estimate.grid)
+    half = int(np.count_nonzero(tissue)) / 2.0
+    taken = np.zeros(tissue.shape, np.bool_)
+    for name in fitted:
+        inside = fitted.mask(name)
+        if int(np.count_nonzero(inside & tissue)) <= half:
+            taken |= inside
     return np.asarray(tissue & ~_grown(taken, MARGIN_VOXELS))
 
 

@@ -219,7 +219,7 @@ def _cautions(estimate: Estimate, readings: Sequence[_Reading]) -> tuple[Caution
     """One caution for each reason, with the number of regions, and one where blank tissue changed."""
     words = {
         "no-blank-tissue": "no blank tissue has room for their shape: the error of their mean is from the "
-        "spread of their own voxels, and their limits of detection are not known; give blanks",
+        "spread of their own voxels, and their limits of detection are not known; give blanks= (--blank)",
         "few-blanks": "too few copies fit into the blank tissue; their noise is scaled from smaller parts",
         "saturated-in-region": "voxels at the top of the range were left out of the mean, which is too low",
         "partly-outside": "voxels without a value were left out of the mean; mass and volume are incomplete",

@@ -270,3 +270,13 @@ def test_region_changes_without_a_slope(rng):
     assert list(found["region"]) == ["tumour", "muscle"]
     assert found["mean_hu"][0] == pytest.approx(142.0, abs=10.0)
     assert "concentration_mg_ml" not in found
+
+
+def test_an_outline_of_the_body_leaves_its_tissue_to_the_blanks(maps):
+    """Contours of treatment planning hold the whole body; what is blank is as if it were not drawn."""
+    outline = body() > 0
+    drawn = Regions.from_masks({"tumour": TUMOUR, "body": outline}, maps[0].grid)
+    alone = Regions.from_masks({"tumour": TUMOUR}, maps[0].grid)
+    np.testing.assert_array_equal(default_blanks(maps[0], drawn), default_blanks(maps[0], alone))
+    table = ct.region_table(maps[1], drawn)
+    assert row_of(table, "tumour", "concentration")["warnings"] == ""
