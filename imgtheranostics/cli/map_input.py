@@ -79,3 +79,33 @@ def map_or_number(
     if not (math.isfinite(value) and value > 0):
         raise typer.BadParameter("must be a positive number, or a file", param_hint=option)
     return value
+
+
+def number_list(text: str | None, option: str) -> list[float] | None:
+    """One number, or several with commas between them.
+
+    >>> number_list("80,140", "--kvp")
+    [80.0, 140.0]
+    """
+    if text is None:
+        return None
+    words = text.split(",")
+    if not all(is_number(word) and math.isfinite(float(word)) for word in words):
+        raise typer.BadParameter("must be a number, or numbers with commas between them", param_hint=option)
+    return [float(word) for word in words]
+
+
+def by_name(texts: list[str] | None, option: str) -> dict[str, list[float]]:
+    """``NAME=N[,N...]``, each name once.
+
+    >>> by_name(["I=43.8,23.8"], "--slope")
+    {'I': [43.8, 23.8]}
+    """
+    found: dict[str, list[float]] = {}
+    for text in texts or ():
+        name, equals, numbers = text.partition("=")
+        values = number_list(numbers, option) if equals and numbers else None
+        if not name.strip() or values is None or name.strip() in found:
+            raise typer.BadParameter("must be NAME=N,N with each name once", param_hint=option)
+        found[name.strip()] = values
+    return found

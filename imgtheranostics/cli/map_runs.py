@@ -45,7 +45,7 @@ def deliver(
         table=table,
         regions=regions if common.rois else None,
         anatomy=loaded(common.anatomy) if common.anatomy is not None else None,
-        parameters=_parameters(said),
+        parameters=parameters(said),
         inputs=[*read, *common.files, *(file for file in files if file is not None)],
         curves=curves,
         warnings=(*warnings, *cautions),
@@ -59,12 +59,13 @@ _IN_REGION = "-in-region"
 _NOT_PHYSICS = frozenset(
     ("rois", "anatomy", "subject", "session", "out", "force", "workers", "as_json", "keep_identifiers",
      "no_report", "quiet", "verbose", "path", "pre", "post", "mask", "b1", "magnitude", "phase", "unheated",
-     "fat")
+     "fat", "paths", "followups", "followup_rois", "images")
 )  # fmt: skip
 """Options that say where something is or how to print, or that may name somebody: not in the record."""
 
 
-def _parameters(said: Mapping[str, Any]) -> dict[str, Any]:
+def parameters(said: Mapping[str, Any]) -> dict[str, Any]:
+    """Options that decide the numbers, for the record; of files only that there was one."""
     flat: dict[str, Any] = {}
     for name, value in said.items():
         is_group = is_dataclass(value) and not isinstance(value, type)

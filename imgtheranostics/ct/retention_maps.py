@@ -14,12 +14,14 @@ if TYPE_CHECKING:
 _SECONDS_PER_DAY = 86400.0
 
 
-def retention_map(found: Retention) -> Estimate:
+def retention_map(found: Retention, *, baseline: Volume | None = None) -> Estimate:
     """Concentration of every follow-up that was made, on the grid of the baseline.
 
     Parameters
     ----------
     found : Retention
+    baseline : Volume, optional
+        Attenuation before the injection, to stand beside it as the map ``pre``.
 
     Returns
     -------
@@ -42,6 +44,7 @@ def retention_map(found: Retention) -> Estimate:
         _stacked([one.flags for one in maps], axes),
         first.calibration_relative,
         {**found.decisions, "detection": first.decisions.get("detection", {})},
+        {} if baseline is None else {"pre": baseline.replace(warnings=())},
     )
 
 
