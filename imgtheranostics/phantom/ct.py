@@ -97,11 +97,14 @@ class Ct:
         return region_value(spec, region.removesuffix("_core"), quantity, scans_of(spec)[volume])
 
     def truth_map(self, spec: PhantomSpec, mixture: Mixture, volume: int) -> Volume:
-        """Concentration of the agent, mg/mL, where the phantom states it on average."""
+        """Concentration of the agent, mg/mL, on average over each region; HU where there are several."""
         scan = scans_of(spec)[volume]
-        seen = mixture_of(spec, mixture, scan)
-        values = {region.name: concentration_mg_ml(spec, region.name, scan) for region in spec.regions}
-        return Volume(seen.paint(values), mixture.grid.affine, "concentration", "mg/mL")
+        several = len(materials_of(spec)) > 1
+        quantity, unit = ("attenuation", "[HU]") if several else ("concentration", "mg/mL")
+        values = {region.name: region_value(spec, region.name, quantity, scan) for region in spec.regions}
+        outside = AIR_HU if several else 0.0
+        image = mixture_of(spec, mixture, scan).paint(values, outside=outside)
+        return Volume(image, mixture.grid.affine, quantity, unit)
 
     def resolution_mm(self, spec: PhantomSpec) -> float:
         """FWHM of the point spread."""
@@ -309,7 +312,7 @@ def _noise(spec: PhantomSpec, mixture: Mixture, rng: np.random.Generator) -> Flo
     physics, scanner, grid = spec.physics_of("CT"), scanner_of(spec), mixture.grid
     if physics.noise != "gaussian" or physics.noise_sd is None:
         return 0.0
-    fwhm_mm = scanner.noise_fwhm_mm or physics.psf_fwhm_mm or 1.5 * max(grid.spacing_mm)
+    fwhm_mm = scanner.noise_fwhm_mm or physics.psf_fwhm_mm or 1.5 * max(grid.spacing_mm[:2])
     return kernel_noise(grid, physics.noise_sd, fwhm_mm, rng)
 
 

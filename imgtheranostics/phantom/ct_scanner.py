@@ -100,7 +100,7 @@ class CtScanner(Model):
         one of its own.
     noise_fwhm_mm
         Resolution of the kernel that the noise went through; by default that of the image, or a voxel and
-        a half.
+        a half where none is stated.
     shift_mm
         Where the subject lies in these images from level 2 on, against the other modalities.
     """

@@ -80,8 +80,8 @@ def write_images_as_dicom(phantom: Phantom, folder: Path) -> list[Path]:
 def write_image_as_dicom(phantom: Phantom, number: int, folder: Path) -> Path:
     """One volume as a DICOM series in a folder of its own under `folder`; its path.
 
-    MR series of many images become one multi-frame file. What no DICOM object holds (phase,
-    saturation offsets, magnetic particle imaging) becomes a NIfTI file in that folder.
+    MR series of many images become one multi-frame file. What no DICOM object holds (phase, saturation
+    offsets, energy bins, magnetic particle imaging) becomes a NIfTI file in that folder.
     """
     name, volume = phantom.names[number], phantom.volumes[number]
     if not _has_dicom_object(volume):
@@ -106,6 +106,8 @@ def write_image_as_dicom(phantom: Phantom, number: int, folder: Path) -> Path:
 def _has_dicom_object(volume: Volume) -> bool:
     if volume.axis("saturation_offset") is not None:
         return False
+    if volume.axis("energy") is not None and getattr(volume.acquisition, "tube_voltage_kv", None) is not None:
+        return False  # bins of one tube voltage; the attributes of a series tell voltages apart, not bins
     try:
         object_kind(volume)
     except UnsupportedInput:

@@ -13,7 +13,7 @@ from imgtheranostics.phantom.mri_tissue import ELEMENTS
 from imgtheranostics.phantom.physics import part_with
 from imgtheranostics.regions import roi_statistics
 from imgtheranostics.units import conversion_factor
-from imgtheranostics.validation import mri_amounts, mri_heat, mri_maps
+from imgtheranostics.validation import ct_methods, mri_amounts, mri_heat, mri_maps
 from imgtheranostics.validation.detection import straight_line
 from imgtheranostics.validation.methods import MethodMissing, method
 from imgtheranostics.volume import Estimate, Volume
@@ -129,7 +129,9 @@ def common_half_life(series: list[tuple[FloatArray, FloatArray]]) -> float:
 
 @method("change", short="change")
 def change(session: Session, expectation: Expectation) -> float:
-    """Change of a rate between the first and the last state, as a map of the change."""
+    """Change of a rate between the first and the last state, as a map of the change; or of HU in CT."""
+    if session.modality(expectation.places[0][0]) == "CT":
+        return ct_methods.change_of_attenuation(session, expectation)
     if not expectation.quantity.startswith("delta_"):
         raise MethodMissing(f"change of {expectation.quantity}")
     (first, _), (last, _) = expectation.places[0], expectation.places[-1]

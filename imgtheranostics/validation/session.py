@@ -81,6 +81,10 @@ class Session:
             from imgtheranostics.validation import cest_maps
 
             return cest_maps.quantified(self, volume, quantity)
+        if self.modality(volume) == "CT":
+            from imgtheranostics.validation import ct_maps
+
+            return ct_maps.quantified(self, volume, quantity)
         return quantify(self.image(volume), quantity, calibration=self.calibration(volume))
 
     def modality(self, volume: int) -> str:
