@@ -62,7 +62,7 @@ class MaterialProblem:
 
     def shared_variances(self, tables: SupportTables) -> DoubleArray:
         """What the square of each unknown adds to the variance of each by the errors of the slopes."""
-        solver = tables.matrices[0, :, :-1]
+        solver = tables.solver[:, :-1]
         spread = solver[:, np.newaxis, :] * self.errors.T[np.newaxis]
         together, apart = spread.sum(axis=2) ** 2, (spread**2).sum(axis=2)
         return np.asarray(self.correlation * together + (1.0 - self.correlation) * apart)
@@ -154,8 +154,9 @@ def solve(problem: MaterialProblem, images: Images, *, workers: int | None = Non
     goodness = np.empty((2, n), images.dtype) if problem.overdetermined else empty
     flags = np.empty(n, np.uint16)
     levels = np.array(images.levels if images.levels.size else np.zeros(n_energies), np.float64)
-    noise = np.array(images.noise, np.float64)
-    chosen = read_only(np.ascontiguousarray(images.chosen))
+    covariance = (tables.solver[:, :-1] * images.noise**2) @ tables.solver[:, :-1].T
+    deviations = np.sqrt(np.diag(covariance))
+    chosen = read_only(np.ascontiguousarray(images.chosen, np.bool_).view(np.uint8))
 
     def task(first: int, last: int) -> None:
         decompose_voxels(
@@ -165,10 +166,11 @@ def solve(problem: MaterialProblem, images: Images, *, workers: int | None = Non
             images.part(images.noise_maps, first, last),
             chosen,
             images.saturation_hu,
+            tables.solver,
             tables.matrices,
             tables.bounds,
             design,
-            noise,
+            deviations,
             shared,
             first,
             last,
@@ -181,8 +183,6 @@ def solve(problem: MaterialProblem, images: Images, *, workers: int | None = Non
 
     n_planes = len(images.samples) + len(images.background_maps) + len(images.noise_maps)
     run_chunks(task, n, max(1, _SAMPLES_PER_TASK // n_planes // BLOCK) * BLOCK, workers)
-    solver = tables.matrices[0, :, :-1]
-    covariance = (solver * images.noise**2) @ solver.T
     return Solution(values, errors, calibration, goodness, flags, covariance)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,10 @@ class SupportTables:
 
     Attributes
     ----------
-    matrices : (n_supports, n_unknowns, n_samples + 1) ndarray
+    solver : (n_unknowns, n_samples + 1) ndarray
+        The unconstrained solution; the last column is a constant.
+    matrices : (n_supports, n_unknowns, n_unknowns + 1) ndarray
+        On the unconstrained solution, from which every bounded one follows.
         Rows are unknowns where a support leaves them free and multipliers, scaled by the unknown's standard
         deviation, where it holds them at zero; the last column is a constant. The solution is the support
         whose bounded rows are all at least 0. NaN where nothing is left free that could add up to one.
@@ -30,6 +33,7 @@ class SupportTables:
         Of the unconstrained solution, in the units of the weights.
     """
 
+    solver: DoubleArray
     matrices: DoubleArray
     bounds: IndexArray
     covariance: DoubleArray
@@ -75,19 +79,19 @@ class SupportTables:
             raise ValueError("the unknowns are not determined by these samples")
         covariance = (everything[:, :-1] / weights) @ everything[:, :-1].T
         scale = np.sqrt(np.diag(covariance))
-        tables = np.full((1 << count, *everything.shape), np.nan)
+        tables = np.full((1 << count, limited.size, limited.size + 1), np.nan)
+        problem = replace(problem, right=problem.right @ matrix)
         for support in range(1 << count):
             free = (bounds & support) == 0
             if free.any() or shares is None:
                 values, multipliers = problem.solved(free)
                 tables[support] = np.where(free[:, np.newaxis], values, multipliers * scale[:, np.newaxis])
-        return cls(tables, bounds, covariance)
+        return cls(everything, tables, bounds, covariance)
 
     def solve(self, samples: npt.ArrayLike) -> DoubleArray:
         """The unconstrained solution of samples (..., n_samples)."""
         given = np.asarray(samples, np.float64)
-        full = self.matrices[0]
-        return np.asarray(given @ full[:, :-1].T + full[:, -1])
+        return np.asarray(given @ self.solver[:, :-1].T + self.solver[:, -1])
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,9 +22,12 @@ def decompose(samples, tables, design, noise, *, workers_parts=1, dtype=np.float
     samples = np.asarray(samples, dtype)
     n_energies, n = samples.shape
     k = tables.bounds.size
-    values, errors, calibration = (np.empty((k, n), dtype) for _ in range(3))
-    goodness, flags = np.empty((2, n), dtype), np.empty(n, np.uint16)
     nothing = np.empty((0, 0), dtype)
+    values, errors = np.empty((k, n), dtype), np.empty((k, n), dtype)
+    full = given.get("goodness", True)
+    calibration, goodness = (np.empty((rows, n), dtype) if full else nothing for rows in (k, 2))
+    flags = np.empty(n, np.uint16)
+    spread = np.sqrt(tables.solver[:, :-1] ** 2 @ np.square(noise))
     chosen = given.get("chosen", np.ones(n, bool))
     limits = np.linspace(0, n, workers_parts + 1).astype(int)
     for first, last in pairwise(limits):
@@ -33,10 +36,11 @@ def decompose(samples, tables, design, noise, *, workers_parts=1, dtype=np.float
             for part in (samples, given.get("background", nothing), given.get("spread", nothing))
         ]
         ct_decomposition.decompose_voxels(
-            planes[0], given.get("levels", np.zeros(n_energies)), planes[1], planes[2], read_only(chosen),
-            given.get("ceiling", np.inf), tables.matrices, tables.bounds, np.ascontiguousarray(design),
-            np.asarray(noise, float), given.get("shared", np.zeros((k, k))), int(first), int(last),
-            values, errors, calibration, goodness, flags,
+            planes[0], given.get("levels", np.zeros(n_energies)), planes[1], planes[2],
+            read_only(chosen.view(np.uint8)),
+            given.get("ceiling", np.inf), tables.solver, tables.matrices, tables.bounds,
+            np.ascontiguousarray(design), spread, given.get("shared", np.zeros((k, k))), int(first),
+            int(last), values, errors, calibration, goodness, flags,
         )  # fmt: skip
     return values, errors, calibration, goodness, flags
 
@@ -160,6 +164,26 @@ def test_bytes_do_not_depend_on_the_parts(rng, dtype):
     for other in results[1:]:
         for one, same in zip(results[0], other, strict=True):
             assert one.tobytes() == same.tobytes()
+
+
+@pytest.mark.parametrize("bounded", [False, True])
+def test_two_of_two_energies_take_a_shorter_way_to_the_same_numbers(rng, bounded):
+    """Residuals lead through the general way."""
+    given = {"I": (43.8, 23.8), "Hf": (26.7, 24.7)}
+    hu = rng.uniform(-40, 300, (3001, 2))
+    hu[7, 0], hu[1200, 1], hu[2000, 0], hu[2001, 1] = np.nan, np.inf, 3071.0, 4000.0
+    design = np.array(list(given.values())).T
+    tables = SupportTables.of(design, np.full(2, 100.0), np.full(2, bounded))
+    options = {"levels": np.array([40.0, 30.0]), "ceiling": 3071.0}
+    ways = [
+        decompose(hu.T, tables, design, np.full(2, 10.0), goodness=goodness, **options)
+        for goodness in (True, False)
+    ]
+    for general, short in zip(ways[0], ways[1], strict=True):
+        if short.size:
+            np.testing.assert_allclose(short, general, rtol=1e-12, atol=1e-12)
+    assert np.flatnonzero(ways[1][-1] & ~np.uint16(8)).tolist() == [7, 1200, 2000, 2001]
+    assert ((ways[1][-1] & 8) != 0).any() == bounded
 
 
 def test_more_than_six_bounds_and_equal_columns_are_refused(rng):
