@@ -16,7 +16,7 @@ from imgtheranostics.mapping.region_tables import flag_counts
 from imgtheranostics.mapping.region_tables import region_table as plain_region_table
 from imgtheranostics.mapping.voxels import Mask, mask_array
 from imgtheranostics.regions import Regions
-from imgtheranostics.volume import Estimate
+from imgtheranostics.volume import Estimate, Flag
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,7 +59,8 @@ def region_table(
         With the columns of `imgtheranostics.regions.STATISTICS_COLUMNS`. Besides the maps themselves it has a
         row for each region of ``contrast_to_noise`` (mean change over the noise of one voxel of the
         difference), or of ``detection_limit`` and ``quantification_limit`` of the region's mean and of
-        ``detectable_share``, the share of voxels above the limit of detection of a voxel.
+        ``detectable_share``, the share of voxels above the limit of detection of a voxel, with the binomial
+        error of so many independent voxels as the region holds.
         ``attrs["details"]`` holds the scatter of the blanks, how many there were, and how often a blank
         exceeds the limit of detection; ``attrs["warnings"]`` are cautions.
 
@@ -87,10 +88,14 @@ def region_table(
     for one in chosen:
         usable = blank & np.isfinite(one.value.data)
         flat = usable.ravel(order="F")
+        metal = _saturated_slices(one)
         readings = []
         for name, inside in zip(fitted, voxels, strict=True):
             noise = voxel_list_noise(one.value, inside, flat, own=isinstance(blanks, str) and name == blanks)
-            readings.append(_Reading(table, next(rows), one, noise))
+            index = next(rows)
+            n_effective = details[index].get("n_effective", math.nan)
+            streaks = bool(metal[np.unique(inside // (one.grid.shape[0] * one.grid.shape[1]))].any())
+            readings.append(_Reading(table, index, one, noise, n_effective, streaks))
         for reading in readings:
             reading.write()
             details[reading.index] |= noise_detail(reading.noise)
@@ -127,6 +132,11 @@ def _blank_tissue(maps: Sequence[Estimate], regions: Regions, blanks: Mask | str
     return default_blanks(known, regions)
 
 
+def _saturated_slices(estimate: Estimate) -> BoolArray:
+    """Slices that hold voxels at the top of the range of the images."""
+    return np.asarray((estimate.flags.data & Flag.SATURATED.value).any(axis=(0, 1)))
+
+
 def _check_view(table: pd.DataFrame) -> None:
     unseen = table.loc[(table["n_valid"] == 0) & (table["n_voxels"] > 0)]
     for _, row in unseen.iterrows():
@@ -147,12 +157,14 @@ def _check_view(table: pd.DataFrame) -> None:
 
 @dataclass(frozen=True, eq=False)
 class _Reading:
-    """One row of the table, and the noise of its mean."""
+    """One row of the table, the noise of its mean, and whether its slices hold saturated voxels."""
 
     table: pd.DataFrame
     index: int
     estimate: Estimate
     noise: BlankNoise
+    n_effective: float = math.nan
+    streaks: bool = False
 
     @property
     def row(self) -> Mapping[str, Any]:
@@ -174,6 +186,8 @@ class _Reading:
             found.append("few-blanks")
         if flags.get("SATURATED", 0):
             found.append("saturated-in-region")
+        if self.streaks:
+            found.append("streaks-possible")
         if row["n_valid"] + flags.get("SATURATED", 0) + flags.get("MASKED_OUT", 0) < row["n_voxels"]:
             found.append("partly-outside")
         if self.estimate.quantity != "delta_attenuation" and row["mean"] < self.limits[0]:
@@ -211,8 +225,16 @@ class _Reading:
             yield {**row, **_UNKNOWN, "quantity": name, "mean": limit, "standard_error": relative * limit}
         if row["n_valid"] and "detection" in self.estimate.decisions:
             below = flag_counts(str(row["flags"])).get("BELOW_NOISE", 0)
-            share = 100.0 * (1.0 - below / row["n_valid"])
-            yield {**row, **_UNKNOWN, "quantity": "detectable_share", "unit": "%", "mean": share}
+            share = 1.0 - below / row["n_valid"]
+            error = math.sqrt(share * (1.0 - share) / max(1.0, self.n_effective))
+            yield {
+                **row,
+                **_UNKNOWN,
+                "quantity": "detectable_share",
+                "unit": "%",
+                "mean": 100.0 * share,
+                "standard_error": 100.0 * error,
+            }
 
 
 def _cautions(estimate: Estimate, readings: Sequence[_Reading]) -> tuple[Caution, ...]:
@@ -222,6 +244,7 @@ def _cautions(estimate: Estimate, readings: Sequence[_Reading]) -> tuple[Caution
         "spread of their own voxels, and their limits of detection are not known; give blanks= (--blank)",
         "few-blanks": "too few copies fit into the blank tissue; their noise is scaled from smaller parts",
         "saturated-in-region": "voxels at the top of the range were left out of the mean, which is too low",
+        "streaks-possible": "their slices hold voxels at the top of the range; metal throws streaks there",
         "partly-outside": "voxels without a value were left out of the mean; mass and volume are incomplete",
         "below-detection-limit": "the mean lies below its limit of detection",
     }

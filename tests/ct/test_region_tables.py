@@ -180,9 +180,34 @@ def test_saturated_voxels_and_padding_are_counted_and_told(rng):
     assert row["n_valid"] == row["n_voxels"] - 2
     assert "SATURATED:2" in row["flags"]
     assert "saturated-in-region" in row["warnings"]
+    assert "streaks-possible" in row["warnings"]
     assert "partly-outside" in row_of(table, "muscle", "delta_attenuation")["warnings"]
     codes = [caution.code for caution in table.attrs["warnings"]]
     assert {"saturated-in-region", "partly-outside"} <= set(codes)
+
+
+def test_slices_with_metal_are_told_for_regions_that_hold_none_of_it(rng):
+    pre, post = pair_of(rng)
+    bright = post.data.copy()
+    bright[28, 50, 14] = 3071.0
+    change = ct.enhancement(pre, scan(bright))
+    low = ball(30, 20, 4, 3)
+    regions = Regions.from_masks({"tumour": TUMOUR, "low": low}, change.grid)
+    table = ct.region_table(change, regions)
+    codes = row_of(table, "tumour", "delta_attenuation")["warnings"].split(";")
+    assert "streaks-possible" in codes
+    assert "saturated-in-region" not in codes
+    assert "streaks-possible" not in row_of(table, "low", "delta_attenuation")["warnings"]
+
+
+def test_share_of_detectable_voxels_has_a_binomial_error(maps):
+    """Half of the region is agent: share p with sqrt(p (1 - p) / n) of independent voxels, n below all."""
+    half = TUMOUR | ball(26, 40, 10, 5)
+    table = ct.region_table(maps, Regions.from_masks({"both": half}, maps[0].grid))
+    row = row_of(table, "both", "detectable_share")
+    assert row["mean"] == pytest.approx(50.0, abs=2.0)
+    assert row["standard_error"] > 100 * math.sqrt(0.25 / half.sum())
+    assert row["standard_error"] < 50.0
 
 
 def test_a_region_outside_of_the_field_of_view_is_refused(rng):
