@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from imgtheranostics.ct.blank_regions import BlankNoise, BoolArray, default_blanks, voxel_list_noise
+from imgtheranostics.ct.blank_regions import (
+    BlankNoise,
+    BoolArray,
+    IndexArray,
+    default_blanks,
+    voxel_list_noise,
+)
 from imgtheranostics.ct.noise import DETECTION_SDS, QUANTIFICATION_SDS
 from imgtheranostics.errors import Caution, GeometryMismatch, merge_cautions
 from imgtheranostics.mapping.region_tables import flag_counts
@@ -83,19 +89,16 @@ def region_table(
     table, cautions = plain_region_table(chosen, fitted, subject=subject, session=session, workers=workers)
     _check_view(table)
     details, more, notes = table.attrs.pop("details"), [], [cautions]
-    voxels = fitted.voxel_lists()
-    rows = iter(range(len(table)))
-    for one in chosen:
-        usable = blank & np.isfinite(one.value.data)
-        flat = usable.ravel(order="F")
-        metal = _saturated_slices(one)
-        readings = []
-        for name, inside in zip(fitted, voxels, strict=True):
-            noise = voxel_list_noise(one.value, inside, flat, own=isinstance(blanks, str) and name == blanks)
-            index = next(rows)
-            n_effective = details[index].get("n_effective", math.nan)
-            streaks = bool(metal[np.unique(inside // (one.grid.shape[0] * one.grid.shape[1]))].any())
-            readings.append(_Reading(table, index, one, noise, n_effective, streaks))
+    voxels = dict(zip(fitted, fitted.voxel_lists(), strict=True))
+    own = blanks if isinstance(blanks, str) else None
+    for n, one in enumerate(chosen):
+        first = n * len(voxels)
+        noises = _noises(one, voxels, blank, own)
+        metal = _saturated_slices(one, voxels)
+        readings = [
+            _Reading(table, index, one, noise, details[index]["n_effective"], streaks)
+            for index, (noise, streaks) in enumerate(zip(noises, metal, strict=True), start=first)
+        ]
         for reading in readings:
             reading.write()
             details[reading.index] |= noise_detail(reading.noise)
@@ -132,9 +135,21 @@ def _blank_tissue(maps: Sequence[Estimate], regions: Regions, blanks: Mask | str
     return default_blanks(known, regions)
 
 
-def _saturated_slices(estimate: Estimate) -> BoolArray:
-    """Slices that hold voxels at the top of the range of the images."""
-    return np.asarray((estimate.flags.data & Flag.SATURATED.value).any(axis=(0, 1)))
+def _noises(
+    estimate: Estimate, voxels: Mapping[str, IndexArray], blank: BoolArray, own: str | None
+) -> list[BlankNoise]:
+    """Noise of the mean of each region; that of the name `own` is itself blank."""
+    flat = (blank & np.isfinite(estimate.value.data)).ravel(order="F")
+    return [
+        voxel_list_noise(estimate.value, inside, flat, own=name == own) for name, inside in voxels.items()
+    ]
+
+
+def _saturated_slices(estimate: Estimate, voxels: Mapping[str, IndexArray]) -> list[bool]:
+    """Whether a slice of the region holds voxels at the top of the range of the images, in it or beside it."""
+    slices = np.asarray((estimate.flags.data & Flag.SATURATED.value).any(axis=(0, 1)))
+    i, j, _ = estimate.grid.shape
+    return [bool(slices[np.unique(inside // (i * j))].any()) for inside in voxels.values()]
 
 
 def _check_view(table: pd.DataFrame) -> None:
