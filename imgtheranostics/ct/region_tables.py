@@ -146,7 +146,7 @@ def _noises(
 
 
 def _saturated_slices(estimate: Estimate, voxels: Mapping[str, IndexArray]) -> list[bool]:
-    """Whether a slice of the region holds voxels at the top of the range of the images, in it or beside it."""
+    """Whether a slice of each region holds voxels at the top of the range, in it or beside it."""
     slices = np.asarray((estimate.flags.data & Flag.SATURATED.value).any(axis=(0, 1)))
     i, j, _ = estimate.grid.shape
     return [bool(slices[np.unique(inside // (i * j))].any()) for inside in voxels.values()]
