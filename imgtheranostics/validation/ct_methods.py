@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
-from imgtheranostics.phantom.ct_tissue import material_of, materials_of, stated
+from imgtheranostics.phantom.ct_tissue import concentration_mg_ml, material_of, materials_of, stated
 from imgtheranostics.regions import roi_statistics
 from imgtheranostics.validation import ct_maps
 from imgtheranostics.validation.ct_drawing import around, drawn
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from imgtheranostics.phantom.truth import Expectation
     from imgtheranostics.validation.session import Session
 
+FloatArray = npt.NDArray[np.float64]
+
+VIAL = "vial"
+"""Beginning of the names of regions with a known concentration."""
 _IODINE = "I"
 
 
@@ -66,6 +71,15 @@ def heavy_against_iodine(session: Session, expectation: Expectation) -> float:
     """The heavy metal of a region, told from iodine."""
     metal = material_of(session.phantom.spec, expectation.region)
     return _mean(session, ct_maps.separated(session, [_IODINE, metal])[metal], expectation.region)
+
+
+def vials(session: Session, volume: int) -> tuple[FloatArray, FloatArray]:
+    """True and measured concentration of each vial, mg/mL."""
+    scan, spec = ct_maps.scan_of(session, volume), session.phantom.spec
+    names = [region.name for region in spec.regions if region.name.startswith(VIAL)]
+    true = [concentration_mg_ml(spec, name, scan) for name in names]
+    measured = [session.mean((volume, 0), "concentration", _best(session, name)) for name in names]
+    return np.array(true), np.array(measured)
 
 
 def _mean(session: Session, found: Volume | Estimate, region: str) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,6 +30,9 @@ GIVEN = ("Y-90", "I-131")
 
 VIAL, CENTRE = "vial", "centre"
 """Beginnings of the names of regions with a known concentration, and of the middles to measure them in."""
+
+LADDER = ("PET", "MSOT", "MRI", "CT")
+"""Modalities in the order of what they detect, the least first."""
 
 AVOGADRO = 6.02214076e23
 _ML_PER_L = 1e3
@@ -145,17 +149,19 @@ def log_slope(session: Session, expectation: Expectation) -> float:
 
 @method("ladder_order", unit="1", short="ladder")
 def ladder_order(session: Session, expectation: Expectation) -> float:
-    """1 when the limit of detection by PET lies below that by MRI, else 0."""
+    """1 when the limits of detection ascend over the modalities of the ladder, as far as they are there."""
     spec = session.phantom.spec
-    nuclear = next((part for part in parts_of(spec) if part.physics.modality == "PET"), None)
-    if nuclear is None:
-        raise MethodMissing("ladder without PET")
-    volumes = range(nuclear.first, nuclear.first + len(nuclear.physics.cases(spec)))
-    rung = replace(
-        expectation, quantity="activity_concentration", places=tuple((volume, 0) for volume in volumes)
-    )
-    limits = [_molar(session, one, _limits(session, one).detection) for one in (rung, expectation)]
-    return float(limits[0] < limits[1])
+    rungs = {part.physics.modality: part for part in parts_of(spec) if part.physics.modality in LADDER}
+    if len(rungs) < 2:
+        raise MethodMissing("ladder of fewer than two modalities")
+    limits = []
+    for modality in LADDER:
+        if modality in rungs:
+            part = rungs[modality]
+            volumes = range(part.first, part.first + len(part.physics.cases(spec)))
+            rung = replace(expectation, places=tuple((volume, 0) for volume in volumes))
+            limits.append(_molar(session, rung, _limits(session, rung).detection))
+    return float(all(low < high for low, high in pairwise(limits)))
 
 
 @method("log10_detection_limit", unit="1", short="log10 LOD")
@@ -197,11 +203,15 @@ def _transferred(session: Session, expectation: Expectation, given: str) -> Tran
 
 
 def _vials(session: Session, volume: int) -> tuple[np.ndarray[tuple[int], np.dtype[np.float64]], ...]:
-    """True and measured concentration of each vial: Bq/mL, decay-corrected to injection; mmol/L in MRI."""
+    """True and measured concentration of each vial: Bq/mL at injection; mmol/L in MRI; mg/mL in CT."""
     if session.modality(volume) == "MRI":
         from imgtheranostics.validation.mri_methods import molar_vials
 
         return molar_vials(session, volume)
+    if session.modality(volume) == "CT":
+        from imgtheranostics.validation.ct_methods import vials
+
+        return vials(session, volume)
     spec, scan = session.phantom.spec, _exposure(session, volume)
     curve = session.curve(volume, "activity_concentration")
     names = [region.name for region in spec.regions]
@@ -230,8 +240,14 @@ def _limits(session: Session, expectation: Expectation) -> Limits:
 
 
 def _molar(session: Session, expectation: Expectation, concentration: float) -> float:
-    """Concentration in mol/L: of the label's atoms from Bq/mL, by its decay; of metal from mmol/L."""
-    if session.modality(expectation.places[0][0]) == "MRI":
+    """Concentration in mol/L: of the label's atoms from Bq/mL, by its decay; from mmol/L; from mg/mL."""
+    modality = session.modality(expectation.places[0][0])
+    if modality == "MRI":
         return concentration * 1e-3
+    if modality == "CT":
+        from imgtheranostics.ct.attenuation import elements
+        from imgtheranostics.validation.ct_maps import agent_of
+
+        return concentration / elements()[agent_of(session)].molar_mass_g_mol
     decay = nuclide(_exposure(session, expectation.places[0][0]).label).decay_constant_per_s
     return concentration / decay / AVOGADRO * _ML_PER_L
