@@ -57,7 +57,8 @@ def correct(
         Bring a B1 map from another grid by linear interpolation.
     denoise : str or int, optional
         Keep so many principal components of the spectra of all voxels, before the shift: ``auto``, a
-        criterion of `imgtheranostics.cest.denoising.denoise_pca`, or a number.
+        criterion of `imgtheranostics.cest.denoising.denoise_pca`, or a number. Few components make regions
+        alike that differ by less than the noise of a voxel; see there.
     smooth : bool or float, optional
         Smooth each spectrum by a spline, before the shift; the number is the smoothing parameter. With
         either, standard errors are those of the noise before it, an upper limit.

@@ -97,6 +97,14 @@ def denoise_pca(
         If shapes do not fit, there are not more usable voxels than offsets, or the rank is not between 0 and
         n.
 
+    Notes
+    -----
+    A difference that adds less to the variance over all voxels than noise does is lost, or comes back as a
+    part of what stands out: voxels grow alike. In a simulated pair of tumours at a signal-to-noise ratio of
+    40 that change by 0.5 and 3.4 %, ``median`` and ``malinowski`` keep 2 or 3 components, in which they
+    change by 1.4 and 2.7 %. Where a weak agent is looked for in regions, their mean has little noise
+    already: smooth the spectra (`smooth`) instead, which treats all voxels alike.
+
     References
     ----------
     .. [1] Breitling et al., NMR Biomed 2019;32:e4133, doi:10.1002/nbm.4133.
