@@ -14,10 +14,11 @@ from imgtheranostics.errors import GeometryMismatch, MissingMetadata
 from imgtheranostics.fit import shortfall
 from imgtheranostics.kernels.shifted_regions import shifted_means
 from imgtheranostics.mapping.voxels import Mask, mask_array
-from imgtheranostics.regions import Regions
+from imgtheranostics.regions import Regions, correlated_voxels
 from imgtheranostics.volume import Estimate, Volume
 
 BoolArray = npt.NDArray[np.bool_]
+FloatArray = npt.NDArray[np.float64]
 IndexArray = npt.NDArray[np.int64]
 
 FEWEST_BLANKS = 8
@@ -31,6 +32,7 @@ _MOST_PLACES = 4 * MOST_BLANKS
 _MOST_PLACES_CLOSE = 200_000
 _SMALLEST_PART = 128
 _MOST_PARTS = 32
+_MOST_VOXELS = 2_000_000
 _GOLDEN = 0.6180339887498949
 
 
@@ -92,7 +94,7 @@ def blank_noise(x: Volume | Estimate, region: Mask, blanks: Mask, *, own: bool =
 
     Copies of the region are placed over the blank tissue, none nearer to another than two voxels. Where
     fewer than eight fit, halves of it (quarters ...) are placed, and their SD is scaled by the square root of
-    the number of voxels: right for shapes wider than the noise is correlated, and told by `rule`.
+    the number of independent voxels in both, as the correlation of neighbours tells it; `rule` says so.
 
     Parameters
     ----------
@@ -130,7 +132,7 @@ def voxel_list_noise(value: Volume, voxels: IndexArray, blank: BoolArray, *, own
         blank[voxels] = False
     shape = _Shape.of(voxels, value.grid.shape)
     rule = "SD of the means of shifted blank regions of the same shape"
-    n_voxels = shape.n_voxels
+    whole, n_voxels = shape, shape.n_voxels
     values = value.data.ravel(order="F")
     while blank.any():
         means = shape.means(values, blank, value.grid.shape)
@@ -145,7 +147,10 @@ def voxel_list_noise(value: Volume, voxels: IndexArray, blank: BoolArray, *, own
         means = np.empty(0)
     if means.size < FEWEST_BLANKS:
         return BlankNoise(math.nan, int(means.size), math.nan, n_voxels, "no room for blank regions")
-    sd = float(np.std(means, ddof=1)) * math.sqrt(shape.n_voxels / n_voxels)
+    sd = float(np.std(means, ddof=1))
+    if shape is not whole:
+        neighbour = _neighbour_correlation(value, blank)
+        sd *= math.sqrt(shape.independent(neighbour) / whole.independent(neighbour))
     return BlankNoise(sd, int(means.size), float(np.mean(means)), n_voxels, rule)
 
 
@@ -180,6 +185,17 @@ class _Shape:
     def box(self) -> IndexArray:
         return np.asarray(self.voxels.max(axis=0) + 1)
 
+    def independent(self, neighbour: FloatArray) -> float:
+        """How many voxels of the shape count for its mean, for noise with that correlation of neighbours."""
+        held = np.zeros(self.box, np.bool_)
+        held[tuple(self.voxels.T)] = True
+        pairs = [
+            np.count_nonzero(held.take(range(1, n), axis) & held.take(range(n - 1), axis))
+            for axis, n in enumerate(held.shape)
+        ]
+        chords = self.n_voxels / np.maximum(self.n_voxels - np.array(pairs), 1)
+        return self.n_voxels / float(np.prod(correlated_voxels(neighbour, chords)))
+
     def half(self, spacing_mm: tuple[float, ...]) -> _Shape:
         """The half of it on one side of its longest extent."""
         axis = int(np.argmax(self.box * np.asarray(spacing_mm)))
@@ -206,6 +222,27 @@ class _Shape:
                 values, blank, grid, offsets, steps, counts, turn, reach, places, means, found
             )
         return means[:found]
+
+
+def _neighbour_correlation(value: Volume, blank: BoolArray) -> FloatArray:
+    """Correlation of neighbouring blank voxels along i, j and k, in the middle slices of large images."""
+    extents = value.grid.shape
+    n_slices = max(2, _MOST_VOXELS // (extents[0] * extents[1]))
+    first = max(0, (extents[2] - n_slices) // 2)
+    chosen = slice(first, first + n_slices)
+    held = blank.reshape(extents, order="F")[:, :, chosen]
+    field = np.asarray(value.data[:, :, chosen], np.float64)
+    if not held.any():
+        held, field = blank.reshape(extents, order="F"), np.asarray(value.data, np.float64)
+    centred = np.where(held, field - field[held].mean(), 0.0)
+    variance = float(np.square(centred[held]).mean())
+    found = np.zeros(3)
+    for axis, n in enumerate(held.shape):
+        both = np.count_nonzero(held.take(range(1, n), axis) & held.take(range(n - 1), axis))
+        if both and variance > 0:
+            product = np.sum(centred.take(range(1, n), axis) * centred.take(range(n - 1), axis))
+            found[axis] = product / both / variance
+    return np.asarray(np.clip(found, 0.0, 0.99))
 
 
 def _spread(room: IndexArray, least: IndexArray, most: int) -> IndexArray:
