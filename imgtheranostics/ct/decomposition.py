@@ -310,6 +310,7 @@ def _fit(
         background_maps,
         levels,
         float(saturation_hu),
+        planes.samples,
     )
     return solved_fit(problem, matrix, images, planes.restored, force=force, workers=workers)
 

@@ -310,7 +310,7 @@ def _estimates(
         maps = {}
         if calibration is not None:
             relative = shared_relative(np.ravel(value, order="F"), np.ravel(calibration, order="F"))
-            error = np.hypot(error, calibration)
+            np.hypot(error, calibration, out=error)
             maps["calibration_error"] = plain.replace(data=calibration)
         if any(fit.rmse.strides):
             maps["rmse"] = plain.replace(data=fit.rmse, quantity="rmse", unit="[HU]")

@@ -84,6 +84,8 @@ class Images:
     levels : (n_energies,) ndarray
         Background of all voxels.
     saturation_hu : float
+    together : (n_energies, n_voxels) ndarray, optional
+        The samples in one piece, where they lie so: no part of them is copied then.
     """
 
     samples: Planes
@@ -93,11 +95,20 @@ class Images:
     background_maps: Planes = ()
     levels: DoubleArray = field(default_factory=lambda: np.zeros(0))
     saturation_hu: float = np.inf
+    together: FloatArray | None = None
 
     @property
     def dtype(self) -> np.dtype[np.floating]:
         """Type of samples and results."""
         return self.samples[0].dtype
+
+    def voxels(self, first: int, last: int) -> tuple[FloatArray, int]:
+        """Samples that hold the voxels [first, last), and the voxel that they begin with."""
+        whole = self.together
+        apart = self.background_maps or self.noise_maps
+        if whole is not None and whole.flags.c_contiguous and not apart:
+            return read_only(whole), 0
+        return self.part(self.samples, first, last), first
 
     def part(self, planes: Planes, first: int, last: int) -> FloatArray:
         """Voxels [first, last) of some planes, one beside the other."""
@@ -159,8 +170,9 @@ def solve(problem: MaterialProblem, images: Images, *, workers: int | None = Non
     chosen = read_only(np.ascontiguousarray(images.chosen, np.bool_).view(np.uint8))
 
     def task(first: int, last: int) -> None:
+        samples, origin = images.voxels(first, last)
         decompose_voxels(
-            images.part(images.samples, first, last),
+            samples,
             levels,
             images.part(images.background_maps, first, last),
             images.part(images.noise_maps, first, last),
@@ -172,6 +184,7 @@ def solve(problem: MaterialProblem, images: Images, *, workers: int | None = Non
             design,
             deviations,
             shared,
+            origin,
             first,
             last,
             values,

@@ -338,6 +338,7 @@ def decompose_voxels(
     design,
     deviations,
     shared,
+    origin,
     begin,
     end,
     values,
@@ -350,13 +351,13 @@ def decompose_voxels(
 
     Parameters
     ----------
-    samples : (n_energies, end - begin) float32 or float64
-        Attenuation; a lane with a sample that is not finite gets a flag.
+    samples : (n_energies, n) float32 or float64
+        Attenuation of the voxels from `origin` on; a lane with a sample that is not finite gets a flag.
     levels : (n_energies,) float64
         Background of all voxels, subtracted first.
-    background : (n_energies, end - begin) or (0, 0), as `samples`
+    background : (n_energies, n) or (0, 0), as `samples`
         Subtracted as well.
-    noise : (n_energies, end - begin) or (0, 0), as `samples`
+    noise : (n_energies, n) or (0, 0), as `samples`
         Standard deviation of each voxel; without it `deviations` serve.
     chosen : (n_voxels,) uint8
         1 where a voxel is worked on, else 0.
@@ -373,7 +374,7 @@ def decompose_voxels(
         Standard errors by the noise of the images.
     shared : (n_materials, n_materials) float64
         What the square of one material adds to the variance of another by the errors of the slopes.
-    begin, end : int
+    origin, begin, end : int
     values, errors : (n_materials, n_voxels), as `samples`
         Errors by noise are those of the unconstrained solution, also where a material is held at zero.
     calibration : (n_materials, n_voxels) or (0, 0), as `samples`
@@ -399,19 +400,18 @@ def decompose_voxels(
     plain = n_energies == 2 and n_materials == 2 and calibration.shape[0] + goodness.shape[0] == 0
     plain = plain and background.shape[0] + noise.shape[0] == 0
     for first in range(begin, end, BLOCK):
-        n = min(BLOCK, end - first)
+        n, place = min(BLOCK, end - first), first - origin
         wanted = chosen[first : first + n]
         some, every = _share(wanted)
         if plain and every:
-            place = first - begin
             sound, one, two = _two_of_two(
                 samples, own_levels[0], own_solver, own_deviations[0], top, place, first, n, values, errors
             )
             if sound and not (one and bounds[0] > 0) and not (two and bounds[1] > 0):
                 flags[first : first + n] = np.uint16(0)
                 continue
-        sound = _take(samples, own_levels[0], background, top, first - begin, n, row, x) and every
-        _reasons(sound, samples, x, wanted, ceiling, first - begin, n, codes)
+        sound = _take(samples, own_levels[0], background, top, place, n, row, x) and every
+        _reasons(sound, samples, x, wanted, ceiling, place, n, codes)
         if some:
             _solve_freely(own_solver, x, found)
             below = False
@@ -422,7 +422,7 @@ def decompose_voxels(
         for k in range(n_materials):
             _put(found[k * BLOCK : (k + 1) * BLOCK], codes, sound, first, n, values[k])
             if noise.shape[0] > 0:
-                _mapped_errors(own_solver[k], noise, first - begin, n, row, total)
+                _mapped_errors(own_solver[k], noise, place, n, row, total)
             else:
                 total[:] = own_deviations[0, k]
             _put(total, codes, sound, first, n, errors[k])

@@ -359,7 +359,7 @@ def _materials() -> None:
     for dtype in (np.float32, np.float64):
         samples, nothing = read_only(np.ones((2, 2), dtype)), np.empty((0, 0), dtype)
         none, found = read_only(nothing), (np.empty((2, 2), dtype), np.empty((2, 2), dtype), nothing, nothing)
-        task = np.inf, tables[0], tables, np.zeros(2, np.int64), square, one, square, 0, 2
+        task = np.inf, tables[0], tables, np.zeros(2, np.int64), square, one, square, 0, 0, 2
         decompose_voxels(samples, one, none, none, chosen, *task, *found, flags)
 
 

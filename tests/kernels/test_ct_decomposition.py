@@ -40,7 +40,7 @@ def decompose(samples, tables, design, noise, *, workers_parts=1, dtype=np.float
             read_only(chosen.view(np.uint8)),
             given.get("ceiling", np.inf), tables.solver, tables.matrices, tables.bounds,
             np.ascontiguousarray(design), spread, given.get("shared", np.zeros((k, k))), int(first),
-            int(last), values, errors, calibration, goodness, flags,
+            int(first), int(last), values, errors, calibration, goodness, flags,
         )  # fmt: skip
     return values, errors, calibration, goodness, flags
 
