@@ -1,7 +1,7 @@
 """Materials on CT beside what a user would pick, interleaved in one run; ratios go to extra_info.
 
-Goals of reference/ct.md section 7, in CPU time: two materials from two energies within twice what it takes the
-same threads to read as many bytes as go in and out; energy bins with bounds at least 100 times faster than
+Goals of reference/ct.md section 7, in CPU time: two materials from two energies within twice what it takes to
+read as many bytes as go in and out; energy bins with bounds at least 100 times faster than
 SciPy's nnls per voxel; at most 16 MiB and 1 MiB per thread above input and output.
 `pytest tests/benchmarks --benchmark-only` runs it.
 """
