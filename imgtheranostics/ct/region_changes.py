@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from imgtheranostics.ct.hounsfield import SATURATION_HU, comparable, ct_record, require_hu
 from imgtheranostics.ct.noise import detection_limits
-from imgtheranostics.ct.scan_pairs import without_fill
+from imgtheranostics.ct.scan_pairs import LOWEST_HU
 from imgtheranostics.ct.slope import Slope
 from imgtheranostics.kernels import ct_difference as kernel
 from imgtheranostics.kernels.lanes import read_only
@@ -40,6 +40,8 @@ def label_changes(
     workers: int | None = None,
 ) -> dict[str, npt.NDArray[np.float64]]:
     """Statistics of post - pre by label in one pass over the labels; voxels outside of them are not read.
+
+    Voxels at or below -1500 HU, the fill of scanners, do not count.
 
     Parameters
     ----------
@@ -81,10 +83,10 @@ def label_changes(
     limits = np.ascontiguousarray(np.broadcast_to(np.asarray(threshold, np.float32), wanted.shape))
     partial = np.empty((_PARTS, wanted.size, kernel.N_STATISTICS))
     kept = int(np.clip(_WORKSPACE // wanted.size, _FEWEST_KEPT, kernel.KEPT))
-    before_top, after_top = (np.float32(top) for top in np.broadcast_to(saturation_hu, (2,)))
-    tops = before_top, after_top
+    tops = np.broadcast_to(saturation_hu, (2,))
+    bounds = np.float32(LOWEST_HU), np.float32(tops[0]), np.float32(tops[1])
     with thread_limit(workers):
-        kernel.label_differences(before, after, flat, slots, tops, limits, kept, partial)
+        kernel.label_differences(before, after, flat, slots, bounds, limits, kept, partial)
     return _summary(partial)
 
 
@@ -165,7 +167,7 @@ def region_changes(
     """
     import pandas as pd
 
-    pre, post = without_fill(require_hu(pre)), without_fill(require_hu(post))
+    pre, post = require_hu(pre), require_hu(post)
     single_image(pre, "the scan before the agent")
     single_image(post, "the scan after the agent")
     cautions = comparable(pre, post, allow=allow_mismatch)

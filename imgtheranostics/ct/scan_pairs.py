@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imgtheranostics.ct.choices import REGISTRATIONS
-from imgtheranostics.ct.hounsfield import SATURATION_HU, comparable, field_of_view, require_hu, saturated
+from imgtheranostics.ct.hounsfield import SATURATION_HU, comparable, require_hu, saturated
 from imgtheranostics.errors import Caution, merge_cautions
 from imgtheranostics.mapping.pairs import second_on_first, single_image
 from imgtheranostics.mapping.refusals import UnknownChoice
@@ -21,7 +21,7 @@ from imgtheranostics.volume import Volume
 BoolArray = npt.NDArray[np.bool_]
 
 LOWEST_HU = -1500.0
-"""Nothing that attenuates X-rays is below; -1024 is still air, below 0 by rounding and noise."""
+"""At or below it is no attenuation but fill, or a streak of metal; air is -1000, or less by noise."""
 
 Alignment = bool | str | Registration | Transform | None
 
@@ -104,15 +104,10 @@ class ScanPair:
 
 
 def without_fill(volume: Volume) -> Volume:
-    """The volume with NaN where scanners filled what they did not reconstruct, such as -2000 or -3024 HU."""
-    lowest = np.nanmin(volume.data, initial=0.0)
-    if lowest > LOWEST_HU:
+    """The volume with NaN for values that no tissue has: the fill of scanners, such as -2000 or -3024 HU."""
+    if float(np.fmin.reduce(volume.data, axis=None, initial=np.inf)) > LOWEST_HU:
         return volume
-    inside = field_of_view(volume).data > 0
-    inside = inside.reshape(*inside.shape, *(1,) * len(volume.axes))
-    if inside.all():
-        return volume
-    return volume.replace(data=np.where(inside, volume.data, np.nan))
+    return volume.replace(data=np.where(volume.data <= LOWEST_HU, np.float32(np.nan), volume.data))
 
 
 def _on_first(

@@ -22,6 +22,7 @@ _NARROW, _WIDE = 32, 1024
 _BRIGHT = np.float32(3e38)
 """Stands for the change of a saturated voxel among changes that are kept for their sums."""
 
+_MISSING = np.float32(np.nan)
 _SPREAD = 0.6180339887498949
 
 
@@ -58,15 +59,16 @@ def _run_end(labels, first, last):
 
 
 @njit(cache=True, nogil=True)
-def _differences(pre, post, first, count, tops, kept, place):
-    """Changes of a run of voxels into `kept` from `place` on, `_BRIGHT` where one is saturated."""
+def _differences(pre, post, first, count, limits, kept, place):
+    """Changes of a run of voxels into `kept` from `place` on, `_BRIGHT` where one is saturated, or NaN."""
     source, target = np.uintp(first), np.uintp(place)
-    top_before, top_after = tops
+    lowest, top_before, top_after = limits
     for m in range(count):
         n = np.uintp(m)
         one = np.float32(pre[source + n])
         other = np.float32(post[source + n])
-        kept[target + n] = _BRIGHT if (one >= top_before) | (other >= top_after) else other - one
+        change = _BRIGHT if (one >= top_before) | (other >= top_after) else other - one
+        kept[target + n] = _MISSING if (one <= lowest) | (other <= lowest) else change
 
 
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
@@ -126,7 +128,7 @@ def _flush(changes, place, count, threshold, row):
 
 
 @njit(cache=True, nogil=True)
-def _part_of_labels(pre, post, labels, slots, tops, threshold, n, last, length, kept, filled, rows):
+def _part_of_labels(pre, post, labels, slots, limits, threshold, n, last, length, kept, filled, rows):
     """Statistics of voxels n to last, run by run.
 
     kept : (n_rows * length,) float32, changes of each label that wait to be summed
@@ -140,7 +142,7 @@ def _part_of_labels(pre, post, labels, slots, tops, threshold, n, last, length, 
             slot = slots[label]
             while n < end:
                 step = min(end - n, length - filled[slot])
-                _differences(pre, post, n, step, tops, kept, slot * length + filled[slot])
+                _differences(pre, post, n, step, limits, kept, slot * length + filled[slot])
                 filled[slot] += step
                 n += step
                 if filled[slot] == length:
@@ -152,13 +154,14 @@ def _part_of_labels(pre, post, labels, slots, tops, threshold, n, last, length, 
 
 
 @njit(cache=True, nogil=True, parallel=True)
-def label_differences(pre, post, labels, slots, tops, threshold, length, partial):
+def label_differences(pre, post, labels, slots, limits, threshold, length, partial):
     """Statistics of post - pre by label, in parts of fixed size.
 
     pre, post : (n_voxels,) float32 or int16
     labels : (n_voxels,) int32
     slots : (n,) int64, row of each label, -1 for labels to skip (0 among them); labels beyond are skipped
-    tops : two float32, values of either image from which on a voxel is saturated and does not count
+    limits : three float32; voxels with a value at or below the first, which is no attenuation, do not count,
+        nor those at or above the second in `pre` or the third in `post`, which are saturated
     threshold : (n_rows,) float32, changes above it are counted
     length : int, changes of one label that are summed at once
     partial : (n_parts, n_rows, 8) float64, out: voxels, valid ones, saturated ones, changes above the
@@ -177,7 +180,7 @@ def label_differences(pre, post, labels, slots, tops, threshold, length, partial
         filled = np.empty(rows.shape[0], np.int64)
         first = min(part * size, labels.size)
         last = min(first + size, labels.size)
-        _part_of_labels(pre, post, labels, slots, tops, threshold, first, last, length, kept, filled, rows)
+        _part_of_labels(pre, post, labels, slots, limits, threshold, first, last, length, kept, filled, rows)
 
 
 @njit(cache=True, nogil=True)

@@ -71,7 +71,7 @@ def _differences_of_scans() -> None:
     top, limits = np.float32(1.0), np.ones(1, np.float32)
     partial = np.empty((1, 1, kernels.N_STATISTICS))
     image = read_only(np.zeros(2, np.float32))
-    kernels.label_differences(image, image, labels, slots, (top, top), limits, 1, partial)
+    kernels.label_differences(image, image, labels, slots, (top, top, top), limits, 1, partial)
     flag = np.uint16(1)
     marks, change = np.empty(2, np.uint16), np.empty(2, np.float32)
     kernels.subtract(image, image, top, flag, flag, change, marks)

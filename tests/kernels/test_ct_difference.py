@@ -21,16 +21,19 @@ from imgtheranostics.regions import Regions
 from imgtheranostics.volume import Flag, Volume
 
 TOP = 3071.0
-VALUES = st.floats(-1024, 3000, width=32) | st.sampled_from([np.nan, np.inf, -np.inf, 3071.0, 3500.0])
+VALUES = st.floats(-1024, 3000, width=32) | st.sampled_from(
+    [np.nan, np.inf, -np.inf, 3071.0, 3500.0, -1500.0, -3024.0]
+)
 
 
 def reference(pre, post, labels, number, threshold):
     """Count, saturated, above, mean, SD, extremes of one label with NumPy in float64."""
     inside = labels == number
     before, after = pre[inside].astype(np.float32), post[inside].astype(np.float32)
-    bright = (before >= TOP) | (after >= TOP)
+    fill = (before <= -1500) | (after <= -1500)
+    bright = ((before >= TOP) | (after >= TOP)) & ~fill
     with np.errstate(invalid="ignore"):
-        change = (after - before)[~bright]
+        change = (after - before)[~bright & ~fill]
     change = change[np.isfinite(change)].astype(np.float64)
     above = int(np.count_nonzero(change > threshold))
     if not change.size:
