@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -20,7 +21,7 @@ from imgtheranostics.ct.material_problem import Images, MaterialProblem
 from imgtheranostics.ct.problem_kinds import VIRTUAL_NON_CONTRAST, filling_problem, slope_problem
 from imgtheranostics.ct.slope_matrix import SlopeMatrix
 from imgtheranostics.errors import Caution, MissingMetadata, merge_cautions
-from imgtheranostics.mapping.estimates import share_cautions
+from imgtheranostics.mapping.estimates import STATED_SHARE, share_cautions
 from imgtheranostics.mapping.refusals import UnknownChoice, checked
 from imgtheranostics.mapping.voxels import Mask, mask_array
 from imgtheranostics.volume import Estimate, Flag, Volume, make_step
@@ -91,7 +92,8 @@ def decompose(
         soft tissue of each image.
     non_negative : bool, optional
         Hold materials at zero where they would be negative: by default only for ``k_edge`` and
-        ``three_materials``.
+        ``three_materials``. Means of regions with little of a material are biased then: by 8 to 17 % at
+        2 mg/mL in five bins with 10 HU of noise.
     force : bool
         Separate materials that are too much alike, with a caution.
     edges_kev : sequence of float
@@ -266,10 +268,13 @@ def _filling(
         pure[name] = pure_attenuation(known.values[:, column], density).tolist()
         errors[name] = (1000.0 * density * known.errors[:, column]).tolist()
     matrix = SlopeMatrix.of(pure, errors)
+    if known is not None:
+        correlation = dict(zip(agents, known.correlation, strict=True))
+        matrix = replace(matrix, correlation=np.array([correlation.get(name, 0.0) for name in names]))
     problem = filling_problem(
         matrix, counted, non_negative=bounded, noise_sd=noise.judged, energies=images.labels
     )
-    return problem, matrix if known is None else known
+    return problem, matrix if known is None else replace(known, filling=matrix.hu_of_pure(counted))
 
 
 def _chosen(mask: Mask, first: Volume) -> npt.NDArray[np.bool_]:
@@ -283,7 +288,10 @@ def _estimates(
 ) -> dict[str, Estimate]:
     """Each parameter as an Estimate with the record of the separation."""
     flags = _merged_flags(images, fit)
-    cautions = merge_cautions(images.warnings, fit.warnings, noise.warnings, _saturated(flags))
+    failed = flags & np.uint16(~np.uint16(Flag.AT_BOUND.value))
+    cautions = merge_cautions(
+        images.warnings, fit.warnings, noise.warnings, _saturated(flags), _held_at_zero(flags)
+    )
     separability = fit.separability
     number = float("nan") if separability is None else separability.condition_number
     step = make_step(
@@ -315,7 +323,7 @@ def _estimates(
         if any(fit.rmse.strides):
             maps["rmse"] = plain.replace(data=fit.rmse, quantity="rmse", unit="[HU]")
         found[name] = Estimate(
-            base.replace(warnings=merge_cautions(cautions, share_cautions(flags, value, quantity))),
+            base.replace(warnings=merge_cautions(cautions, share_cautions(failed, value, quantity))),
             plain.replace(data=error),
             plain.replace(data=flags, quantity="flags", unit="1"),
             relative,
@@ -344,6 +352,19 @@ def _saturated(flags: npt.NDArray[np.uint16]) -> tuple[Caution, ...]:
         "streaks into the rest of these slices"
     )
     return (Caution("saturated-voxels", text),)
+
+
+def _held_at_zero(flags: npt.NDArray[np.uint16]) -> tuple[Caution, ...]:
+    """What bounds do to means, where they matter in more than 5 % of the voxels."""
+    held = int(np.count_nonzero(flags & Flag.AT_BOUND.value))
+    solved = held + int(np.count_nonzero(flags == 0))
+    if held <= STATED_SHARE * solved:
+        return ()
+    text = (
+        f"{100 * held / solved:.0f} % of the voxels hold a material at zero, where noise would make it "
+        "negative: means of regions with little of it are biased. For means give non_negative=False"
+    )
+    return (Caution("held-at-zero", text),)
 
 
 def _told(background: Background, way: str) -> str:

@@ -110,7 +110,8 @@ class EnergyNoise:
 
     def decision(self) -> dict[str, Any]:
         """For the record of decisions."""
-        return {"rule": self.rule, "voxel_sd_hu": self.deviations.tolist()}
+        known = [None if math.isnan(sd) else sd for sd in self.deviations.tolist()]
+        return {"rule": self.rule, "voxel_sd_hu": known}
 
 
 def image_noise(volume: Volume, background: Volume | None = None) -> float:

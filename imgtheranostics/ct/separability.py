@@ -171,7 +171,7 @@ class Separability:
             "condition_numbers_of_pairs": dict(self.pairs),
             "sd_at_reference_noise": dict(self.reference_sd),
             "reference_noise_hu": REFERENCE_NOISE_HU,
-            "predicted_sd": dict(self.predicted_sd),
+            "predicted_sd": {name: None if np.isnan(sd) else sd for name, sd in self.predicted_sd.items()},
             "verdict": self.verdict,
         }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,8 @@ class SlopeMatrix:
         Of one material's errors at two energies; materials are independent of each other.
     slopes : tuple of tuple of Slope
         By material, where they are known as such.
+    filling : mapping
+        What fills the volume, for the record: HU of each material alone, densities of agents.
     """
 
     materials: tuple[str, ...]
@@ -41,6 +43,7 @@ class SlopeMatrix:
     errors: DoubleArray
     correlation: DoubleArray
     slopes: tuple[tuple[Slope, ...], ...] = ()
+    filling: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, slopes: Slopes | SlopeMatrix, slope_errors: Slopes | None = None) -> SlopeMatrix:
@@ -112,8 +115,17 @@ class SlopeMatrix:
         text = f"slopes of {', '.join(prior)} are priors that no measurement on this scanner stands behind"
         return merge_cautions((Caution("prior-slopes", text),), own)
 
+    def hu_of_pure(self, densities_g_ml: Mapping[str, float]) -> dict[str, Any]:
+        """For the record, where the values are HU of materials alone."""
+        return {
+            name: {"hu": column.tolist(), "density_g_ml": densities_g_ml.get(name)}
+            for name, column in zip(self.materials, self.values.T, strict=True)
+        }
+
     def decision(self) -> dict[str, Any]:
         """For the record of decisions."""
+        if self.filling:
+            return {"fills_the_volume": dict(self.filling), **replace(self, filling={}).decision()}
         if self.slopes:
             return {
                 name: [slope.decision() for slope in column]

@@ -257,6 +257,17 @@ def test_k_edge_bins_separate_hafnium_gold_bismuth_and_iodine(rng, as_axis):
         assert "rmse" in one.maps
     assert found["Au"].decisions["separation"]["verdict"] == "solve"
     assert (found["I"].flags.data & Flag.AT_BOUND.value).any()
+    assert "held-at-zero" in {caution.code for caution in found["I"].warnings}
+    free = it.ct.decompose(
+        volumes, kvp=140, materials=materials, edges_kev=EDGES, noise_sd=10, displacement=False,
+        non_negative=False,
+    )  # fmt: skip
+    for n, name in enumerate(materials):
+        absent = truth[..., n] == 0
+        # About 2,000 voxels without it, with a standard deviation of 0.3 to 0.5 mg/mL
+        assert free[name].value.data[absent].mean() == pytest.approx(0.0, abs=0.05)
+        assert found[name].value.data[absent].mean() > 0.05
+    assert "held-at-zero" not in {caution.code for caution in free["I"].warnings}
 
 
 def test_bins_without_limits_or_of_another_number_are_refused():
@@ -306,6 +317,9 @@ def test_water_fat_and_iodine_fill_the_volume():
         slopes=exact(I=SET_A["I"]), densities_g_ml={"I": density}, noise_sd=5,
     )  # fmt: skip
     assert found["fat"].quantity == "volume_fraction"
+    recorded = found["fat"].decisions["slopes"]["fills_the_volume"]
+    assert recorded["fat"] == {"hu": list(fat), "density_g_ml": None}
+    assert recorded["I"]["density_g_ml"] == density
     np.testing.assert_allclose(found["fat"].value.data, share, atol=1e-4)
     np.testing.assert_allclose(found["I"].value.data, iodine, atol=1e-3)
     filled = found["water"].value.data + found["fat"].value.data + found["I"].value.data / 4930
@@ -351,6 +365,8 @@ def test_noise_comes_from_estimates_else_from_soft_tissue(rng):
     few = [image(one.data[:4, :4, :3], kvp) for one, kvp in zip(images, (80, 140), strict=True)]
     unknown = it.ct.decompose(few, **options)["I"]
     assert "noise-unknown" in {caution.code for caution in unknown.warnings}
+    assert unknown.decisions["noise"]["voxel_sd_hu"] == [None, None]
+    assert unknown.decisions["separation"]["predicted_sd"] == {"I": None, "HfO2": None}
     assert np.isnan(unknown.standard_error.data).all()
     with pytest.raises(ImplausibleValue):
         it.ct.decompose(images, noise_sd=(10, 0), **options)
