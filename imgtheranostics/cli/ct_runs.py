@@ -63,7 +63,7 @@ def deliver(
         estimates=estimates,
         table=table,
         regions=regions if common.rois else None,
-        anatomy=loaded(common.anatomy) if common.anatomy is not None else None,
+        anatomy=loaded(common.anatomy) if common.anatomy is not None else estimates[0].maps.get("pre"),
         parameters=parameters(said),
         inputs=[*inputs, *common.files, *files],
         decisions=decisions or {},

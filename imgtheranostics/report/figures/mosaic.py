@@ -29,7 +29,9 @@ def draw(run: Run, quantity: str) -> Drawing:
     """The mosaic of one map."""
     chosen = scene.scene_of(run, quantity)
     scale = scene.scale_of(chosen)
-    grey = scene.anatomy_scale(chosen.anatomy_data) if chosen.anatomy_data is not None else scale
+    grey = scale
+    if chosen.anatomy is not None and chosen.anatomy_data is not None:
+        grey = scene.anatomy_scale(chosen.anatomy_data, chosen.anatomy.quantity)
     placed, height = layout.mosaic(chosen)
     names = list(chosen.regions) if chosen.regions is not None else []
     legend_in = _LEGEND_ROW_IN * _legend_rows(names)

@@ -65,7 +65,7 @@ def place(
     if marked and item.tile in (None, 1):
         _orientation(axes, item, ink)
     if marked and item.left_in == 0.0 and item.top_in == 0.0:
-        _ruler(axes, item, chosen, ink)
+        ruler(axes, item, chosen, ink)
     return axes, ink
 
 
@@ -76,14 +76,16 @@ def _label(item: Placed) -> str:
     return f"{item.tile} · {position}"
 
 
-def outline(axes: Axes, chosen: Scene, item: Placed, ink: Ink) -> None:
-    """Draw the outlines of the regions that the plane meets."""
+def outline(axes: Axes, chosen: Scene, item: Placed, ink: Ink, *, only: int | None = None) -> None:
+    """Draw the outlines of the regions that the plane meets, or of the one at a position."""
     from matplotlib.collections import LineCollection
 
     if chosen.regions is None:
         return
     limits = (axes.get_xlim(), axes.get_ylim())
     for position, lines in planes.contours(chosen.regions, chosen.stage, item.plane):
+        if only not in (None, position):
+            continue
         axes.add_collection(LineCollection(lines, colors=ink.halo, linewidths=1.9, alpha=0.55))
         axes.add_collection(LineCollection(lines, colors=theme.region_colour(position), linewidths=1.0))
     axes.set(xlim=limits[0], ylim=limits[1])
@@ -154,7 +156,7 @@ def _orientation(axes: Axes, item: Placed, ink: Ink) -> None:
         )
 
 
-def _ruler(axes: Axes, item: Placed, chosen: Scene, ink: Ink) -> None:
+def ruler(axes: Axes, item: Placed, chosen: Scene, ink: Ink) -> None:
     """A scale bar of a round length at the lower left, about a third of the picture wide."""
     across, up = item.plane.in_plane
     width_mm, height_mm = chosen.stage.size_mm(across), chosen.stage.size_mm(up)

@@ -16,11 +16,14 @@ if TYPE_CHECKING:
 
 _LARGEST = 40
 _ROW_IN = 0.235
+_BESIDE = ("detection_limit", "quantification_limit", "detectable_share", "contrast_to_noise")
+"""Endings of quantities that say how far another one is to be trusted: the table has them."""
 
 
 def keys(run: Run) -> tuple[str, ...]:
     """Quantities that the table gives for regions without a further axis."""
-    return tuple(dict.fromkeys(row["quantity"] for row in static_rows(table_rows(run.table))))
+    shown = dict.fromkeys(row["quantity"] for row in static_rows(table_rows(run.table)))
+    return tuple(quantity for quantity in shown if not quantity.endswith(_BESIDE))
 
 
 def static_rows(rows: list[Row]) -> list[Row]:

@@ -5,21 +5,27 @@ from __future__ import annotations
 from imgtheranostics.report.figures import (
     agreement,
     asymmetry,
+    before_after,
     curves,
+    detection,
     fit_maps,
     fitted_curves,
     known_values,
     mosaic,
     points,
     recovery,
+    retention,
     triptych,
     uncertainty,
     water_map,
 )
 from imgtheranostics.report.registry import FigureMaker, register, register_comparison
 
+register(FigureMaker("retention", "What is retained", retention.keys, retention.draw))
+register(FigureMaker("before-after", "{}: before and after", before_after.keys, before_after.draw))
 register(FigureMaker("map", "{}: where it is", mosaic.keys, mosaic.draw))
 register(FigureMaker("regions", "{}: how much, by region", points.keys, points.draw))
+register(FigureMaker("detection", "{}: what is detected", detection.keys, detection.draw))
 register(FigureMaker("known", "{}: measured and known", known_values.keys, known_values.draw))
 register(FigureMaker("curves", "{}: curves", curves.keys, curves.draw))
 register(FigureMaker("curves-log", "{}: curves, logarithmic", curves.log_keys, curves.draw_log))

@@ -27,6 +27,7 @@ _FLATTEST = 0.3
 _OUTSIDE_REACH = 2.0
 _UPTAKE = ("activity_concentration", "suv_", "id_per_", "count", "absorbed_dose")
 _ENOUGH = 100_000
+WINDOW_HU = (-160.0, 240.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +123,11 @@ def is_uptake(quantity: str) -> bool:
     return quantity.startswith(_UPTAKE)
 
 
+def is_amount(quantity: str) -> bool:
+    """Whether a map is one of amounts, whose few high voxels are what is looked for, and not of fits."""
+    return is_uptake(quantity) or quantity == "concentration" or quantity.endswith("_mass_concentration")
+
+
 def starts_at_zero(quantity: str) -> bool:
     """Whether 0 means none of it, so that a scale begins there."""
     return quantity != "ph" and not quantity.endswith("_centre")
@@ -134,15 +140,15 @@ def scale_of(scene: Scene) -> Scale:
     scale to more than twice what the regions reach: a fit in air may end anywhere.
     """
     quantity = QUANTITIES[scene.estimate.quantity]
-    uptake = is_uptake(scene.estimate.quantity)
-    data = scene.data if uptake else without_flagged(scene, scene.data)
+    amount = is_amount(scene.estimate.quantity)
+    data = scene.data if amount else without_flagged(scene, scene.data)
     values = thinned(data)
     values = values[np.isfinite(values)]
     if values.size == 0:
         return Scale(0.0, 1.0, "gray")
     in_regions = region_reach(scene, data)
     if quantity.signed_change:
-        reach = _round_up(max(float(np.percentile(np.abs(values), 99.0)), abs(in_regions)))
+        reach = round_up(max(float(np.percentile(np.abs(values), 99.0)), abs(in_regions)))
         clipped = bool(np.abs(values).max() > reach)
         return Scale(-reach, reach, "RdBu_r", "both" if clipped else "neither")
     high = (
@@ -152,14 +158,14 @@ def scale_of(scene: Scene) -> Scale:
     )
     smallest, largest = float(values.min()), float(values.max())
     low = float(np.percentile(values, 0.5))
-    if in_regions > 0 and not uptake:
+    if in_regions > 0 and not amount:
         high = min(high, _OUTSIDE_REACH * in_regions)
         low = max(low, -high)
     if starts_at_zero(scene.estimate.quantity) and float(np.percentile(values, 1.0)) > -0.1 * max(high, 0.0):
         low = 0.0
-    high = low + _round_up(high - low) if high > low else low + 1.0
+    high = low + round_up(high - low) if high > low else low + 1.0
     beyond = {(False, True): "max", (True, False): "min", (True, True): "both"}
-    bare = "gray_r" if uptake else "viridis"
+    bare = "gray_r" if is_uptake(scene.estimate.quantity) else "viridis"
     colours = bare if scene.anatomy is None else "inferno"
     # Noise a little below a limit of zero is not worth an arrow on the colour bar.
     return Scale(
@@ -210,8 +216,10 @@ def over_anatomy(scene: Scene, plane: Plane, scale: Scale, grey: Scale) -> Pictu
     return np.asarray(np.round(blended), np.uint8)
 
 
-def anatomy_scale(data: Array) -> Scale:
-    """Grey scale of the anatomy, between its 2nd and 99.5th percentile."""
+def anatomy_scale(data: Array, quantity: str = "") -> Scale:
+    """Grey scale of the anatomy, between its 2nd and 99.5th percentile; of CT a window of soft tissue."""
+    if quantity == "attenuation":
+        return Scale(*WINDOW_HU, "gray")
     values = thinned(data)
     values = values[np.isfinite(values)]
     if values.size == 0:
@@ -267,7 +275,7 @@ def _boxes(
 ) -> list[tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]]:
     boxes = []
     if anatomy is not None and anatomy_data is not None:
-        grey = anatomy_scale(anatomy_data)
+        grey = anatomy_scale(anatomy_data, anatomy.quantity)
         boxes.append(planes.box_of(anatomy_data, anatomy.grid, grey.low + 0.1 * (grey.high - grey.low)))
     else:
         magnitudes = np.abs(thinned(data))
@@ -361,7 +369,7 @@ def region_reach(scene: Scene, data: Array) -> float:
     if regions is None or not scene.estimate.grid.same_as(regions.grid):
         return 0.0
     flat, with_flagged = (one.reshape(-1, order="F") for one in (data, scene.data))
-    uptake = is_uptake(scene.estimate.quantity)
+    amount = is_amount(scene.estimate.quantity)
     highest = [0.0]
     for voxels in regions.voxel_lists():
         looked_at = voxels[:: max(1, voxels.size // _ENOUGH)]
@@ -369,13 +377,13 @@ def region_reach(scene: Scene, data: Array) -> float:
         values = values if 2 * values.size >= every.size else every
         if values.size:
             extreme = float(values[np.argmax(np.abs(values))])
-            highest.append(float(np.percentile(values, 95.0 if uptake else 75.0)))
-            if uptake:
+            highest.append(float(np.percentile(values, 95.0 if amount else 75.0)))
+            if amount:
                 highest.append(0.5 * extreme)
     return max(highest, key=abs)
 
 
-def _round_up(value: float) -> float:
+def round_up(value: float) -> float:
     """The next number that reads well on a colour bar."""
     if not value > 0:
         return 1.0
