@@ -166,6 +166,9 @@ def _separate(given: Image | Sequence[Image]) -> tuple[list[Image], tuple[float,
         images = list(given)
     if not images:
         raise UnknownChoice("there are no images to decompose")
+    for image in images:
+        if not isinstance(image, Volume | Estimate):
+            raise UnknownChoice(f"images are Volumes or Estimates, not {type(image).__name__}")
     if len(images) > 1:
         for image in images:
             single_image(_value(image), "each of several images to decompose")

@@ -131,7 +131,9 @@ def _slope(one: Any, name: str, kvp: float | None, error: float | None) -> Slope
         return Slope(float(one), float(error), name, kvp, source="given", warnings=cautions)
     if error is not None:
         raise UnknownChoice("slope_errors= belong to slopes that are plain numbers")
-    slope: Slope = one if isinstance(one, Slope) else one.slope
+    slope = one if isinstance(one, Slope) else getattr(one, "slope", None)
+    if not isinstance(slope, Slope):
+        raise UnknownChoice(f"a slope of {name} is a number, a Slope or a calibration, not {one!r}")
     counted, wanted = _counted(slope.material), _counted(name)
     if None not in (counted, wanted) and counted != wanted:
         raise UnitMismatch(

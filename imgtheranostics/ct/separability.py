@@ -154,10 +154,9 @@ class Separability:
         spread = ", ".join(
             f"{name} {sd:.3g} {self.units.get(name, 'mg/mL')}" for name, sd in self.reference_sd.items()
         )
-        number = "infinite" if np.isinf(self.condition_number) else f"{self.condition_number:.1f}"
-        text = f"condition number {number}"
+        text = f"condition number {_number(self.condition_number)}"
         if len(self.pairs) > 1:
-            each = ", ".join(f"{pair} {value:.1f}" for pair, value in self.pairs.items())
+            each = ", ".join(f"{pair} {_number(value)}" for pair, value in self.pairs.items())
             text += f" (of pairs: {each})"
         if self.verdict != "impossible":
             text += f", standard deviation {spread} at {REFERENCE_NOISE_HU:g} HU of noise in each image"
@@ -186,7 +185,10 @@ class Separability:
         )
         forced = "; or take the numbers as they are with force=True"
         if self.verdict == "impossible":
-            needed, forced = "at least as many energies as unknowns, and materials that differ", ""
+            needed, forced = (
+                "at least as many energies as unknowns, and energies and materials that differ",
+                "",
+            )
         elif len(self.materials) == 1:
             needed = (
                 f"a condition number of at most {HIGHEST_FLAT_CONDITION:g} with columns of the length one"
@@ -253,6 +255,12 @@ def _verdict(scaled: float, reference: DoubleArray, single_over_flat: bool) -> V
     if refused:
         return "refuse"
     return "warn" if worst > WORST_SD or (alike and best > WARNING_SD) else "solve"
+
+
+def _number(condition: float) -> str:
+    if np.isinf(condition):
+        return "infinite"
+    return f"{condition:.1f}" if condition < UNDETERMINED else f"above {UNDETERMINED:g}"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -413,6 +413,7 @@ def test_calibrations_of_vials_are_slopes():
         ({"materials": ["I", "HfO2"], "slopes": {"I": (1, 2)}}, "must name the materials I, HfO2"),
         ({"materials": ["I", "HfO2"], "slopes": {"I": (1, 2, 3), "HfO2": (1, 2, 3)}}, "3 of I for 2"),
         ({"materials": ["I", "HfO2"], "slopes": SET_A, "model": "B"}, "do not apply"),
+        ({"materials": ["I", "HfO2"], "slopes": {"I": ("a", 2), "HfO2": (1, 2)}}, "is a number, a Slope"),
         ({"materials": ["I", "HfO2"], "slope_errors": SET_A}, "belong to slopes"),
         ({"materials": ["I", "HfO2"], "method": "magic"}, "method must be one of"),
         ({"materials": ["I"], "method": "two_materials"}, "takes two materials"),
@@ -427,6 +428,17 @@ def test_calibrations_of_vials_are_slopes():
 def test_usage_errors(options, words):
     with pytest.raises(ValueError, match=words):
         it.ct.decompose(pair(), **options)
+
+
+def test_what_is_no_image_or_twice_the_same_is_refused():
+    low, high = pair()
+    with pytest.raises(ValueError, match="not ndarray"):
+        it.ct.decompose([low, high.data], materials=["I", "HfO2"])
+    with pytest.raises(ValueError, match="no images"):
+        it.ct.decompose([], materials=["I", "HfO2"])
+    for images, materials in (([low, low], ["I", "HfO2"]), ([low, high], ["I", "iodine"])):
+        with pytest.raises(IllConditioned, match=r"above 1e\+06|infinite"):
+            it.ct.decompose(images, materials=materials, force=True)
 
 
 def test_unknown_compounds_are_refused():
