@@ -6,6 +6,8 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import ndimage, stats
 
 from imgtheranostics import ct
@@ -206,3 +208,14 @@ def test_noise_without_soft_tissue_is_unknown_and_said():
 def test_contrast_to_noise_is_the_change_over_the_noise_of_a_voxel():
     assert ct.contrast_to_noise([142.0, 0.0], 14.2) == pytest.approx([10.0, 0.0])
     assert np.isnan(ct.contrast_to_noise(142.0, 0.0))
+
+
+@given(st.integers(0, 50), st.floats(-50, 50), st.floats(0.1, 20))
+def test_scatter_follows_the_unit_and_not_the_level_of_the_image(seed, level, factor):
+    """A concentration is a change over its slope, and a drift of the whole image is in the mean alone."""
+    change = correlated_noise(np.random.default_rng(seed))
+    plain = ct.blank_noise(change_volume(change), region_mask(), blank_everywhere())
+    other = ct.blank_noise(change_volume(factor * change + level), region_mask(), blank_everywhere())
+    assert other.sd == pytest.approx(factor * plain.sd, rel=1e-3, abs=1e-4)
+    assert other.mean == pytest.approx(factor * plain.mean + level, rel=1e-3, abs=1e-3)
+    assert other.n_blanks == plain.n_blanks
