@@ -36,6 +36,9 @@ CLEAR_CURVATURE = 8.0
 SEEN_CURVATURE = 4.0
 """The same from which a quartic is taken, and the least for the largest bottom."""
 
+ENOUGH_FOR_QUARTIC = 7.0
+"""Degrees of freedom beside a parabola from which the quartic tells how smooth a bottom is."""
+
 NEWTON_STEPS = 7
 SETTLED = 1e-9
 """Last step of the search, in widths of the bottom."""
@@ -51,10 +54,13 @@ OPEN, ASK_SPLINE, ASK_SPLINE_UNSURE = -1, -2, -3
 """Marks of lanes that are not settled, that the spline is to settle, and so for want of a quartic."""
 
 # Rows of the workspace: sums of weighted powers, of their products with samples (then the coefficients), ...
-_M, _R, _X, _MIDDLE, _PER, _ALONG, _BEND, _CURVE, _STEP, _FIRST, _LAST = (
-    row * BLOCK for row in (0, 9, 14, 15, 16, 17, 18, 19, 20, 21, 22)
+_M, _R, _S, _X, _MIDDLE, _PER, _ALONG, _BEND, _CURVE, _STEP, _FIRST, _LAST = (
+    row * BLOCK for row in (0, 9, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23)
 )
-N_ROWS = 23
+ROUGH = 24 * BLOCK
+"""Beginning of the row with the roughness of each settled bottom."""
+
+N_ROWS = 25
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -96,6 +102,7 @@ def _add_powers(row, knot, number, middle, per, top, per_depth, first, last, sum
         weight = cube * v
         sums[lane] += weight
         sums[9 * BLOCK + lane] += cube
+        sums[14 * BLOCK + lane] += v * v
         cube *= x
         weight *= x
         sums[BLOCK + lane] += weight
@@ -125,11 +132,11 @@ def _add_powers(row, knot, number, middle, per, top, per_depth, first, last, sum
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
 def _sum_powers(z, knots, begin, end, low, high, w):
     """Sums of weighted powers of the place, and of their products with the mapped samples."""
-    sums = w[_M : _M + 14 * BLOCK]
+    sums = w[_M : _M + 15 * BLOCK]
     middle, per = w[_MIDDLE : _MIDDLE + BLOCK], w[_PER : _PER + BLOCK]
     first, last = w[_FIRST : _FIRST + BLOCK], w[_LAST : _LAST + BLOCK]
     top, per_depth = w[_ALONG : _ALONG + BLOCK], w[_BEND : _BEND + BLOCK]
-    for lane in range(14 * BLOCK):
+    for lane in range(15 * BLOCK):
         sums[lane] = 0.0
     for lane in range(BLOCK):
         per_depth[lane] = 1.0 / (high[lane] - low[lane])
@@ -146,7 +153,8 @@ def _solve(w):
 
     The matrix of the normal equations is L D L' with unit L: its sums 0 to 8 give way to l21, l31, l41, l32,
     l42, l43 and the inverses of d1 .. d4 in part; rows 0 and 1 hold 1/d1 and 1/d2, rows 8 and 7 1/d4 and
-    1/d3, rows 2 to 6 l21, l31, l41, l32, l42, and `_STEP` l43.
+    1/d3, rows 2 to 6 l21, l31, l41, l32, l42, and the first of the products l43. `_S` holds the mean
+    square by which samples miss a parabola, or the quartic where they are many, in depths.
     """
     for lane in range(BLOCK):
         m0, m1, m2 = w[_M + lane], w[_M + BLOCK + lane], w[_M + 2 * BLOCK + lane]
@@ -170,6 +178,11 @@ def _solve(w):
         r2 -= l20 * r0 + l21 * r1
         r3 -= l30 * r0 + l31 * r1 + l32 * r2
         r4 -= l40 * r0 + l41 * r1 + l42 * r2 + l43 * r3
+        missed = w[_S + lane] - (r0 * r0 * i0 + r1 * r1 * i1 + r2 * r2 * i2)
+        freedom = w[_LAST + lane] - w[_FIRST + lane] - 2.0
+        missed -= r3 * r3 * i3 + r4 * r4 * i4 if freedom >= ENOUGH_FOR_QUARTIC else 0.0
+        freedom -= 2.0 if freedom >= ENOUGH_FOR_QUARTIC else 0.0
+        w[_S + lane] = max(missed, 0.0) / freedom
         c4 = r4 * i4
         c3 = r3 * i3 - l43 * c4
         c2 = r2 * i2 - l32 * c3 - l42 * c4
@@ -235,9 +248,11 @@ def fit_bottoms(z, n, knots, bends, noise, low, high, arg, marks, w, place, erro
     bends : (n,) float64, standard error of the spline's second derivative at each knot for noise of 1
     noise, low, high : (BLOCK,) float64; arg : (BLOCK,) int64
     marks : (BLOCK,) int64; OPEN becomes 0, ASK_SPLINE or the flag of a lane without a minimum
-    w : (N_ROWS * BLOCK,) float64, workspace
+    w : (N_ROWS * BLOCK,) float64, workspace; the row at `ROUGH` becomes by how much of the depth, root mean
+        square, samples miss a smooth bottom; 0 without one
     place, error : (BLOCK,) float64
     """
+    w[ROUGH : ROUGH + BLOCK] = 0.0
     for number in range(len(LEVELS)):
         begin, end = _bottoms(z, n, knots, LEVELS[number], low, high, arg, marks, w)
         if end < 0:
@@ -261,6 +276,7 @@ def fit_bottoms(z, n, knots, bends, noise, low, high, arg, marks, w, place, erro
             if settled and found > knots[first] and found < knots[last]:
                 if not curvature < least * np.sqrt(w[_BEND + lane]) * level:
                     place[lane] = found
+                    w[ROUGH + lane] = np.sqrt(w[_S + lane])
                     error[lane] = np.sqrt(w[_ALONG + lane]) * level / (curvature * per)
                     of_spline = bends[arg[lane]] * level / ((1.0 + TOP) * (1.0 + TOP))
                     sure = not curvature * per * per < SURE_CURVATURE * of_spline

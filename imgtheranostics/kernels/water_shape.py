@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from imgtheranostics.kernels.water_minimum import TOP
 from imgtheranostics.kernels.z_spline import BLOCK
 
 STANDS_OUT = 4.6
@@ -19,6 +20,13 @@ LEAST_BELOW_HALF = 3
 RIPPLE = 0.15
 RIPPLE_OF_NOISE = 6.0
 """Part of the depth, and times the noise, by which one sample exceeds both beside it in a rippled dip."""
+
+PERHAPS_ROUGH = 0.04
+ROUGH = 0.03
+ROUGH_OF_NOISE = 4.0
+"""Parts of the depth, and times the noise, by which samples miss a smooth curve through the bottom, and a
+parabola through the lower half, in the map of `water_minimum`, in a dip with ripples that they do not
+resolve."""
 
 FLAT = 0.01
 FLAT_OF_NOISE = 2.0
@@ -95,3 +103,52 @@ def uncertain_width(z, n, knots, lane, low, high, arg, noise):
         if last - first + 1 >= LEAST_BELOW_HALF and first - i <= 1 and j - last <= 1:
             width = max(width, knots[last] - knots[first])
     return width
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _missed_by_parabola(z, knots, lane, low, depth, first, last):
+    """Root mean square by which samples miss the parabola of least squares in the map, in depths."""
+    if last - first < 3:
+        return 0.0
+    m0 = m1 = m2 = m3 = m4 = r0 = r1 = r2 = squares = 0.0
+    middle, per = 0.5 * (knots[first] + knots[last]), 2.0 / (knots[last] - knots[first])
+    for i in range(first, last + 1):
+        x = (knots[i] - middle) * per
+        v = 1.0 + TOP - (z[i * BLOCK + lane] - low) / depth
+        cube = v * v * v
+        weight = cube * v
+        squares += v * v
+        m0 += weight
+        m1 += weight * x
+        m2 += weight * x * x
+        m3 += weight * x * x * x
+        m4 += weight * x * x * x * x
+        r0 += cube
+        r1 += cube * x
+        r2 += cube * x * x
+    d1 = m2 - m1 * m1 / m0
+    t21 = m3 - m2 * m1 / m0
+    d2 = m4 - m2 * m2 / m0 - t21 * t21 / d1
+    r1 -= m1 / m0 * r0
+    r2 -= m2 / m0 * r0 + t21 / d1 * r1
+    missed = squares - r0 * r0 / m0 - r1 * r1 / d1 - r2 * r2 / d2
+    return np.sqrt(max(missed, 0.0) / (last - first - 2.0))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def roughness(z, n, knots, lane, low, high, arg, noise, perhaps):
+    """By how much of the depth samples miss a smooth dip; 0 where noise may do that. The noise may be NaN.
+
+    perhaps : the same for the bottom alone, which tells most dips that are smooth
+    """
+    depth = high - low
+    least = ROUGH_OF_NOISE * noise if noise > 0.0 else 0.0
+    if not perhaps > PERHAPS_ROUGH:
+        return 0.0
+    i = j = arg
+    while i > 0 and z[i * BLOCK + lane] < low + 0.5 * depth:
+        i -= 1
+    while j < n - 1 and z[j * BLOCK + lane] < low + 0.5 * depth:
+        j += 1
+    rough = _missed_by_parabola(z, knots, lane, low, depth, i, j)
+    return rough if rough > ROUGH and rough * depth > least else 0.0

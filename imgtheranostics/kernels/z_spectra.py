@@ -14,12 +14,13 @@ from imgtheranostics.kernels.water_minimum import (
     N_ROWS,
     OPEN,
     OUTSIDE_RANGE,
+    ROUGH,
     TOP,
     TOP_OF_FEW,
     fit_bottoms,
     spline_minimum,
 )
-from imgtheranostics.kernels.water_shape import falls_and_rises, stands_out, uncertain_width
+from imgtheranostics.kernels.water_shape import falls_and_rises, roughness, stands_out, uncertain_width
 from imgtheranostics.kernels.z_noise import N_ROWS as SUMS
 from imgtheranostics.kernels.z_noise import fill_dips, fill_noise
 from imgtheranostics.kernels.z_spline import (
@@ -175,7 +176,10 @@ def _find_water(
                 )
     for lane in range(count):
         if marks[lane] <= 0:
-            _add_doubt(z, n, knots, lane, low[lane], high[lane], arg[lane], noise[lane], marks, error)
+            perhaps = w[ROUGH + lane]
+            _add_doubt(
+                z, n, knots, lane, low[lane], high[lane], arg[lane], noise[lane], perhaps, marks, error
+            )
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -196,12 +200,19 @@ def _is_noise(z, n, lane, low, high, arg, spread, noise, least_ratio):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _add_doubt(z, n, knots, lane, low, high, arg, noise, marks, error):
-    """Flag, and with what the samples leave open, the positions in dips that they do not resolve."""
+def _add_doubt(z, n, knots, lane, low, high, arg, noise, perhaps, marks, error):
+    """Flag, and with what the samples leave open, the positions in dips that they do not resolve.
+
+    What they miss a smooth bottom by counts as noise there.
+    """
     width = uncertain_width(z, n, knots, lane, low, high, arg, noise)
-    if marks[lane] == ASK_SPLINE_UNSURE:
+    rough = roughness(z, n, knots, lane, low, high, arg, noise, perhaps)
+    rippled = rough > 0.0
+    if marks[lane] == ASK_SPLINE_UNSURE or (rippled and not noise > 0.0):
         width = max(width, knots[arg + 1] - knots[arg], knots[arg] - knots[arg - 1])
-    marks[lane] = ILL_CONDITIONED if width > 0.0 else 0
+    if rippled and noise > 0.0:
+        error[lane] *= np.sqrt(1.0 + (rough * (high - low) / noise) ** 2)
+    marks[lane] = ILL_CONDITIONED if width > 0.0 or rippled else 0
     if width > 0.0:
         known = error[lane] if error[lane] >= 0.0 else 0.0
         error[lane] = np.sqrt(known * known + width * width / 12.0)
