@@ -26,6 +26,7 @@ BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
 How = str | Registration | Transform | None
 
+_VOXELS_PER_NODE = 4
 _FULL_VIEW = 0.05
 """Share of a region without a value from which its mass is not stated."""
 
@@ -44,6 +45,7 @@ class Protocol:
     edges_mm : tuple of float
         Outer distances of the shells.
     register_mask, blanks : mask or None
+    node_spacing_mm : float or None
     noise_sd : float, pair or None
     allow_mismatch : collection of str
     saturation_hu : float
@@ -58,6 +60,7 @@ class Protocol:
     noise_sd: float | tuple[float, float] | None = None
     allow_mismatch: Collection[str] = ()
     saturation_hu: float = SATURATION_HU
+    node_spacing_mm: float | None = None
     workers: int | None = None
 
 
@@ -198,12 +201,28 @@ def _alignment(
         return how
     from imgtheranostics.registration import register
 
+    tumour = regions.subset([plan.tumour]).resampled(baseline.grid).mask(plan.tumour)
     mask: Any = plan.register_mask
     if mask is None:
-        there = regions.subset([plan.tumour])
-        tumour = there.resampled(baseline.grid).mask(plan.tumour)
         mask = away_from(tumour, baseline.grid, MARGIN_VOXELS * max(baseline.grid.spacing_mm))
-    return register(baseline, scan, model=how, mask=mask)  # type: ignore[arg-type]
+    nodes_mm = None
+    if how == "bspline":
+        nodes_mm = _extent_mm(tumour, baseline) if plan.node_spacing_mm is None else plan.node_spacing_mm
+    return register(baseline, scan, model=how, mask=mask, node_spacing_mm=nodes_mm)  # type: ignore[arg-type]
+
+
+def _extent_mm(tumour: BoolArray, baseline: Volume) -> float | None:
+    """Distance of a spline's nodes: tissue around a tumour gives way on the tumour's own scale.
+
+    None where that is no closer than the nodes that a registration takes by itself.
+    """
+    held = np.argwhere(tumour)
+    if not len(held):
+        return None
+    spacing = np.asarray(baseline.grid.spacing_mm)
+    extent = float(((held.max(axis=0) - held.min(axis=0) + 1) * spacing).max())
+    wanted = max(extent, _VOXELS_PER_NODE * float(spacing.max()))
+    return wanted if wanted < float((np.array(baseline.shape) * spacing).max()) / 4.0 else None
 
 
 def _masks(

@@ -150,7 +150,7 @@ def _from_volume(material: str, volume_ml: float, strength_mg_ml: float | None) 
             "the injected mass cannot be told from the injected volume alone",
             where="suspension_mg_ml",
             needed="mg of the material per mL of the suspension",
-            next_step="give suspension_mg_ml (--suspension), or injected_mg (--injected-mass)",
+            next_step="give suspension_mg_ml (--suspension-mg-ml), or injected_mg (--injected-mg)",
         )
     text = f"the strength of the suspension, {recorded:g} mg/mL, is that of the record of {material}"
     return Injection(

@@ -46,6 +46,7 @@ def retention(
     days: Sequence[float] | None = None,
     register: How | Sequence[How] = "rigid",
     register_mask: Mask = None,
+    node_spacing_mm: float | None = None,
     shell_mm: float | Sequence[float] = (5.0, 10.0),
     blanks: Mask = None,
     noise_sd: float | tuple[float, float] | None = None,
@@ -97,6 +98,9 @@ def retention(
         How follow-ups are aligned; None where they lie on the baseline already.
     register_mask : Volume, Regions or (i, j, k) array_like, optional
         Where the registration looks, on the baseline; by default everything but the tumour.
+    node_spacing_mm : float, optional
+        Distance of the nodes of "bspline"; by default the extent of the tumour. Motion inside the tumour is
+        carried in from its surroundings: draw the region with a margin, or on each follow-up.
     shell_mm : float or sequence of float
         Outer distances of the shells of tissue around the tumour in which leakage is looked for; may be
         empty.
@@ -140,13 +144,15 @@ def retention(
             "density_g_ml": density_g_ml,
         },
         tumour, shell_edges(shell_mm), register_mask, blanks, noise_sd, tuple(allow_mismatch), saturation_hu,
-        workers,
+        node_spacing_mm, workers,
     )  # fmt: skip
     injection = injected(material, injected_mg, injected_ml, suspension_mg_ml)
     if recovery:
         known_injection(injection)
     drawn = _drawn(rois, followups, tumour)
     ways = _ways(register, len(followups))
+    if node_spacing_mm is not None and "bspline" not in ways:
+        raise UnknownChoice("node_spacing_mm belongs to register='bspline'")
     chosen_days = _days(days, len(followups))
     _check_scans(baseline, followups, plan)
     before = require_hu(baseline)

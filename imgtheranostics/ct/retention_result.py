@@ -176,7 +176,7 @@ def known_injection(injection: Injection | None) -> Injection:
             "the share of the injected mass that is found needs the injected mass",
             where="injected_mg",
             needed="mg injected, or mL injected and mg/mL of the suspension",
-            next_step="give injected_mg (--injected-mass), or injected_ml and suspension_mg_ml "
-            "(--injected-volume, --suspension)",
+            next_step="give injected_mg (--injected-mg), or injected_ml and suspension_mg_ml "
+            "(--injected-ml, --suspension-mg-ml)",
         )
     return injection

@@ -19,7 +19,8 @@ from imgtheranostics.errors import (
     UnitMismatch,
 )
 from imgtheranostics.regions import STATISTICS_COLUMNS, Regions
-from imgtheranostics.registration import Transform
+from imgtheranostics.registration import Spline, Transform
+from imgtheranostics.registration.transform import displacement
 from imgtheranostics.volume import Grid, Volume
 
 SHAPE, SPACING = (44, 40, 30), 3.0
@@ -163,9 +164,9 @@ def test_a_result_is_pickled_whole(without_noise):
 
 @pytest.fixture(scope="module")
 def repeats():
-    """Baseline and two follow-ups, forty times with noise of their own: 100 and 60 % of the agent."""
+    """Baseline and two follow-ups, thirty times with noise of their own: 100 and 60 % of the agent."""
     found = []
-    for seed in range(40):
+    for seed in range(30):
         noise = np.random.default_rng(seed)
         scans = [scan(agent(share * FILLED), noise=noise) for share in (1.0, 0.6)]
         found.append(retention(scan(noise=noise), scans, shell_mm=(), noise_sd=None))
@@ -173,10 +174,10 @@ def repeats():
 
 
 def test_standard_error_of_a_mass_is_its_scatter(repeats):
-    """Within what 40 repeats tell of a scatter, 3.3 of its own standard errors of 11 %."""
+    """Within what 30 repeats tell of a scatter, 3.3 of its own standard errors of 13 %."""
     masses = np.array([one.mass_mg for one in repeats])
     stated = np.array([[s.masses["tumour"].noise_error_mg for s in one.scans] for one in repeats])
-    np.testing.assert_allclose(np.sqrt((stated**2).mean(axis=0)) / masses.std(axis=0, ddof=1), 1.0, atol=0.37)
+    np.testing.assert_allclose(np.sqrt((stated**2).mean(axis=0)) / masses.std(axis=0, ddof=1), 1.0, atol=0.43)
     assert masses.mean(axis=0) == pytest.approx([MASS, 0.6 * MASS], rel=0.01)
 
 
@@ -184,8 +185,8 @@ def test_standard_error_of_what_is_retained_is_its_scatter(repeats):
     """The baseline's noise is in both masses: errors in quadrature would be 1.3 times too large here."""
     shares = np.array([one.retained_percent[1] for one in repeats])
     stated = np.array([one.retained_error_percent[1] for one in repeats])
-    assert np.sqrt((stated**2).mean()) == pytest.approx(shares.std(ddof=1), rel=0.37)
-    assert shares.mean() == pytest.approx(60.0, abs=3.3 * shares.std() / np.sqrt(40))
+    assert np.sqrt((stated**2).mean()) == pytest.approx(shares.std(ddof=1), rel=0.43)
+    assert shares.mean() == pytest.approx(60.0, abs=3.3 * shares.std() / np.sqrt(30))
 
 
 def test_variation_beyond_noise_and_occupancy(repeats):
@@ -258,6 +259,55 @@ def test_tissue_that_stretches_keeps_its_mass():
     own = [regions(ball(RADIUS + 6, points=back(POINTS)))]
     drawn = retention(scan(), [post], own, register=stretch, shell_mm=())
     assert drawn.mass_mg[0] == pytest.approx(wide.mass_mg[0], rel=2e-3)
+
+
+def bump():
+    """A spline that shifts and squeezes what lies around the tumour, and where its points come from."""
+    from scipy import ndimage
+
+    lattice = np.diag([21.0, 21.0, 21.0, 1.0])
+    lattice[:3, 3] = -84.0
+    nodes = np.moveaxis(np.indices((9, 9, 9), dtype=float), 0, -1) * 21.0 - 84.0
+    offset = nodes - CENTRE
+    bell = np.exp(-(offset**2).sum(axis=-1) / (2 * 25.0**2))[..., np.newaxis]
+    push = bell * (np.array([3.0, -2.0, 2.0]) - np.array([0.2, 0.1, -0.1]) * offset)
+    transform = Transform(np.eye(4), Spline(np.moveaxis(push, -1, 0), lattice), "bspline")
+    fine = Grid((61, 61, 61), np.diag([3.0, 3.0, 3.0, 1.0]) + np.array([[0, 0, 0, -90.0]] * 3 + [[0] * 4]))
+    moved = displacement(transform.spline, fine, np.zeros(3))
+
+    def back(points):
+        source = points
+        for _ in range(6):
+            place = np.moveaxis((source + 90.0) / 3.0, -1, 0)
+            source = points - np.stack(
+                [ndimage.map_coordinates(moved[..., n], place, order=1) for n in range(3)], axis=-1
+            )
+        return source
+
+    return transform, back
+
+
+def test_tissue_that_deforms_keeps_its_mass():
+    """Through a spline: everywhere the concentration falls by what the tissue there grows."""
+    transform, back = bump()
+    source = back(POINTS)
+    growth = transform.jacobian_determinant(GRID)
+    there = POINTS + (POINTS - source)
+    assert np.abs(growth[TUMOUR] - 1).max() > 0.1
+    assert np.linalg.norm(there - POINTS, axis=-1)[TUMOUR].max() > 3.0
+    step = 1.5
+    columns = [(back(POINTS + step * unit) - back(POINTS - step * unit)) / (2 * step) for unit in np.eye(3)]
+    squeezed = np.linalg.det(np.stack(columns, axis=-1))
+    # a wide cloud: linear interpolation of 3 mm voxels, by itself, takes 0.8 % of this one out of the region
+    cloud = [np.exp(-((at - CENTRE) ** 2).sum(axis=-1) / (2 * 12.0**2)) for at in (POINTS, source)]
+    flat = np.full(SHAPE, 40.0)
+    before, post = scan(hu=flat), scan(agent(FILLED, squeezed * cloud[1]), hu=flat)
+    wide = ball(28)
+    found = retention(before, [post], regions(wide), register=[transform], shell_mm=())
+    held = FILLED * cloud[0][wide].sum() * VOXEL_ML
+    assert found.mass_mg[0] == pytest.approx(held, rel=0.01)
+    # what the sum says without the volume that each voxel has in the follow-up
+    assert found.maps[0].value.data[wide].sum() * VOXEL_ML > 1.05 * held
 
 
 def test_leakage_in_shells_and_air_left_out():
@@ -455,6 +505,7 @@ def test_without_blank_tissue_the_error_comes_from_the_region(rng):
         ({"days": [math.nan]}, "days"),
         ({"shell_mm": (10, 5)}, "shell_mm"),
         ({"shell_mm": -1}, "shell_mm"),
+        ({"node_spacing_mm": 30.0}, "bspline"),
         ({"register": "elastic"}, "rigid, affine, bspline"),
         ({"register": ["rigid", "rigid"]}, "transforms"),
     ],
