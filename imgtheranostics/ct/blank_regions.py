@@ -33,6 +33,9 @@ _MOST_PLACES_CLOSE = 200_000
 _SMALLEST_PART = 128
 _MOST_PARTS = 32
 _MOST_VOXELS = 2_000_000
+_LOW_NOISE_HU, _AROUND = 20.0, 3
+"""Above that noise single voxels of tissue leave the range of soft tissue, and their neighbours decide."""
+
 _GOLDEN = 0.6180339887498949
 
 
@@ -283,7 +286,11 @@ def default_blanks(estimate: Estimate, regions: Regions) -> BoolArray:
             next_step="give blanks= (--blank): a region of the table, or a mask",
         )
     low, high = SOFT_TISSUE_HU
-    tissue = (pre.data >= low) & (pre.data <= high) & np.isfinite(estimate.value.data)
+    tissue = (pre.data >= low) & (pre.data <= high)
+    noise = estimate.decisions.get("noise", {}).get("voxel_sd_hu", math.nan)
+    if not noise <= _LOW_NOISE_HU:
+        tissue = _majority(tissue)
+    tissue &= np.isfinite(estimate.value.data)
     fitted = regions.fit_to(estimate.grid)
     half = int(np.count_nonzero(tissue)) / 2.0
     taken = np.zeros(tissue.shape, np.bool_)
@@ -292,6 +299,13 @@ def default_blanks(estimate: Estimate, regions: Regions) -> BoolArray:
         if int(np.count_nonzero(inside & tissue)) <= half:
             taken |= inside
     return np.asarray(tissue & ~_grown(taken, MARGIN_VOXELS))
+
+
+def _majority(mask: BoolArray) -> BoolArray:
+    """What most voxels around each are, so that noise leaves no holes in tissue."""
+    from scipy import ndimage
+
+    return np.asarray(ndimage.uniform_filter(mask.astype(np.float32), _AROUND, mode="nearest") > 0.5)
 
 
 def _grown(mask: BoolArray, by: int) -> BoolArray:

@@ -5,6 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+BUDGET = 500_000_000
+"""Voxels that are looked at, at most: a second of one core."""
+
+_PROBES = 64
+"""Voxels of a shape that are looked at before all of them are."""
+
 
 @njit(cache=True, nogil=True)
 def _apart(places, found, i, j, k, reach):
@@ -20,6 +26,15 @@ def _apart(places, found, i, j, k, reach):
 
 
 @njit(cache=True, nogil=True)
+def _all_blank(blank, corner, offsets, step):
+    """How many voxels of a shape were looked at until one was not blank; minus 1 where none was."""
+    for n in range(0, offsets.size, step):
+        if not blank[corner + offsets[n]]:
+            return n // step + 1
+    return -1
+
+
+@njit(cache=True, nogil=True)
 def shifted_means(values, blank, extents, offsets, steps, counts, turn, reach, places, means, found):
     """Mean of a shape at each place of a lattice where all its voxels are blank, without overlaps.
 
@@ -31,11 +46,13 @@ def shifted_means(values, blank, extents, offsets, steps, counts, turn, reach, p
     turn : int, coprime to the number of places, which are visited in the order (n turn) mod number
     reach : (3,) int64, shapes whose corners are nearer than this along all axes overlap
     places : (most, 3) int64, means : (most,) float64; filled from `found` on
-    returns the number of places found
+    returns the number of places found; no more are looked for after `BUDGET` voxels were
     """
     total = counts[0] * counts[1] * counts[2]
+    sparse = max(1, offsets.size // _PROBES)
+    seen = 0
     for visit in range(total):
-        if found == means.size:
+        if found == means.size or seen > BUDGET:
             break
         place = (visit * turn) % total
         i = (place % counts[0]) * steps[0]
@@ -44,12 +61,11 @@ def shifted_means(values, blank, extents, offsets, steps, counts, turn, reach, p
         if not _apart(places, found, i, j, k, reach):
             continue
         corner = i + extents[0] * (j + extents[1] * k)
-        usable = True
-        for n in range(offsets.size):
-            if not blank[corner + offsets[n]]:
-                usable = False
-                break
-        if not usable:
+        looked = _all_blank(blank, corner, offsets, sparse)
+        if looked < 0:
+            looked = _all_blank(blank, corner, offsets, 1)
+        seen += offsets.size if looked < 0 else looked
+        if looked > 0:
             continue
         total_value = 0.0
         for n in range(offsets.size):
