@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,7 @@ from imgtheranostics.mapping.calibrated_fit import CalibratedFit
 
 Restored = Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
 
-_AT_ONCE = 1 << 16
+_SAMPLED, _AT_ONCE = 1 << 18, 1 << 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,11 +38,14 @@ class DecompositionFit(CalibratedFit):
         NaN where energies and unknowns are as many and nothing is bounded: the solution is exact then.
     separability : Separability
         With the condition number.
+    shared_relative : mapping of str to float
+        Errors by the slopes relative to the value, as in regions with much of each parameter.
     covariance : (n, n) ndarray
         Of the parameters in their order, by the noise of the images; NaN where that is not known.
     """
 
     separability: Separability | None = None
+    shared_relative: Mapping[str, float] = field(default_factory=dict)
     covariance: DoubleArray = field(default_factory=lambda: np.empty((0, 0)))
 
     @property
@@ -85,7 +88,8 @@ def solved_fit(
     calibration = {name: restored(row) for name, row in zip(names, found.calibration, strict=False)}
     nothing = np.broadcast_to(np.array(np.nan, images.dtype), next(iter(values.values())).shape)
     rmse, r_squared = (restored(row) for row in found.goodness) if found.goodness.size else (nothing, nothing)
-    relative = [shared_relative(*rows) for rows in zip(found.values, found.calibration, strict=False)]
+    rows = zip(names, found.values, found.calibration, strict=False)
+    relative = {name: shared_relative(value, error) for name, value, error in rows}
     return DecompositionFit(
         values,
         {name: restored(row) for name, row in zip(names, found.errors, strict=True)},
@@ -95,10 +99,11 @@ def solved_fit(
         flags=restored(found.flags),
         units=dict(zip(names, problem.units, strict=True)),
         calibration_errors=calibration,
-        calibration_relative=max(relative, default=0.0),
+        calibration_relative=max(relative.values(), default=0.0),
         decisions={"separation": problem.separability.decision(), "slopes": matrix.decision()},
         warnings=(*cautions, *matrix.warnings),
         separability=problem.separability,
+        shared_relative=relative,
         covariance=found.covariance,
     )
 
@@ -106,12 +111,22 @@ def solved_fit(
 def shared_relative(values: FloatArray, errors: FloatArray) -> float:
     """Root mean square of the errors by the slopes over that of the values, as in regions with much of it.
 
-    Where little of a material lies beside much of another, its error is that of the other's slopes; no single
-    number tells it, so that the errors of each voxel go along as a map.
+    From some 300,000 voxels, evenly spread. Where little of a material lies beside much of another, its
+    error is that of the other's slopes; no single number tells it, so that the errors of each voxel go along
+    as a map.
     """
-    squares, total = 0.0, 0.0
-    for first in range(0, values.size, _AT_ONCE):
-        part = slice(first, first + _AT_ONCE)
-        squares += float(np.nansum(np.square(errors[part], dtype=np.float64)))
-        total += float(np.nansum(np.square(values[part], dtype=np.float64)))
-    return math.sqrt(squares / total) if total > 0 else 0.0
+    step = max(1, values.size // _SAMPLED)
+    value, error = values[::step].astype(np.float64), errors[::step].astype(np.float64)
+    total = float(np.nansum(value * value))
+    return math.sqrt(float(np.nansum(error * error)) / total) if total > 0 else 0.0
+
+
+def add_in_quadrature(errors: FloatArray, further: FloatArray) -> FloatArray:
+    """The root of the sum of squares, in place of the first; both in the same order of memory."""
+    here, there = errors.ravel(order="K"), further.ravel(order="K")
+    for first in range(0, here.size, _AT_ONCE):
+        part = here[first : first + _AT_ONCE]
+        part *= part
+        part += there[first : first + _AT_ONCE] ** 2
+        np.sqrt(part, out=part)
+    return here.reshape(errors.shape, order="F" if errors.flags.f_contiguous else "C")

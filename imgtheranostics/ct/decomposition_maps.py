@@ -12,7 +12,8 @@ import numpy.typing as npt
 from imgtheranostics.ct.choices import METHODS
 from imgtheranostics.ct.compounds import find_material
 from imgtheranostics.ct.decomposition import pure_attenuation
-from imgtheranostics.ct.decomposition_fit import DecompositionFit, shared_relative, solved_fit
+from imgtheranostics.ct.decomposition_cautions import FlagCounts
+from imgtheranostics.ct.decomposition_fit import DecompositionFit, add_in_quadrature, solved_fit
 from imgtheranostics.ct.energy_images import EnergyImages, Image, flat, per_energy
 from imgtheranostics.ct.energy_noise import EnergyNoise
 from imgtheranostics.ct.energy_slopes import GivenSlopes, PriorBeam, slopes_for
@@ -20,8 +21,7 @@ from imgtheranostics.ct.hounsfield import SATURATION_HU
 from imgtheranostics.ct.material_problem import Images, MaterialProblem
 from imgtheranostics.ct.problem_kinds import VIRTUAL_NON_CONTRAST, filling_problem, slope_problem
 from imgtheranostics.ct.slope_matrix import SlopeMatrix
-from imgtheranostics.errors import Caution, MissingMetadata, merge_cautions
-from imgtheranostics.mapping.estimates import STATED_SHARE, share_cautions
+from imgtheranostics.errors import MissingMetadata, merge_cautions
 from imgtheranostics.mapping.refusals import UnknownChoice, checked
 from imgtheranostics.mapping.voxels import Mask, mask_array
 from imgtheranostics.volume import Estimate, Flag, Volume, make_step
@@ -288,10 +288,9 @@ def _estimates(
 ) -> dict[str, Estimate]:
     """Each parameter as an Estimate with the record of the separation."""
     flags = _merged_flags(images, fit)
-    failed = flags & np.uint16(~np.uint16(Flag.AT_BOUND.value))
-    cautions = merge_cautions(
-        images.warnings, fit.warnings, noise.warnings, _saturated(flags), _held_at_zero(flags)
-    )
+    quantities = {name: _QUANTITIES[unit] for name, unit in fit.units.items()}
+    counted = FlagCounts.of(flags).cautions(quantities)
+    cautions = merge_cautions(images.warnings, fit.warnings, noise.warnings, counted)
     separability = fit.separability
     number = float("nan") if separability is None else separability.condition_number
     step = make_step(
@@ -310,20 +309,19 @@ def _estimates(
     }
     found: dict[str, Estimate] = {}
     for name, value in fit.parameters.items():
-        quantity = _QUANTITIES[fit.units[name]]
         calibration = fit.calibration_errors.get(name)
         error, relative = fit.standard_errors[name], 0.0
-        base = images.first.derived(value, quantity, fit.units[name], step)
+        base = images.first.derived(value, quantities[name], fit.units[name], step)
         plain = base.replace(warnings=())
         maps = {}
         if calibration is not None:
-            relative = shared_relative(np.ravel(value, order="F"), np.ravel(calibration, order="F"))
-            np.hypot(error, calibration, out=error)
+            relative = fit.shared_relative[name]
+            error = add_in_quadrature(error, calibration)
             maps["calibration_error"] = plain.replace(data=calibration)
         if any(fit.rmse.strides):
             maps["rmse"] = plain.replace(data=fit.rmse, quantity="rmse", unit="[HU]")
         found[name] = Estimate(
-            base.replace(warnings=merge_cautions(cautions, share_cautions(failed, value, quantity))),
+            base.replace(warnings=cautions),
             plain.replace(data=error),
             plain.replace(data=flags, quantity="flags", unit="1"),
             relative,
@@ -341,30 +339,6 @@ def _merged_flags(images: EnergyImages, fit: DecompositionFit) -> npt.NDArray[np
             lost = (flags & Flag.INVALID_INPUT.value) != 0
             flags = np.where(lost, flags | image.flags.data, flags)
     return np.asarray(flags, np.uint16)
-
-
-def _saturated(flags: npt.NDArray[np.uint16]) -> tuple[Caution, ...]:
-    count = int(np.count_nonzero(flags & Flag.SATURATED.value))
-    if not count:
-        return ()
-    text = (
-        f"{count} voxels are at the top of the range of the images and were left out; metal there throws "
-        "streaks into the rest of these slices"
-    )
-    return (Caution("saturated-voxels", text),)
-
-
-def _held_at_zero(flags: npt.NDArray[np.uint16]) -> tuple[Caution, ...]:
-    """What bounds do to means, where they matter in more than 5 % of the voxels."""
-    held = int(np.count_nonzero(flags & Flag.AT_BOUND.value))
-    solved = held + int(np.count_nonzero(flags == 0))
-    if held <= STATED_SHARE * solved:
-        return ()
-    text = (
-        f"{100 * held / solved:.0f} % of the voxels hold a material at zero, where noise would make it "
-        "negative: means of regions with little of it are biased. For means give non_negative=False"
-    )
-    return (Caution("held-at-zero", text),)
 
 
 def _told(background: Background, way: str) -> str:
