@@ -146,12 +146,14 @@ class EnergySlopes(PriorOptions):
     slope: Annotated[
         list[str] | None,
         typer.Option(
-            "--slope", metavar="NAME=N,N", help="HU per mg/mL of a material at each energy, as measured."
+            "--slopes",
+            metavar="NAME=N,N",
+            help="HU per mg/mL of a material at each energy, as measured. Once for each.",
         ),
     ] = None
     slope_error: Annotated[
         list[str] | None,
-        typer.Option("--slope-error", metavar="NAME=N,N", help="Standard errors of --slope."),
+        typer.Option("--slope-errors", metavar="NAME=N,N", help="Standard errors of --slopes."),
     ] = None
     calibration: Annotated[
         list[Path] | None,
@@ -166,7 +168,7 @@ class EnergySlopes(PriorOptions):
     def keywords(self, images: Image | Sequence[Image], materials: Sequence[str]) -> dict[str, Any]:
         """As `imgtheranostics.ct.decompose` takes them."""
         if self.calibration and self.slope:
-            raise typer.BadParameter("give it or --slope, not both", param_hint="--calibration")
+            raise typer.BadParameter("give it or --slopes, not both", param_hint="--calibration")
         found: dict[str, Any] = {}
         for name, text, option in (("kvp", self.kvp, "--kvp"), ("tin_mm", self.tin_mm, "--tin-mm")):
             values = number_list(text, option)
@@ -176,9 +178,9 @@ class EnergySlopes(PriorOptions):
         if edges is not None:
             found["edges_kev"] = edges
         if self.slope:
-            found["slopes"] = by_name(self.slope, "--slope")
+            found["slopes"] = by_name(self.slope, "--slopes")
         if self.slope_error:
-            found["slope_errors"] = by_name(self.slope_error, "--slope-error")
+            found["slope_errors"] = by_name(self.slope_error, "--slope-errors")
         if self.calibration:
             found["slopes"] = self._calibrated(images, materials, found.get("kvp"))
         return found | self.prior_keywords()

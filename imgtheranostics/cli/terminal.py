@@ -48,8 +48,7 @@ def print_cautions(cautions: Iterable[Caution], *, quiet: bool) -> None:
     """Each warning once, on stderr."""
     if quiet:
         return
-    for caution in dict.fromkeys(cautions):
-        text = f"warning: {visible(caution.message)} [{caution.code}]"
+    for text in dict.fromkeys(f"warning: {visible(one.message)} [{one.code}]" for one in cautions):
         sys.stderr.write(textwrap.fill(text, width=_width(), subsequent_indent="  ") + "\n")
 
 

@@ -13,10 +13,12 @@ from imgtheranostics.ct.compounds import find_material
 from imgtheranostics.ct.concentration_maps import Calibrated
 from imgtheranostics.ct.energy_bins import bin_slopes
 from imgtheranostics.ct.energy_images import EnergyImages, required_tin
+from imgtheranostics.ct.hounsfield import ct_record
 from imgtheranostics.ct.prior_slopes import PRIOR_RELATIVE_ERROR, prior_slope
 from imgtheranostics.ct.sensitivity import displaced_water
 from imgtheranostics.ct.slope import Slope
 from imgtheranostics.ct.slope_matrix import SlopeMatrix
+from imgtheranostics.ct.stated_filter import stated_filter
 from imgtheranostics.errors import Caution, MissingMetadata, UnitMismatch, UnsupportedInput
 from imgtheranostics.mapping.refusals import UnknownChoice
 
@@ -164,15 +166,16 @@ def _priors(images: EnergyImages, materials: Sequence[str], beam: PriorBeam) -> 
             where="KVP (0018,0060), or KVP of the sidecar",
             found=", ".join(unknown),
             needed="kV of each image",
-            next_step="give kvp= with one for each image, or slopes=",
+            next_step="give kvp= (--kvp) with one for each image, or slopes= (--slopes)",
         )
     tin = _tin(images, beam, n)
+    aluminium = _aluminium(images, beam, n)
     return {
         name: [
             prior_slope(
                 name,
                 float(images.kvp[place] or 0.0),
-                filtration_mm_al=beam.filtration_mm_al,
+                filtration_mm_al=aluminium[place],
                 water_cm=beam.water_cm,
                 tin_mm=tin[place],
                 model=beam.model,
@@ -182,6 +185,13 @@ def _priors(images: EnergyImages, materials: Sequence[str], beam: PriorBeam) -> 
         ]
         for name in materials
     }
+
+
+def _aluminium(images: EnergyImages, beam: PriorBeam, n: int) -> list[float | None]:
+    """Aluminium in each beam: as asked for, else as the files say."""
+    if beam.filtration_mm_al is not None or beam.tin_mm is not None:
+        return [beam.filtration_mm_al] * n
+    return [stated_filter(ct_record(image)).filtration_mm_al for image in images.values]
 
 
 def _tin(images: EnergyImages, beam: PriorBeam, n: int) -> list[float]:
@@ -200,7 +210,7 @@ def _bins(images: EnergyImages, materials: Sequence[str], beam: PriorBeam) -> di
             "the limits of the energy bins are not known, on which HU per mg/mL depend",
             found=f"bins about {', '.join(images.labels)}",
             needed=f"{n + 1} limits in keV",
-            next_step="give edges_kev=, or slopes=",
+            next_step="give edges_kev= (--edges-kev), or slopes= (--slopes)",
         )
     if len(edges) != n + 1:
         raise UnknownChoice(f"edges_kev= has {len(edges)} limits for {n} bins; {n + 1} are needed")
@@ -209,7 +219,7 @@ def _bins(images: EnergyImages, materials: Sequence[str], beam: PriorBeam) -> di
         raise MissingMetadata(
             "the tube voltage is not known, on which the spectrum of the bins depends",
             where="KVP (0018,0060), or KVP of the sidecar",
-            next_step="give kvp=, or slopes=",
+            next_step="give kvp= (--kvp), or slopes= (--slopes)",
         )
     if beam.model != "spectrum":
         raise UnknownChoice("prior slopes of energy bins come from model='spectrum'")

@@ -78,8 +78,8 @@ class MaterialMaps:
     ) -> pd.DataFrame:
         """Every material in every region, see `imgtheranostics.ct.region_table`.
 
-        Limits of detection stand under the material's name, such as ``hfo2_detection_limit``; fractions of
-        the volume and the virtual non-contrast image have none.
+        Limits of detection stand under the material's name, such as ``hfo2_detection_limit``, where
+        blank tissue tells them; fractions of the volume and the virtual non-contrast image have none.
 
         Raises
         ------
@@ -97,7 +97,7 @@ class MaterialMaps:
             kept = [
                 n
                 for n, quantity in enumerate(table["quantity"])
-                if quantity not in _LIMITS or one.unit == "mg/mL"
+                if quantity not in _LIMITS or (one.unit == "mg/mL" and table["mean"].iloc[n] > 0)
             ]
             details += [own[n] for n in kept]
             table = table.iloc[kept].copy()

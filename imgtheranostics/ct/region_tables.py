@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from imgtheranostics.ct.blank_regions import (
     BlankNoise,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _DRIFT_SDS = 3.0
+_CALIBRATION_MAP = "calibration_error"
 _UNKNOWN = dict.fromkeys(("sd", "standard_error", "median", "p05", "p95", "min", "max"), math.nan)
 
 
@@ -99,8 +101,8 @@ def region_table(
             _Reading(table, index, one, noise, details[index]["n_effective"], streaks)
             for index, (noise, streaks) in enumerate(zip(noises, metal, strict=True), start=first)
         ]
-        for reading in readings:
-            reading.write()
+        for reading, inside in zip(readings, voxels, strict=True):
+            reading.write(inside, details[reading.index])
             details[reading.index] |= noise_detail(reading.noise)
             more += list(reading.further())
         notes.append(_cautions(one, readings))
@@ -209,13 +211,30 @@ class _Reading:
             found.append("below-detection-limit")
         return found
 
-    def write(self) -> None:
-        """Put the standard error and the codes into the row."""
+    def write(self, voxels: npt.NDArray[np.int64], details: dict[str, Any]) -> None:
+        """Put the standard error and the codes into the row, and the parts of the error into its details."""
         codes = [code for code in str(self.row["warnings"]).split(";") if code]
         self.table.loc[self.index, "warnings"] = ";".join(dict.fromkeys((*codes, *self.codes())))
-        if math.isfinite(self.noise.standard_error):
-            shared = self.estimate.calibration_relative * abs(self.row["mean"])
-            self.table.loc[self.index, "standard_error"] = math.hypot(self.noise.standard_error, shared)
+        sampling, shared = self.noise.standard_error, self._shared(voxels)
+        if not math.isfinite(sampling):
+            sampling = float(details.get("standard_error_sampling", math.nan))
+        if math.isfinite(sampling) and math.isfinite(shared):
+            self.table.loc[self.index, "standard_error"] = math.hypot(sampling, shared)
+            if "standard_error_calibration" in details:
+                details["standard_error_calibration"] = shared
+
+    def _shared(self, voxels: npt.NDArray[np.int64]) -> float:
+        """The part of the mean's error that averaging leaves.
+
+        Where it differs between voxels, as the error of the slopes does between mixtures of materials, the
+        mean over them, which it cannot exceed.
+        """
+        own = self.estimate.maps.get(_CALIBRATION_MAP)
+        if own is None:
+            return float(self.estimate.calibration_relative * abs(self.row["mean"]))
+        errors = own.data.ravel(order="F")[voxels].astype(np.float64)
+        known = np.isfinite(errors)
+        return float(errors[known].mean()) if known.any() else math.nan
 
     def further(self) -> Iterator[dict[str, Any]]:
         """Rows of what follows from the noise: contrast, limits, share of voxels above theirs."""
@@ -234,7 +253,7 @@ class _Reading:
             return
         relative = math.hypot(
             1.0 / math.sqrt(2.0 * (self.noise.n_blanks - 1)) if self.noise.n_blanks > 1 else math.nan,
-            self.estimate.calibration_relative,
+            0.0 if _CALIBRATION_MAP in self.estimate.maps else self.estimate.calibration_relative,
         )
         for name, limit in zip(("detection_limit", "quantification_limit"), self.limits, strict=True):
             yield {**row, **_UNKNOWN, "quantity": name, "mean": limit, "standard_error": relative * limit}

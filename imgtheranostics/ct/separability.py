@@ -183,7 +183,7 @@ class Separability:
             f"{self.scaled_condition_number:.1f}), and from {ALIKE_CONDITION:g} on a standard deviation of "
             f"at most {WORST_SD:g} mg/mL"
         )
-        forced = "; or take the numbers as they are with force=True"
+        forced = "; or take the numbers as they are with force=True (--force-ill-posed)"
         if self.verdict == "impossible":
             needed, forced = (
                 "at least as many energies as unknowns, and energies and materials that differ",
