@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imgtheranostics.ct.noise import SOFT_TISSUE_HU, DetectionLimits, detection_limits, false_positive_rate
+from imgtheranostics.ct.slope import Slope
 from imgtheranostics.errors import GeometryMismatch, MissingMetadata
 from imgtheranostics.fit import shortfall
 from imgtheranostics.kernels.shifted_regions import shifted_means
@@ -72,7 +73,7 @@ class BlankNoise:
         """How often the mean of a blank exceeds 3.3 of these SD."""
         return false_positive_rate(self.n_blanks) if self.n_blanks > 1 else math.nan
 
-    def limits(self, slope: float) -> DetectionLimits:
+    def limits(self, slope: float | Slope) -> DetectionLimits:
         """LOD and LOQ of the region's mean in mg/mL, for a slope in HU per mg/mL."""
         return detection_limits(self.sd, slope)
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from imgtheranostics.ct.hounsfield import ct_record
-from imgtheranostics.ct.noise import DETECTION_SDS, QUANTIFICATION_SDS, detection_limits
+from imgtheranostics.ct.noise import DETECTION_SDS, QUANTIFICATION_SDS, detection_limits, false_positive_rate
 from imgtheranostics.ct.prior_slopes import PRIOR_RELATIVE_ERROR, prior_slope
 from imgtheranostics.ct.slope import Slope
 from imgtheranostics.ct.stated_filter import StatedFilter, stated_filter
@@ -252,11 +252,12 @@ def _voxel_limits(enhancement: Estimate, slope: Slope) -> dict[str, Any]:
     noise = enhancement.decisions.get("noise", {}).get("voxel_sd_hu")
     if noise is None or not math.isfinite(noise):
         return {}
-    limits = detection_limits(noise, abs(slope.hu_per_mg_ml))
+    limits = detection_limits(noise, slope)
     return {
         "detection": {
             "rule": f"{DETECTION_SDS:g} and {QUANTIFICATION_SDS:g} SD of a voxel's noise over the slope",
             "voxel_lod_mg_ml": limits.lod,
             "voxel_loq_mg_ml": limits.loq,
+            "false_positive_rate_at_voxel_lod": false_positive_rate(),
         }
     }

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from imgtheranostics.ct.slope import Slope
 from imgtheranostics.errors import Caution, ImplausibleValue
 from imgtheranostics.volume import Volume
 
@@ -41,7 +42,7 @@ class DetectionLimits(NamedTuple):
     loq: float
 
 
-def detection_limits(sd_blank: float, slope: float) -> DetectionLimits:
+def detection_limits(sd_blank: float, slope: float | Slope) -> DetectionLimits:
     """Limits of detection and quantification of a reading whose blank has that standard deviation.
 
     LOD = 3.3 sd / slope and LOQ = 10 sd / slope. How often a blank exceeds the LOD depends on how well its SD
@@ -51,7 +52,7 @@ def detection_limits(sd_blank: float, slope: float) -> DetectionLimits:
     ----------
     sd_blank : float
         HU; of one voxel for voxels, of the mean of a blank region of the same shape for a region.
-    slope : float
+    slope : float or Slope
         HU per mg/mL.
 
     Returns
@@ -72,6 +73,8 @@ def detection_limits(sd_blank: float, slope: float) -> DetectionLimits:
     """
     if not sd_blank >= 0 and not math.isnan(sd_blank):
         raise ValueError(f"sd_blank must not be negative, got {sd_blank}")
+    if isinstance(slope, Slope):
+        slope = abs(slope.hu_per_mg_ml)
     if not (math.isfinite(slope) and slope > 0):
         raise ValueError(f"the slope must be positive, got {slope}")
     return DetectionLimits(DETECTION_SDS * sd_blank / slope, QUANTIFICATION_SDS * sd_blank / slope)

@@ -83,6 +83,8 @@ def test_values_below_the_limit_of_a_voxel_are_kept_and_flagged():
     assert found.value.data.ravel() == pytest.approx(np.array([-20.0, 46.0, 47.0, 142.0]) / 26.6)
     assert found.decisions["detection"]["voxel_lod_mg_ml"] == pytest.approx(1.754, abs=1e-3)
     assert found.decisions["detection"]["voxel_loq_mg_ml"] == pytest.approx(5.316, abs=1e-3)
+    rate = found.decisions["detection"]["false_positive_rate_at_voxel_lod"]
+    assert rate == pytest.approx(4.83e-4, rel=1e-2)  # the normal's tail beyond 3.3
 
 
 def test_a_voxel_without_a_change_stays_without_a_value():

@@ -60,6 +60,7 @@ def test_limits_of_the_reference_sheet():
     lod, loq = ct.detection_limits(10.0, 26.6)
     assert (lod, loq) == pytest.approx((1.241, 3.759), abs=5e-4)
     assert ct.detection_limits(10.0, 28.1).lod == pytest.approx(1.174, abs=5e-4)
+    assert ct.detection_limits(10.0, ct.Slope(28.1, 1.4, "I")).lod == pytest.approx(1.174, abs=5e-4)
 
 
 def test_limits_need_a_slope_and_an_sd():
