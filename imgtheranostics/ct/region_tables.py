@@ -101,7 +101,7 @@ def region_table(
             _Reading(table, index, one, noise, details[index]["n_effective"], streaks)
             for index, (noise, streaks) in enumerate(zip(noises, metal, strict=True), start=first)
         ]
-        for reading, inside in zip(readings, voxels, strict=True):
+        for reading, inside in zip(readings, voxels.values(), strict=True):
             reading.write(inside, details[reading.index])
             details[reading.index] |= noise_detail(reading.noise)
             more += list(reading.further())
