@@ -18,7 +18,7 @@ from imgtheranostics.ct.vial_calibration import VialCalibration, calibrate
 from imgtheranostics.errors import GeometryMismatch, MissingMetadata
 from imgtheranostics.mapping.pairs import single_image
 from imgtheranostics.mapping.voxels import Mask
-from imgtheranostics.regions import Regions
+from imgtheranostics.regions import Regions, roi_statistics
 from imgtheranostics.volume import Volume
 
 DoubleArray = npt.NDArray[np.float64]
@@ -58,8 +58,8 @@ def measured_references(
     known : mapping of str to float
         By region.
     blanks : str, Volume, Regions or (i, j, k) array_like, optional
-        One even material, such as the water around the vials: a region's name or a mask. Without it, or
-        where a shape fits into it too seldom, there are no errors.
+        One even material, such as the water around the vials: a region's name or a mask. Without it there
+        are no errors; of a shape that fits into it too seldom, that of `roi_statistics`.
 
     Raises
     ------
@@ -94,7 +94,7 @@ def measured_references(
                 needed="a region inside of the field of view",
             )
         means.append(float(values.mean()))
-        errors.append(math.nan if blanks is None else blank_noise(v, mask, blanks, own=True).standard_error)
+        errors.append(math.nan if blanks is None else _error(v, name, mask, blanks))
     told = bool(np.isfinite(errors).all()) and all(error > 0 for error in errors)
     return References(
         tuple(known),
@@ -102,6 +102,14 @@ def measured_references(
         np.array(means),
         np.array(errors) if told else None,
     )
+
+
+def _error(v: Volume, name: str, mask: npt.NDArray[np.bool_], blanks: Mask) -> float:
+    """Scatter of blank regions of that shape; of the region's own voxels where there is no room for them."""
+    scatter = blank_noise(v, mask, blanks, own=True).standard_error
+    if math.isfinite(scatter):
+        return scatter
+    return float(roi_statistics(v, Regions.from_masks({name: mask}, v.grid))["standard_error"].iloc[0])
 
 
 def calibrate_vials(
