@@ -97,7 +97,8 @@ def decompose(
     force : bool
         Separate materials that are too much alike, with a caution.
     edges_kev : sequence of float
-        Limits of energy bins in keV, for their prior slopes.
+        Limits of energy bins in keV, for their prior slopes. Without them an axis in keV is taken for the
+        middles of bins of which the last ends at the tube voltage, where that is possible, with a caution.
     filtration_mm_al, water_cm, tin_mm, model, displacement
         Of prior slopes, see `imgtheranostics.ct.prior_slope`; `tin_mm` for all images or for each. Tin that
         a file states is taken from there.

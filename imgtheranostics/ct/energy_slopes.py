@@ -204,17 +204,10 @@ def _tin(images: EnergyImages, beam: PriorBeam, n: int) -> list[float]:
 
 def _bins(images: EnergyImages, materials: Sequence[str], beam: PriorBeam) -> dict[str, list[Slope]]:
     """Prior slopes of the energy bins of an ideal photon-counting detector."""
-    edges, n = beam.edges_kev, len(images.images)
-    if not edges:
-        raise MissingMetadata(
-            "the limits of the energy bins are not known, on which HU per mg/mL depend",
-            found=f"bins about {', '.join(images.labels)}",
-            needed=f"{n + 1} limits in keV",
-            next_step="give edges_kev= (--edges-kev), or slopes= (--slopes)",
-        )
+    n, kvp = len(images.images), images.kvp[0]
+    edges, cautions = _limits(images, beam, kvp)
     if len(edges) != n + 1:
         raise UnknownChoice(f"edges_kev= has {len(edges)} limits for {n} bins; {n + 1} are needed")
-    kvp = images.kvp[0]
     if kvp is None:
         raise MissingMetadata(
             "the tube voltage is not known, on which the spectrum of the bins depends",
@@ -231,21 +224,44 @@ def _bins(images: EnergyImages, materials: Sequence[str], beam: PriorBeam) -> di
     values = bin_slopes(materials, edges, kvp, tin_mm=_tin(images, beam, n)[0], **asked)
     behind = f"{asked.get('filtration_mm_al', 7.0):g} mm Al and {asked.get('water_cm', 20.0):g} cm of water"
     text = f"prior slopes assume an ideal photon-counting detector behind {behind}"
-    caution = Caution("assumed-beam", text, f"{kvp:g} kVp")
+    cautions = (Caution("assumed-beam", text, f"{kvp:g} kVp"), *cautions)
     found: dict[str, list[Slope]] = {}
     for name, column in zip(materials, values.T, strict=True):
         taken = 0.0
         if beam.displacement is not False:
             taken = displaced_water(find_material(name), None, required=bool(beam.displacement))
         found[name] = [
-            _bin_slope(float(value) - taken, name, kvp, edges[k : k + 2], taken, caution)
+            _bin_slope(float(value) - taken, name, kvp, edges[k : k + 2], taken, cautions)
             for k, value in enumerate(column)
         ]
     return found
 
 
+def _limits(
+    images: EnergyImages, beam: PriorBeam, kvp: float | None
+) -> tuple[tuple[float, ...], tuple[Caution, ...]]:
+    """Limits of the bins: given, or those whose middles the axis states, the tube voltage as the last."""
+    if beam.edges_kev:
+        return beam.edges_kev, ()
+    limits = [] if kvp is None else [float(kvp)]
+    for middle in reversed(images.middles_kev):
+        if limits and 0 < 2 * middle - limits[0] < middle:
+            limits.insert(0, 2 * middle - limits[0])
+    if len(limits) != len(images.images) + 1:
+        raise MissingMetadata(
+            "the limits of the energy bins are not known, on which HU per mg/mL depend",
+            found=f"bins about {', '.join(images.labels)}, which are not the middles of bins that end at the "
+            f"tube voltage ({'not known' if kvp is None else f'{kvp:g} kV'})",
+            needed=f"{len(images.images) + 1} limits in keV",
+            next_step="give edges_kev= (--edges-kev), or slopes= (--slopes)",
+        )
+    words = ", ".join(f"{limit:g}" for limit in limits)
+    text = f"the limits of the energy bins, {words} keV, follow from their middles and the tube voltage"
+    return tuple(limits), (Caution("bin-limits-inferred", text, "energy axis"),)
+
+
 def _bin_slope(
-    value: float, name: str, kvp: float, edges: Sequence[float], taken: float, caution: Caution
+    value: float, name: str, kvp: float, edges: Sequence[float], taken: float, cautions: tuple[Caution, ...]
 ) -> Slope:
     return Slope(
         value,
@@ -255,5 +271,5 @@ def _bin_slope(
         f"bin {edges[0]:g} to {edges[1]:g} keV",
         source="prior: spectrum model",
         displacement=taken,
-        warnings=(caution,),
+        warnings=cautions,
     )

@@ -88,11 +88,6 @@ class SupportTables:
                 tables[support] = np.where(free[:, np.newaxis], values, multipliers * scale[:, np.newaxis])
         return cls(everything, tables, bounds, covariance)
 
-    def solve(self, samples: npt.ArrayLike) -> DoubleArray:
-        """The unconstrained solution of samples (..., n_samples)."""
-        given = np.asarray(samples, np.float64)
-        return np.asarray(given @ self.solver[:, :-1].T + self.solver[:, -1])
-
 
 @dataclass(frozen=True, eq=False)
 class _Problem:

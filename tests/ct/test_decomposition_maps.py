@@ -256,6 +256,11 @@ def test_k_edge_bins_separate_hafnium_gold_bismuth_and_iodine(rng, as_axis):
         assert one.value.data[high].mean() == pytest.approx(amount[high].mean(), rel=0.02)
         assert "rmse" in one.maps
     assert found["Au"].decisions["separation"]["verdict"] == "solve"
+    if as_axis:
+        inferred = it.ct.decompose(volumes, kvp=140, materials=materials, noise_sd=10, displacement=False)
+        np.testing.assert_array_equal(inferred["Au"].value.data, found["Au"].value.data)
+        note = next(one for one in inferred["Au"].warnings if one.code == "bin-limits-inferred")
+        assert "25, 50, 65, 81, 90, 140 keV" in note.message
     assert (found["I"].flags.data & Flag.AT_BOUND.value).any()
     assert "held-at-zero" in {caution.code for caution in found["I"].warnings}
     free = it.ct.decompose(
@@ -275,6 +280,7 @@ def test_bins_without_limits_or_of_another_number_are_refused():
     bins = Volume(
         data, AFFINE, "attenuation", "[HU]", (Axis("energy", [40, 60, 80], "keV"),), CtAcquisition()
     )
+    # 60 keV would be the middle of 0 to 120, or 80 of 40 to 120: no bins end there
     with pytest.raises(MissingMetadata, match="limits of the energy bins"):
         it.ct.decompose(bins, kvp=120, materials=["I", "Gd"])
     with pytest.raises(ValueError, match="4 are needed"):
