@@ -50,7 +50,10 @@ def noise_sd(
 
     What the offsets do not resolve counts as noise. Trains of pulses make side bands of water, 1 / (period x
     imaging frequency) ppm apart; in a solution of long T2 they change each sample by some hundredths whatever
-    the noise is. In tissue they are below 0.002. Give the noise where it is known.
+    the noise is. In tissue they are below 0.002. Of simulated trains with a noise of 0.003 the median result
+    is 1.2, 2.6 and 4 times that in T2 of 0.3 to 2 s each 0.1, 0.25 and 0.5 ppm, ten times it in a quarter of
+    the protocols; in white matter 1.1, 1.3 and 1.6 times. The third of the differences farthest from water
+    gives twice as much, since the bands reach there too. Give the noise where it is known.
     """
     spectra = Spectra.of(z, offset_ppm, mask, least=LEAST_OFFSETS, purpose="the noise level of a Z-spectrum")
     return spectra.restored(measure(spectra, find_noise=True, workers=workers).noise)
