@@ -15,7 +15,7 @@ from imgtheranostics.ct.noise import DETECTION_SDS
 from imgtheranostics.regions import Regions, roi_statistics
 from imgtheranostics.volume import Volume
 
-BoolArray = npt.NDArray[np.bool_]
+IndexArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 
 _CHANCE = 1e-3
@@ -107,7 +107,7 @@ class Spread:
     centroid_error_mm: float
 
 
-def region_mass(scan: FollowUp, name: str, mask: BoolArray) -> RegionMass:
+def region_mass(scan: FollowUp, name: str, voxels: IndexArray) -> RegionMass:
     """Mass of the agent in a region: the sum of concentration times volume.
 
     Voxels without a value hold nothing for the sum, which makes it a lower bound; where they are more than
@@ -117,18 +117,19 @@ def region_mass(scan: FollowUp, name: str, mask: BoolArray) -> RegionMass:
     ----------
     scan : FollowUp
     name : str
-    mask : (i, j, k) ndarray of bool
+    voxels : (n,) ndarray of int
+        Flat Fortran-order indices on the grid of the baseline.
 
     Raises
     ------
     GeometryMismatch
         If the region is empty, or the scans do not show it.
     """
-    missing = scan.require_view(name, mask)
+    missing = scan.require_view(name, voxels)
     weighted = scan.weighted
-    values = weighted.data[mask]
+    values = weighted.data.ravel(order="F")[voxels]
     per_hu = scan.change.grid.voxel_volume_ml / scan.hu_per_mg_ml
-    noise = _blank_noise(weighted, mask, scan.blank)
+    noise = voxel_list_noise(weighted, voxels, scan.blank)
     n_voxels = int(values.size)
     mass = float(np.nansum(values, dtype=np.float64)) * per_hu
     codes = []
@@ -136,12 +137,12 @@ def region_mass(scan: FollowUp, name: str, mask: BoolArray) -> RegionMass:
         mass = math.nan
     if missing > 0:
         codes.append("incomplete-region")
-    n_saturated = scan.n_saturated(mask)
+    n_saturated = scan.n_saturated(voxels)
     if n_saturated:
         codes.append("saturated-in-region")
     mean_error, blank_sd = noise.standard_error, noise.sd
     if not math.isfinite(mean_error):
-        mean_error = blank_sd = _sampling_error(weighted, mask)
+        mean_error = blank_sd = _sampling_error(weighted, voxels)
         codes.append("no-blank-tissue")
     elif _drifted(noise, mass / per_hu / n_voxels):
         codes.append("blank-tissue-changed")
@@ -151,7 +152,7 @@ def region_mass(scan: FollowUp, name: str, mask: BoolArray) -> RegionMass:
         mass,
         mean_error * per_mean if math.isfinite(mass) else math.nan,
         abs(mass) * scan.concentration.calibration_relative,
-        scan.volume_ml(mask),
+        scan.volume_ml(voxels),
         DETECTION_SDS * blank_sd * per_mean,
         n_voxels,
         int(np.count_nonzero(np.isfinite(values))),
@@ -159,11 +160,6 @@ def region_mass(scan: FollowUp, name: str, mask: BoolArray) -> RegionMass:
         noise,
         tuple(codes),
     )
-
-
-def _blank_noise(image: Volume, mask: BoolArray, blank: BoolArray) -> BlankNoise:
-    usable = blank & np.isfinite(image.data)
-    return voxel_list_noise(image, np.flatnonzero(mask.ravel(order="F")), usable.ravel(order="F"))
 
 
 def _drifted(noise: BlankNoise, region_mean: float) -> bool:
@@ -175,9 +171,9 @@ def _drifted(noise: BlankNoise, region_mean: float) -> bool:
     return abs(noise.mean) > max(beyond, _DRIFT_SHARE * abs(region_mean))
 
 
-def _sampling_error(image: Volume, mask: BoolArray) -> float:
+def _sampling_error(image: Volume, voxels: IndexArray) -> float:
     """Of a mean, from the voxels themselves: real structure counts as noise, so that it is not too small."""
-    table = roi_statistics(image, Regions.from_masks({"region": mask}, image.grid))
+    table = roi_statistics(image, Regions.from_voxel_lists({"region": voxels}, image.grid))
     return float(table["standard_error"].iloc[0])
 
 
@@ -194,12 +190,12 @@ def retained_percent(
     if not (in_first.mass_mg > max(in_first.lod_mg, 0.0)):
         return Retained(math.nan, math.nan, "no agent was detected in the first scan")
     ratio = in_later.mass_mg / in_first.mass_mg
-    mask = later.masks[name]
-    same = np.array_equal(mask, first.masks[name])
+    voxels = later.voxels[name]
+    same = np.array_equal(voxels, first.voxels[name])
     if same and math.isfinite(in_first.blank.sd) and math.isfinite(in_later.blank.sd):
         one, other = first.weighted, later.weighted
         both = other.replace(data=other.data - np.float32(ratio) * one.data)
-        noise = _blank_noise(both, mask, first.blank & later.blank)
+        noise = voxel_list_noise(both, voxels, first.blank & later.blank)
         if math.isfinite(noise.standard_error):
             per_mean = later.change.grid.voxel_volume_ml / abs(later.hu_per_mg_ml) * in_later.n_voxels
             error = noise.standard_error * per_mean / in_first.mass_mg
@@ -208,10 +204,10 @@ def retained_percent(
     return Retained(100.0 * ratio, 100.0 * error, "errors of both masses, as if they were independent")
 
 
-def spread(scan: FollowUp, mass: RegionMass, mask: BoolArray) -> Spread:
+def spread(scan: FollowUp, mass: RegionMass, voxels: IndexArray) -> Spread:
     """Occupancy, heterogeneity and centroid of the agent in a region."""
-    amount = scan.concentration.value.data[mask].astype(np.float64)
-    growth = np.ones(amount.size) if scan.growth is None else scan.growth[mask]
+    amount = scan.concentration.value.data.ravel(order="F")[voxels].astype(np.float64)
+    growth = scan.growth_of(voxels)
     known = np.isfinite(amount)
     amount, growth = amount[known], growth[known]
     lod = scan.voxel_lod_mg_ml
@@ -225,7 +221,7 @@ def spread(scan: FollowUp, mass: RegionMass, mask: BoolArray) -> Spread:
     if not mass.mass_mg > max(mass.lod_mg, 0.0):
         return Spread(occupancy, lod, math.nan, math.nan, None, math.nan)
     beyond = math.sqrt(max(0.0, variance - voxel_sd**2)) if math.isfinite(voxel_sd) else math.nan
-    index = np.argwhere(mask)[known]
+    index = np.stack(np.unravel_index(voxels[known], scan.change.grid.shape, order="F"), axis=-1)
     points = scan.change.grid.world_mm(index.astype(np.float64))
     weights = growth * amount
     centroid = (weights[:, np.newaxis] * points).sum(axis=0) / weights.sum()

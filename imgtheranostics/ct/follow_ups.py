@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from imgtheranostics.volume import Estimate, Flag, Volume
 
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
+IndexArray = npt.NDArray[np.int64]
 How = str | Registration | Transform | None
 
 _VOXELS_PER_NODE = 4
@@ -75,18 +77,18 @@ class FollowUp:
     growth : (i, j, k) ndarray or None
         Volume of each voxel in the follow-up over its volume in the baseline, the Jacobian determinant of
         the transform; None where it is 1 everywhere.
-    masks : dict of str to (i, j, k) ndarray of bool
-        The regions, on the grid of the baseline.
+    voxels : dict of str to (n,) ndarray of int
+        The regions, as flat Fortran-order indices on the grid of the baseline, ascending.
     shells : list of Shell
         Around the tumour of this scan.
-    blank : (i, j, k) ndarray of bool
-        Tissue without agent.
+    blank : (n_voxels,) ndarray of bool
+        Tissue without agent that has a value, flat in Fortran order.
     transform : Transform or None
     """
 
     concentration: Estimate
     growth: FloatArray | None
-    masks: Mapping[str, BoolArray]
+    voxels: Mapping[str, IndexArray]
     shells: list[Shell]
     blank: BoolArray
     transform: Transform | None
@@ -112,12 +114,13 @@ class FollowUp:
             workers=plan.workers,
         )
         transform = used.transform if isinstance(used, Registration) else used
-        masks = _masks(regions, baseline, scan, transform, drawn_on_scan)
-        around = shells(masks[plan.tumour], baseline, plan.edges_mm)
-        blank = _blank_tissue(change, masks, around, plan)
+        voxels = _voxels(regions, baseline, scan, transform, drawn_on_scan)
+        tumour = _mask(voxels[plan.tumour], baseline)
+        around = shells(tumour, baseline, plan.edges_mm)
+        blank = _blank_tissue(change, [voxels[plan.tumour], *(shell.voxels for shell in around)], plan)
         amount = concentration(change, material=plan.material, workers=plan.workers, **plan.slope_options)
         kept = replace(amount, maps={"delta_attenuation": change.value})
-        return cls(kept, _growth(transform, baseline), masks, around, blank, transform)
+        return cls(kept, _growth(transform, baseline), voxels, around, blank, transform)
 
     @property
     def change(self) -> Volume:
@@ -134,26 +137,27 @@ class FollowUp:
         """Limit of detection of one voxel; NaN where the noise is not known."""
         return float(self.concentration.decisions.get("detection", {}).get("voxel_lod_mg_ml", np.nan))
 
-    @property
+    @cached_property
     def weighted(self) -> Volume:
         """Change in HU times the growth of each voxel: its sum over a region is what mass comes from."""
         if self.growth is None:
             return self.change
         return self.change.replace(data=self.change.data * self.growth)
 
-    def volume_ml(self, mask: BoolArray) -> float:
-        """Volume of a region in the follow-up, mL."""
-        each = self.change.grid.voxel_volume_ml
-        if self.growth is None:
-            return each * int(np.count_nonzero(mask))
-        return each * float(self.growth[mask].sum())
+    def growth_of(self, voxels: IndexArray) -> FloatArray:
+        """Growth of each voxel of a region."""
+        return np.ones(voxels.size) if self.growth is None else self.growth.ravel(order="F")[voxels]
 
-    def n_saturated(self, mask: BoolArray) -> int:
+    def volume_ml(self, voxels: IndexArray) -> float:
+        """Volume of a region in the follow-up, mL."""
+        return self.change.grid.voxel_volume_ml * float(self.growth_of(voxels).sum())
+
+    def n_saturated(self, voxels: IndexArray) -> int:
         """Voxels of a region at the top of the range of either scan."""
-        flags = self.concentration.flags.data[mask]
+        flags = self.concentration.flags.data.ravel(order="F")[voxels]
         return int(np.count_nonzero(flags & Flag.SATURATED.value))
 
-    def require_view(self, name: str, mask: BoolArray) -> float:
+    def require_view(self, name: str, voxels: IndexArray) -> float:
         """Share of a region that has no value, once the scans are sure to show some of it.
 
         Raises
@@ -161,13 +165,13 @@ class FollowUp:
         GeometryMismatch
             If the region is empty or neither scan shows any of it.
         """
-        total = int(np.count_nonzero(mask))
+        total = int(voxels.size)
         if total == 0:
             raise GeometryMismatch(
                 "a region has no voxels", where=f"region {name}", needed="at least one voxel"
             )
-        seen = int(np.count_nonzero(np.isfinite(self.change.data[mask])))
-        if seen == 0 and self.n_saturated(mask) == 0:
+        seen = int(np.count_nonzero(np.isfinite(self.change.data.ravel(order="F")[voxels])))
+        if seen == 0 and self.n_saturated(voxels) == 0:
             raise GeometryMismatch(
                 "a region lies outside of the field of view",
                 where=f"region {name}",
@@ -225,13 +229,13 @@ def _extent_mm(tumour: BoolArray, baseline: Volume) -> float | None:
     return wanted if wanted < float((np.array(baseline.shape) * spacing).max()) / 4.0 else None
 
 
-def _masks(
+def _voxels(
     regions: Regions, baseline: Volume, scan: Volume, transform: Transform | None, drawn_on_scan: bool
-) -> dict[str, BoolArray]:
+) -> dict[str, IndexArray]:
     """Regions on the grid of the baseline; those drawn on the scan go through the transform."""
     if not drawn_on_scan or transform is None:
         fitted = regions.fit_to(baseline.grid, what="the scan before the agent")
-        return {name: fitted.mask(name) for name in fitted}
+        return dict(zip(fitted, fitted.voxel_lists(), strict=True))
     from imgtheranostics.registration import resample
 
     fitted = regions.fit_to(scan.grid, what="the scan that they were drawn on")
@@ -239,25 +243,29 @@ def _masks(
     for name in fitted:
         labels = Volume(fitted.mask(name).astype(np.int32), scan.affine, "labels", "1")
         there = resample(labels, transform, like=baseline, interpolation="nearest")
-        moved[name] = np.asarray(there.data != 0)
+        moved[name] = np.flatnonzero(there.data.ravel(order="F"))
     return moved
+
+
+def _mask(voxels: IndexArray, baseline: Volume) -> BoolArray:
+    flat = np.zeros(baseline.grid.n_voxels, np.bool_)
+    flat[voxels] = True
+    return flat.reshape(baseline.grid.shape, order="F")
 
 
 def _growth(transform: Transform | None, baseline: Volume) -> FloatArray | None:
     """Jacobian determinant at the voxels of the baseline; 0 where a spline is undefined."""
     if transform is None or transform.model in ("rigid", "translation"):
         return None
-    return np.nan_to_num(transform.jacobian_determinant(baseline.grid), nan=0.0)
+    return np.asfortranarray(np.nan_to_num(transform.jacobian_determinant(baseline.grid), nan=0.0))
 
 
-def _blank_tissue(
-    change: Estimate, masks: Mapping[str, BoolArray], around: list[Shell], plan: Protocol
-) -> BoolArray:
+def _blank_tissue(change: Estimate, held: list[IndexArray], plan: Protocol) -> BoolArray:
     """Tissue without agent: as given, else soft tissue away from the tumour and its shells."""
-    held = masks[plan.tumour].copy()
-    for shell in around:
-        held |= shell.mask
-    if plan.blanks is not None:
-        given = mask_array(plan.blanks, change.value)
-        return np.asarray(given & ~held & np.isfinite(change.value.data))
-    return default_blanks(change, Regions.from_masks({"taken": held}, change.grid))
+    taken = np.unique(np.concatenate(held))
+    if plan.blanks is None:
+        away = default_blanks(change, Regions.from_voxel_lists({"taken": taken}, change.grid))
+        return np.asarray(away.ravel(order="F"))
+    given = (mask_array(plan.blanks, change.value) & np.isfinite(change.value.data)).ravel(order="F")
+    given[taken] = False
+    return np.asarray(given)

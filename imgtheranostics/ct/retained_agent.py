@@ -182,7 +182,7 @@ class _Asked:
             return positive(self.tumour_ml, "the volume of the tumour", "mL")
         if not self.drawn_before:
             return None
-        return first.change.grid.voxel_volume_ml * int(np.count_nonzero(first.masks[tumour]))
+        return first.change.grid.voxel_volume_ml * first.voxels[tumour].size
 
 
 def _labels(baseline: Volume, subject: str | None, session: str | None, tumour: str) -> Labels:
@@ -283,8 +283,8 @@ class _Job:
             self.first = scan
         result = self._scan_result(number, scan, self.first)
         self.scans.append(result)
-        shells = {shell.name: shell.mask for shell in scan.shells if shell.mask.any()}
-        regions = Regions.from_masks({**scan.masks, **shells}, scan.change.grid)
+        shells = {shell.name: shell.voxels for shell in scan.shells if shell.voxels.size}
+        regions = Regions.from_voxel_lists({**scan.voxels, **shells}, scan.change.grid)
         self.rows += scan_rows(result, regions, self.asked.injection, self.labels, self.plan.workers)
         lod = result.spread.lod_mg_ml
         self.records[str(number)] = {
@@ -297,15 +297,17 @@ class _Job:
 
     def _scan_result(self, number: int, scan: FollowUp, first: FollowUp) -> ScanRetention:
         tumour = self.plan.tumour
-        masses = {name: region_mass(scan, name, mask) for name, mask in scan.masks.items()}
-        shells = tuple(region_mass(scan, shell.name, shell.mask) for shell in scan.shells if shell.mask.any())
+        masses = {name: region_mass(scan, name, voxels) for name, voxels in scan.voxels.items()}
+        shells = tuple(
+            region_mass(scan, shell.name, shell.voxels) for shell in scan.shells if shell.voxels.size
+        )
         reference = self.scans[0].masses if self.scans else masses
         kept = {
             name: retained_percent(first, reference[name], scan, mass, name)
             for name, mass in masses.items()
             if name in reference
         }
-        here = spread(scan, masses[tumour], scan.masks[tumour])
+        here = spread(scan, masses[tumour], scan.voxels[tumour])
         shift = apart_mm(self.scans[0].spread, here) if self.scans else (0.0, 0.0)
         return ScanRetention(
             number, self._day(number), scan.concentration, scan.transform, masses, shells, kept, here, shift

@@ -13,6 +13,7 @@ from imgtheranostics.mapping.refusals import UnknownChoice
 from imgtheranostics.volume import Volume
 
 BoolArray = npt.NDArray[np.bool_]
+IndexArray = npt.NDArray[np.int64]
 
 TISSUE_HU = -300.0
 """Attenuation before the agent below which a voxel of a shell is air, gas or aerated lung."""
@@ -26,7 +27,8 @@ class Shell:
     ----------
     name : str
     inner_mm, outer_mm : float
-    mask : (i, j, k) ndarray of bool
+    voxels : (n,) ndarray of int
+        Flat Fortran-order indices, ascending.
     n_air : int
         Voxels at that distance that were left out as air.
     """
@@ -34,7 +36,7 @@ class Shell:
     name: str
     inner_mm: float
     outer_mm: float
-    mask: BoolArray
+    voxels: IndexArray
     n_air: int
 
 
@@ -70,11 +72,11 @@ def shells(region: BoolArray, before: Volume, edges_mm: Sequence[float]) -> list
     found, inner = [], 0.0
     for outer in edges_mm:
         there = (distance > inner) & (distance <= outer)
-        mask = np.zeros(region.shape, np.bool_, order="F")
-        mask[box] = there & tissue
+        places = np.argwhere(there & tissue) + np.array([part.start for part in box])
+        voxels = np.sort(np.ravel_multi_index(tuple(places.T), region.shape, order="F"))
         name = f"shell {inner:g}-{outer:g} mm"
         n_air = int(np.count_nonzero(there & (before.data[box] < TISSUE_HU)))
-        found.append(Shell(name, inner, float(outer), mask, n_air))
+        found.append(Shell(name, inner, float(outer), voxels, n_air))
         inner = float(outer)
     return found
 
