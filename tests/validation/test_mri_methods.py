@@ -164,7 +164,7 @@ def test_fluorine_fails_when_the_noise_bias_stays(monkeypatch):
     assert set(rows(table, "slope", "spins")["verdict"]) == {FAIL}
 
 
-def test_trimodal_particle_has_one_concentration_and_waits_for_ct(tmp_path):
+def test_trimodal_particle_has_one_concentration_by_mri_and_ct(tmp_path):
     content = yaml.safe_load((library() / "trimodal-fe-au-99mtc.yaml").read_text(encoding="utf-8"))
     content["grid"] = {"shape": [28, 24, 90], "voxel_mm": [1.0, 1.0, 1.0]}
     content["expect"] = [item for item in content["expect"] if item.get("modality") != "SPECT"]
@@ -173,7 +173,7 @@ def test_trimodal_particle_has_one_concentration_and_waits_for_ct(tmp_path):
     table = validate(path, 0)
     found = rows(table, "mean", "concentration")
     assert verdicts(found) == {PASS}
-    assert found["measured"].tolist() == pytest.approx([2, 5, 3], rel=0.005)
+    assert found["measured"].tolist() == pytest.approx([2, 5, 3] * 2, rel=0.005)
 
 
 def test_limits_of_the_ladder_follow_from_noise_voxels_and_the_spgr_slope():
