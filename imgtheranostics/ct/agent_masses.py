@@ -163,12 +163,14 @@ def region_mass(scan: FollowUp, name: str, voxels: IndexArray) -> RegionMass:
 
 
 def _drifted(noise: BlankNoise, region_mean: float) -> bool:
-    """Whether tissue without agent changed between the scans: beyond chance, and enough to matter."""
+    """Whether tissue without agent changed between the scans: beyond chance, and enough to matter.
+
+    What is less than the standard error of the region's mean, or 1 % of the mean, does not.
+    """
     from scipy.special import stdtrit
 
-    scatter = noise.sd / math.sqrt(noise.n_blanks)
-    beyond = float(stdtrit(noise.n_blanks - 1, 1.0 - _CHANCE / 2.0)) * scatter
-    return abs(noise.mean) > max(beyond, _DRIFT_SHARE * abs(region_mean))
+    beyond = float(stdtrit(noise.n_blanks - 1, 1.0 - _CHANCE / 2.0)) * noise.mean_error
+    return abs(noise.mean) > max(beyond, noise.standard_error, _DRIFT_SHARE * abs(region_mean))
 
 
 def _sampling_error(image: Volume, voxels: IndexArray) -> float:

@@ -55,6 +55,8 @@ class BlankNoise:
     n_voxels : int
         Of the region.
     rule : str
+    placed_sd : float
+        SD of what was placed, without the scaling from parts of the region to all of it.
     """
 
     sd: float
@@ -62,11 +64,19 @@ class BlankNoise:
     mean: float
     n_voxels: int
     rule: str
+    placed_sd: float = math.nan
 
     @property
     def standard_error(self) -> float:
         """Of the region's mean: the SD, corrected for how short it falls with few blanks."""
         return self.sd / shortfall(self.n_blanks - 1) if self.n_blanks > 1 else math.nan
+
+    @property
+    def mean_error(self) -> float:
+        """Of `mean`, from the scatter of the blanks themselves; NaN where nothing was placed."""
+        if self.n_blanks < 2:
+            return math.nan
+        return self.placed_sd / shortfall(self.n_blanks - 1) / math.sqrt(self.n_blanks)
 
     @property
     def false_positive_rate(self) -> float:
@@ -151,11 +161,11 @@ def voxel_list_noise(value: Volume, voxels: IndexArray, blank: BoolArray, *, own
         means = np.empty(0)
     if means.size < FEWEST_BLANKS:
         return BlankNoise(math.nan, int(means.size), math.nan, n_voxels, "no room for blank regions")
-    sd = float(np.std(means, ddof=1))
+    sd = placed_sd = float(np.std(means, ddof=1))
     if shape is not whole:
         neighbour = _neighbour_correlation(value, blank)
         sd *= math.sqrt(shape.independent(neighbour) / whole.independent(neighbour))
-    return BlankNoise(sd, int(means.size), float(np.mean(means)), n_voxels, rule)
+    return BlankNoise(sd, int(means.size), float(np.mean(means)), n_voxels, rule, placed_sd)
 
 
 def _needed(mask: Mask, value: Volume, what: str) -> BoolArray:

@@ -119,7 +119,12 @@ class FollowUp:
         around = shells(tumour, baseline, plan.edges_mm)
         blank = _blank_tissue(change, [voxels[plan.tumour], *(shell.voxels for shell in around)], plan)
         amount = concentration(change, material=plan.material, workers=plan.workers, **plan.slope_options)
-        kept = replace(amount, maps={"delta_attenuation": change.value})
+        decisions = dict(amount.decisions)
+        if isinstance(how, str):
+            found = f"{how} registration of the follow-up to the scan before the agent"
+            where = "outside of the tumour" if plan.register_mask is None else "in the mask"
+            decisions["alignment"] = {**decisions["alignment"], "rule": f"{found}, {where}"}
+        kept = replace(amount, maps={"delta_attenuation": change.value}, decisions=decisions)
         return cls(kept, _growth(transform, baseline), voxels, around, blank, transform)
 
     @property

@@ -363,7 +363,10 @@ def test_motion_is_registered_and_its_transform_serves_again():
     assert found.mass_mg[0] == pytest.approx(FILLED * filled().sum() * VOXEL_ML, rel=0.05)
     assert found.retained_percent[1] == pytest.approx(80.0, abs=3.0)
     np.testing.assert_allclose(found.scans[0].transform.matrix, matrix, atol=0.3)
-    assert found.decisions["scans"]["0"]["alignment"]["overlap"] > 0.7
+    alignment = found.decisions["scans"]["0"]["alignment"]
+    assert alignment["overlap"] > 0.7
+    assert alignment["rule"].startswith("rigid registration")
+    assert alignment["rule"].endswith("the tumour")
     again = retention(before, scans, register=[found.scans[0].transform, None], **options)
     np.testing.assert_array_equal(again.mass_mg, found.mass_mg)
 
@@ -474,6 +477,15 @@ def test_tissue_that_changed_without_agent_is_told():
     """5 HU more in all of the body: 3.5 % of what the agent adds."""
     found = retention(scan(), [scan(agent() + 5.0)])
     assert "blank-tissue-changed" in {caution.code for caution in found.warnings}
+
+
+def test_noise_is_not_taken_for_a_change_of_tissue():
+    """Shells have room for parts of themselves only; chance is 1 in 1000 for each of 30 readings."""
+    for seed in range(1, 6):
+        noise = np.random.default_rng(100 + seed)
+        found = retention(scan(noise=noise), [scan(agent(), noise=noise) for _ in range(2)])
+        assert any("parts" in shell.blank.rule for shell in found.scans[0].shells)
+        assert "blank-tissue-changed" not in {caution.code for caution in found.warnings}
 
 
 def test_nothing_to_retain_is_no_number(rng):
