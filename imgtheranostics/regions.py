@@ -118,6 +118,11 @@ class Regions:
         """The region as a boolean (i, j, k) array."""
         return np.asarray((self.labels == self.number(name)).any(axis=-1))
 
+    def union(self) -> npt.NDArray[np.bool_]:
+        """Voxels of any of these regions, (i, j, k); of a subset those that it names."""
+        # a subset keeps the labels of the others, which are no part of it
+        return np.asarray(np.isin(self.labels, list(self.names)).any(axis=-1))
+
     def subset(self, names: Sequence[str]) -> Self:
         """Only these regions, in this order; KeyError when one does not exist."""
         return replace(self, names={self.number(name): name for name in names})

@@ -247,3 +247,11 @@ def test_resampling_to_a_reordered_grid_does_not_interpolate():
     moved = regions.resampled(match.apply_to_grid(grid))
     assert moved.warnings == ()
     assert np.array_equal(moved.labels, match.apply_to_array(regions.labels))
+
+
+def test_the_union_of_a_subset_holds_no_other_region():
+    masks = {name: np.zeros((4, 3, 2), bool) for name in ("water", "air")}
+    masks["water"][0], masks["air"][3] = True, True
+    regions = Regions.from_masks(masks, Grid((4, 3, 2), np.eye(4)))
+    np.testing.assert_array_equal(regions.subset(["air"]).union(), masks["air"])
+    np.testing.assert_array_equal(regions.union(), masks["water"] | masks["air"])

@@ -133,7 +133,7 @@ def below_noise(samples: Array, noise_sd: float, n_coils: int = 1) -> BoolArray:
 
 
 def mask_array(mask: Volume | Regions | npt.ArrayLike, v: Volume) -> BoolArray:
-    """A mask in the voxel order of `v`; zero and NaN are outside.
+    """A mask in the voxel order of `v`; zero and NaN are outside, of regions all that they do not name.
 
     Raises
     ------
@@ -141,7 +141,7 @@ def mask_array(mask: Volume | Regions | npt.ArrayLike, v: Volume) -> BoolArray:
         If it lies on another grid.
     """
     if isinstance(mask, Regions):
-        return np.asarray((mask.fit_to(v.grid).labels > 0).any(axis=-1))
+        return mask.fit_to(v.grid).union()
     if isinstance(mask, Volume):
         array: Array = on_grid(mask, v, "the mask", "draw the mask on this image, or resample it first")
     else:

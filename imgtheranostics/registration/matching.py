@@ -174,7 +174,7 @@ def as_mask(mask: npt.ArrayLike | Volume | Regions | None, fixed: Volume) -> Boo
     if mask is None:
         return None
     if isinstance(mask, Regions):
-        return np.asarray((mask.fit_to(fixed.grid).labels > 0).any(axis=-1))
+        return mask.fit_to(fixed.grid).union()
     if isinstance(mask, Volume):
         difference = fixed.grid.same_as(mask.grid)
         if not difference:
