@@ -95,8 +95,8 @@ def require_hu(volume: Volume, *, units: str | None = None) -> Volume:
             found=harmless_text("rescale_type", record.rescale_type or "")
             or f"{volume.quantity} [{volume.unit}]",
             needed="HU",
-            next_step="give the reconstructed CT images, or calibrate grey values with ct.to_hu or "
-            "ct.calibrate_rods",
+            next_step="give the reconstructed CT images, or calibrate grey values with ct.to_hu "
+            "(--water, --air) or ct.calibrate_rods (--rods)",
         )
     if units is None:
         raise MissingMetadata(
@@ -105,7 +105,7 @@ def require_hu(volume: Volume, *, units: str | None = None) -> Volume:
             found=f"{volume.quantity} [{volume.unit}]",
             needed='"Units": "HU"',
             next_step="write it into the sidecar, state it (units='HU', --units HU), or calibrate grey "
-            "values with ct.to_hu or ct.calibrate_rods",
+            "values with ct.to_hu (--water, --air) or ct.calibrate_rods (--rods)",
         )
     step = make_step("hounsfield_stated", units="HU")
     kept = tuple(caution for caution in volume.warnings if caution.code != UNITS_NOT_STATED)
@@ -282,7 +282,8 @@ def comparable(pre: Volume, post: Volume, *, allow: Collection[str] = ()) -> tup
             where="; ".join(_SETTINGS[name].tag for name in refused),
             found="; ".join(refused.values()),
             needed="one tube voltage, filter, kernel and slice thickness before and after",
-            next_step="give scans of one protocol, or allow the difference by name: " + ", ".join(refused),
+            next_step="give scans of one protocol, or allow the difference by name (--allow-mismatch): "
+            + ", ".join(refused),
         )
     return _notes(differing, unstated)
 

@@ -159,7 +159,8 @@ class RodCalibration:
                 where="KVP (0018,0060), FilterMaterial (0018,7050), ConvolutionKernel (0018,1210)",
                 found="; ".join(differing[name] for name in refused),
                 needed="rods scanned and reconstructed as the images were",
-                next_step=f"calibrate with such rods, or allow the difference by name: {', '.join(refused)}",
+                next_step="calibrate with such rods, or allow the difference by name (--allow-mismatch): "
+                + ", ".join(refused),
             )
         notes = [
             Caution("calibration-settings-differ", f"as was allowed: {text}") for text in differing.values()
