@@ -70,7 +70,7 @@ class Cest:
         """What a perfect analysis finds in a region."""
         return region_value(spec, region.removesuffix("_core"), quantity, scans_of(spec)[volume])
 
-    def truth_map(self, spec: PhantomSpec, mixture: Mixture, volume: int) -> Volume:
+    def truth_map(self, spec: PhantomSpec, mixture: Mixture, volume: int, level: int = 0) -> Volume:
         """The ideal image of what the scan measures: pH, or the asymmetry at the agent's offset."""
         return ideal_map(spec, mixture, scans_of(spec)[volume])
 

@@ -96,15 +96,18 @@ class Ct:
         """What a perfect analysis finds in a region."""
         return region_value(spec, region.removesuffix("_core"), quantity, scans_of(spec)[volume])
 
-    def truth_map(self, spec: PhantomSpec, mixture: Mixture, volume: int) -> Volume:
-        """Concentration of the agent, mg/mL, on average over each region; HU where there are several."""
+    def truth_map(self, spec: PhantomSpec, mixture: Mixture, volume: int, level: int = 0) -> Volume:
+        """Concentration of the agent, mg/mL, in pools from level 1 on; HU where there are several agents."""
         scan = scans_of(spec)[volume]
-        several = len(materials_of(spec)) > 1
-        quantity, unit = ("attenuation", "[HU]") if several else ("concentration", "mg/mL")
-        values = {region.name: region_value(spec, region.name, quantity, scan) for region in spec.regions}
-        outside = AIR_HU if several else 0.0
-        image = mixture_of(spec, mixture, scan).paint(values, outside=outside)
-        return Volume(image, mixture.grid.affine, quantity, unit)
+        if len(materials_of(spec)) > 1:
+            values = {r.name: region_value(spec, r.name, "attenuation", scan) for r in spec.regions}
+            image = mixture_of(spec, mixture, scan).paint(values, outside=AIR_HU)
+            return Volume(image, mixture.grid.affine, "attenuation", "[HU]")
+        # where the regions are drawn, not where this scanner's table put the subject
+        back = -np.array(scanner_of(spec).shift_mm) if level >= 2 else None
+        held = composed(spec, mixture, scan, level, back).mg_ml
+        empty = np.zeros(mixture.grid.shape, np.float32, order="F")
+        return Volume(sum(held.values(), empty), mixture.grid.affine, "concentration", "mg/mL")
 
     def resolution_mm(self, spec: PhantomSpec) -> float:
         """FWHM of the point spread."""

@@ -84,7 +84,7 @@ class Emission:
             return value * spec.subject.weight_kg * 1000 / spec.administration.activity_bq
         raise UnsupportedInput("the phantom does not state this quantity", found=quantity)
 
-    def truth_map(self, spec: PhantomSpec, mixture: Mixture, volume: int) -> Volume:
+    def truth_map(self, spec: PhantomSpec, mixture: Mixture, volume: int, level: int = 0) -> Volume:
         """The ideal %ID/mL image: decay-corrected to injection, without any scanner."""
         scan = exposures(spec, self.modality)[volume]
         curves, decay = curves_of(spec, scan), scan.decay_constant_per_s

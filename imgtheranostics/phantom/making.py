@@ -92,7 +92,7 @@ class Phantom:
     def truth_map(self, volume: int) -> Volume:
         """The ideal image behind one volume, without any scanner; for emission %ID/mL at injection."""
         physics, number = part_with(self.spec, volume)
-        return physics.truth_map(self.spec, self.mixture, number)
+        return physics.truth_map(self.spec, self.mixture, number, self.level)
 
     def release(self) -> None:
         """Forget the volume that was made last, which `volumes` keeps for the next question."""

@@ -63,7 +63,7 @@ class Mpi:
             raise UnsupportedInput("the phantom does not state this quantity", found=quantity)
         return mass_mg(spec, region.removesuffix("_core"))
 
-    def truth_map(self, spec: PhantomSpec, mixture: Mixture, volume: int) -> Volume:
+    def truth_map(self, spec: PhantomSpec, mixture: Mixture, volume: int, level: int = 0) -> Volume:
         """Concentration of the tracer, mg/mL."""
         return Volume(
             mixture.paint(_concentrations(spec, mixture)), mixture.grid.affine, "concentration", "mg/mL"

@@ -87,7 +87,7 @@ class Mri:
         """What a perfect analysis finds in a region."""
         return region_value(spec, region.removesuffix("_core"), quantity, scans_of(spec)[volume], frame)
 
-    def truth_map(self, spec: PhantomSpec, mixture: Mixture, volume: int) -> Volume:
+    def truth_map(self, spec: PhantomSpec, mixture: Mixture, volume: int, level: int = 0) -> Volume:
         """The ideal image of what the scan measures: T1, R2*, temperature, Ktrans."""
         return ideal_map(spec, mixture, scans_of(spec)[volume])
 

@@ -65,7 +65,7 @@ class Physics(Protocol):
     ) -> float:
         """What a perfect analysis finds in a region; `region` may end in ``_core``."""
 
-    def truth_map(self, spec: PhantomSpec, mixture: Mixture, volume: int) -> Volume:
+    def truth_map(self, spec: PhantomSpec, mixture: Mixture, volume: int, level: int = 0) -> Volume:
         """The ideal image of the quantity that matters, without any scanner."""
 
     def resolution_mm(self, spec: PhantomSpec) -> float:

@@ -477,3 +477,12 @@ def test_what_the_file_does_not_say_is_refused(small, change, kind, word):
     change(small)
     with pytest.raises(kind, match=word):
         make(parse_spec(small))
+
+
+def test_the_ideal_map_shows_pools_from_level_one_on(levels):
+    """At level 0 the mean, 22.386 mg/mL; then the suspension's 53.3, with the same sum."""
+    maps = [phantom.truth_map(scan(phantom, fill=42)) for phantom in levels]
+    assert {(one.quantity, one.unit) for one in maps} == {("concentration", "mg/mL")}
+    assert [one.data.max() for one in maps] == pytest.approx([22.386, STRENGTH, STRENGTH], rel=1e-3)
+    assert [one.data.sum() for one in maps] == pytest.approx([maps[0].data.sum()] * 3, rel=1e-3)
+    assert not levels[1].truth_map(number(levels[1], kvp=120)).data.any()
