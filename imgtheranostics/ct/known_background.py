@@ -9,6 +9,7 @@ import numpy as np
 from imgtheranostics.ct.enhancement_maps import SATURATED
 from imgtheranostics.ct.hounsfield import SATURATION_HU, require_hu, saturated
 from imgtheranostics.ct.noise import difference_noise
+from imgtheranostics.ct.rod_calibration import gain_relative_error
 from imgtheranostics.errors import Caution, ImplausibleValue
 from imgtheranostics.mapping.pairs import single_image
 from imgtheranostics.mapping.voxels import Mask, mask_array
@@ -78,7 +79,10 @@ def above_background(
         flags[~mask_array(mask, scan)] = Flag.MASKED_OUT.value
     change[flags != 0] = np.nan
     noise = difference_noise(scan, change, noise_sd=None if noise_sd is None else (noise_sd, 0.0))
-    error = np.where(flags == 0, np.float32(math.hypot(noise.sd, background_error_hu)), np.nan)
+    shared = gain_relative_error(scan)
+    error = np.where(flags == 0, np.float32(math.hypot(noise.sd, background_error_hu)), np.float32(np.nan))
+    if shared:
+        error = np.hypot(error, np.float32(shared) * change)
     step = make_step("above_background", background_hu=float(background_hu))
     text = (
         f"{background_hu:g} HU were taken for the tissue without agent everywhere; how far tissue differs "
@@ -98,6 +102,7 @@ def above_background(
         value,
         plain.replace(data=error.astype(np.float32)),
         plain.replace(data=flags, quantity="flags", unit="1"),
+        calibration_relative=shared,
         decisions={"background": rule, "noise": noise.decision()},
         maps={"post": scan.replace(warnings=())},
     )

@@ -14,7 +14,7 @@ from imgtheranostics.report.figures.planes import AXIAL, CORONAL, Plane
 from imgtheranostics.report.figures.scene import Picture, Scale, Scene
 from imgtheranostics.report.registry import Drawing
 from imgtheranostics.report.run import Run
-from imgtheranostics.report.wording import duration, number, quantity_words, shortened, with_unit
+from imgtheranostics.report.wording import number, quantity_words, shortened, with_unit
 from imgtheranostics.volume import Estimate, Volume
 
 if TYPE_CHECKING:
@@ -114,22 +114,11 @@ def _columns(estimate: Estimate) -> list[_Column]:
     n_samples = estimate.value.planar.shape[0]
     shown = np.linspace(0, n_samples - 1, min(n_samples, _MOST_COLUMNS - len(found)))
     for index in dict.fromkeys(round(float(one)) for one in shown):
-        head = _sample_words(estimate.value, index) or "Change over before"
+        head = scene.follow_up_words(estimate.value, index) or "Change over before"
         if not estimate.axes and estimate.quantity != "delta_attenuation":
             head = "Agent over before"
         found.append(_Column(head, before, scene.sample_of(estimate.value, index)))
     return found
-
-
-def _sample_words(volume: Volume, index: int) -> str:
-    if not volume.axes:
-        return ""
-    axis = volume.axes[0]
-    value = float(axis.values[index])
-    if axis.name == "time":
-        days = value / 86400.0
-        return f"Day {number(days)}" if days == round(days, 3) else duration(value).capitalize()
-    return f"Follow-up {number(value)}"
 
 
 def _scale(chosen: Scene, target: int | None, columns: list[_Column]) -> Scale:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from imgtheranostics.report.figures import scene, theme
 from imgtheranostics.report.registry import Drawing
 from imgtheranostics.report.run import Run
-from imgtheranostics.report.wording import duration, number, quantity_words, shortened, unit_words, with_unit
+from imgtheranostics.report.wording import number, quantity_words, shortened, unit_words, with_unit
 from imgtheranostics.volume import Estimate
 
 if TYPE_CHECKING:
@@ -102,11 +102,9 @@ def _samples(run: Run, estimate: Estimate, lod: float) -> list[_Sample]:
 
 
 def _follow_ups(estimate: Estimate, flat: list[Values], region: str = "") -> list[_Sample]:
-    axis = estimate.axes[0]
     found = []
     for n, values in enumerate(flat):
-        at = float(axis.values[n])
-        words = duration(at) if axis.name == "time" else f"follow-up {number(at)}"
+        words = scene.follow_up_words(estimate.value, n).lower()
         label = f"{region}, {words}" if region else words
         found.append(_Sample(label, theme.region_colour(n), values))
     keep = dict.fromkeys(round(float(one)) for one in np.linspace(0, len(found) - 1, min(len(found), _MOST)))

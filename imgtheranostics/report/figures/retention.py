@@ -173,7 +173,7 @@ def _shares(axes: Axes, points: list[_Point], colour: str) -> None:
 def _frame(axes: Axes, places: list[float], missing: list[float], words: str) -> None:
     shown = sorted(set(places)) or [0.0]
     span = shown[-1] - shown[0] or 1.0
-    axes.set_xlim(shown[0] - 0.12 * span, shown[-1] + 0.12 * span)
+    axes.set_xlim(shown[0] - 0.16 * span, shown[-1] + 0.16 * span)
     if len(shown) <= 12:
         axes.set_xticks(shown)
     axes.xaxis.set_major_formatter(lambda value, _place: number(value))

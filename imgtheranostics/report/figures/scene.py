@@ -260,6 +260,21 @@ def _sample_words(volume: Volume, index: int) -> str:
     return ", ".join(words)
 
 
+def follow_up_words(volume: Volume, index: int) -> str:
+    """Which follow-up a sample of a map along time is; empty where there is no axis.
+
+    Whole days are told as such, other times in their natural unit.
+    """
+    if not volume.axes:
+        return ""
+    axis = volume.axes[0]
+    value = float(axis.values[index])
+    if axis.name != "time":
+        return f"Follow-up {number(value)}"
+    days = value / 86400.0
+    return f"Day {number(days)}" if days == round(days, 3) else duration(value)
+
+
 def _fitted(regions: Regions | None, value: Volume) -> Regions | None:
     """The regions on the map's grid; those on another grid are drawn where they lie."""
     if regions is None or len(regions) == 0:
