@@ -71,10 +71,15 @@ def parameters(said: Mapping[str, Any]) -> dict[str, Any]:
         is_group = is_dataclass(value) and not isinstance(value, type)
         flat |= asdict(value) if is_group else {name: value}
     return {
-        name: "file" if isinstance(value, str) and Path(value).exists() else value
+        name: [_plain(one) for one in value] if isinstance(value, list) else _plain(value)
         for name, value in flat.items()
         if name not in _NOT_PHYSICS
         and isinstance(value, (str, int, float, list))
         and value is not False
         and value != []
     }
+
+
+def _plain(value: Any) -> Any:
+    """A value as it was given; of a path only that there was one."""
+    return "file" if isinstance(value, Path) or (isinstance(value, str) and Path(value).exists()) else value

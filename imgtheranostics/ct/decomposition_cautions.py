@@ -71,7 +71,7 @@ class FlagCounts:
             text = (
                 f"{100 * self.held / self.solved:.0f} % of the voxels hold a material at zero, where noise "
                 "would make it negative: means of regions with little of it are biased. For means give "
-                "non_negative=False"
+                "non_negative=False (--signed)"
             )
             found.append(Caution("held-at-zero", text))
         return tuple(found)

@@ -7,12 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from imgtheranostics.ct.problem_kinds import VIRTUAL_NON_CONTRAST
 from imgtheranostics.ct.region_tables import region_table
 from imgtheranostics.errors import Caution, merge_cautions
+from imgtheranostics.mapping.estimates import STATED_SHARE
 from imgtheranostics.mapping.voxels import Mask
 from imgtheranostics.regions import Regions
-from imgtheranostics.volume import Estimate, Volume
+from imgtheranostics.volume import Estimate, Flag, Volume
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,7 +82,8 @@ class MaterialMaps:
         """Every material in every region, see `imgtheranostics.ct.region_table`.
 
         Limits of detection stand under the material's name, such as ``hfo2_detection_limit``, where
-        blank tissue tells them; fractions of the volume and the virtual non-contrast image have none.
+        blank tissue tells them; fractions of the volume, the virtual non-contrast image, and maps that are
+        held at zero, whose blanks scatter to one side only, have none.
 
         Raises
         ------
@@ -92,12 +96,12 @@ class MaterialMaps:
             table = region_table(
                 one, regions, blanks=blanks, subject=subject, session=session, workers=workers
             )
-            own = table.attrs["details"]
+            own, limited = table.attrs["details"], one.unit == "mg/mL" and not _bounded(one)
             cautions += list(table.attrs["warnings"])
             kept = [
                 n
                 for n, quantity in enumerate(table["quantity"])
-                if quantity not in _LIMITS or (one.unit == "mg/mL" and table["mean"].iloc[n] > 0)
+                if quantity not in _LIMITS or (limited and table["mean"].iloc[n] > 0)
             ]
             details += [own[n] for n in kept]
             table = table.iloc[kept].copy()
@@ -109,6 +113,12 @@ class MaterialMaps:
         whole.attrs["details"] = details
         whole.attrs["warnings"] = merge_cautions(tuple(cautions))
         return whole
+
+
+def _bounded(one: Estimate) -> bool:
+    """Whether noise is cut off at zero in more than a few voxels."""
+    at_bound = np.count_nonzero(one.flags.data & Flag.AT_BOUND.value)
+    return bool(at_bound > STATED_SHARE * one.flags.data.size)
 
 
 def _renamed(one: Estimate, quantity: str) -> Estimate:

@@ -144,7 +144,8 @@ def _modelled(material: Material, asked: _Asked) -> Slope:
             + " and ".join(assumed)
             + " would be assumed, as in a clinical scanner",
             needed="filtration_mm_al and water_cm",
-            next_step="give both (often 0.5 to 1 mm Al, and 3 cm for a mouse), or calibrate with vials",
+            next_step="give both (--filtration-mm-al, --water-cm; often 0.5 to 1 mm Al, and 3 cm for a "
+            "mouse), or calibrate with vials",
         )
     cautions: tuple[Caution, ...] = ()
     if assumed:

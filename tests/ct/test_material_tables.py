@@ -94,3 +94,13 @@ def test_the_slopes_error_of_a_mean_is_that_of_its_own_mixture(found, amounts):
     assert row["standard_error"] == pytest.approx(
         np.hypot(expected, parts["standard_error_sampling"]), rel=0.02
     )
+
+
+def test_maps_held_at_zero_have_no_limit_of_detection(rng, amounts):
+    """Half of the blank voxels are 0 there: their scatter is no noise of a mean."""
+    found = ct.decompose(
+        scans(rng, *amounts), materials=["I", "HfO2"], slopes=SLOPES, noise_sd=4.0, non_negative=True
+    )
+    regions = Regions.from_masks({"I": amounts[0] > 0}, found["I"].grid)
+    table = ct.MaterialMaps.of(found).table(regions, blanks=(amounts[0] + amounts[1]) == 0)
+    assert set(table["quantity"]) == {"i_mass_concentration", "hfo2_mass_concentration"}
