@@ -191,6 +191,8 @@ def retained_percent(
     """
     if not (in_first.mass_mg > max(in_first.lod_mg, 0.0)):
         return Retained(math.nan, math.nan, "no agent was detected in the first scan")
+    if later is first:
+        return Retained(100.0, 0.0, "the first scan itself")
     ratio = in_later.mass_mg / in_first.mass_mg
     voxels = later.voxels[name]
     same = np.array_equal(voxels, first.voxels[name])

@@ -166,12 +166,16 @@ def headline_tables(rows: Sequence[Row], details: Sequence[Mapping[str, Any]]) -
     """One table per quantity: regions from high to low, or the peak of each curve."""
     tables = []
     several_sessions = len({row["session"] for row in rows}) > 1
-    for quantity in dict.fromkeys(row["quantity"] for row in rows):
+    quantities = dict.fromkeys(row["quantity"] for row in rows)
+    for quantity in quantities:
         chosen = [row for row in rows if row["quantity"] == quantity]
         curves = any(row["axis_value"] is not None for row in chosen)
-        shown = _peaks(chosen) if curves else chosen
+        each = curves and _RETAINED in quantities
+        shown = _peaks(chosen) if curves and not each else chosen
         several = several_sessions and not curves
         ordered = sorted(shown, key=lambda row: -(row["mean"] if row["mean"] is not None else float("-inf")))
+        if each:
+            ordered = _by_region(ordered)
         unit = chosen[0]["unit"]
         tables.append(
             Headline(
@@ -181,11 +185,22 @@ def headline_tables(rows: Sequence[Row], details: Sequence[Mapping[str, Any]]) -
                 rows=tuple(_headline_row(row, several) for row in ordered[:_LARGEST_HEADLINE]),
                 n_rows=len(ordered),
                 axis=next((row["axis"] for row in chosen if row["axis"]), "") if curves else "",
-                extreme=_extreme(quantity),
+                extreme="each follow-up" if each else _extreme(quantity),
                 note=_calibration_note(rows, details, quantity),
             )
         )
     return tables
+
+
+_RETAINED = "retained_fraction"
+"""Quantity of follow-ups, of which each matters and not the highest."""
+
+
+def _by_region(rows: Sequence[Row]) -> list[Row]:
+    """Follow-ups in order, of the region with the highest value first."""
+    order = list(dict.fromkeys((row["subject"], row["region"]) for row in rows))
+    place = {key: n for n, key in enumerate(order)}
+    return sorted(rows, key=lambda row: (place[row["subject"], row["region"]], row["axis_value"] or 0.0))
 
 
 _TROUGHS = frozenset({"z_spectrum"})
@@ -268,12 +283,15 @@ def _calibration_note(rows: Sequence[Row], details: Sequence[Mapping[str, Any]],
 
 
 def _lede(rows: Sequence[Row]) -> list[dict[str, str]]:
-    """The first quantity's regions in words, highest first, three at most."""
+    """The first quantity's regions in words, highest first, three at most; of follow-ups what is retained."""
     if not rows:
         return []
-    first = rows[0]["quantity"]
+    first = _leading(rows)
     chosen = [row for row in rows if row["quantity"] == first and row["mean"] is not None]
-    ordered = sorted(_peaks(chosen), key=lambda row: -row["mean"])[:3]
+    if first == _RETAINED:
+        ordered = _by_region(chosen)[:3]
+    else:
+        ordered = sorted(_peaks(chosen), key=lambda row: -row["mean"])[:3]
     return [
         {
             "region": row["region"],
@@ -282,10 +300,16 @@ def _lede(rows: Sequence[Row]) -> list[dict[str, str]]:
             "power": rounded(row["mean"], row["standard_error"]).power,
             "unit": unit_words(row["unit"], first),
             "at": _axis_words(row),
-            "extreme": _extreme(first),
+            "extreme": "retained" if first == _RETAINED else _extreme(first),
         }
         for row in ordered
     ]
+
+
+def _leading(rows: Sequence[Row]) -> str:
+    """The quantity that stands on top: what is retained where there are follow-ups, else the first."""
+    along = {row["quantity"] for row in rows if row["axis_value"] is not None}
+    return _RETAINED if _RETAINED in along else str(rows[0]["quantity"])
 
 
 def _full_row(row: Row) -> dict[str, Any]:
@@ -318,7 +342,8 @@ def _title(rows: Sequence[Row], provenance: Mapping[str, Any]) -> str:
     known = [name for name in names if name in QUANTITIES]
     if not known:
         return str(provenance["command"])
-    words = QUANTITIES[known[0]].description
+    leading = _leading(rows)
+    words = QUANTITIES[leading if leading in known else known[0]].description
     return words[:1].upper() + words[1:]
 
 

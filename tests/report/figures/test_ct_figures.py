@@ -192,3 +192,13 @@ def test_the_figures_of_a_concentration_are_the_same_bytes_each_time(run):
 def test_ct_is_shown_in_a_window_of_soft_tissue(rng):
     grey = scene.anatomy_scale(scan(rng).data, "attenuation")
     assert (grey.low, grey.high) == (-160.0, 240.0)
+
+
+def test_the_report_of_follow_ups_leads_with_what_is_retained_and_shows_each(retained):
+    """A peak along time would always be the first scan's 100 %."""
+    from imgtheranostics.report.html import headline_tables
+    from imgtheranostics.report.tables import table_rows
+
+    tables = {one.heading: one for one in headline_tables(table_rows(retained.table), [])}
+    shares = tables["Share of the injected agent that stays in the target"]
+    assert [(row["at"], row["value"]) for row in shares.rows] == [("0 s", "100.0"), ("12 d", "60.0")]
