@@ -265,7 +265,7 @@ _QUANTITIES = (
     Quantity(
         "contrast_to_noise", "1", "mean change over the noise of one voxel of the change", signed_change=True
     ),
-    Quantity("retained_fraction", "%", "share of the injected agent that stays in the target"),
+    Quantity("retained_fraction", "%", "agent that is still there, of that in the first scan with it"),
     Quantity("agent_mass", "mg", "mass of the agent in a region"),
     Quantity("recovered_fraction", "%", "mass of the agent that is found, of what was injected"),
     Quantity("occupancy", "%", "share of a volume above the limit of detection of a voxel"),

@@ -15,6 +15,7 @@ from imgtheranostics.errors import Caution, ImgTheranosticsError
 if TYPE_CHECKING:
     import pandas as pd
 
+_LONG_S = 7200.0
 _HEADINGS = {"where": "where", "found": "found", "needed": "needed", "next": "what to do"}
 
 
@@ -84,7 +85,7 @@ def print_quantities(table: pd.DataFrame) -> None:
     headings += ["median", "min", "max", "n", "mL"]
     rows = []
     for row in table.to_dict("records"):
-        place = f"{row['axis']} {row['axis_value']:g}" if row["axis"] else ""
+        place = f"{row['axis']} {_axis_value(row)}" if row["axis"] else ""
         axis = [place] if with_axis else []
         rows.append(
             [
@@ -95,6 +96,14 @@ def print_quantities(table: pd.DataFrame) -> None:
             ]
         )
     print_table("", headings, rows, {"mean", "±SE", "median", "min", "max", "n", "mL"})
+
+
+def _axis_value(row: Mapping[Any, Any]) -> str:
+    """Where a row stands along its axis; long times in hours and days."""
+    from imgtheranostics.report.wording import duration
+
+    value = float(row["axis_value"])
+    return duration(value) if row["axis"] == "time" and value > _LONG_S else f"{value:g}"
 
 
 def _voxels(n_valid: float, n_voxels: float) -> str:

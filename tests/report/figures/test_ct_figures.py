@@ -200,5 +200,5 @@ def test_the_report_of_follow_ups_leads_with_what_is_retained_and_shows_each(ret
     from imgtheranostics.report.tables import table_rows
 
     tables = {one.heading: one for one in headline_tables(table_rows(retained.table), [])}
-    shares = tables["Share of the injected agent that stays in the target"]
+    shares = tables["Agent that is still there, of that in the first scan with it"]
     assert [(row["at"], row["value"]) for row in shares.rows] == [("0 s", "100.0"), ("12 d", "60.0")]
