@@ -309,7 +309,7 @@ def _check_slope(line: WeightedLine) -> None:
         raise MissingMetadata(
             "two vials without errors do not tell how well the slope is known",
             needed="a third vial, or hu_standard_error",
-            next_step="give the standard error of the vials' HU",
+            next_step="give the standard error of the vials' HU (--blank)",
         )
     if line.slope < _SIGNIFICANT * line.slope_error or line.slope <= 0:
         raise IllConditioned(
