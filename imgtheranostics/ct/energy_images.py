@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from imgtheranostics.acquisition import CtAcquisition
 from imgtheranostics.ct.hounsfield import comparable, ct_record, require_hu
+from imgtheranostics.ct.scan_pairs import without_fill
 from imgtheranostics.ct.slope import SAME_KVP
 from imgtheranostics.errors import (
     Caution,
@@ -211,7 +212,7 @@ def _volume_frame(image: Volume, n: int) -> Volume:
 
 
 def _in_hu(image: Image) -> Image:
-    """The image, if it is attenuation or its change in HU."""
+    """The image, if it is attenuation, without the fill of scanners, or its change in HU."""
     if _value(image).quantity == "delta_attenuation" or isinstance(image, Estimate):
         if image.unit == "[HU]":
             return image
@@ -220,7 +221,7 @@ def _in_hu(image: Image) -> Image:
             found=f"{image.quantity} [{image.unit}]",
             needed="attenuation or delta_attenuation in HU",
         )
-    return require_hu(image)
+    return without_fill(require_hu(image))
 
 
 def _on_first(first: Image, image: Image, n: int) -> Image:

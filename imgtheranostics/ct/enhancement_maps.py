@@ -57,7 +57,8 @@ def enhancement(
     register_mask : Volume, Regions or (i, j, k) array_like, optional
         Where the registration looks.
     saturation_hu : float
-        Voxels at or above it in either scan are NaN, with `Flag.SATURATED` and `Flag.OUTSIDE_RANGE`.
+        Voxels at or above it in either scan are NaN, with `Flag.SATURATED` and `Flag.OUTSIDE_RANGE`. So are
+        areas that are constant at -1024 HU or what is the lowest value below it, with the second flag.
     workers : int, optional
         Threads; the result does not depend on it.
 
@@ -114,6 +115,9 @@ def _difference(
     if pair.saturated.any():
         change[pair.saturated] = np.nan
         flags[pair.saturated] = bright
+    if pair.unscanned.any():
+        change[pair.unscanned] = np.nan
+        flags[pair.unscanned] = Flag.OUTSIDE_RANGE.value
     return change, flags
 
 
@@ -157,6 +161,8 @@ def _cautions(flags: FlagArray, inside: BoolArray | None) -> tuple[Caution, ...]
     asked = flags if inside is None else flags[inside]
     bright = int(np.count_nonzero(asked & Flag.SATURATED.value))
     unseen = int(np.count_nonzero(asked & Flag.INVALID_INPUT.value))
+    if inside is not None:
+        unseen += int(np.count_nonzero(asked == Flag.OUTSIDE_RANGE.value))
     if inside is not None and unseen == asked.size:
         raise GeometryMismatch(
             "the mask lies outside the field of view",

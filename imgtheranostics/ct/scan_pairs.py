@@ -23,6 +23,12 @@ BoolArray = npt.NDArray[np.bool_]
 LOWEST_HU = -1500.0
 """At or below it is no attenuation but fill, or a streak of metal; air is -1000, or less by noise."""
 
+BOTTOM_HU = -1024.0
+"""Least value of 12 stored bits with the usual intercept: air, or fill outside of the field of view."""
+
+_REACH = 2
+_FEWEST_CONSTANT = (_REACH + 1) ** 2
+
 Alignment = bool | str | Registration | Transform | None
 
 
@@ -36,6 +42,8 @@ class ScanPair:
         Attenuation in HU; voxels of `post` that the second scan does not reach are NaN.
     saturated : (i, j, k) ndarray of bool
         Where either scan is at the top of its range, so that the difference is no measurement.
+    unscanned : (i, j, k) ndarray of bool
+        The same for areas at the bottom of the range, see `at_bottom`.
     transform : Transform or None
         That took the second scan to the first, fixed to moving points.
     decision : dict
@@ -46,6 +54,7 @@ class ScanPair:
     pre: Volume
     post: Volume
     saturated: BoolArray
+    unscanned: BoolArray
     transform: Transform | None
     decision: dict[str, Any]
     warnings: tuple[Caution, ...] = ()
@@ -93,14 +102,52 @@ class ScanPair:
         notes = comparable(pre, post, allow=allow_mismatch)
         bright = saturated(post, limit_hu=saturation_hu)
         moved, transform, decision, cautions = _on_first(pre, post, register, register_mask)
-        if transform is not None and bright.any():
-            moved, bright = _resampled_without(post, bright, transform, pre)
-        elif transform is not None:
-            bright = np.zeros(pre.grid.shape, np.bool_)
+        if transform is not None:
+            moved, bright = _resampled_without(post, bright, transform, pre, moved)
         elif bright.any():
             bright = saturated(moved, limit_hu=saturation_hu)
         bright = bright | saturated(pre, limit_hu=saturation_hu)
-        return cls(pre, moved, bright, transform, decision, merge_cautions(notes, cautions))
+        bottom = at_bottom(pre)
+        if transform is None:
+            bottom = bottom | at_bottom(moved)
+        return cls(pre, moved, bright, bottom, transform, decision, merge_cautions(notes, cautions))
+
+
+def at_bottom(volume: Volume) -> BoolArray:
+    """Areas of a slice that are constant at -1024 HU, or at the lowest value of the scan if that is less.
+
+    What lies outside of the field of view of many scanners, or air that is cut off at the least value that
+    can be stored: a change cannot be read from it. Few voxels together, as noise leaves them in air, stay.
+
+    Parameters
+    ----------
+    volume : Volume
+        Attenuation in HU, without axes.
+
+    Returns
+    -------
+    (i, j, k) ndarray of bool
+    """
+    found = np.zeros(volume.grid.shape, np.bool_, order="F")
+    lowest = float(np.fmin.reduce(volume.data, axis=None, initial=np.inf))
+    if lowest <= BOTTOM_HU:
+        for value in {lowest, BOTTOM_HU}:
+            there = np.asarray(volume.data == np.float32(value))
+            if np.count_nonzero(there) >= _FEWEST_CONSTANT:
+                found |= there & ~_eroded(~_eroded(there, _REACH), _REACH)
+    return found
+
+
+def _eroded(mask: BoolArray, by: int) -> BoolArray:
+    """Voxels whose square of neighbours in the slice is in the mask; beyond the edge of the slice all is."""
+    eroded = mask
+    for axis in by * (0, 1):
+        source = np.moveaxis(eroded, axis, 0)
+        eroded = eroded.copy(order="K")
+        target = np.moveaxis(eroded, axis, 0)
+        target[1:] &= source[:-1]
+        target[:-1] &= source[1:]
+    return eroded
 
 
 def without_fill(volume: Volume) -> Volume:
@@ -150,12 +197,19 @@ def _quality(found: Registration) -> dict[str, Any]:
 
 
 def _resampled_without(
-    post: Volume, bright: BoolArray, transform: Transform, pre: Volume
+    post: Volume, bright: BoolArray, transform: Transform, pre: Volume, moved: Volume
 ) -> tuple[Volume, BoolArray]:
-    """The second scan resampled from voxels within its range, and where others would have had a share."""
+    """The second scan resampled from voxels within its range, and where brighter ones would have had a share.
+
+    `moved` is what it is with all of its voxels.
+    """
     from imgtheranostics.registration import resample
 
-    whole = resample(post, transform, like=pre)
-    within = np.where(bright, np.nan, post.data)
-    moved = resample(post.replace(data=within), transform, like=pre)
-    return moved, np.asarray(np.isfinite(whole.data) & ~np.isfinite(moved.data))
+    bottom = at_bottom(post)
+    if bottom.any():
+        post = post.replace(data=np.where(bottom, np.float32(np.nan), post.data))
+        moved = resample(post, transform, like=pre)
+    if not bright.any():
+        return moved, np.zeros(pre.grid.shape, np.bool_)
+    within = resample(post.replace(data=np.where(bright, np.nan, post.data)), transform, like=pre)
+    return within, np.asarray(np.isfinite(moved.data) & ~np.isfinite(within.data))

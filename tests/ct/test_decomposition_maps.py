@@ -351,6 +351,20 @@ def test_saturated_missing_and_masked_voxels():
     assert message.startswith("2 voxels")
 
 
+@pytest.mark.parametrize("fill", [-1500.0, -2000.0, -3024.0])
+def test_fill_of_scanners_at_one_energy_is_no_material(fill):
+    low, high = pair()
+    data = low.data.copy()
+    data[2, 0, 0] = fill
+    found = it.ct.decompose(
+        [low.replace(data=data), high], materials=["I", "HfO2"], slopes=exact(**SET_A), noise_sd=10
+    )
+    for one in found.values():
+        assert np.isnan(one.value.data[2, 0, 0])
+        assert one.flags.data[2, 0, 0] == Flag.INVALID_INPUT
+        assert np.count_nonzero(np.isnan(one.value.data)) == 1
+
+
 def test_noise_comes_from_estimates_else_from_soft_tissue(rng):
     images = pair(rng, sd=10.0)
     options = {"materials": ["I", "HfO2"], "slopes": exact(**SET_A)}

@@ -118,6 +118,60 @@ def test_fill_of_scanners_is_no_change_of_zero(pair):
     assert row["n_valid"] == 3 * SHAPE[1] * SHAPE[2]
 
 
+def unseen(volume, border=30):
+    """The scan with -1024 HU from one plane on, where the field of view ends; through the tumour."""
+    data = volume.data.copy()
+    data[border:] = -1024.0
+    return volume.replace(data=data)
+
+
+@pytest.mark.parametrize("filled", [(True, True), (True, False), (False, True)])
+def test_a_region_partly_in_constant_air_is_the_mean_of_its_tissue_and_says_so(pair, filled):
+    """Averaged in, the fill of both scans would dilute the change, that of one make it -1000 HU."""
+    pre, post = (unseen(scan) if fill else scan for scan, fill in zip(pair, filled, strict=True))
+    found = ct.enhancement(pre, post, mask=tumour())
+    inside, cut = tumour(), np.indices(SHAPE)[0] >= 30
+    assert np.isnan(found.value.data[inside & cut]).all()
+    assert set(found.flags.data[inside & cut].tolist()) == {Flag.OUTSIDE_RANGE}
+    assert found.value.data[inside & ~cut].mean() == pytest.approx(142.0, abs=4.0)
+    assert "partly-outside" in {caution.code for caution in found.warnings}
+    table = ct.region_table(ct.enhancement(pre, post), Regions.from_masks({"tumour": inside}, pre.grid))
+    row = table.iloc[0]
+    assert row["mean"] == pytest.approx(142.0, abs=4.0)
+    assert "partly-outside" in row["warnings"]
+
+
+def test_a_mask_wholly_in_constant_air_is_refused(pair):
+    mask = np.zeros(SHAPE, np.bool_)
+    mask[40:46, 3:9, 3:9] = True
+    with pytest.raises(GeometryMismatch, match="outside the field of view"):
+        ct.enhancement(*map(unseen, pair), mask=mask)
+
+
+def test_air_that_noise_takes_to_the_end_of_the_range_stays(pair, rng):
+    """-1000 +- 15 HU cut off at -1024: single voxels there are air, and nothing is told without a mask."""
+    pre, post = (
+        volume.replace(data=np.maximum(volume.data + 10 * rng.standard_normal(SHAPE), -1024.0))
+        for volume in pair
+    )
+    assert np.count_nonzero(pre.data == -1024.0) > 100
+    assert not ct.enhancement(pre, post).flags.data.any()
+    found = ct.enhancement(unseen(pre), unseen(post))
+    assert found.flags.data[30:].all()
+    assert not found.flags.data[:29].any()
+    assert "partly-outside" not in {caution.code for caution in found.warnings}
+
+
+def test_constant_air_does_not_leak_through_the_registration(pair):
+    """Half a voxel of motion would make half of -1024 HU of the plane before it."""
+    shift = np.eye(4)
+    shift[0, 3] = 1.0
+    found = ct.enhancement(pair[0], unseen(pair[1]), register=Transform(shift))
+    assert np.isnan(found.value.data[29:]).all()
+    assert (found.flags.data[29:] == Flag.INVALID_INPUT).all()
+    assert np.isfinite(found.value.data[:29]).all()
+
+
 def test_the_range_of_the_stored_type_counts(pair):
     """8 bits from -1024 in steps of 16 HU end at 3056 HU."""
     pre, post = pair
