@@ -165,7 +165,8 @@ def scale_of(scene: Scene) -> Scale:
         low = 0.0
     high = low + round_up(high - low) if high > low else low + 1.0
     beyond = {(False, True): "max", (True, False): "min", (True, True): "both"}
-    bare = "gray_r" if is_uptake(scene.estimate.quantity) else "viridis"
+    plain = "gray" if scene.estimate.unit == "[HU]" else "viridis"
+    bare = "gray_r" if is_uptake(scene.estimate.quantity) else plain
     colours = bare if scene.anatomy is None else "inferno"
     # Noise a little below a limit of zero is not worth an arrow on the colour bar.
     return Scale(

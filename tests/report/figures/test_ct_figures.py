@@ -202,3 +202,13 @@ def test_the_report_of_follow_ups_leads_with_what_is_retained_and_shows_each(ret
     tables = {one.heading: one for one in headline_tables(table_rows(retained.table), [])}
     shares = tables["Agent that is still there, of that in the first scan with it"]
     assert [(row["at"], row["value"]) for row in shares.rows] == [("0 s", "100.0"), ("12 d", "60.0")]
+
+
+def test_images_in_hu_are_grey_and_amounts_are_not(run):
+    amount = scene.scale_of(scene.scene_of(run, "concentration"))
+    assert amount.colours == "viridis"
+    before = run.maps[0].maps["pre"].replace(quantity="virtual_non_contrast")
+    error = before.replace(data=np.ones(SHAPE, np.float32))
+    flags = before.replace(data=np.zeros(SHAPE, np.uint16), quantity="flags", unit="1")
+    bare = replace(run, estimates=[Estimate(before, error, flags)])
+    assert scene.scale_of(scene.scene_of(bare, "virtual_non_contrast")).colours == "gray"
