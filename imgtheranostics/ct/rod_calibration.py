@@ -17,7 +17,7 @@ from imgtheranostics.ct.hounsfield import ct_record
 from imgtheranostics.errors import Caution, IllConditioned, ImplausibleValue, UnitMismatch
 from imgtheranostics.io.free_text import harmless_text
 from imgtheranostics.mapping.refusals import UnknownChoice
-from imgtheranostics.mapping.weighted_line import WeightedLine, fit_weighted_line
+from imgtheranostics.mapping.weighted_line import LineErrors, WeightedLine, fit_weighted_line
 from imgtheranostics.volume import Volume, make_step
 
 DoubleArray = npt.NDArray[np.float64]
@@ -33,7 +33,7 @@ _STEP = "hounsfield_by_rods"
 
 
 @dataclass(frozen=True, eq=False)
-class RodCalibration:
+class RodCalibration(LineErrors):
     """HU = intercept + slope x grey value, and the beam that it belongs to.
 
     Attributes
@@ -73,11 +73,6 @@ class RodCalibration:
     kernel: str = ""
     date: str = ""
     phantom_diameter_mm: float | None = None
-
-    @property
-    def slope_error(self) -> float:
-        """Standard error of the slope."""
-        return float(np.sqrt(self.covariance[1, 1]))
 
     @property
     def gain_relative_error(self) -> float:

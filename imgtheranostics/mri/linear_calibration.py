@@ -15,6 +15,7 @@ import numpy.typing as npt
 from imgtheranostics.errors import IllConditioned
 from imgtheranostics.fit import shortfall
 from imgtheranostics.mapping.calibrated_fit import CalibratedFit, largest_relative
+from imgtheranostics.mapping.weighted_line import LineErrors, errors_of_points, solve_line
 from imgtheranostics.mri.signal_change import elementwise, nothing_fitted
 from imgtheranostics.mri.voxel_blocks import DoubleArray, stored
 from imgtheranostics.volume import Flag
@@ -27,7 +28,7 @@ _SIGNIFICANT = 3.0
 
 
 @dataclass(frozen=True, eq=False)
-class LinearCalibration:
+class LinearCalibration(LineErrors):
     """Signal = intercept + slope x amount.
 
     Attributes
@@ -55,16 +56,6 @@ class LinearCalibration:
     n_blanks: int
     r_squared: float
     unit: str
-
-    @property
-    def slope_error(self) -> float:
-        """Standard error of the slope."""
-        return float(np.sqrt(self.covariance[1, 1]))
-
-    @property
-    def intercept_error(self) -> float:
-        """Standard error of the intercept."""
-        return float(np.sqrt(self.covariance[0, 0]))
 
     @property
     def detection_limit(self) -> float:
@@ -191,31 +182,26 @@ def fit_line_through_blank(
     if error is not None:
         own = scatter if np.isfinite(scatter) and scatter > 0 else error.min()
         weight = 1.0 / np.r_[error, np.full(blanks.size, own)]
-    design = np.stack([np.ones(every_x.size), every_x], axis=1) * weight[:, np.newaxis]
-    inverse = np.linalg.pinv(design)
-    intercept, slope = inverse @ (every_y * weight)
-    residual = every_y * weight - design @ np.array([intercept, slope])
-    freedom = every_x.size - 2
-    squares = float((residual**2).sum())
-    covariance = inverse @ inverse.T
-    about_line = np.nan if freedom < 1 else np.sqrt(squares / freedom)
+    line = solve_line(every_x, every_y, weight)
+    covariance, freedom = line.covariance, every_x.size - 2
+    about_line = np.nan if freedom < 1 else np.sqrt(line.squares / freedom)
     if error is None:
         covariance = covariance * about_line**2
         about_line = about_line / shortfall(freedom) if freedom else np.nan
     else:
         about_line = float(error.min())
-    _check_rise(slope, float(np.sqrt(covariance[1, 1])))
+    _check_rise(line.slope, float(np.sqrt(covariance[1, 1])))
     middle = np.average(every_y, weights=weight**2)
     total = float(((every_y - middle) ** 2 * weight**2).sum())
     return LinearCalibration(
-        float(slope),
-        float(intercept),
+        line.slope,
+        line.intercept,
         covariance,
         scatter if np.isfinite(scatter) else float(about_line),
         float(x.max()),
         int(x.size),
         int(blanks.size),
-        1.0 - squares / total if total > 0 else float("nan"),
+        1.0 - line.squares / total if total > 0 else float("nan"),
         unit,
     )
 
@@ -241,13 +227,7 @@ def _points(
         raise ValueError("an amount is negative")
     if signal_error is None:
         return x, y, given["blank"], None
-    try:
-        error = np.broadcast_to(np.asarray(signal_error, np.float64), x.shape)
-    except ValueError:
-        raise ValueError(f"signal_error must be one number or {x.size}") from None
-    if not (np.isfinite(error) & (error > 0)).all():
-        raise ValueError("signal_error must be positive")
-    return x, y, given["blank"], error
+    return x, y, given["blank"], errors_of_points(signal_error, x.size, "signal_error")
 
 
 def _scatter(blanks: DoubleArray) -> float:
