@@ -19,7 +19,7 @@ from imgtheranostics.phantom.misplacement import draw_shift, shapes_on_grid
 from imgtheranostics.phantom.mixture import Mixture
 from imgtheranostics.phantom.mri_fields import Fields, fields_on, noisy
 from imgtheranostics.phantom.pet import blur
-from imgtheranostics.phantom.physics import LazyVolumes
+from imgtheranostics.phantom.physics import LazyVolumes, Physics
 from imgtheranostics.phantom.spec import PhantomSpec
 from imgtheranostics.volume import Axis, Source, Volume, make_step
 
@@ -33,14 +33,10 @@ LEAST_SHARE = 1e-4
 _GAMMA_MHZ_T = 42.5764
 
 
-class Cest:
+class Cest(Physics):
     """Chemical exchange saturation transfer: magnitude images at many saturation offsets."""
 
     modality = "CEST"
-
-    def levels(self, spec: PhantomSpec) -> tuple[int, ...]:
-        """Levels that the file names."""
-        return spec.physics_of(self.modality).levels
 
     def names(self, spec: PhantomSpec) -> tuple[str, ...]:
         """Axis values such as ``saturation-b1-3.6_state-pre``; scans beside the main ones with their role."""
@@ -73,10 +69,6 @@ class Cest:
     def truth_map(self, spec: PhantomSpec, mixture: Mixture, volume: int, level: int = 0) -> Volume:
         """The ideal image of what the scan measures: pH, or the asymmetry at the agent's offset."""
         return ideal_map(spec, mixture, scans_of(spec)[volume])
-
-    def resolution_mm(self, spec: PhantomSpec) -> float:
-        """FWHM of the point spread."""
-        return spec.physics_of(self.modality).psf_fwhm_mm
 
 
 def _volume(

@@ -21,16 +21,14 @@ import numpy.typing as npt
 from imgtheranostics.acquisition import CtAcquisition, Subject
 from imgtheranostics.errors import ImplausibleValue
 from imgtheranostics.phantom.cases import Case
+from imgtheranostics.phantom.ct_composition import Composition, composed, is_pooled, mixture_of
 from imgtheranostics.phantom.ct_hardening import Held, hardening_hu
-from imgtheranostics.phantom.ct_motion import Field, carried
 from imgtheranostics.phantom.ct_noise import kernel_noise
-from imgtheranostics.phantom.ct_pools import Altered, pool_job, pool_shares
 from imgtheranostics.phantom.ct_scans import BEFORE, BINS, CtScan, ct_cases, scanner_of, scans_of
 from imgtheranostics.phantom.ct_tissue import (
     AIR_HU,
     concentration_mg_ml,
     filled_share,
-    growth,
     material_of,
     materials_of,
     region_value,
@@ -38,26 +36,21 @@ from imgtheranostics.phantom.ct_tissue import (
     slope_hu,
     tissue_hu,
 )
-from imgtheranostics.phantom.misplacement import draw_shift, moved_grid
-from imgtheranostics.phantom.mixture import Mixture, rasterise
+from imgtheranostics.phantom.misplacement import draw_shift
+from imgtheranostics.phantom.mixture import Mixture
 from imgtheranostics.phantom.pet import blur
-from imgtheranostics.phantom.physics import LazyVolumes
+from imgtheranostics.phantom.physics import LazyVolumes, Physics
 from imgtheranostics.phantom.spec import PhantomSpec
-from imgtheranostics.phantom.templates import region_shapes
 from imgtheranostics.units import conversion_factor
 from imgtheranostics.volume import Axis, Source, Volume, make_step
 
 Float32Array = npt.NDArray[np.float32]
 
 
-class Ct:
+class Ct(Physics):
     """X-ray computed tomography in HU."""
 
     modality = "CT"
-
-    def levels(self, spec: PhantomSpec) -> tuple[int, ...]:
-        """Levels that the file names."""
-        return spec.physics_of(self.modality).levels
 
     def names(self, spec: PhantomSpec) -> tuple[str, ...]:
         """Axis values such as ``fraction-5_fill-10_kvp-120``; scans beside the main ones with their role."""
@@ -75,7 +68,7 @@ class Ct:
                 if concentration_mg_ml(spec, region.name, scan) > 0:
                     slope_hu(spec, material_of(spec, region.name), scan)
                 share = filled_share(spec, region.name, scan)
-                if share > 1.0 and _pooled(spec, region.name):
+                if share > 1.0 and is_pooled(spec, region.name):
                     raise ImplausibleValue(
                         f"more suspension than there is room for in {region.name}",
                         found=f"{100 * share:.4g} %",
@@ -108,10 +101,6 @@ class Ct:
         held = composed(spec, mixture, scan, level, back).mg_ml
         empty = np.zeros(mixture.grid.shape, np.float32, order="F")
         return Volume(sum(held.values(), empty), mixture.grid.affine, "concentration", "mg/mL")
-
-    def resolution_mm(self, spec: PhantomSpec) -> float:
-        """FWHM of the point spread."""
-        return spec.physics_of(self.modality).psf_fwhm_mm
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,54 +143,6 @@ def _volume(job: _Job, seed: np.random.SeedSequence) -> Volume:
     )
 
 
-@dataclass(frozen=True, eq=False)
-class Composition:
-    """What lies in each voxel during a scan.
-
-    Attributes
-    ----------
-    mixture : Mixture
-        Of the regions, without the local part of a deformation.
-    tissue_hu : (i, j, k) float32
-        Without agent.
-    mg_ml : mapping of material to (i, j, k) float32
-    """
-
-    mixture: Mixture
-    tissue_hu: Float32Array
-    mg_ml: dict[str, Float32Array]
-
-
-def composed(
-    spec: PhantomSpec,
-    mixture: Mixture,
-    scan: CtScan,
-    level: int,
-    offset_mm: npt.NDArray[np.float64] | None = None,
-) -> Composition:
-    """What the scanner looks at, at a level.
-
-    Parameters
-    ----------
-    offset_mm : (3,) ndarray, optional
-        Of the subject, beside what the phantom states.
-    """
-    scanner = scanner_of(spec)
-    shift = np.zeros(3) if offset_mm is None else offset_mm
-    if level >= 2:
-        shift = shift + np.array(scanner.shift_mm)
-    seen = still = mixture_of(spec, mixture, scan, shift)
-    amounts = _amounts(spec, still, scan, shift, pooled=level >= 1)
-    field = field_of(spec, scan) if level >= 2 else None
-    if field is not None:
-        seen = mixture_of(spec, mixture, scan, shift + field.shift_mm)
-    tissue = seen.paint({r.name: tissue_hu(spec, r.name, scan) for r in spec.regions}, outside=AIR_HU)
-    if field is not None:
-        tissue = carried(tissue, still.grid, field, mass=False)
-        amounts = {name: carried(image, still.grid, field, mass=True) for name, image in amounts.items()}
-    return Composition(seen, tissue, amounts)
-
-
 def shown(spec: PhantomSpec, composition: Composition, scan: CtScan, sample: int, level: int) -> Float32Array:
     """The noise-free image of one beam, HU."""
     scanner, grid = scanner_of(spec), composition.mixture.grid
@@ -228,87 +169,6 @@ def shown(spec: PhantomSpec, composition: Composition, scan: CtScan, sample: int
             bath_cm=scanner.water_cm if spec.subject.species == "none" else None,
         )
     return image
-
-
-def mixture_of(
-    spec: PhantomSpec, mixture: Mixture, scan: CtScan, shift_mm: npt.NDArray[np.float64] | None = None
-) -> Mixture:
-    """The regions as a scan finds them: swollen where they are, and all moved by a shift."""
-    swollen = {region.name: growth(spec, region.name, scan) for region in spec.regions}
-    shift = np.zeros(3) if shift_mm is None else shift_mm
-    if not shift.any() and all(factor == 1.0 for factor in swollen.values()):
-        return mixture
-    shapes = {
-        region.name: [
-            Altered(shape, swollen[region.name] ** (1 / 3)) if swollen[region.name] > 1 else shape
-            for shape in region_shapes(spec.template, region)
-        ]
-        for region in spec.painted()
-    }
-    x, y, z = (float(value) for value in shift)
-    found = rasterise(shapes, moved_grid(mixture.grid, (x, y, z)))
-    return Mixture(found.names, found.labels, found.mixed, found.shares, mixture.grid)
-
-
-def field_of(spec: PhantomSpec, scan: CtScan) -> Field | None:
-    """How the subject lies during a scan against the first fraction; None where it lies the same."""
-    deformation = scanner_of(spec).deformation
-    if deformation is None or scan.step == 0.0:
-        return None
-    centre = region_shapes(spec.template, spec.region(deformation.region))[0].norms().centre
-    return Field.at(deformation, centre, scan.step)
-
-
-def _pooled(spec: PhantomSpec, region: str) -> bool:
-    pools = scanner_of(spec).pools
-    return pools is not None and pools.region == region
-
-
-def _amounts(
-    spec: PhantomSpec, mixture: Mixture, scan: CtScan, shift_mm: npt.NDArray[np.float64], *, pooled: bool
-) -> dict[str, Float32Array]:
-    """Concentration of each material."""
-    found: dict[str, Float32Array] = {}
-    if not scan.agent:
-        return found
-    for material in materials_of(spec):
-        values = dict.fromkeys(mixture.names, 0.0)
-        for region in spec.regions:
-            holds = region.states("concentration") is not None and material_of(spec, region.name) == material
-            if holds and not (pooled and _pooled(spec, region.name)):
-                values[region.name] = concentration_mg_ml(spec, region.name, scan)
-        found[material] = mixture.paint(values)
-    pools = scanner_of(spec).pools
-    if pooled and pools is not None:
-        found[material_of(spec, pools.region)] += _pools(spec, mixture, scan, shift_mm)
-    return found
-
-
-def _pools(
-    spec: PhantomSpec, mixture: Mixture, scan: CtScan, shift_mm: npt.NDArray[np.float64]
-) -> Float32Array:
-    """Concentration of a suspension that lies in pools, with the mass that the region holds on average."""
-    pools = scanner_of(spec).pools
-    assert pools is not None  # noqa: S101
-    out = np.zeros(mixture.grid.shape, np.float32, order="F")
-    share, bigger = filled_share(spec, pools.region, scan), growth(spec, pools.region, scan)
-    if share == 0.0:
-        return out
-    shapes = region_shapes(spec.template, spec.region(pools.region))
-    volume_ml = mixture.volumes_ml()[pools.region]
-    x, y, z = (float(value) for value in shift_mm)
-    job = pool_job(
-        [Altered(shape, bigger ** (1 / 3), pools.margin_mm) for shape in shapes],
-        round(volume_ml / bigger * share, 9),
-        pools.size_mm,
-        spec.seed,
-        moved_grid(mixture.grid, (x, y, z)),
-    )
-    window, shares = pool_shares(job)
-    mass_mg = concentration_mg_ml(spec, pools.region, scan) * volume_ml
-    total = float(shares.sum(dtype=np.float64)) * mixture.grid.voxel_volume_ml
-    out[window] = shares * np.float32(mass_mg / total)
-    return out
 
 
 def _noise(spec: PhantomSpec, mixture: Mixture, rng: np.random.Generator) -> Float32Array | float:

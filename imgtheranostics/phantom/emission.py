@@ -16,7 +16,7 @@ from imgtheranostics.phantom.exposures import Exposure, curve_of, curves_of, exp
 from imgtheranostics.phantom.misplacement import draw_shift, shapes_on_grid
 from imgtheranostics.phantom.mixture import Mixture
 from imgtheranostics.phantom.pet import Frame, blur, count_noise, frame_factor
-from imgtheranostics.phantom.physics import LazyVolumes
+from imgtheranostics.phantom.physics import LazyVolumes, Physics
 from imgtheranostics.phantom.spec import PhantomSpec
 from imgtheranostics.volume import Axis, Source, Volume, make_step
 
@@ -25,16 +25,12 @@ Float32Array = npt.NDArray[np.float32]
 BQ_PER_MBQ = 1e6
 
 
-class Emission:
+class Emission(Physics):
     """What PET and SPECT share: the truth of a region, and images of counts over frames."""
 
     modality = ""
     quantity = ""
     unit = ""
-
-    def levels(self, spec: PhantomSpec) -> tuple[int, ...]:
-        """Levels that the file names."""
-        return spec.physics_of(self.modality).levels
 
     def names(self, spec: PhantomSpec) -> tuple[str, ...]:
         """Nuclide, group with animal, time such as ``t0024.00h``, ``dynamic``, or a header variant."""

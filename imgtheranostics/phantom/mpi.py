@@ -12,7 +12,7 @@ from imgtheranostics.phantom.cases import Case, cases_of
 from imgtheranostics.phantom.mixture import Mixture
 from imgtheranostics.phantom.mri_fields import noisy
 from imgtheranostics.phantom.pet import blur
-from imgtheranostics.phantom.physics import LazyVolumes
+from imgtheranostics.phantom.physics import LazyVolumes, Physics
 from imgtheranostics.phantom.scanner import MpiScanner
 from imgtheranostics.phantom.spec import PhantomSpec
 from imgtheranostics.units import conversion_factor
@@ -21,17 +21,13 @@ from imgtheranostics.volume import Source, Volume, make_step
 UG_PER_MG = conversion_factor("mg", "ug")
 
 
-class Mpi:
+class Mpi(Physics):
     """Magnetic particle imaging. Tissue gives no signal; the image is the tracer's mass per volume.
 
     A region's mass is spread evenly over its closed-form volume.
     """
 
     modality = "MPI"
-
-    def levels(self, spec: PhantomSpec) -> tuple[int, ...]:
-        """Levels that the file names."""
-        return spec.physics_of(self.modality).levels
 
     def names(self, spec: PhantomSpec) -> tuple[str, ...]:
         """One scan."""

@@ -21,7 +21,7 @@ from imgtheranostics.phantom.mri_scans import Scan, mri_cases, scanner_of, scans
 from imgtheranostics.phantom.mri_tissue import Tissue, tissue_at
 from imgtheranostics.phantom.mri_truth import ideal_map, region_value
 from imgtheranostics.phantom.pet import blur
-from imgtheranostics.phantom.physics import LazyVolumes
+from imgtheranostics.phantom.physics import LazyVolumes, Physics
 from imgtheranostics.phantom.spec import PhantomSpec
 from imgtheranostics.units import conversion_factor
 from imgtheranostics.volume import Source, Volume, make_step
@@ -42,14 +42,10 @@ _SCANNING_SEQUENCE = {
 }
 
 
-class Mri:
+class Mri(Physics):
     """Magnetic resonance: magnitude, or phase where the sequence measures it."""
 
     modality = "MRI"
-
-    def levels(self, spec: PhantomSpec) -> tuple[int, ...]:
-        """Levels that the file names."""
-        return spec.physics_of(self.modality).levels
 
     def names(self, spec: PhantomSpec) -> tuple[str, ...]:
         """Axis values such as ``dose-15_time-2``; scans beside the main one by their name."""
@@ -90,10 +86,6 @@ class Mri:
     def truth_map(self, spec: PhantomSpec, mixture: Mixture, volume: int, level: int = 0) -> Volume:
         """The ideal image of what the scan measures: T1, R2*, temperature, Ktrans."""
         return ideal_map(spec, mixture, scans_of(spec)[volume])
-
-    def resolution_mm(self, spec: PhantomSpec) -> float:
-        """FWHM of the point spread."""
-        return spec.physics_of(self.modality).psf_fwhm_mm
 
 
 def _source(scans: Sequence[Scan], number: int) -> int:

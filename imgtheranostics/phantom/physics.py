@@ -41,7 +41,8 @@ class Physics(Protocol):
     modality: str
 
     def levels(self, spec: PhantomSpec) -> tuple[int, ...]:
-        """Levels of physics that this phantom offers."""
+        """Levels of physics that this phantom offers: those that the file names."""
+        return spec.physics_of(self.modality).levels
 
     def names(self, spec: PhantomSpec) -> tuple[str, ...]:
         """Name of each volume of this modality, fit for a file name."""
@@ -70,6 +71,7 @@ class Physics(Protocol):
 
     def resolution_mm(self, spec: PhantomSpec) -> float:
         """FWHM of the point spread at level 2, for the core regions; 0 for none."""
+        return spec.physics_of(self.modality).psf_fwhm_mm
 
 
 def physics_for(modality: str) -> Physics:

@@ -16,8 +16,8 @@ import imgtheranostics as it
 from imgtheranostics import agents
 from imgtheranostics.errors import CorruptInput, ImplausibleValue, MissingMetadata
 from imgtheranostics.phantom import load_spec, make, write
-from imgtheranostics.phantom.ct import composed, field_of, mixture_of
 from imgtheranostics.phantom.ct_beam import Beam, attenuation
+from imgtheranostics.phantom.ct_composition import composed, field_of, mixture_of
 from imgtheranostics.phantom.ct_hardening import Held, hardening_hu, shown_less_linear
 from imgtheranostics.phantom.ct_motion import Field
 from imgtheranostics.phantom.ct_noise import kernel_noise
