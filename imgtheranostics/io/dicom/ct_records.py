@@ -142,7 +142,7 @@ def _rescale_types(frames: Sequence[Frame]) -> tuple[str | None, ...]:
 
 
 def ct_quantity(
-    frames: Sequence[Frame], scaling: Scaling, record: CtAcquisition
+    frames: Sequence[Frame], scaling: Scaling, record: CtAcquisition, axes: Sequence[Axis] = ()
 ) -> tuple[str, str, list[Caution]]:
     """Quantity and unit: HU where the file says so, or where it is a plain CT image that says nothing.
 
@@ -151,7 +151,7 @@ def ct_quantity(
     UnitMismatch
         If the images of the series state different rescale types.
     """
-    cautions = _energy_cautions(frames)
+    cautions = [*_energy_cautions(frames), *_voltage_cautions(frames, axes)]
     if scaling.quantity:
         return scaling.quantity, scaling.unit, [*cautions, *_material_cautions(scaling.quantity, record)]
     kinds = _rescale_types(frames)
@@ -216,6 +216,23 @@ def _energy_cautions(frames: Sequence[Frame]) -> list[Caution]:
         return []
     text = "a virtual monoenergetic image: the tube voltage is not its energy and is left out"
     return [Caution("monoenergetic-image", text, "ImageType (0008,0008)")]
+
+
+def _voltage_cautions(frames: Sequence[Frame], axes: Sequence[Axis]) -> list[Caution]:
+    """A caution where slices of one image were made at different tube voltages."""
+    found = {frame.parameters.get("energy") for frame in frames}
+    if len(found) < 2 or any(axis.name == "energy" for axis in axes) or _is_monoenergetic(frames):
+        return []
+    words = ", ".join("not stated" if one is None else f"{one:g}" for one in sorted(found, key=_known_first))
+    text = (
+        f"the tube voltage differs between the slices of one image ({words} kV), and HU per mg/mL with it: "
+        "no one slope holds for all of them"
+    )
+    return [Caution("voltage-varies", text, "KVP (0018,0060)")]
+
+
+def _known_first(value: float | None) -> float:
+    return float("inf") if value is None else float(value)
 
 
 def _material_cautions(quantity: str, record: CtAcquisition) -> list[Caution]:

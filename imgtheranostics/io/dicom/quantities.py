@@ -50,7 +50,7 @@ def describe(
         quantity, unit, factor, cautions = emission_quantity(acquisition, where)
     elif modality == "CT":
         acquisition = ct_acquisition(frames, axes)
-        quantity, unit, cautions = ct_quantity(frames, scaling, acquisition)
+        quantity, unit, cautions = ct_quantity(frames, scaling, acquisition, axes)
     elif modality == "MR":
         acquisition = mr_acquisition(frames, scaling, arrangement)
         quantity, unit, factor, cautions = mr_quantity(frames, scaling)

@@ -318,6 +318,18 @@ def test_an_unknown_voltage_stays_unknown(tmp_path, make_series, kvp):
     assert it.load(tmp_path).acquisition.tube_voltage_kv is None
 
 
+@pytest.mark.parametrize(("other", "words"), [("100", "100, 120 kV"), ("", "120, not stated kV")])
+def test_a_voltage_that_differs_between_slices_is_told(tmp_path, make_series, other, words):
+    def edit(ds, k):
+        ds.KVP = "120" if k else other
+
+    make_series(tmp_path, "CT", edit=edit)
+    volume = it.load(tmp_path)
+    assert volume.acquisition.tube_voltage_kv is None
+    (caution,) = (one for one in volume.warnings if one.code == "voltage-varies")
+    assert words in caution.message
+
+
 def test_a_monoenergetic_image_has_no_voltage(tmp_path, make_series):
     make_series(tmp_path, "CT", edit=edited(ImageType=["DERIVED", "PRIMARY", "AXIAL", "VMI"]))
     volume = it.load(tmp_path)
