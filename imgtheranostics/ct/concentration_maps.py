@@ -176,7 +176,9 @@ def _given(material: str, kvp: float | None, slope: Slope | Calibrated | float, 
         return Slope(float(slope), float(error), material, kvp, source="given", warnings=cautions)
     if error is not None:
         raise UnknownChoice("slope_error= belongs to a slope that is a plain number")
-    used = slope if isinstance(slope, Slope) else slope.slope
+    used = slope if isinstance(slope, Slope) else getattr(slope, "slope", None)
+    if not isinstance(used, Slope):
+        raise UnknownChoice(f"slope= is a number, a Slope or a calibration, not {type(slope).__name__}")
     if not _same_material(material, used.material):
         raise UnitMismatch(
             "the slope belongs to another material",

@@ -193,6 +193,12 @@ def test_the_slope_of_a_calibration_is_taken_from_it():
     assert found.value.data.item() == pytest.approx(5.338, abs=5e-4)
 
 
+@pytest.mark.parametrize("slope", ["26.6", np.array([26.6, 27.0]), (26.6, 0.5)])
+def test_what_is_no_slope_is_refused(slope):
+    with pytest.raises(ValueError, match="slope= is a number, a Slope or a calibration"):
+        ct.concentration(change_of([142.0]), material="HfO2", slope=slope)
+
+
 def test_unknown_materials_are_refused_with_near_names():
     with pytest.raises(UnsupportedInput, match="material is not known"):
         ct.concentration(change_of([142.0]), material="hafnum oxyde")
