@@ -44,12 +44,15 @@ def region_mask():
 
 @pytest.fixture(scope="module")
 def repeats():
-    """Mean of a region without agent, and the noise that its blanks tell, in 1,000 pairs of scans."""
+    """Mean of a region without agent, and the noise that its blanks tell, in 1,000 pairs of scans.
+
+    The difference of two such fields is drawn as one of sqrt(2) times their SD, which it is.
+    """
     rng = np.random.default_rng(6)
     inside, blanks = region_mask(), blank_everywhere()
     found = []
     for _ in range(REPEATS):
-        change = correlated_noise(rng) - correlated_noise(rng)
+        change = correlated_noise(rng, sd=10.0 * math.sqrt(2.0))
         noise = ct.blank_noise(change_volume(change), inside, blanks)
         found.append((float(change[inside].mean()), noise))
     return found

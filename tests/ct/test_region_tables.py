@@ -104,8 +104,8 @@ def test_standard_error_is_the_scatter_of_repeated_scans():
     regions = Regions.from_masks({"tumour": TUMOUR}, scan(body()).grid)
     means, stated = [], []
     for _ in range(60):
-        table = ct.region_table(ct.enhancement(*pair_of(rng), noise_sd=10.0), regions)
-        row = row_of(table, "tumour", "delta_attenuation")
+        change = ct.enhancement(*pair_of(rng), noise_sd=10.0, workers=1)
+        row = row_of(ct.region_table(change, regions, workers=1), "tumour", "delta_attenuation")
         means.append(row["mean"])
         stated.append(row["standard_error"])
     assert np.mean(means) == pytest.approx(142.0, abs=4 * np.std(means) / math.sqrt(60))
