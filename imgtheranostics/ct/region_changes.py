@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,7 +12,7 @@ import numpy.typing as npt
 
 from imgtheranostics.ct.hounsfield import SATURATION_HU, comparable, ct_record, require_hu
 from imgtheranostics.ct.noise import detection_limits
-from imgtheranostics.ct.scan_pairs import LOWEST_HU
+from imgtheranostics.ct.scan_pairs import BOTTOM_HU, LOWEST_HU, at_bottom
 from imgtheranostics.ct.slope import Slope
 from imgtheranostics.kernels import ct_difference as kernel
 from imgtheranostics.kernels.lanes import read_only
@@ -37,11 +38,10 @@ def label_changes(
     *,
     threshold: float | npt.ArrayLike = np.inf,
     saturation_hu: float | tuple[float, float] = SATURATION_HU,
+    lowest_hu: float = LOWEST_HU,
     workers: int | None = None,
 ) -> dict[str, npt.NDArray[np.float64]]:
     """Statistics of post - pre by label in one pass over the labels; voxels outside of them are not read.
-
-    Voxels at or below -1500 HU, the fill of scanners, do not count.
 
     Parameters
     ----------
@@ -55,6 +55,9 @@ def label_changes(
         Changes above it are counted, in HU, for each label.
     saturation_hu : float or (pre, post)
         Voxels at or above it in either image do not count.
+    lowest_hu : float
+        Voxels at or below it in either image do not count: -1500 HU is the fill of scanners. Fill at -1024 HU
+        counts as air here; `region_changes` tells one from the other.
     workers : int, optional
         Threads; the result does not depend on it.
 
@@ -84,7 +87,7 @@ def label_changes(
     partial = np.empty((_PARTS, wanted.size, kernel.N_STATISTICS))
     kept = int(np.clip(_WORKSPACE // wanted.size, _FEWEST_KEPT, kernel.KEPT))
     tops = np.broadcast_to(saturation_hu, (2,))
-    bounds = np.float32(LOWEST_HU), np.float32(tops[0]), np.float32(tops[1])
+    bounds = np.float32(lowest_hu), np.float32(tops[0]), np.float32(tops[1])
     with thread_limit(workers):
         kernel.label_differences(before, after, flat, slots, bounds, limits, kept, partial)
     return _summary(partial)
@@ -138,6 +141,8 @@ def region_changes(
     pre, post : Volume
         Attenuation in HU, acquired alike and on one grid.
     regions : Regions
+        Voxels in areas that are constant at the bottom of the range of a scan, what lies outside of its field
+        of view, do not count.
     slope : Slope, optional
         HU per mg/mL; concentrations are then among the columns.
     noise_sd : float or (pre, post), optional
@@ -209,6 +214,12 @@ def _voxel_limit(slope: Slope | None, noise_sd: float | tuple[float, float] | No
     return detection_limits(together, 1.0).lod
 
 
+def _scanned(volume: Volume) -> npt.NDArray[np.float32]:
+    """Values with NaN in areas that are constant at the bottom of the range."""
+    bottom = at_bottom(volume)
+    return np.where(bottom, np.float32(np.nan), volume.data) if bottom.any() else volume.data
+
+
 def _of_layers(
     pre: Volume, post: Volume, regions: Regions, limit: float, saturation_hu: float, workers: int | None
 ) -> dict[str, npt.NDArray[np.float64]]:
@@ -221,15 +232,18 @@ def _of_layers(
     tops = _top(pre, saturation_hu), _top(post, saturation_hu)
     merged: dict[str, npt.NDArray[np.float64]] = {}
     for layer in range(regions.labels.shape[3]):
-        found = label_changes(
-            pre.data,
-            post.data,
-            regions.labels[..., layer],
-            numbers,
+        labels = regions.labels[..., layer]
+        count = functools.partial(
+            label_changes,
+            labels=labels,
+            numbers=numbers,
             threshold=limit,
             saturation_hu=tops,
             workers=workers,
         )
+        found = count(pre.data, post.data, lowest_hu=BOTTOM_HU)
+        if bool((found["n_valid"] + found["n_saturated"] < found["n_voxels"]).any()):
+            found = count(_scanned(pre), _scanned(post))
         here = found["n_voxels"] > 0
         for name, values in found.items():
             merged[name] = np.where(here, values, merged[name]) if name in merged else values
