@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Unpack
 
 import numpy as np
@@ -255,8 +255,9 @@ class PowerLevels:
             "b1_ut": self.b1_ut.tolist(),
             "definition": self.definition,
         }
+        factor = float(nominal_b1_ut) / float(self.b1_ut[0])
         return calculated_estimate(
-            first.volume if base is None else base,
+            _at_power(first.volume if base is None else base, factor),
             fit,
             parameter,
             quantity,
@@ -302,6 +303,13 @@ def _levels(scans: Sequence[Volume], given: Sequence[float] | None) -> tuple[Flo
         needed="one of them in every scan",
         next_step="give --b1-ut (b1_ut=), or write it into the sidecars",
     )
+
+
+def _at_power(v: Volume, factor: float) -> Volume:
+    """A scan whose stated B1, by every definition, is this multiple of what it was."""
+    known = {name: b1_ut * factor for name, b1_ut in stated_b1(v).items()}
+    saturation = dict(v.acquisition.saturation) | known
+    return v.replace(acquisition=replace(v.acquisition, saturation=saturation))
 
 
 def _first_of(fit: Fit, name: str) -> Fit:

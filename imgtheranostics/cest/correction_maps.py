@@ -34,6 +34,7 @@ def correct(
     threshold: float | None = None,
     noise_sd: float | None = None,
     workers: int | None = None,
+    average_mm: float | None = None,
 ) -> Estimate:
     """Z-spectra with water at 0 ppm.
 
@@ -73,6 +74,10 @@ def correct(
     noise_sd : float, optional
         Noise of a sample as fraction of the unsaturated signal; by default estimated in each voxel.
     workers : int, optional
+    average_mm : float, optional
+        Average the signals of neighbouring voxels of the mask with a Gaussian of this full width at half
+        maximum, after `denoise` and before `smooth`: where one voxel is too noisy, as for ratios of small
+        contrasts. Standard errors are those of the average; neighbours are then alike, also across borders.
 
     Returns
     -------
@@ -103,6 +108,7 @@ def correct(
         threshold,
         noise_sd,
         workers,
+        average_mm,
     )
     return CorrectionPlan.of(v, how).estimate()
 

@@ -37,6 +37,7 @@ class CorrectionOptions(TypedDict, total=False):
     resample_b1: bool
     denoise: str | int | None
     smooth: float | bool | None
+    average_mm: float | None
     m0_index: int | Sequence[int] | None
     drift: str
     mask: Mask
@@ -62,6 +63,7 @@ class Handling:
     threshold: float | None = None
     noise_sd: float | None = None
     workers: int | None = None
+    average_mm: float | None = None
 
     @classmethod
     def of(cls, options: CorrectionOptions) -> Handling:
@@ -212,13 +214,15 @@ class Handling:
         return {"noise_level": decision}
 
     def _cleaned(self, spectra: PreparedSpectra) -> PreparedSpectra:
-        """Spectra after denoising and smoothing, both before any shift by water's position."""
-        if self.denoise is None and (self.smooth is None or self.smooth is False):
+        """Spectra after denoising, averaging and smoothing, before any shift by water's position."""
+        if self.denoise is None and self.average_mm is None and (self.smooth is None or self.smooth is False):
             return spectra
-        from imgtheranostics.cest.spectrum_cleaning import denoised, smoothed
+        from imgtheranostics.cest.spectrum_cleaning import averaged, denoised, smoothed
 
         if self.denoise is not None:
             spectra = denoised(spectra, self.denoise)
+        if self.average_mm is not None:
+            spectra = averaged(spectra, self.average_mm)
         if self.smooth is not None and self.smooth is not False:
             spectra = smoothed(spectra, self.smooth)
         return spectra

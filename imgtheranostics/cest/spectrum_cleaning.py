@@ -1,4 +1,4 @@
-"""Denoising and smoothing of the spectra of an image, before water is located."""
+"""Denoising, averaging and smoothing of the spectra of an image, before water is located."""
 
 from __future__ import annotations
 
@@ -6,12 +6,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
+import numpy.typing as npt
 
-from imgtheranostics.errors import merge_cautions
+from imgtheranostics.errors import Caution, merge_cautions
 from imgtheranostics.mapping.refusals import UnknownChoice, typed_refusals
 
 if TYPE_CHECKING:
     from imgtheranostics.cest.prepared_spectra import PreparedSpectra
+
+_FWHM = 2.0 * np.sqrt(2.0 * np.log(2.0))
+_REACH = 3.5
+"""Standard deviations at which a Gaussian ends: less than 1 part in 400 of it is beyond."""
 
 _NOISE = "the noise level is that before it, an upper limit"
 
@@ -45,6 +50,69 @@ def denoised(spectra: PreparedSpectra, rank: str | int) -> PreparedSpectra:
         decisions={**spectra.decisions, "denoising": decision},
         warnings=merge_cautions(spectra.warnings, found.warnings),
     )
+
+
+def averaged(spectra: PreparedSpectra, fwhm_mm: float) -> PreparedSpectra:
+    """Spectra averaged over neighbouring voxels with a Gaussian.
+
+    Sums of signals over sums of unsaturated signals, of the voxels that are worked on: air and what was
+    flagged does not enter. The noise of a voxel becomes that of its average.
+
+    Parameters
+    ----------
+    spectra : PreparedSpectra
+    fwhm_mm : float
+        Full width at half maximum.
+
+    Raises
+    ------
+    UnknownChoice
+        If the width is no number above 0.
+    """
+    if isinstance(fwhm_mm, bool) or not (np.isfinite(fwhm_mm) and fwhm_mm > 0):
+        raise UnknownChoice(f"average_mm must be a width in mm above 0, not {fwhm_mm!r}")
+    voxels, inside = spectra.voxels, spectra.voxels.inside
+    kernels = [_gaussian(fwhm_mm / _FWHM / spacing) for spacing in spectra.volume.grid.spacing_mm]
+    signal = np.ones(inside.shape) if spectra.m0 is None else spectra.m0.astype(np.float64)
+    weight = np.where(inside, signal, 0.0)
+    total = _convolved(weight, kernels)
+    n = voxels.offset_ppm.size
+    z = np.full((*inside.shape, n), np.nan, np.float32, order="F")
+    for k in range(n):
+        sums = _convolved(np.where(inside, weight * voxels.samples[..., k], 0.0), kernels)
+        z[inside, k] = sums[inside] / total[inside]
+    noise = spectra.noise_sd
+    if noise is not None:
+        squares = np.where(inside, (weight * noise) ** 2, 0.0)
+        left = np.sqrt(np.maximum(_convolved(squares, [kernel**2 for kernel in kernels]), 0.0))
+        noise = np.full(inside.shape, np.nan, np.float32, order="F")
+        noise[inside] = left[inside] / total[inside]
+    said = f"voxels were averaged over {fwhm_mm:g} mm: neighbours are no independent measurements"
+    return replace(
+        spectra,
+        voxels=replace(voxels, samples=z),
+        noise_sd=noise,
+        decisions={**spectra.decisions, "averaging": {"rule": "Gaussian of voxels", "fwhm_mm": fwhm_mm}},
+        warnings=merge_cautions(spectra.warnings, (Caution("voxels-averaged", said, "average_mm"),)),
+    )
+
+
+def _gaussian(sd: float) -> npt.NDArray[np.float64]:
+    """Weights of voxels along one direction, of sum 1; `sd` in voxels."""
+    reach = int(np.ceil(_REACH * sd))
+    weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sd) ** 2)
+    return np.asarray(weights / weights.sum())
+
+
+def _convolved(
+    image: npt.NDArray[np.float64], kernels: list[npt.NDArray[np.float64]]
+) -> npt.NDArray[np.float64]:
+    """An image over which the weights of each direction were laid; nothing lies around it."""
+    from scipy.ndimage import correlate1d
+
+    for axis, kernel in enumerate(kernels):
+        image = correlate1d(image, kernel, axis=axis, mode="constant")
+    return image
 
 
 def smoothed(spectra: PreparedSpectra, smoothing: float | bool) -> PreparedSpectra:

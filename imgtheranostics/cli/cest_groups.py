@@ -171,6 +171,14 @@ class Correction:
         float | None,
         typer.Option("--smooth", min=0.0, max=1.0, help="Smoothing spline; 1 goes through every sample."),
     ] = None
+    average: Annotated[
+        float | None,
+        typer.Option(
+            "--average",
+            metavar="MM",
+            help="Average neighbouring voxels of the mask with a Gaussian of this width at half height.",
+        ),
+    ] = None
     drift: Annotated[
         str,
         typer.Option(
@@ -208,6 +216,7 @@ class Correction:
             "resample_b1": self.resample_b1,
             "denoise": self._components(),
             "smooth": self.smooth,
+            "average_mm": self.average,
             "m0_index": offsets.references,
             "drift": self.drift,
             "mask": None if self.mask is None else loaded(self.mask),

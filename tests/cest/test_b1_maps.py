@@ -61,6 +61,12 @@ def test_the_spectra_are_those_of_the_nominal_b1_and_serve_every_contrast(scans,
     np.testing.assert_allclose(contrast.value.data, contrast_of(PER_UT * 2.0), rtol=0.02)
 
 
+def test_what_was_corrected_states_the_nominal_b1(scans, field):
+    found = analysis.correct_b1(scans, nominal_b1_ut=2.0, b1=field, method="linear")
+    assert found.value.acquisition.saturation["b1_rms_ut"] == pytest.approx(2.0)
+    assert scans[0].acquisition.saturation["b1_rms_ut"] == 1.0
+
+
 def test_one_volume_with_an_axis_of_b1_is_the_same(scans, field):
     stacked = Volume(
         np.stack([one.data for one in scans], axis=-1),

@@ -415,6 +415,40 @@ class TestCleaning:
         topic = "denoising" if "denoise" in options else "smoothing"
         assert "upper limit" in clean.decisions[topic]["explanation"]
 
+    def test_averaged_voxels_have_the_noise_of_a_gaussian_average(self, made):
+        """Sum of squared weights of a Gaussian of s voxels: 1 / (2 s sqrt(pi)) in each direction."""
+        scan = made(shape=(24, 24, 12), label=0.05, noise=0.02, seed=4, m0_at=range(12)).volume
+        sd = 2.0
+        width = sd * 2.3548 * np.array(scan.grid.spacing_mm)
+        plain = it.cest.correct(scan, b0=0.0)
+        clean = it.cest.correct(scan, b0=0.0, average_mm=float(width[0]))
+        inner = np.s_[7:-7, 7:-7, 5:7]
+        each = [1.0 / (2.0 * np.sqrt(np.pi) * sd * width[0] / one) for one in width]
+        expected = 0.02 * np.sqrt(np.prod(each))
+        measured = clean.maps["noise"].data[inner]
+        assert np.median(measured) == pytest.approx(expected, rel=0.1)
+        z = clean.value.data[inner][..., 3:-3]
+        away = z - z_of(OFFSETS[3:-3], np.full(z.shape[:3], 0.05)[..., None])
+        assert np.sqrt(np.mean(away**2)) == pytest.approx(expected, rel=0.15)
+        assert "voxels-averaged" in codes(clean)
+        assert "voxels-averaged" not in codes(plain)
+
+    def test_what_was_left_out_does_not_enter_the_average(self, made):
+        scan = made(shape=(8, 8, 4), label=0.05, m0_at=range(2)).volume
+        data = scan.data.copy()
+        data[4:] *= 7.0
+        mask = np.zeros((8, 8, 4), bool)
+        mask[:4] = True
+        found = it.cest.correct(scan.replace(data=data), b0=0.0, mask=mask, average_mm=5.0)
+        alone = it.cest.correct(scan, b0=0.0, mask=mask)
+        np.testing.assert_allclose(found.value.data[:4], alone.value.data[:4], atol=1e-5)
+        assert np.isnan(found.value.data[4:]).all()
+
+    @pytest.mark.parametrize("width", [0.0, -1.0, float("nan"), True])
+    def test_a_width_that_is_none_is_refused(self, made, width):
+        with pytest.raises(UnknownChoice, match="average_mm"):
+            it.cest.correct(made(m0_at=range(2)).volume, average_mm=width)
+
     def test_too_few_voxels_and_unknown_criteria_are_refused(self, made):
         with pytest.raises(UnsupportedInput, match="more voxels"):
             it.cest.correct(made(shape=(4, 4, 2)).volume, denoise="auto")
