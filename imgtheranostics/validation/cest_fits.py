@@ -32,6 +32,9 @@ Pool = TypeVar("Pool", ExchangePool, MtPool)
 START_FRACTION, START_BOUND, START_MM, START_RATE = 1e-3, 0.1, 5.0, 1000.0
 NEAR_WATER_PPM = 0.7
 """Samples closer to water are left out: their signal is that of the noise, and steep."""
+TRIED_PH, MOST_STARTS = 5, 2
+AS_GOOD = 1.001
+"""Residuals of fits to the same spectra that ended in the same place differ by less than this factor."""
 FRACTION, RATE, WATER_T2 = "fraction", "exchange_rate_per_s", "t2_s"
 
 
@@ -110,10 +113,18 @@ def labelled(
     ]
     free = _fractions(others) | {pool.name: (FRACTION,) if rates else (FRACTION, RATE) for pool in agent}
 
+    def amounts(start: PoolSystem) -> tuple[float, PoolSystem]:
+        found = fit_spectra(session, region, series(session, after), start, _fractions(start))
+        return float(found.rmse), _with(start, found)
+
     def make() -> Labelled:
+        nonlocal starts
         scans = series(session, after)
+        if len(starts) > MOST_STARTS:
+            by_rest = sorted((amounts(start) for start in starts), key=lambda one: one[0])
+            starts = [start for _, start in by_rest[:MOST_STARTS]]
         fits = [fit_spectra(session, region, scans, start, free) for start in starts]
-        found = min(fits, key=lambda fit: np.nan_to_num(float(fit.rmse), nan=np.inf))
+        found = _best(fits)
         pools = _with(starts[0], found)
         by_name = {pool.name: pool for pool in pools.exchange}
         return Labelled(
@@ -126,6 +137,13 @@ def labelled(
     key = ("labelled", region, after.name, tuple(sorted((rates or {}).items())))
     made: Labelled = session.kept(key, make)
     return made
+
+
+def _best(fits: Sequence[Fit]) -> Fit:
+    """The fit that leaves least, of those that are as good as it one that settled."""
+    left = np.array([np.nan_to_num(float(fit.rmse), nan=np.inf) for fit in fits])
+    as_good = [fit for fit, rmse in zip(fits, left, strict=True) if rmse <= AS_GOOD * left.min()]
+    return next((fit for fit in as_good if not int(fit.flags) & Flag.NOT_CONVERGED), as_good[0])
 
 
 def _fractions(pools: PoolSystem) -> dict[str, tuple[str, ...]]:
@@ -158,17 +176,18 @@ def label_start(pool: AgentPool, rates: Mapping[str, float] | None = None) -> Ex
 
 
 def _start_rates(agent: Sequence[AgentPool]) -> list[dict[str, float]]:
-    """Exchange rates to start from: those of all pools at each pH at which they are known, else one for all.
+    """Exchange rates to start from: those of all pools at several pH where they are known, else one for all.
 
     Pools next to each other have minima where one of them has taken over the other's part; rates that belong
-    together lead around them.
+    together lead around them, most of all those that fit best while only the amounts are free.
     """
     by_ph = [pool.exchange_rate_per_s for pool in agent if isinstance(pool.exchange_rate_per_s, dict)]
     if not by_ph or len(by_ph) < len(agent):
         return [{pool.name: START_RATE for pool in agent}]
+    known = sorted(float(ph) for ph in by_ph[0])
     return [
-        {pool.name: rate_at(rates, float(ph)) for pool, rates in zip(agent, by_ph, strict=True)}
-        for ph in by_ph[0]
+        {pool.name: rate_at(rates, ph) for pool, rates in zip(agent, by_ph, strict=True)}
+        for ph in np.linspace(known[0], known[-1], TRIED_PH).tolist()
     ]
 
 
