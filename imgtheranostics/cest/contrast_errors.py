@@ -17,6 +17,7 @@ from imgtheranostics.cest.label_reference import (
     not_invertible,
     pair_contrast,
     rate_factor,
+    shared_references,
 )
 from imgtheranostics.cest.lorentzian_background import Background, fit_background
 from imgtheranostics.cest.normalisation import LARGEST_Z
@@ -53,6 +54,7 @@ class _Knowledge:
     m0_variance: DoubleArray | None
     mask: npt.ArrayLike | None
     workers: int | None
+    m0_weights: DoubleArray | None = None
 
 
 def measure(
@@ -65,6 +67,7 @@ def measure(
     b0_se_ppm: npt.ArrayLike | None = None,
     noise_sd: npt.ArrayLike | None = None,
     m0_relative_se: npt.ArrayLike | None = None,
+    m0_weights: npt.ArrayLike | None = None,
     t1_s: npt.ArrayLike | None = None,
     t1_se_s: npt.ArrayLike | None = None,
     reference: npt.ArrayLike | None = None,
@@ -98,6 +101,9 @@ def measure(
         Standard error of M0 over M0, such as the noise over the square root of the number of unsaturated
         images. It scales the whole spectrum: of little weight but for ``lorentzian_difference``, whose
         background is tied to 1 far from water.
+    m0_weights : (n, n_m0) array_like, optional
+        Share of each unsaturated image in the M0 of each sample, where they are not a mean
+        (`Normalised.m0_weights`): the noise of M0 is then not the same on both sides of water.
     t1_s, t1_se_s : float or (...) array_like, optional
         T1 of water for ``arex``, and its standard error.
     reference, reference_se : (..., m) array_like, optional
@@ -142,7 +148,7 @@ def measure(
         None if error is None else _voxelwise(error, spectra, name) ** 2
         for name, error in (("b0_se_ppm", b0_se_ppm), ("m0_relative_se", m0_relative_se))
     )
-    known = _Knowledge(noise**2, b0_variance, m0_variance, mask, workers)
+    known = _Knowledge(noise**2, b0_variance, m0_variance, mask, workers, _shares(m0_weights, offset_ppm))
     if kind == "lorentzian_difference":
         found = _lorentzian(z, offset_ppm, at_ppm, b0, known, background or Background())
     else:
@@ -185,7 +191,8 @@ def _of_pair(
     pair = SignalPair.of(z, offset_ppm, at_ppm, b0, *reference, mask=known.mask, workers=known.workers)
     contrast = pair_contrast(kind, pair.label, pair.reference)
     with np.errstate(over="ignore", invalid="ignore"):
-        variance = contrast.variance(pair, known.noise_variance, known.b0_variance, known.m0_variance)
+        shared = shared_references(known.m0_weights, offset_ppm, at_ppm)
+        variance = contrast.variance(pair, known.noise_variance, known.b0_variance, known.m0_variance, shared)
     unmeasured = np.isnan(pair.label) | np.isnan(pair.reference) | not_invertible(kind, pair)
     lost = lost_in_noise(kind, pair, known.noise_variance, known.b0_variance, LEAST_SIGNAL_TO_NOISE)
     flags = np.where(unmeasured, Flag.OUTSIDE_RANGE, 0) | np.where(lost, Flag.BELOW_NOISE, 0)
@@ -250,6 +257,19 @@ def _voxelwise(given: npt.ArrayLike, spectra: PlanarSignal, name: str) -> Double
     if values.shape not in ((), spectra.shape):
         raise ValueError(f"{name} has shape {values.shape}, the leading shape of z is {spectra.shape}")
     return np.broadcast_to(values, spectra.shape)[..., np.newaxis]
+
+
+def _shares(m0_weights: npt.ArrayLike | None, offset_ppm: npt.ArrayLike) -> DoubleArray | None:
+    """Shares of unsaturated images, one row for each sample."""
+    if m0_weights is None:
+        return None
+    shares = np.asarray(m0_weights, np.float64)
+    if shares.ndim != 2 or shares.shape[0] != np.asarray(offset_ppm).size or not shares.shape[1]:
+        raise ValueError(
+            f"m0_weights must have a row for each of {np.asarray(offset_ppm).size} offsets, "
+            f"found {shares.shape}"
+        )
+    return shares
 
 
 def _voxel_flags(

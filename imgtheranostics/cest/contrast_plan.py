@@ -126,6 +126,7 @@ class ContrastPlan:
             b0_se_ppm=maps.get("b0_se"),
             noise_sd=noise,
             m0_relative_se=None if noise is None or not references else noise / np.sqrt(references),
+            m0_weights=self.spectra.m0_weights_at(offset_ppm) if references else None,
             t1_s=maps.get("t1"),
             t1_se_s=maps.get("t1_se"),
             duty_cycle=self.duty_cycle,

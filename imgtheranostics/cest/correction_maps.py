@@ -154,7 +154,7 @@ class CorrectionPlan:
         n = spectra.voxels.offset_ppm.size
         compute = partial(_shifted, offset_ppm=spectra.voxels.offset_ppm, workers=self.workers)
         both = spectra.voxels.mapped(
-            lambda z, maps: compute(z, maps, n_references=spectra.n_references),
+            lambda z, maps: compute(z, maps, m0_factor=_m0_factor(spectra)),
             2 * n,
             b0=spectra.b0_ppm,
             b0_se=spectra.b0_se_ppm,
@@ -208,8 +208,17 @@ class CorrectionPlan:
         )
 
 
+def _m0_factor(spectra: PreparedSpectra) -> Array | None:
+    """Variance of the unsaturated signal of each sample over that of one image; None where not known."""
+    if not spectra.n_references:
+        return None
+    if spectra.m0_weights is None:
+        return np.full(spectra.voxels.offset_ppm.size, 1.0 / spectra.n_references)
+    return np.asarray(np.square(spectra.m0_weights).sum(axis=1))
+
+
 def _shifted(
-    z: Array, maps: VoxelMaps, *, offset_ppm: Array, n_references: int, workers: int | None
+    z: Array, maps: VoxelMaps, *, offset_ppm: Array, m0_factor: Array | None, workers: int | None
 ) -> Array:
     """Corrected spectra and their standard errors, side by side."""
     from imgtheranostics.cest import z_spline
@@ -222,6 +231,6 @@ def _shifted(
         value = found.value
         error = np.asarray(maps["b0_se"], np.float64)[:, np.newaxis]
         variance = noise**2 * found.variance_factor + (found.slope_per_ppm * error) ** 2
-    if n_references:
-        variance = variance + (value * noise) ** 2 / n_references
+    if m0_factor is not None:
+        variance = variance + (value * noise) ** 2 * m0_factor
     return np.concatenate([value, np.sqrt(variance)], axis=-1)

@@ -100,10 +100,11 @@ class PairContrast:
         noise_variance: DoubleArray,
         b0_variance: DoubleArray | None,
         m0_variance: DoubleArray | None,
+        shared: DoubleArray | None = None,
     ) -> DoubleArray:
         """First-order variance from noise (..., 1), the reference's own error, that of water and of M0.
 
-        M0 scales what was measured, a given reference not.
+        M0 scales what was measured, a given reference not. `shared` is that of `shared_references`.
         """
         by_label, by_reference = self.by_label, self.by_reference
         total = noise_variance * (
@@ -117,8 +118,30 @@ class PairContrast:
             total = total + b0_variance * slope**2
         if m0_variance is not None:
             mirrored = np.where(pair.reference_factor > 0.0, pair.reference, 0.0)
-            total = total + m0_variance * (by_label * pair.label + by_reference * mirrored) ** 2
+            one, other = by_label * pair.label, by_reference * mirrored
+            own, common, far = (1.0, 1.0, 1.0) if shared is None else shared
+            total = total + m0_variance * (own * one**2 + 2.0 * common * one * other + far * other**2)
         return np.asarray(total)
+
+
+def shared_references(
+    m0_weights: DoubleArray | None, offset_ppm: npt.ArrayLike, at_ppm: npt.ArrayLike
+) -> DoubleArray | None:
+    """Variance of M0 at each label, covariance with its mirrored offset, and variance there, (3, m).
+
+    As multiples of the variance of the mean of all unsaturated images; None for that mean.
+    """
+    if m0_weights is None:
+        return None
+    ppm = np.asarray(offset_ppm, np.float64)
+    order, places = np.argsort(ppm), np.atleast_1d(np.asarray(at_ppm, np.float64))
+
+    def at(where: DoubleArray) -> DoubleArray:
+        return np.array([np.interp(where, ppm[order], column) for column in m0_weights[order].T])
+
+    label, mirror = at(places), at(-places)
+    products = np.stack([(label**2).sum(0), (label * mirror).sum(0), (mirror**2).sum(0)])
+    return np.asarray(products * m0_weights.shape[1])
 
 
 def pair_contrast(kind: PairKind, label: DoubleArray, reference: DoubleArray) -> PairContrast:

@@ -48,6 +48,8 @@ class Normalised:
     warnings : tuple of Caution
     indices : tuple of tuple of int
         Positions in the series that each sample was made of.
+    m0_weights : (n, n_references) ndarray or None
+        Share of each reference in the unsaturated signal of each sample; None where that was given.
     """
 
     z: FloatArray
@@ -58,6 +60,7 @@ class Normalised:
     decisions: Mapping[str, str]
     warnings: tuple[Caution, ...]
     indices: tuple[tuple[int, ...], ...]
+    m0_weights: npt.NDArray[np.float64] | None = None
 
 
 def normalise(
@@ -153,6 +156,7 @@ def normalise(
         decisions={**found.decisions, "noise": rule, "order": _order_words(indices)},
         warnings=cautions,
         indices=indices,
+        m0_weights=None if constant is not None else _shares(indices, found),
     )
 
 
@@ -230,6 +234,17 @@ def _divided(
             z[row] = ratio / len(at)
             valid &= np.isfinite(z[row])
     return z, total / len(indices), valid
+
+
+def _shares(indices: tuple[tuple[int, ...], ...], found: References) -> npt.NDArray[np.float64]:
+    """Share of each reference in the unsaturated signal of each sample."""
+    shares = np.zeros((len(indices), len(found.positions)))
+    place = {position: k for k, position in enumerate(found.positions)}
+    for row, at in enumerate(indices):
+        for index in at:
+            for position, weight in found.weights(index).items():
+                shares[row, place[position]] += weight / len(at)
+    return shares
 
 
 def _estimated(z: FloatArray, offsets: OffsetList) -> npt.NDArray[np.float64]:

@@ -139,6 +139,7 @@ class Handling:
             noise_sd=np.asfortranarray(noise, np.float32),
             m0=m0,
             n_references=_n_references(offsets, references),
+            m0_weights=made.m0_weights,
         )
 
     def _references(self, offsets: FloatArray) -> int | Sequence[int] | None:
@@ -242,7 +243,9 @@ class PreparedSpectra:
     m0 : (i, j, k) ndarray or None
         Unsaturated signal.
     n_references : int
-        Images that it is the mean of, 0 where that is not known.
+        Images that it is made of, 0 where that is not known.
+    m0_weights : (n, n_references) ndarray or None
+        Share of each of them in the unsaturated signal of each sample; None for a mean.
     noise_sd : (i, j, k) ndarray
         Of a sample, as fraction of the unsaturated signal.
     water : WaterPosition
@@ -263,6 +266,7 @@ class PreparedSpectra:
     water: WaterPosition | None = None
     field: FieldRatio | None = None
     moved: bool = False
+    m0_weights: FloatArray | None = None
 
     @property
     def axis(self) -> Axis:
@@ -281,6 +285,13 @@ class PreparedSpectra:
             return None
         error = np.asarray(self.water.standard_error)
         return np.where(np.isfinite(error), error, 0.0).astype(np.float32)
+
+    def m0_weights_at(self, offset_ppm: FloatArray) -> FloatArray | None:
+        """Shares of the unsaturated images in M0 at some of the offsets."""
+        if self.m0_weights is None:
+            return None
+        own = self.voxels.offset_ppm
+        return np.array([np.interp(offset_ppm, own, column) for column in self.m0_weights.T]).T
 
     def moved_to_water(self, workers: int | None = None) -> PreparedSpectra:
         """The spectra with water at 0, at the offsets that nearly all voxels have once they are shifted.
@@ -316,6 +327,7 @@ class PreparedSpectra:
             chosen=chosen,
             decisions=decisions,
             moved=True,
+            m0_weights=None if self.m0_weights is None else self.m0_weights[kept],
         )
 
     def all_decisions(self) -> dict[str, Any]:

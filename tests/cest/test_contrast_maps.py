@@ -346,3 +346,16 @@ def test_volumes_of_signals_only(made):
     scan = made().volume
     with pytest.raises(UnitMismatch):
         it.cest.contrast(Volume(scan.data[..., 0], scan.affine, "phase", "rad"), at_ppm=3.5)
+
+
+@pytest.mark.parametrize("drift", ["mean", "linear"])
+@pytest.mark.parametrize("m0_at", [(0, 50), (0, 11, 22, 33, 44, 54), (0, 1, 2, 3, 4, 54, 55, 56, 57, 58)])
+def test_noise_of_references_that_are_interpolated_is_in_the_error(made, m0_at, drift):
+    """Both sides of water then have references of their own; the error is the scatter of 2,000 repeats."""
+    case = made(shape=(20, 20, 5), noise=0.01, seed=5, m0_at=m0_at)
+    found = it.cest.contrast(case.volume, at_ppm=3.5, b0=0.0, drift=drift, noise_sd=0.01)
+    assert np.median(found.standard_error.data) == pytest.approx(found.value.data.std(), rel=0.06)
+    spectra = it.cest.correct(case.volume, b0=0.0, drift=drift, noise_sd=0.01)
+    scatter = spectra.value.data.reshape(-1, 49).std(axis=0)
+    error = np.median(spectra.standard_error.data.reshape(-1, 49), axis=0)
+    assert error == pytest.approx(scatter, rel=0.1)
