@@ -59,7 +59,8 @@ def correct(
     denoise : str or int, optional
         Keep so many principal components of the spectra of all voxels, before the shift: ``auto``, a
         criterion of `imgtheranostics.cest.denoising.denoise_pca`, or a number. Few components make regions
-        alike that differ by less than the noise of a voxel; see there.
+        alike that differ by less than the noise of a voxel; see there. A warning tells where neighbouring
+        voxels hold a signal that was left out.
     smooth : bool or float, optional
         Smooth each spectrum by a spline, before the shift; the number is the smoothing parameter. With
         either, standard errors are those of the noise before it, an upper limit.

@@ -18,6 +18,13 @@ _FWHM = 2.0 * np.sqrt(2.0 * np.log(2.0))
 _REACH = 3.5
 """Standard deviations at which a Gaussian ends: less than 1 part in 400 of it is beyond."""
 
+_NEIGHBOURS = 1.5
+"""Standard deviation, in voxels, of the average of what denoising leaves out."""
+
+_CORRELATED, _FEWEST_LOST, _SHARE_LOST = 5.0, 20, 1e-3
+"""Standard deviations of the correlation of noise at neighbouring offsets, which noise reaches nowhere; and
+how many voxels, at least and as a share, must exceed them to be told of."""
+
 _NOISE = "the noise level is that before it, an upper limit"
 
 
@@ -43,13 +50,42 @@ def denoised(spectra: PreparedSpectra, rank: str | int) -> PreparedSpectra:
     wanted: Any = "median" if rank == "auto" else rank
     with typed_refusals():
         found = denoise_pca(spectra.voxels.samples, rank=wanted, mask=spectra.voxels.inside)
+    lost = _left_out(spectra, found.z) if found.rank < spectra.voxels.offset_ppm.size else 0
     decision = {"rule": "principal components", **found.decisions, "explanation": _NOISE}
+    decision["n_voxels_with_signal_left_out"] = lost
+    told = found.warnings
+    if lost >= max(_FEWEST_LOST, _SHARE_LOST * np.count_nonzero(spectra.voxels.inside)):
+        said = (
+            f"in {lost} voxels, what {found.rank} components leave out is no noise: a signal of few voxels "
+            "was lowered there; keep more components, or smooth= or average_mm= instead"
+        )
+        told = (*told, Caution("denoising-left-out-signal", said, "denoise"))
     return replace(
         spectra,
         voxels=replace(spectra.voxels, samples=np.asfortranarray(found.z, np.float32)),
         decisions={**spectra.decisions, "denoising": decision},
-        warnings=merge_cautions(spectra.warnings, found.warnings),
+        warnings=merge_cautions(spectra.warnings, told),
     )
+
+
+def _left_out(spectra: PreparedSpectra, z: npt.NDArray[np.floating]) -> int:
+    """Voxels around which components that were left out hold more than noise.
+
+    Noise of neighbouring offsets is independent, whatever its level; a line is several samples wide. What was
+    left out is averaged over neighbouring voxels and correlated with itself one offset further.
+    """
+    inside, before = spectra.voxels.inside, spectra.voxels.samples
+    kernels = [_gaussian(_NEIGHBOURS)] * inside.ndim
+    n = spectra.voxels.offset_ppm.size
+    squares, products = np.zeros((2, *inside.shape))
+    last = np.zeros(inside.shape)
+    for k in range(n):
+        left = np.where(inside, before[..., k].astype(np.float64) - z[..., k], 0.0)
+        left = _convolved(left, kernels)
+        squares += left**2
+        products += left * last
+        last = left
+    return int(np.count_nonzero(products[inside] > _CORRELATED / np.sqrt(n) * squares[inside]))
 
 
 def averaged(spectra: PreparedSpectra, fwhm_mm: float) -> PreparedSpectra:

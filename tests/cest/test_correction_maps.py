@@ -415,6 +415,16 @@ class TestCleaning:
         topic = "denoising" if "denoise" in options else "smoothing"
         assert "upper limit" in clean.decisions[topic]["explanation"]
 
+    @pytest.mark.parametrize(("region", "told"), [(0.06, True), (0.0, False)])
+    def test_a_weak_signal_of_few_voxels_that_denoising_drops_is_told(self, made, region, told):
+        """A label in 1.4 % of the voxels, of half the noise on average along its line."""
+        label = np.zeros((24, 24, 12))
+        label[10:15, 10:14, 4:9] = region
+        scan = made(shape=(24, 24, 12), label=label, noise=0.04, seed=6, m0_at=range(2)).volume
+        found = it.cest.correct(scan, b0=0.0, denoise=1)
+        assert ("denoising-left-out-signal" in codes(found)) is told
+        assert (found.decisions["denoising"]["n_voxels_with_signal_left_out"] >= 20) is told
+
     def test_averaged_voxels_have_the_noise_of_a_gaussian_average(self, made):
         """Sum of squared weights of a Gaussian of s voxels: 1 / (2 s sqrt(pi)) in each direction."""
         scan = made(shape=(24, 24, 12), label=0.05, noise=0.02, seed=4, m0_at=range(12)).volume
