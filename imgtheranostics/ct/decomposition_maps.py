@@ -21,7 +21,7 @@ from imgtheranostics.ct.hounsfield import SATURATION_HU
 from imgtheranostics.ct.material_problem import Images, MaterialProblem
 from imgtheranostics.ct.problem_kinds import VIRTUAL_NON_CONTRAST, filling_problem, slope_problem
 from imgtheranostics.ct.slope_matrix import SlopeMatrix
-from imgtheranostics.errors import MissingMetadata, merge_cautions
+from imgtheranostics.errors import Caution, MissingMetadata, merge_cautions
 from imgtheranostics.mapping.refusals import UnknownChoice, checked
 from imgtheranostics.mapping.voxels import Mask, mask_array
 from imgtheranostics.volume import Estimate, Flag, Volume, make_step
@@ -291,7 +291,8 @@ def _estimates(
     flags = _merged_flags(images, fit)
     quantities = {name: _QUANTITIES[unit] for name, unit in fit.units.items()}
     counted = FlagCounts.of(flags).cautions(quantities)
-    cautions = merge_cautions(images.warnings, fit.warnings, noise.warnings, counted)
+    assumed = _assumed(images, way, background)
+    cautions = merge_cautions(images.warnings, fit.warnings, noise.warnings, counted, assumed)
     separability = fit.separability
     number = float("nan") if separability is None else separability.condition_number
     step = make_step(
@@ -340,6 +341,19 @@ def _merged_flags(images: EnergyImages, fit: DecompositionFit) -> npt.NDArray[np
             lost = (flags & Flag.INVALID_INPUT.value) != 0
             flags = np.where(lost, flags | image.flags.data, flags)
     return np.asarray(flags, np.uint16)
+
+
+def _assumed(images: EnergyImages, way: str, background: Background) -> tuple[Caution, ...]:
+    """That scans of which nothing was subtracted hold tissue, which is counted as material."""
+    solved = way in ("flat_background", "three_materials")
+    if background is not None or solved or images.first.quantity != "attenuation":
+        return ()
+    text = (
+        "nothing was subtracted: what the materials are in was taken for water of 0 HU, and tissue, which "
+        "has more, is counted as material. Give its HU, the scans before the agent or 'flat' as background= "
+        "(--background), or changes that ct.enhancement made"
+    )
+    return (Caution("assumed-background", text, "background"),)
 
 
 def _told(background: Background, way: str) -> str:

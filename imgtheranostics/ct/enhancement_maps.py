@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from imgtheranostics.ct.hounsfield import SATURATION_HU
+from imgtheranostics.ct.hounsfield import SATURATION_HU, ct_record
 from imgtheranostics.ct.noise import DifferenceNoise, difference_noise
 from imgtheranostics.ct.rod_calibration import gain_relative_error
 from imgtheranostics.ct.scan_pairs import Alignment, ScanPair
@@ -50,7 +50,8 @@ def enhancement(
     mask : Volume, Regions or (i, j, k) array_like, optional
         On the grid of `pre`; NaN and `Flag.MASKED_OUT` outside.
     allow_mismatch : collection of {"kvp", "filter", "kernel", "slice_thickness"}
-        What may differ between the scans; it is then a caution.
+        What may differ between the scans; it is then a caution. Of two tube voltages the change has that of
+        `post`, which holds the agent.
     noise_sd : float or (pre, post), optional
         Noise of one voxel of each image in HU. By default that of the difference is estimated from its soft
         tissue, see `imgtheranostics.ct.noise.difference_noise`.
@@ -93,7 +94,7 @@ def enhancement(
     )
     change, flags = _difference(pair, saturation_hu, workers)
     inside = None if mask is None else mask_array(mask, pair.pre)
-    notes = _cautions(flags, inside)
+    notes = _cautions(flags, inside, same=_unchanged(change))
     noise = difference_noise(pair.pre, change, noise_sd=noise_sd)
     if inside is not None:
         flags[~inside] = Flag.MASKED_OUT.value
@@ -132,6 +133,10 @@ def _estimate(
     cautions = merge_cautions(pair.post.warnings, pair.warnings, noise.warnings, notes)
     step = make_step("enhancement", order="post minus pre", alignment=pair.decision["rule"])
     value = pair.pre.derived(change, "delta_attenuation", "[HU]", step).with_warnings(*cautions)
+    after = ct_record(pair.post)
+    if after.tube_voltage_kv != ct_record(pair.pre).tube_voltage_kv:
+        # Only the later scan holds the agent: what it adds is of that beam.
+        value = value.replace(acquisition=after)
     plain = value.replace(warnings=())
     shared = max(gain_relative_error(pair.pre), gain_relative_error(pair.post))
     error = np.where(flags == 0, np.float32(noise.sd), np.float32(np.nan))
@@ -150,8 +155,13 @@ def _estimate(
     )
 
 
-def _cautions(flags: FlagArray, inside: BoolArray | None) -> tuple[Caution, ...]:
-    """What a reader should know of the voxels asked for.
+def _unchanged(change: npt.NDArray[np.float32]) -> bool:
+    """Whether no voxel differs at all, which noise does not let two scans do; NaN does not count."""
+    return float(np.fmax.reduce(change, axis=None)) == 0 == float(np.fmin.reduce(change, axis=None))
+
+
+def _cautions(flags: FlagArray, inside: BoolArray | None, *, same: bool) -> tuple[Caution, ...]:
+    """What a reader should know of the voxels asked for; `same` where nothing changed at all.
 
     Raises
     ------
@@ -171,6 +181,13 @@ def _cautions(flags: FlagArray, inside: BoolArray | None) -> tuple[Caution, ...]
             next_step="draw the mask on the first scan, inside the reconstructed field of view",
         )
     found = []
+    if same:
+        found.append(
+            Caution(
+                "same-scan",
+                "both scans hold the same values in every voxel, noise included: is it one scan given twice?",
+            )
+        )
     if bright:
         places = (flags & Flag.SATURATED.value) != 0
         planes = np.count_nonzero((places if inside is None else places & inside).any(axis=(0, 1)))

@@ -209,6 +209,8 @@ class _Reading:
             found.append("partly-outside")
         if self.estimate.quantity != "delta_attenuation" and row["mean"] < self.limits[0]:
             found.append("below-detection-limit")
+            if row["mean"] < -self.limits[0]:
+                found.append("negative-amount")
         return found
 
     def write(self, voxels: npt.NDArray[np.int64], details: dict[str, Any]) -> None:
@@ -281,6 +283,8 @@ def _cautions(estimate: Estimate, readings: Sequence[_Reading]) -> tuple[Caution
         "streaks-possible": "their slices hold voxels at the top of the range; metal throws streaks there",
         "partly-outside": "voxels without a value were left out of the mean; mass and volume are incomplete",
         "below-detection-limit": "the mean lies below its limit of detection",
+        "negative-amount": "the mean is negative by more than noise: were the scans swapped, did the tissue "
+        "move or change, or is the background another?",
     }
     found = []
     for code, text in words.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from typing import Any, Literal
 
 import numpy as np
@@ -18,7 +19,7 @@ from imgtheranostics.ct.retention_notes import scan_cautions, study_cautions
 from imgtheranostics.ct.retention_result import Retention, ScanRetention, known_injection
 from imgtheranostics.ct.retention_table import Labels, Row, as_table, missing_rows, scan_rows
 from imgtheranostics.ct.tumour_surroundings import shell_edges
-from imgtheranostics.errors import NothingUsable, merge_cautions
+from imgtheranostics.errors import Caution, NothingUsable, merge_cautions
 from imgtheranostics.mapping.pairs import single_image
 from imgtheranostics.mapping.refusals import UnknownChoice
 from imgtheranostics.mapping.voxels import Mask
@@ -154,10 +155,10 @@ def retention(
     if node_spacing_mm is not None and "bspline" not in ways:
         raise UnknownChoice("node_spacing_mm belongs to register='bspline'")
     chosen_days = _days(days, len(followups))
-    _check_scans(baseline, followups, plan)
+    notes = _check_scans(baseline, followups, plan)
     before = require_hu(baseline)
     asked = _Asked(len(followups), chosen_days, injection, tumour_ml, isinstance(rois, Regions))
-    job = _Job(plan, asked, _labels(baseline, subject, session, tumour))
+    job = _Job(plan, asked, _labels(baseline, subject, session, tumour), notes)
     for number, (scan, (regions, own), how) in enumerate(zip(followups, drawn, ways, strict=True)):
         if scan is None or regions is None:
             job.missing(number)
@@ -242,8 +243,8 @@ def _ways(register: How | Sequence[How], count: int) -> list[How]:
     return [check_model(register)] * count
 
 
-def _check_scans(baseline: Volume, followups: Sequence[Volume | None], plan: Protocol) -> None:
-    """Refuse scans of different beams, also where the baseline does not state its own."""
+def _check_scans(baseline: Volume, followups: Sequence[Volume | None], plan: Protocol) -> tuple[Caution, ...]:
+    """Refuse scans of different beams, also where the baseline does not state its own; tell the same ones."""
     beyond = sorted(set(plan.allow_mismatch) - set(_ALLOWED))
     if beyond:
         raise UnknownChoice(
@@ -256,6 +257,17 @@ def _check_scans(baseline: Volume, followups: Sequence[Volume | None], plan: Pro
     for scan in made:
         comparable(baseline, scan, allow=plan.allow_mismatch)
         comparable(made[0], scan, allow=plan.allow_mismatch)
+    numbered = [("the baseline", baseline)]
+    numbered += [(f"follow-up {number}", scan) for number, scan in enumerate(followups) if scan is not None]
+    return tuple(
+        Caution(
+            "same-scan",
+            f"{one} and {other} hold the same values in every voxel, noise included: is it one scan twice?",
+            other,
+        )
+        for (one, first), (other, second) in combinations(numbered, 2)
+        if np.array_equal(first.data, second.data, equal_nan=True)
+    )
 
 
 @dataclass(eq=False)
@@ -265,6 +277,7 @@ class _Job:
     plan: Protocol
     asked: _Asked
     labels: Labels
+    notes: tuple[Caution, ...] = ()
     first: FollowUp | None = None
     scans: list[ScanRetention] = field(default_factory=list)
     rows: list[tuple[Row, Row]] = field(default_factory=list)
@@ -338,6 +351,7 @@ class _Job:
                 "scans": self.records,
             },
             warnings=merge_cautions(
+                self.notes,
                 *(scan.concentration.warnings for scan in scans),
                 study_cautions(scans, self.asked.n_follow_ups, injection),
                 *(scan_cautions(scan, self.plan.tumour, scan is scans[0], injection) for scan in scans),

@@ -12,6 +12,9 @@ from imgtheranostics.errors import Caution
 _COVERAGE = 2.0
 """Standard errors beyond which a balance does not close."""
 
+_NEGATIVE = 3.3
+"""Standard errors below zero at which a mass is negative, as far as it must lie above to be detected."""
+
 _WORDS = {
     "incomplete-region": "has voxels without a value: its mass is a lower bound, and not stated where they "
     "are more than 5 %",
@@ -34,6 +37,13 @@ def scan_cautions(
         for code in mass.codes
     ]
     found += _balance(scan, tumour, first, injection, where)
+    held = scan.masses[tumour]
+    if held.mass_mg < -_NEGATIVE * held.standard_error_mg:
+        text = (
+            f"the mass in {tumour} at {where} is negative by more than its error: is the first scan really "
+            "the one before the injection, and does the region lie on the tumour in both?"
+        )
+        found.append(Caution("negative-amount", text, where))
     if math.isnan(scan.retained[tumour].percent) and math.isfinite(scan.masses[tumour].mass_mg):
         text = f"what {where} retains is not known: {scan.retained[tumour].rule}"
         found.append(Caution("retention-unknown", text, where))

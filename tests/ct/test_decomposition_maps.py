@@ -305,6 +305,11 @@ def test_background_as_numbers_images_and_unknown():
     np.testing.assert_allclose(
         it.ct.decompose(changes, **options)["I"].value.data, plain["I"].value.data, atol=1e-4
     )
+    codes = [caution.code for caution in plain["I"].warnings]
+    assert "assumed-background" in codes  # scans as they are: tissue counts as material
+    for known in ({"volumes": changes}, {"volumes": [low, high], "background": (55.0, 45.0)}):
+        told = it.ct.decompose(**known, **options)["I"].warnings
+        assert "assumed-background" not in [caution.code for caution in told]
     with pytest.raises(IllConditioned):
         it.ct.decompose([low, high], background="flat", **options)
     elsewhere = image(np.zeros((4, 4, 4)), 80)

@@ -251,6 +251,25 @@ def test_scans_of_another_beam_or_reconstruction_are_refused_unless_allowed(pair
     assert "settings-differ" in [caution.code for caution in allowed.warnings]
 
 
+@pytest.mark.parametrize("register", [False, Transform(np.eye(4))])
+def test_a_change_between_two_tube_voltages_has_that_of_the_scan_with_agent(pair, register):
+    pre, post = pair
+    later = post.replace(acquisition=replace(BEAM, tube_voltage_kv=80.0))
+    change = ct.enhancement(pre, later, allow_mismatch=["kvp"], register=register)
+    assert change.value.acquisition.tube_voltage_kv == 80.0
+    assert ct.concentration(change, material="I").decisions["slope"]["kvp"] == 80.0
+    with pytest.raises(UnitMismatch, match="tube voltage"):
+        ct.concentration(change, material="I", kvp=120.0)
+
+
+def test_one_scan_given_twice_is_told(pair):
+    pre, post = pair
+    padded = np.where(np.indices(SHAPE)[0] < 3, np.nan, pre.data)
+    for one in (pre, scan(padded)):
+        assert "same-scan" in [caution.code for caution in ct.enhancement(one, one).warnings]
+    assert "same-scan" not in [caution.code for caution in ct.enhancement(pre, post).warnings]
+
+
 def test_everything_that_differs_is_listed(pair):
     other = pair[1].replace(acquisition=replace(BEAM, tube_voltage_kv=80.0, kernel="B70f"))
     with pytest.raises(UnitMismatch) as refused:

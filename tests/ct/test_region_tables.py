@@ -182,6 +182,17 @@ def test_means_below_their_limit_are_marked(maps, regions):
     assert "below-detection-limit" not in row_of(table, "tumour", "concentration")["warnings"]
 
 
+def test_means_below_zero_by_more_than_noise_are_told(rng, maps, regions):
+    swapped = ct.concentration(ct.enhancement(*reversed(pair_of(rng))), material="HfO2", slope=SLOPE)
+    table = ct.region_table(swapped, regions)
+    assert "negative-amount" in row_of(table, "tumour", "concentration")["warnings"]
+    assert "negative-amount" not in row_of(table, "muscle", "concentration")["warnings"]
+    (told,) = (note for note in table.attrs["warnings"] if note.code == "negative-amount")
+    assert "in tumour:" in told.message
+    straight = ct.region_table(maps, regions)
+    assert not straight["warnings"].str.contains("negative-amount").any()
+
+
 def test_saturated_voxels_and_padding_are_counted_and_told(rng):
     pre, post = (volume.data.copy() for volume in pair_of(rng))
     post[36:38, 30, 10] = 3071.0

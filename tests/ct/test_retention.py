@@ -505,6 +505,24 @@ def test_nothing_to_retain_is_no_number(rng):
     assert found.scans[0].spread.centroid_mm is None
 
 
+def test_scans_in_the_wrong_order_are_told(rng):
+    """An agent in the scan before the injection leaves a negative mass."""
+    found = retention(scan(agent(), noise=rng), [scan(noise=rng)], noise_sd=None)
+    assert found.mass_mg[0] < -0.9 * MASS
+    (told,) = (caution for caution in found.warnings if caution.code == "negative-amount")
+    assert told.where == "follow-up 0"
+    nothing = retention(scan(noise=rng), [scan(noise=rng)], noise_sd=None)
+    assert "negative-amount" not in {caution.code for caution in nothing.warnings}
+
+
+def test_one_scan_given_for_two_days_is_told(rng):
+    before, after = scan(noise=rng), scan(agent(), noise=rng)
+    found = retention(before, [after, None, after, scan(agent(), noise=rng)], noise_sd=None)
+    told = [caution for caution in found.warnings if caution.code == "same-scan"]
+    assert [caution.where for caution in told] == ["follow-up 2"]
+    assert "follow-up 0 and follow-up 2" in told[0].message
+
+
 def test_the_first_scan_missing_is_told():
     found = retention(scan(), [None, scan(agent())], days=[0, 5])
     assert found.retained_percent.tolist() == [100.0]
