@@ -67,7 +67,9 @@ def _refuse(quality: Quality, model: Model, voxel_mm: float) -> None:
             "a second search ended elsewhere: the images do not determine this transform",
             found=f"{quality.repeat_mm:.3g} mm apart",
             needed=f"within {_REPEATED_VOXELS * voxel_mm:.3g} mm",
-            next_step="use model='translation' for round objects, or give a mask of what has structure",
+            next_step="give a mask of what has structure (--register-mask), a start nearer to the truth, or "
+            "for round objects model='translation'; images that lie alike already need no registration "
+            "(--register none)",
         )
 
 
