@@ -136,7 +136,20 @@ def injected(
             needed=f"agreement within {100 * _AGREE:g} %",
             next_step="give two of the three",
         )
-    return Injection(mass, volume, mass / volume, GIVEN_MASS)
+    notes = () if strength is not None else _beside_record(material, mass / volume)
+    return Injection(mass, volume, mass / volume, GIVEN_MASS, notes)
+
+
+def _beside_record(material: str, strength_mg_ml: float) -> tuple[Caution, ...]:
+    """That a mass and a volume are not of the suspension that the agent's record tells of."""
+    recorded = _record_strength(material)
+    if recorded is None or abs(strength_mg_ml - recorded) <= _AGREE * recorded:
+        return ()
+    text = (
+        f"injected mass over injected volume is {strength_mg_ml:.4g} mg/mL; the record of {material} states "
+        f"{recorded:g} mg/mL. The mass was taken"
+    )
+    return (Caution("suspension-not-of-record", text, "injected_mg, injected_ml"),)
 
 
 def _from_volume(material: str, volume_ml: float, strength_mg_ml: float | None) -> Injection:

@@ -76,6 +76,7 @@ def measured_references(
             "the vials of the table are not those of the regions",
             found=", ".join(absent) or "an empty table",
             needed="one of " + ", ".join(regions),
+            next_step="write the names of the regions into the column region of the table",
         )
     fitted = regions.fit_to(v.grid)
     if isinstance(blanks, str):

@@ -436,6 +436,12 @@ def test_injected_mass_from_volume_and_strength():
         retention(scan(), [scan(agent())], injected_ml=2.0, material="Gd2O3", slope=26.6)
     with pytest.raises(ImplausibleValue, match="contradict"):
         retention(scan(), [scan(agent())], injected_ml=2.0, injected_mg=50.0, suspension_mg_ml=53.3)
+    for mg, told in ((106.6, False), (10.0, True)):
+        both = retention(
+            scan(), [scan(agent())], injected_ml=2.0, injected_mg=mg, material="nbtxr3", slope=26.6
+        )
+        assert both.injection.mass_mg == mg
+        assert ("suspension-not-of-record" in {caution.code for caution in both.warnings}) is told
     for options in ({"injected_mg": -1.0}, {"injected_ml": 0.0, "suspension_mg_ml": 53.3}):
         with pytest.raises(ImplausibleValue, match="positive"):
             retention(scan(), [scan(agent())], **options)
