@@ -184,7 +184,7 @@ class Comparison:
         typer.Option(
             "--register",
             click_type=options.choice(REGISTRATIONS, ("none",)),
-            help="Align the later scan to the first.",
+            help="Align the later scan to the first; default rigid for ct retention, else none.",
         ),
     ] = None
     register_mask: Annotated[

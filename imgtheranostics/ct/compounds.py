@@ -44,6 +44,10 @@ COMPOUND_NAMES: Mapping[str, str] = MappingProxyType(
 """Formula by common name; elements are known by their English names as well."""
 
 
+_SAME_SHARE = 1e-3
+"""Mass fractions that agree this well are of one compound."""
+
+
 @dataclass(frozen=True, slots=True)
 class Material:
     """What attenuates.
@@ -108,6 +112,22 @@ def _named(text: str) -> Material:
     if usual is not None:
         return _of_formula(usual)
     return _of_agent(text)
+
+
+def near_compounds(material: Material) -> tuple[str, ...]:
+    """Formulas of the named compounds of the same elements, where the material is none of them.
+
+    Examples
+    --------
+    >>> near_compounds(find_material("HfO3")), near_compounds(find_material("HfO2"))
+    (('HfO2',), ())
+    """
+    own = material.mass_fractions
+    known = {formula: mass_fractions(atoms_of(formula) or {}) for formula in COMPOUND_NAMES.values()}
+    alike = {formula: shares for formula, shares in known.items() if shares.keys() == own.keys()}
+    if any(all(abs(shares[one] - own[one]) < _SAME_SHARE for one in own) for shares in alike.values()):
+        return ()
+    return tuple(alike)
 
 
 def atoms_of(formula: str) -> dict[str, float] | None:

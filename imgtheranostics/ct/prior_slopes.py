@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from imgtheranostics.ct.compounds import Material, find_material
+from imgtheranostics.ct.compounds import Material, find_material, near_compounds
 from imgtheranostics.ct.sensitivity import displaced_water, model_slope
 from imgtheranostics.ct.slope import SAME_KVP, Slope
 from imgtheranostics.ct.xray_spectra import Beam
@@ -121,7 +121,22 @@ def prior_slope(
     if displacement is not False:
         taken = displaced_water(found, density_g_ml, required=bool(displacement))
     value = slope.hu_per_mg_ml - taken
-    return replace(slope, hu_per_mg_ml=value, standard_error=abs(value) * relative_error, displacement=taken)
+    return replace(
+        slope,
+        hu_per_mg_ml=value,
+        standard_error=abs(value) * relative_error,
+        displacement=taken,
+        warnings=(*_misspelt(found), *slope.warnings),
+    )
+
+
+def _misspelt(material: Material) -> tuple[Caution, ...]:
+    """A formula that may be meant for the usual compound of its elements."""
+    near = near_compounds(material) if material.agent is None else ()
+    if not near:
+        return ()
+    text = f"{material.name} was taken as it is written; usual of these elements is {' or '.join(near)}"
+    return (Caution("unusual-formula", text, "material"),)
 
 
 def _modelled(material: Material, asked: _Asked) -> Slope:

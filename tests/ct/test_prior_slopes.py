@@ -135,6 +135,19 @@ def test_unknown_choices_are_errors_of_use():
         prior_slope("I", 120, relative_error=5)
 
 
+@pytest.mark.parametrize(
+    ("material", "usual"), [("HfO3", "HfO2"), ("FeO", "Fe3O4 or Fe2O3"), ("GdO3", "Gd2O3")]
+)
+def test_a_formula_beside_the_usual_one_of_its_elements_is_told(material, usual):
+    (told,) = (note for note in prior_slope(material, 120).warnings if note.code == "unusual-formula")
+    assert told.message.endswith(f"usual of these elements is {usual}")
+
+
+@pytest.mark.parametrize("material", ["HfO2", "Hf1O2", "nbtxr3", "I", "CsI", "magnetite", "Fe2O3"])
+def test_usual_formulas_and_those_without_a_relative_are_not_told(material):
+    assert "unusual-formula" not in [note.code for note in prior_slope(material, 120).warnings]
+
+
 @pytest.mark.parametrize("model", ["spectrum", "A"])
 def test_a_beam_that_no_scanner_has_is_refused(model):
     with pytest.raises((ImplausibleValue, UnsupportedInput)):
