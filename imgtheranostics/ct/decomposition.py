@@ -79,7 +79,10 @@ def two_materials(
             f"two_materials takes two materials at two energies, not {len(matrix.materials)} at "
             f"{matrix.n_energies}; k_edge takes more"
         )
-    return _from_slopes(hu, matrix, noise_sd, background, non_negative, force, saturation_hu, mask, workers)
+    return k_edge(
+        hu, matrix, noise_sd=noise_sd, background=background, non_negative=non_negative, force=force,
+        saturation_hu=saturation_hu, mask=mask, workers=workers,
+    )  # fmt: skip
 
 
 def with_flat_background(
@@ -126,17 +129,10 @@ def with_flat_background(
     >>> [round(float(v), 3) for v in (*fit.parameters.values(), fit.standard_errors["I"])]
     [5.0, 40.0, 0.707]
     """
-    return _from_slopes(
-        hu,
-        SlopeMatrix.of(slopes, slope_errors),
-        noise_sd,
-        "flat",
-        non_negative,
-        force,
-        saturation_hu,
-        mask,
-        workers,
-    )
+    return k_edge(
+        hu, slopes, noise_sd=noise_sd, background="flat", slope_errors=slope_errors,
+        non_negative=non_negative, force=force, saturation_hu=saturation_hu, mask=mask, workers=workers,
+    )  # fmt: skip
 
 
 def k_edge(
@@ -183,17 +179,15 @@ def k_edge(
     ValueError
         If shapes do not fit, or more than six materials are bounded.
     """
-    return _from_slopes(
-        hu,
-        SlopeMatrix.of(slopes, slope_errors),
-        noise_sd,
-        background,
-        non_negative,
-        force,
-        saturation_hu,
-        mask,
-        workers,
+    matrix = SlopeMatrix.of(slopes, slope_errors)
+    flat = isinstance(background, str)
+    if flat and background != "flat":
+        raise ValueError(f"background must be numbers or 'flat', not {background!r}")
+    problem = slope_problem(
+        matrix, flat=flat, non_negative=non_negative, noise_sd=noise_of_images(noise_sd, matrix.n_energies)
     )
+    level = 0.0 if isinstance(background, str) else background
+    return _fit(hu, problem, matrix, noise_sd, level, force, saturation_hu, mask, workers)
 
 
 def three_materials(
@@ -259,27 +253,6 @@ def pure_attenuation(hu_per_mg_ml: npt.ArrayLike, density_g_ml: float) -> Double
     257990.0
     """
     return np.asarray(1000.0 * density_g_ml * np.asarray(hu_per_mg_ml, np.float64) - _WATER_HU)
-
-
-def _from_slopes(
-    hu: npt.ArrayLike,
-    matrix: SlopeMatrix,
-    noise_sd: npt.ArrayLike | None,
-    background: npt.ArrayLike | Literal["flat"],
-    non_negative: bool,
-    force: bool,
-    saturation_hu: float,
-    mask: npt.ArrayLike | None,
-    workers: int | None,
-) -> DecompositionFit:
-    flat = isinstance(background, str)
-    if flat and background != "flat":
-        raise ValueError(f"background must be numbers or 'flat', not {background!r}")
-    problem = slope_problem(
-        matrix, flat=flat, non_negative=non_negative, noise_sd=noise_of_images(noise_sd, matrix.n_energies)
-    )
-    level = 0.0 if isinstance(background, str) else background
-    return _fit(hu, problem, matrix, noise_sd, level, force, saturation_hu, mask, workers)
 
 
 def _fit(

@@ -9,7 +9,8 @@ from imgtheranostics.ct.prior_slopes import PRIOR_RELATIVE_ERROR, prior_slope
 from imgtheranostics.ct.radioenhancement import DoseEnhancement, dose_enhancement
 from imgtheranostics.ct.sensitivity import hu_per_mg_ml, mass_attenuation, monoenergetic
 from imgtheranostics.ct.slope import Slope
-from imgtheranostics.ct.vial_calibration import VialCalibration, calibrate, load_vial_calibration
+from imgtheranostics.ct.vial_calibration import VialCalibration, calibrate
+from imgtheranostics.ct.vial_files import load_vial_calibration
 from imgtheranostics.ct.xray_spectra import Beam, Spectrum, mean_energy_kev, transmitted
 
 __all__ = [

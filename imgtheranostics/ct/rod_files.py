@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from imgtheranostics.ct.calibration_records import optional, refitted, stated_errors
 from imgtheranostics.ct.rod_calibration import RodCalibration, calibrate_rods
-from imgtheranostics.errors import CorruptInput, IllConditioned, ImplausibleValue
+from imgtheranostics.errors import CorruptInput
 from imgtheranostics.io.json_record import read_record, write_record
 
 KIND, VERSION = "imgtheranostics-rod-calibration", 1
@@ -51,27 +51,19 @@ def load_rod_calibration(path: str | Path) -> RodCalibration:
     """
     content = read_record(path, kind=KIND, version=VERSION, what="calibration by rods")
     place = Path(path).name
-    try:
-        errors = [math.nan if one is None else float(one) for one in content["grey_standard_error"]]
+    with refitted("calibration by rods", place):
         again = calibrate_rods(
             [float(one) for one in content["grey"]],
             [float(one) for one in content["hu"]],
-            standard_error=None if all(map(math.isnan, errors)) else errors,
-            max_residual_hu=_number(content["max_residual_hu"]),
-            kvp=_number(content["kvp"]),
+            standard_error=stated_errors(content["grey_standard_error"]),
+            max_residual_hu=optional(content["max_residual_hu"]),
+            kvp=optional(content["kvp"]),
             filter=str(content["filter"]),
             kernel=str(content["kernel"]),
             date=str(content["date"]),
-            phantom_diameter_mm=_number(content["phantom_diameter_mm"]),
+            phantom_diameter_mm=optional(content["phantom_diameter_mm"]),
         )
         stated = (float(content["slope"]), float(content["intercept"]))
-    except (KeyError, TypeError, ValueError, ImplausibleValue, IllConditioned) as error:
-        raise CorruptInput(
-            "the calibration by rods does not make sense",
-            where=place,
-            found=type(error).__name__,
-            next_step="calibrate again",
-        ) from error
     scale = float(np.abs(again.hu).max()) or 1.0
     if (
         not math.isclose(stated[0], again.slope, rel_tol=1e-9)
@@ -85,7 +77,3 @@ def load_rod_calibration(path: str | Path) -> RodCalibration:
             next_step="calibrate again",
         )
     return again
-
-
-def _number(value: Any) -> float | None:
-    return None if value is None else float(value)

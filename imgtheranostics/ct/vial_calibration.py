@@ -14,12 +14,10 @@ from imgtheranostics.ct.compounds import find_material
 from imgtheranostics.ct.hounsfield import SATURATION_HU
 from imgtheranostics.ct.slope import CALIBRATION, SAME_KVP, Slope
 from imgtheranostics.ct.xray_spectra import check_kvp
-from imgtheranostics.errors import Caution, CorruptInput, IllConditioned, ImplausibleValue, MissingMetadata
+from imgtheranostics.errors import Caution, IllConditioned, ImplausibleValue, MissingMetadata
 from imgtheranostics.mapping.weighted_line import WeightedLine, fit_weighted_line
 
 DoubleArray = npt.NDArray[np.float64]
-
-KIND, VERSION = "imgtheranostics-vial-calibration", 1
 
 LARGEST_RESIDUAL = 0.05
 """Distance from the line that a vial may have, relative to the span of HU of all vials."""
@@ -101,32 +99,9 @@ class VialCalibration:
 
     def save(self, path: str | Path) -> None:
         """Write the calibration as a small JSON file, read again by `load_vial_calibration`."""
-        from imgtheranostics.io.json_record import write_record
+        from imgtheranostics.ct.vial_files import save_vial_calibration
 
-        slope = self.slope
-        content = {
-            "material": slope.material,
-            "kvp": slope.kvp,
-            "filter": slope.filter,
-            "water_cm": slope.water_cm,
-            "kernel": self.kernel,
-            "date": self.date,
-            "stock_relative_error": self.stock_relative_error,
-            "concentration_mg_ml": self.concentration_mg_ml.tolist(),
-            "hu": self.hu.tolist(),
-            "hu_standard_error": self.hu_standard_error.tolist(),
-            "slope_hu_per_mg_ml": slope.hu_per_mg_ml,
-            "slope_standard_error": slope.standard_error,
-            "intercept_hu": self.intercept_hu,
-            "covariance": self.covariance.tolist(),
-            "residuals_hu": self.residuals_hu.tolist(),
-            "reduced_chi2": self.reduced_chi2,
-            "warnings": [
-                {"code": caution.code, "message": caution.message, "where": caution.where}
-                for caution in slope.warnings
-            ],
-        }
-        write_record(path, content, kind=KIND, version=VERSION)
+        save_vial_calibration(self, path)
 
 
 def calibrate(
@@ -232,56 +207,6 @@ def calibrate(
         kernel,
         date,
     )
-
-
-def load_vial_calibration(path: str | Path) -> VialCalibration:
-    """Read a calibration that `VialCalibration.save` wrote; the line is fitted again from its vials.
-
-    Raises
-    ------
-    NothingUsable
-        If there is no such file.
-    UnsupportedInput
-        If it is another kind of file, or of another version.
-    CorruptInput
-        If its numbers do not fit together: the slope that it states is not that of its vials.
-    """
-    from imgtheranostics.io.json_record import read_record
-
-    content = read_record(path, kind=KIND, version=VERSION, what="calibration of vials")
-    place = Path(path).name
-    try:
-        errors = [math.nan if error is None else float(error) for error in content["hu_standard_error"]]
-        again = calibrate(
-            content["hu"],
-            content["concentration_mg_ml"],
-            material=str(content["material"]),
-            kvp=None if content["kvp"] is None else float(content["kvp"]),
-            hu_standard_error=None if all(map(math.isnan, errors)) else errors,
-            filter=str(content["filter"]),
-            water_cm=None if content["water_cm"] is None else float(content["water_cm"]),
-            stock_relative_error=float(content["stock_relative_error"]),
-            max_residual_hu=math.inf,
-            kernel=str(content["kernel"]),
-            date=str(content["date"]),
-        )
-        stated = float(content["slope_hu_per_mg_ml"]), float(content["slope_standard_error"])
-    except (KeyError, TypeError, ValueError, ImplausibleValue, IllConditioned, MissingMetadata) as error:
-        raise CorruptInput(
-            "the calibration of vials does not make sense",
-            where=place,
-            found=f"{type(error).__name__}: {error}",
-            next_step="calibrate again",
-        ) from error
-    if not np.allclose(stated, (again.slope.hu_per_mg_ml, again.slope.standard_error), rtol=1e-6, atol=0):
-        raise CorruptInput(
-            "the slope of the calibration is not that of its vials",
-            where=place,
-            found=f"{stated[0]:.6g} ± {stated[1]:.3g} HU per mg/mL",
-            needed=f"{again.slope.hu_per_mg_ml:.6g} ± {again.slope.standard_error:.3g}",
-            next_step="calibrate again",
-        )
-    return again
 
 
 def _check_vials(amount: DoubleArray, value: DoubleArray) -> None:
