@@ -99,7 +99,23 @@ class BlankNoise:
 
 
 def blank_sd(x: Volume | Estimate, region: Mask, blanks: Mask, *, own: bool = False) -> float:
-    """SD of the means of a region's shape, shifted over blank tissue; arguments as for `blank_noise`."""
+    """SD of the means of a region's shape, shifted over blank tissue.
+
+    Parameters
+    ----------
+    x, region, blanks, own
+        As for `blank_noise`.
+
+    Returns
+    -------
+    float
+        In the unit of the image; NaN where no copies of the region, nor of its parts, find room.
+
+    Raises
+    ------
+    GeometryMismatch
+        If the region is empty, or a mask lies on another grid.
+    """
     return blank_noise(x, region, blanks, own=own).sd
 
 

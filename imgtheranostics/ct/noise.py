@@ -92,6 +92,11 @@ def false_positive_rate(n_blanks: int | None = None, *, sds: float = DETECTION_S
         Independent blanks that the SD is from; None when it is known.
     sds : float
 
+    Returns
+    -------
+    float
+        Share of readings, 0 to 1.
+
     Raises
     ------
     ValueError

@@ -40,6 +40,14 @@ def save_rod_calibration(calibration: RodCalibration, path: str | Path) -> None:
 def load_rod_calibration(path: str | Path) -> RodCalibration:
     """Read a calibration that `RodCalibration.save` wrote; the line is fitted again through its rods.
 
+    Parameters
+    ----------
+    path : str or Path
+
+    Returns
+    -------
+    RodCalibration
+
     Raises
     ------
     NothingUsable

@@ -89,6 +89,13 @@ def monoenergetic(material: str, energy_kev: npt.ArrayLike) -> DoubleArray | flo
     ndarray or float
         Without displacement of water.
 
+    Raises
+    ------
+    ImplausibleValue
+        If an energy is outside of the tables.
+    UnsupportedInput
+        If the material is not known; near names are listed.
+
     Examples
     --------
     >>> round(monoenergetic("HfO2", 80), 2)

@@ -208,6 +208,22 @@ def condition_number(slopes: npt.ArrayLike) -> float:
 
     Infinite where there are fewer energies than materials.
 
+    Parameters
+    ----------
+    slopes : (n_energies, n_materials) array_like
+        HU per mg/mL.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    ValueError
+        If `slopes` is no matrix of finite numbers.
+
+    Examples
+    --------
     >>> round(condition_number([[43.8, 26.7], [23.8, 24.7]]), 1)
     8.4
     """

@@ -46,6 +46,14 @@ def save_vial_calibration(calibration: VialCalibration, path: str | Path) -> Non
 def load_vial_calibration(path: str | Path) -> VialCalibration:
     """Read a calibration that `VialCalibration.save` wrote; the line is fitted again from its vials.
 
+    Parameters
+    ----------
+    path : str or Path
+
+    Returns
+    -------
+    VialCalibration
+
     Raises
     ------
     NothingUsable
