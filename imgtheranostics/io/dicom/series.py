@@ -28,10 +28,8 @@ class Series:
     ----------
     modality, uid : str
     frames : list of Frame
-    siblings : int
-        Groups that the same SeriesInstanceUID fell into, this one included.
     orientations : int
-        Different orientations among those siblings.
+        Different orientations among the groups that the same SeriesInstanceUID fell into.
     failure : ImgTheranosticsError or None
         Why the planes could not even be described.
     """
@@ -40,7 +38,6 @@ class Series:
     uid: str
     frames: list[Frame]
     files: list[Path]
-    siblings: int = 1
     orientations: int = 1
     failure: ImgTheranosticsError | None = None
 
@@ -114,7 +111,7 @@ def _groups(modality: str, uid: str, headers: list[Header]) -> list[Series]:
     series = []
     for members in groups.values():
         files = list(dict.fromkeys(frame.header.path for frame in members))
-        series.append(Series(modality, uid, members, files, len(groups), orientations))
+        series.append(Series(modality, uid, members, files, orientations))
     return series
 
 

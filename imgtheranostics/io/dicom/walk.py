@@ -73,7 +73,6 @@ class Layout:
     private: dict[int, Element] = field(default_factory=dict)
     pixel_offset: int = -1
     pixel_length: int = 0
-    pixel_vr: bytes = b""
     float_pixels: bool = False
 
 
@@ -122,7 +121,7 @@ class Walker:
                     raise NeedMoreBytes(position + 12)
             tag, vr, value_at, length = self._head(buffer, position)
             if tag >= FLOAT_PIXEL_DATA and tag in (PIXEL_DATA, FLOAT_PIXEL_DATA, DOUBLE_PIXEL_DATA):
-                layout.pixel_offset, layout.pixel_length, layout.pixel_vr = value_at, length, vr
+                layout.pixel_offset, layout.pixel_length = value_at, length
                 layout.float_pixels = tag != PIXEL_DATA
                 return layout
             if length == UNDEFINED:
