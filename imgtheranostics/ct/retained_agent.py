@@ -19,7 +19,7 @@ from imgtheranostics.ct.retention_notes import scan_cautions, study_cautions
 from imgtheranostics.ct.retention_result import Retention, ScanRetention, known_injection
 from imgtheranostics.ct.retention_table import Labels, Row, as_table, missing_rows, scan_rows
 from imgtheranostics.ct.tumour_surroundings import shell_edges
-from imgtheranostics.errors import Caution, NothingUsable, merge_cautions
+from imgtheranostics.errors import Caution, ImgTheranosticsError, NothingUsable, merge_cautions
 from imgtheranostics.mapping.pairs import single_image
 from imgtheranostics.mapping.refusals import UnknownChoice
 from imgtheranostics.mapping.voxels import Mask
@@ -163,8 +163,20 @@ def retention(
         if scan is None or regions is None:
             job.missing(number)
         else:
-            job.add(number, FollowUp.of(before, scan, regions, own, how, plan))
+            job.add(number, _follow_up(number, before, scan, regions, own, how, plan))
     return job.result()
+
+
+def _follow_up(
+    number: int, before: Volume, scan: Volume, regions: Regions, own: bool, how: How, plan: Protocol
+) -> FollowUp:
+    """One follow-up; a refusal tells which."""
+    try:
+        return FollowUp.of(before, scan, regions, own, how, plan)
+    except ImgTheranosticsError as refusal:
+        place = f"follow-up {number}"
+        refusal.where = place if refusal.where is None else f"{place}: {refusal.where}"
+        raise
 
 
 @dataclass(frozen=True, slots=True)

@@ -386,8 +386,9 @@ def test_a_failed_registration_is_refused(rng):
     with pytest.raises(IllConditioned):
         retention(scan(noise=rng), [noise], register="rigid")
     far = scan().replace(affine=moved_by(400.0))
-    with pytest.raises(IllConditioned, match="overlap"):
-        retention(scan(), [far], register="rigid")
+    with pytest.raises(IllConditioned, match="overlap") as refused:
+        retention(scan(), [None, far], register="rigid")
+    assert (refused.value.where or "").startswith("follow-up 1")
 
 
 @pytest.mark.parametrize(

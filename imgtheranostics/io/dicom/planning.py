@@ -118,7 +118,8 @@ def _check_frame_of_reference(frames: Sequence[Frame], where: str) -> None:
         raise GeometryMismatch(
             "mixed frames of reference: the positions of the images do not compare",
             where=f"{where}: FrameOfReferenceUID (0020,0052)",
-            needed="one frame of reference per series",
+            needed="images that share one frame of reference",
+            next_step="load each series on its own, and bring them together by registration",
         )
 
 
