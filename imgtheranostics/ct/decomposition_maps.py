@@ -29,6 +29,9 @@ from imgtheranostics.volume import Estimate, Flag, Volume, make_step
 Method = Literal["two_materials", "three_materials", "flat_background", "k_edge"]
 Background = float | Sequence[float] | Volume | Sequence[Volume] | Literal["flat"] | None
 
+AIR_HU = -500.0
+"""Below it at every energy a voxel is air or lung, which no background of tissue or water stands for."""
+
 WATER = "water"
 """The tissue whose attenuation needs no telling."""
 
@@ -105,7 +108,8 @@ def decompose(
     mask : Volume, Regions or (i, j, k) array_like, optional
     saturation_hu : float
         Voxels of attenuation at or above it at any energy are NaN, with `Flag.SATURATED` and
-        `Flag.OUTSIDE_RANGE`.
+        `Flag.OUTSIDE_RANGE`. Voxels of air, below -500 HU at every energy, are left out with
+        `Flag.OUTSIDE_RANGE` where the background is that of tissue.
     workers : int, optional
         Threads; the result does not depend on it.
 
@@ -156,9 +160,10 @@ def decompose(
             energies=images.labels,
         )
     attenuation = images.first.quantity == "attenuation"
+    air = _air(images, way, background, [levels, *(tissue_hu or {}).values()])
     given = Images(
         tuple(flat(image) for image in images.values),
-        _chosen(mask, images.first),
+        _chosen(mask, images.first) & ~air,
         noise.deviations,
         noise.maps,
         tuple(flat(image) for image in maps),
@@ -169,7 +174,7 @@ def decompose(
     fit = solved_fit(
         problem, matrix, given, lambda row: row.reshape(shape, order="F"), force=force, workers=workers
     )
-    return _estimates(images, fit, noise, way, background)
+    return _estimates(images, fit, noise, way, background, air)
 
 
 def _method(
@@ -284,11 +289,30 @@ def _chosen(mask: Mask, first: Volume) -> npt.NDArray[np.bool_]:
     return np.ascontiguousarray(mask_array(mask, first).ravel(order="F"))
 
 
+def _air(
+    images: EnergyImages,
+    way: str,
+    background: Background,
+    tissues_hu: Sequence[Sequence[float] | npt.NDArray[np.float64]],
+) -> npt.NDArray[np.bool_]:
+    """Voxels of air, where it would be counted as material: flat in memory order."""
+    solved = isinstance(background, str) or way == "flat_background"
+    known = any(min(levels) < AIR_HU for levels in tissues_hu)
+    if images.first.quantity != "attenuation" or solved or _has_images(background) or known:
+        return np.zeros(images.first.grid.n_voxels, np.bool_)
+    return np.asarray(np.logical_and.reduce([flat(image) < AIR_HU for image in images.values]))
+
+
 def _estimates(
-    images: EnergyImages, fit: DecompositionFit, noise: EnergyNoise, way: str, background: Background
+    images: EnergyImages,
+    fit: DecompositionFit,
+    noise: EnergyNoise,
+    way: str,
+    background: Background,
+    air: npt.NDArray[np.bool_],
 ) -> dict[str, Estimate]:
     """Each parameter as an Estimate with the record of the separation."""
-    flags = _merged_flags(images, fit)
+    flags = _merged_flags(images, fit, air)
     quantities = {name: _QUANTITIES[unit] for name, unit in fit.units.items()}
     counted = FlagCounts.of(flags).cautions(quantities)
     assumed = _assumed(images, way, background)
@@ -333,9 +357,13 @@ def _estimates(
     return found
 
 
-def _merged_flags(images: EnergyImages, fit: DecompositionFit) -> npt.NDArray[np.uint16]:
-    """Flags of the fit, with the reasons of earlier steps where they left a voxel out."""
+def _merged_flags(
+    images: EnergyImages, fit: DecompositionFit, air: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.uint16]:
+    """Flags of the fit, with the reasons of earlier steps where they left a voxel out, and of air."""
     flags = fit.flags
+    if air.any():
+        flags = flags | np.where(air.reshape(flags.shape, order="F"), np.uint16(Flag.OUTSIDE_RANGE.value), 0)
     for image in images.images:
         if isinstance(image, Estimate):
             lost = (flags & Flag.INVALID_INPUT.value) != 0
@@ -356,6 +384,13 @@ def _assumed(images: EnergyImages, way: str, background: Background) -> tuple[Ca
     return (Caution("assumed-background", text, "background"),)
 
 
+def _has_images(background: Background) -> bool:
+    """Whether the background is given as images."""
+    if isinstance(background, Sequence) and not isinstance(background, str):
+        return any(isinstance(one, Volume) for one in background)
+    return isinstance(background, Volume)
+
+
 def _told(background: Background, way: str) -> str:
     if way == "three_materials":
         return "none: the materials fill the volume"
@@ -363,7 +398,7 @@ def _told(background: Background, way: str) -> str:
         return f"equal at all energies, solved for as {VIRTUAL_NON_CONTRAST}"
     if background is None:
         return "0 HU: water, or a change of attenuation"
-    given = [background] if np.ndim(background) == 0 else list(background)  # type: ignore[arg-type]
-    if isinstance(background, Volume) or any(isinstance(one, Volume) for one in given):
+    if _has_images(background):
         return "images, subtracted"
+    given = [background] if np.ndim(background) == 0 else list(background)  # type: ignore[arg-type]
     return ", ".join(f"{float(one):g}" for one in given) + " HU, subtracted"  # type: ignore[arg-type]

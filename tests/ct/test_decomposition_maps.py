@@ -489,3 +489,30 @@ def test_regions_of_the_maps_have_tables(rng):
     # The error that slopes share does not average away: 5 % of each, as no other is given
     assert row["standard_error"] == pytest.approx(found.calibration_relative * row["mean"], rel=0.1)
     assert "slope-error-assumed" in row["warnings"]
+
+
+def with_air(images):
+    """The images with a layer of air, -1000 HU."""
+    data = [one.data.copy() for one in images]
+    for one in data:
+        one[:, :, 0] = -1000.0
+    return [image.replace(data=one) for image, one in zip(images, data, strict=True)]
+
+
+def test_air_is_no_material():
+    """Without a background -1000 HU would be -91 mg/mL of hafnium oxide and iodine beside it."""
+    options = {"materials": ["I", "HfO2"], "slopes": exact(**SET_A), "noise_sd": 10.0}
+    found = it.ct.decompose(with_air(pair()), background=0.0, **options)
+    for estimate in found.values():
+        assert np.isnan(estimate.value.data[:, :, 0]).all()
+        assert (estimate.flags.data[:, :, 0] & Flag.OUTSIDE_RANGE.value).all()
+        assert np.isfinite(estimate.value.data[:, :, 1:]).all()
+    in_lung = it.ct.decompose(with_air(pair()), background=-1000.0, **options)
+    assert np.isfinite(in_lung["I"].value.data).all()
+
+
+def test_air_before_the_agent_is_a_background():
+    options = {"materials": ["I", "HfO2"], "slopes": exact(**SET_A), "noise_sd": 10.0}
+    after, before = with_air(pair()), with_air([one.replace(data=0 * one.data) for one in pair()])
+    found = it.ct.decompose(after, background=before, **options)
+    np.testing.assert_allclose(found["I"].value.data[:, :, 0], 0.0, atol=1e-5)
