@@ -12,25 +12,28 @@ import numpy.typing as npt
 from imgtheranostics.ct.choices import METHODS
 from imgtheranostics.ct.compounds import find_material
 from imgtheranostics.ct.decomposition import pure_attenuation
+from imgtheranostics.ct.decomposition_background import (
+    Background,
+    air_of,
+    assumed_background,
+    background_of,
+    background_told,
+)
 from imgtheranostics.ct.decomposition_cautions import FlagCounts
 from imgtheranostics.ct.decomposition_fit import DecompositionFit, add_in_quadrature, solved_fit
-from imgtheranostics.ct.energy_images import EnergyImages, Image, flat, per_energy
+from imgtheranostics.ct.energy_images import EnergyImages, Image, flat
 from imgtheranostics.ct.energy_noise import EnergyNoise
 from imgtheranostics.ct.energy_slopes import GivenSlopes, PriorBeam, slopes_for
 from imgtheranostics.ct.hounsfield import SATURATION_HU
 from imgtheranostics.ct.material_problem import Images, MaterialProblem
-from imgtheranostics.ct.problem_kinds import VIRTUAL_NON_CONTRAST, filling_problem, slope_problem
+from imgtheranostics.ct.problem_kinds import filling_problem, slope_problem
 from imgtheranostics.ct.slope_matrix import SlopeMatrix
-from imgtheranostics.errors import Caution, MissingMetadata, merge_cautions
+from imgtheranostics.errors import MissingMetadata, merge_cautions
 from imgtheranostics.mapping.refusals import UnknownChoice, checked
 from imgtheranostics.mapping.voxels import Mask, mask_array
 from imgtheranostics.volume import Estimate, Flag, Volume, make_step
 
 Method = Literal["two_materials", "three_materials", "flat_background", "k_edge"]
-Background = float | Sequence[float] | Volume | Sequence[Volume] | Literal["flat"] | None
-
-AIR_HU = -500.0
-"""Below it at every energy a voxel is air or lung, which no background of tissue or water stands for."""
 
 WATER = "water"
 """The tissue whose attenuation needs no telling."""
@@ -140,7 +143,7 @@ def decompose(
     names, edges = tuple(materials), tuple(float(edge) for edge in edges_kev)
     images = EnergyImages.of(volumes, kvp, bins=bool(edges))
     way = _method(method, names, len(images.images), background, tissue_hu or {})
-    maps, levels = _background(background, way, images)
+    maps, levels = background_of(background, way, images)
     noise = EnergyNoise.of(images, noise_sd, maps)
     bounded = way in ("k_edge", "three_materials") if non_negative is None else non_negative
     beam = PriorBeam(filtration_mm_al, water_cm, tin_mm, model, displacement, edges)
@@ -160,7 +163,7 @@ def decompose(
             energies=images.labels,
         )
     attenuation = images.first.quantity == "attenuation"
-    air = _air(images, way, background, [levels, *(tissue_hu or {}).values()])
+    air = air_of(images, way, background, [levels, *(tissue_hu or {}).values()])
     given = Images(
         tuple(flat(image) for image in images.values),
         _chosen(mask, images.first) & ~air,
@@ -205,34 +208,6 @@ def _method(
             "method='three_materials' takes three materials of which one is water or a tissue of tissue_hu="
         )
     return method
-
-
-def _background(
-    background: Background, way: str, images: EnergyImages
-) -> tuple[tuple[Volume, ...], npt.NDArray[np.float64]]:
-    """Images of the background at each energy, or its levels."""
-    n = len(images.images)
-    if background is not None and way == "three_materials":
-        raise UnknownChoice("three materials that fill the volume have no background")
-    if isinstance(background, str):
-        if background != "flat":
-            raise UnknownChoice(f"background= must be 'flat', numbers or images, not {background!r}")
-        return (), np.zeros(n)
-    if background is None:
-        return (), np.zeros(n)
-    if isinstance(background, Volume):
-        return per_energy(background, images.first, n, "the background"), np.zeros(n)
-    if np.ndim(background) == 0:  # type: ignore[arg-type]
-        return (), np.full(n, float(background))  # type: ignore[arg-type]
-    several: list[Any] = list(background)  # type: ignore[arg-type]
-    if all(isinstance(one, Volume) for one in several):
-        return per_energy(several, images.first, n, "the background"), np.zeros(n)
-    if len(several) != n:
-        raise UnknownChoice(f"background= has {len(several)} values for {n} images")
-    levels = np.array([float(one) for one in several])
-    if not np.isfinite(levels).all():
-        raise UnknownChoice(f"background= must be finite, not {levels.tolist()}")
-    return (), levels
 
 
 def _filling(
@@ -289,20 +264,6 @@ def _chosen(mask: Mask, first: Volume) -> npt.NDArray[np.bool_]:
     return np.ascontiguousarray(mask_array(mask, first).ravel(order="F"))
 
 
-def _air(
-    images: EnergyImages,
-    way: str,
-    background: Background,
-    tissues_hu: Sequence[Sequence[float] | npt.NDArray[np.float64]],
-) -> npt.NDArray[np.bool_]:
-    """Voxels of air, where it would be counted as material: flat in memory order."""
-    solved = isinstance(background, str) or way == "flat_background"
-    known = any(min(levels) < AIR_HU for levels in tissues_hu)
-    if images.first.quantity != "attenuation" or solved or _has_images(background) or known:
-        return np.zeros(images.first.grid.n_voxels, np.bool_)
-    return np.asarray(np.logical_and.reduce([flat(image) < AIR_HU for image in images.values]))
-
-
 def _estimates(
     images: EnergyImages,
     fit: DecompositionFit,
@@ -315,7 +276,7 @@ def _estimates(
     flags = _merged_flags(images, fit, air)
     quantities = {name: _QUANTITIES[unit] for name, unit in fit.units.items()}
     counted = FlagCounts.of(flags).cautions(quantities)
-    assumed = _assumed(images, way, background)
+    assumed = assumed_background(images, way, background)
     cautions = merge_cautions(images.warnings, fit.warnings, noise.warnings, counted, assumed)
     separability = fit.separability
     number = float("nan") if separability is None else separability.condition_number
@@ -330,7 +291,7 @@ def _estimates(
         "method": way,
         "energies": images.decision,
         "noise": noise.decision(),
-        "background": _told(background, way),
+        "background": background_told(background, way),
         **fit.decisions,
     }
     found: dict[str, Estimate] = {}
@@ -369,36 +330,3 @@ def _merged_flags(
             lost = (flags & Flag.INVALID_INPUT.value) != 0
             flags = np.where(lost, flags | image.flags.data, flags)
     return np.asarray(flags, np.uint16)
-
-
-def _assumed(images: EnergyImages, way: str, background: Background) -> tuple[Caution, ...]:
-    """That scans of which nothing was subtracted hold tissue, which is counted as material."""
-    solved = way in ("flat_background", "three_materials")
-    if background is not None or solved or images.first.quantity != "attenuation":
-        return ()
-    text = (
-        "nothing was subtracted: what the materials are in was taken for water of 0 HU, and tissue, which "
-        "has more, is counted as material. Give its HU, the scans before the agent or 'flat' as background= "
-        "(--background), or changes that ct.enhancement made"
-    )
-    return (Caution("assumed-background", text, "background"),)
-
-
-def _has_images(background: Background) -> bool:
-    """Whether the background is given as images."""
-    if isinstance(background, Sequence) and not isinstance(background, str):
-        return any(isinstance(one, Volume) for one in background)
-    return isinstance(background, Volume)
-
-
-def _told(background: Background, way: str) -> str:
-    if way == "three_materials":
-        return "none: the materials fill the volume"
-    if way == "flat_background" or isinstance(background, str):
-        return f"equal at all energies, solved for as {VIRTUAL_NON_CONTRAST}"
-    if background is None:
-        return "0 HU: water, or a change of attenuation"
-    if _has_images(background):
-        return "images, subtracted"
-    given = [background] if np.ndim(background) == 0 else list(background)  # type: ignore[arg-type]
-    return ", ".join(f"{float(one):g}" for one in given) + " HU, subtracted"  # type: ignore[arg-type]
