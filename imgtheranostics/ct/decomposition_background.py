@@ -1,4 +1,4 @@
-"""What materials are in on CT at several energies: tissue of known HU, images of it, or a level to be solved."""
+"""What materials on CT are in: tissue of known HU, images of it, or a level to be solved for."""
 
 from __future__ import annotations
 
