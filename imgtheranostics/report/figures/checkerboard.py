@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -9,6 +12,7 @@ from imgtheranostics.registration import Registration, resample
 from imgtheranostics.report.figures import theme
 from imgtheranostics.report.figures.planes import PLANE_NAMES, Plane, Stage, sample, stage_for
 from imgtheranostics.report.registry import Drawing
+from imgtheranostics.report.run import Run
 from imgtheranostics.report.wording import number
 from imgtheranostics.volume import Volume
 
@@ -22,6 +26,23 @@ _EMPTY = 0.35
 Picture = npt.NDArray[np.float64]
 
 
+def keys(run: Run) -> tuple[str, ...]:
+    """Quantities made of two scans of which one was registered to the other."""
+    return tuple(
+        estimate.quantity
+        for estimate in run.maps
+        if {"pre", "post"} <= set(estimate.maps) and "overlap" in _alignment(estimate.decisions)
+    )
+
+
+def draw_run(run: Run, quantity: str) -> Drawing:
+    """The scans before and after the agent in turns, as registered."""
+    estimate = next(one for one in run.maps if one.quantity == quantity)
+    found = _alignment(estimate.decisions)
+    rows = (("as registered", estimate.maps["post"]),)
+    return _drawing(estimate.maps["pre"], rows, str(found.get("rule", "registration")), found)
+
+
 def draw(fixed: Volume, moving: Volume, registration: Registration) -> Drawing:
     """Fixed and moving image in turns, where the scanner put them (top) and as registered (bottom).
 
@@ -31,15 +52,33 @@ def draw(fixed: Volume, moving: Volume, registration: Registration) -> Drawing:
         As given to `imgtheranostics.registration.register`.
     registration : Registration
     """
+    quality = registration.quality
+    found = {
+        "largest_displacement_mm": quality.largest_displacement_mm,
+        "repeat_mm": quality.repeat_mm,
+        "overlap": quality.overlap,
+    }
+    rows = (("before", resample(moving, None, like=fixed)), ("after", registration.resampled))
+    return _drawing(fixed, rows, f"model {registration.transform.model}", found)
+
+
+def _alignment(decisions: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = decisions.get("alignment", {})
+    return found if isinstance(found, Mapping) else {}
+
+
+def _drawing(
+    fixed: Volume, rows: Sequence[tuple[str, Volume]], rule: str, quality: Mapping[str, Any]
+) -> Drawing:
+    """One row of planes for each image that takes turns with the fixed one."""
     stage = stage_for(fixed.grid, [])
     planes = _planes(fixed)
-    rows = (("before", resample(moving, None, like=fixed)), ("after", registration.resampled))
     widths = np.array([stage.size_mm(plane.in_plane[0]) for plane in planes])
     heights = np.array([stage.size_mm(plane.in_plane[1]) for plane in planes])
     room = theme.WIDTH_IN - _GAP_IN * (len(planes) - 1)
     scale = min(room / widths.sum(), _TALLEST_IN / heights.max())
     row_in = float(heights.max()) * scale
-    total_in = 2 * (row_in + _TITLE_IN)
+    total_in = len(rows) * (row_in + _TITLE_IN)
     figure = theme.new_figure(total_in)
     for n, (word, image) in enumerate(rows):
         top, left = n * (row_in + _TITLE_IN) + _TITLE_IN, 0.0
@@ -65,7 +104,7 @@ def draw(fixed: Volume, moving: Volume, registration: Registration) -> Drawing:
             title = f"{word}, {PLANE_NAMES[plane.normal]} ({letters[0]}–{letters[1]})"
             axes.set_title(title, fontsize=7.5, pad=3, loc="left")
             left += width + _GAP_IN
-    return Drawing(figure, _caption(registration), _alt(registration))
+    return Drawing(figure, _caption(rule, quality), _alt(rows, quality))
 
 
 def _planes(fixed: Volume) -> list[Plane]:
@@ -98,19 +137,19 @@ def _shades(volume: Volume) -> Picture:
     return np.asarray(np.clip(shades, 0.0, 1.0))
 
 
-def _caption(registration: Registration) -> str:
-    quality = registration.quality
+def _caption(rule: str, quality: Mapping[str, Any]) -> str:
     return (
         "Squares of the fixed and of the moving image in turns, each in its own shades of grey; edges run on "
-        f"from square to square where the images fit. Model {registration.transform.model}; largest "
-        f"displacement {number(quality.largest_displacement_mm)} mm; a second search ended "
-        f"{number(quality.repeat_mm, 2)} mm away; overlap {number(100 * quality.overlap)} %. Radiological "
-        "convention: the patient's right is on the left of the picture."
+        f"from square to square where the images fit. {rule[:1].upper()}{rule[1:]}; largest displacement "
+        f"{number(quality['largest_displacement_mm'])} mm; a second search ended "
+        f"{number(quality['repeat_mm'], 2)} mm away; overlap {number(100 * quality['overlap'])} %. "
+        "Radiological convention: the patient's right is on the left of the picture."
     )
 
 
-def _alt(registration: Registration) -> str:
+def _alt(rows: Sequence[tuple[str, Volume]], quality: Mapping[str, Any]) -> str:
+    words = " and ".join(word for word, _ in rows)
     return (
-        "Checkerboard of two images before and after registration, with a largest displacement of "
-        f"{number(registration.quality.largest_displacement_mm)} mm."
+        f"Checkerboard of two images, {words}, with a largest displacement of "
+        f"{number(quality['largest_displacement_mm'])} mm."
     )

@@ -6,6 +6,7 @@ from imgtheranostics.report.figures import (
     agreement,
     asymmetry,
     before_after,
+    checkerboard,
     curves,
     detection,
     fit_maps,
@@ -33,6 +34,7 @@ register(FigureMaker("fit", "{}: value, error and flags", fit_maps.keys, fit_map
 register(FigureMaker("asymmetry", "{}: Z-spectra and asymmetry", asymmetry.keys, asymmetry.draw))
 register(FigureMaker("fitted-curves", "{}: measured and fitted", fitted_curves.keys, fitted_curves.draw))
 register(FigureMaker("water", "{}: where water was", water_map.keys, water_map.draw))
+register(FigureMaker("alignment", "{}: how the scans fit", checkerboard.keys, checkerboard.draw_run))
 register(FigureMaker("uncertainty", "{}: how sure, voxel by voxel", uncertainty.keys, uncertainty.draw))
 
 register_comparison(FigureMaker("agreement", "Difference from the truth", agreement.keys, agreement.draw))

@@ -5,8 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from imgtheranostics import ct
+from imgtheranostics.acquisition import CtAcquisition
+from imgtheranostics.regions import Regions
 from imgtheranostics.registration import register
 from imgtheranostics.report.figures import checkerboard, theme
+from imgtheranostics.report.run import Run
 from imgtheranostics.volume import Volume
 
 
@@ -35,3 +39,22 @@ def test_edges_run_on_after_registration(slices):
     assert "largest displacement 3.6" in drawing.caption
     assert panels[0].get_title("left").startswith("before, axial (R–L)")
     assert theme.as_svg(drawing.figure).startswith(b"<svg")
+
+
+def test_a_change_of_registered_scans_shows_how_they_fit():
+    record = CtAcquisition(tube_voltage_kv=120.0)
+    pre, post = (
+        disk(shift).replace(
+            quantity="attenuation", unit="[HU]", acquisition=record, data=300.0 * disk(shift).data
+        )
+        for shift in ((0, 0), (3.0, -2.0))
+    )
+    aligned, plain = ct.enhancement(pre, post, register="rigid"), ct.enhancement(pre, post)
+    table = ct.region_table(aligned, Regions.from_masks({"all": np.ones((40, 36, 10), bool)}, pre.grid))
+    run = Run("ct enhancement", [aligned], table)
+    assert checkerboard.keys(run) == ("delta_attenuation",)
+    assert checkerboard.keys(Run("ct enhancement", [plain], table)) == ()
+    drawing = checkerboard.draw_run(run, "delta_attenuation")
+    assert len(drawing.figure.axes) == 3
+    assert "Rigid registration of the second scan" in drawing.caption
+    assert drawing.figure.axes[0].get_title("left").startswith("as registered, axial")
