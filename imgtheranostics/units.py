@@ -268,6 +268,7 @@ _QUANTITIES = (
     Quantity("retained_fraction", "%", "agent that is still there, of that in the first scan with it"),
     Quantity("agent_mass", "mg", "mass of the agent in a region"),
     Quantity("recovered_fraction", "%", "mass of the agent that is found, of what was injected"),
+    Quantity("dose_enhancement", "1", "dose in tissue with a material over that in water; macroscopic"),
     Quantity("occupancy", "%", "share of a volume above the limit of detection of a voxel"),
     Quantity("coefficient_of_variation", "%", "spread of a concentration beyond noise, over its mean"),
     Quantity("centroid_shift", "mm", "distance of the agent's centroid from the first scan with it"),

@@ -58,6 +58,41 @@ RequireRecovery = Annotated[
     bool, typer.Option("--require-recovery", help="Refuse to go on where the injected mass is not known.")
 ]
 
+
+@dataclass(frozen=True)
+class Dose:
+    """Macroscopic dose enhancement."""
+
+    photon_kev: Annotated[
+        float | None,
+        typer.Option(
+            "--photon-kev",
+            help="Photon energy, 10 to 800, of the macroscopic dose enhancement of each region; nanoscale "
+            "effects are not modelled.",
+        ),
+    ] = None
+    dose_ratio: Annotated[
+        float | None,
+        typer.Option(
+            "--dose-ratio",
+            help="Energy absorption of the material over that of water, from your own table, instead of the "
+            "model; needed above 800 keV.",
+        ),
+    ] = None
+
+    def keywords(self) -> dict[str, Any]:
+        """As `imgtheranostics.ct.retention` takes them.
+
+        Raises
+        ------
+        typer.BadParameter
+            If the ratio is not a positive number.
+        """
+        if self.dose_ratio is not None and not 0 < self.dose_ratio < float("inf"):
+            raise typer.BadParameter("must be positive and finite", param_hint="--dose-ratio")
+        return {"photon_kev": self.photon_kev, "dose_ratio": self.dose_ratio}
+
+
 FIGURES = ("retention", "before-after", "detection", "map")
 
 
@@ -99,6 +134,7 @@ def retention(
     require_recovery: RequireRecovery = False,
     *,
     injected: Injected,
+    dose: Dose,
     slope: SlopeOptions,
     comparison: Comparison,
     hounsfield: Hounsfield,
@@ -132,6 +168,7 @@ def retention(
         workers=common.workers,
         **_shells(shell_mm, no_shells),
         **injected.keywords(),
+        **dose.keywords(),
         **keywords,
         **comparison.keywords(default="rigid"),
     )

@@ -50,3 +50,6 @@ from .rod_files import load_rod_calibration as load_rod_calibration
 from .saved_changes import load_enhancement as load_enhancement
 from .separability import Separability as Separability
 from .separability import condition_number as condition_number
+from .tissue_dose import DoseRule as DoseRule
+from .tissue_dose import TissueDose as TissueDose
+from .tissue_dose import dose_rule as dose_rule

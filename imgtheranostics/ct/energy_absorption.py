@@ -80,7 +80,7 @@ def _of_fractions(fractions: dict[str, float], energy_kev: npt.ArrayLike) -> Dou
             "energy absorption is not known at this photon energy",
             found=f"{energy[outside].ravel()[0]:g} keV",
             needed=f"{LOWEST_KEV:g} to {HIGHEST_KEV:g} keV",
-            next_step="give the ratio to water from a table of your own (ratio=)",
+            next_step="give the ratio to water from a table of your own (ratio=, --dose-ratio)",
         )
     flat = energy.ravel()
     total = sum(

@@ -128,8 +128,8 @@ def dose_enhancement(
     else:
         used, error, source = float(ratio), ratio_error or 0.0, "given"
     text = (
-        "the dose enhancement is macroscopic: Auger electrons and radicals within micrometres of the "
-        "particles are not modelled"
+        "the dose enhancement is macroscopic: nanoscale effects, Auger electrons and radicals within "
+        "micrometres of the particles, are not modelled"
     )
     return DoseEnhancement(
         1.0 + mass_fraction * (used - 1.0),

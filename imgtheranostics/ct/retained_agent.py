@@ -18,6 +18,7 @@ from imgtheranostics.ct.injected_agent import Injection, injected, positive
 from imgtheranostics.ct.retention_notes import scan_cautions, study_cautions
 from imgtheranostics.ct.retention_result import Retention, ScanRetention, known_injection
 from imgtheranostics.ct.retention_table import Labels, Row, as_table, missing_rows, scan_rows
+from imgtheranostics.ct.tissue_dose import DoseRule, dose_rule
 from imgtheranostics.ct.tumour_surroundings import shell_edges
 from imgtheranostics.errors import Caution, ImgTheranosticsError, NothingUsable, merge_cautions
 from imgtheranostics.mapping.pairs import single_image
@@ -59,6 +60,8 @@ def retention(
     model: Literal["spectrum", "A", "B"] = "spectrum",
     displacement: bool | None = None,
     density_g_ml: float | None = None,
+    photon_kev: float | None = None,
+    dose_ratio: float | None = None,
     subject: str | None = None,
     session: str | None = None,
     workers: int | None = None,
@@ -111,6 +114,12 @@ def retention(
         As in `imgtheranostics.ct.enhancement`.
     allow_mismatch : collection of {"kernel", "slice_thickness"}
         What may differ between scans; the beam may not.
+    photon_kev : float, optional
+        Photon energy, 10 to 800 keV, at which the dose enhancement of each region's mean concentration is
+        wanted. It is macroscopic: nanoscale effects are not modelled.
+    dose_ratio : float, optional
+        Mass energy-absorption coefficient of the material over that of water, from a table of your own, taken
+        as exact; the only way to go above 800 keV.
     subject, session : str, optional
         Labels for the table.
     workers : int, optional
@@ -127,6 +136,8 @@ def retention(
     MissingMetadata
         If the tube voltage is needed and not known, an injected volume comes without a strength, or
         `recovery` is asked for and the injected mass is not known.
+    ImplausibleValue
+        If the photon energy is outside of 10 to 800 keV and no ratio is given.
     GeometryMismatch
         If grids differ without a registration, regions lie on another grid, are empty, or lie outside of the
         field of view.
@@ -150,6 +161,12 @@ def retention(
     injection = injected(material, injected_mg, injected_ml, suspension_mg_ml)
     if recovery:
         known_injection(injection)
+    dose = None
+    if photon_kev is not None or dose_ratio is not None:
+        displaced = displacement is not False
+        dose = dose_rule(
+            material, photon_kev, ratio=dose_ratio, density_g_ml=density_g_ml, displacement=displaced
+        )
     drawn = _drawn(rois, followups, tumour)
     ways = _ways(register, len(followups))
     if node_spacing_mm is not None and "bspline" not in ways:
@@ -158,7 +175,7 @@ def retention(
     notes = _check_scans(baseline, followups, plan)
     before = require_hu(baseline)
     asked = _Asked(len(followups), chosen_days, injection, tumour_ml, isinstance(rois, Regions))
-    job = _Job(plan, asked, _labels(baseline, subject, session, tumour), notes)
+    job = _Job(plan, asked, _labels(baseline, subject, session, tumour, dose), notes)
     for number, (scan, (regions, own), how) in enumerate(zip(followups, drawn, ways, strict=True)):
         if scan is None or regions is None:
             job.missing(number)
@@ -198,10 +215,15 @@ class _Asked:
         return first.change.grid.voxel_volume_ml * first.voxels[tumour].size
 
 
-def _labels(baseline: Volume, subject: str | None, session: str | None, tumour: str) -> Labels:
+def _labels(
+    baseline: Volume, subject: str | None, session: str | None, tumour: str, dose: DoseRule | None
+) -> Labels:
     source = baseline.source
     return Labels(
-        source.subject if subject is None else subject, source.session if session is None else session, tumour
+        source.subject if subject is None else subject,
+        source.session if session is None else session,
+        tumour,
+        dose,
     )
 
 
@@ -348,7 +370,7 @@ class _Job:
 
     def result(self) -> Retention:
         """What all scans say together."""
-        scans, injection = self.scans, self.asked.injection
+        scans, injection, dose = self.scans, self.asked.injection, self.labels.dose
         volume = None if self.first is None else self.asked.volume_before_ml(self.first, self.plan.tumour)
         expected = None if injection is None or volume is None else injection.expected(volume)
         return Retention(
@@ -364,6 +386,7 @@ class _Job:
                 "slope": scans[0].concentration.decisions["slope"],
                 "injection": {"rule": "not given"} if injection is None else injection.decision(),
                 "expected_concentration": None if expected is None else expected._asdict(),
+                **({} if dose is None else {"dose_enhancement": dose.decision()}),
                 "shells": {
                     "rule": "tissue around the tumour of each scan, air left out",
                     "outer_mm": list(self.plan.edges_mm),
@@ -372,6 +395,7 @@ class _Job:
             },
             warnings=merge_cautions(
                 self.notes,
+                () if dose is None else dose.warnings,
                 *(scan.concentration.warnings for scan in scans),
                 study_cautions(scans, self.asked.n_follow_ups, injection),
                 *(scan_cautions(scan, self.plan.tumour, scan is scans[0], injection) for scan in scans),

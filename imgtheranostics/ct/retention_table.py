@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from imgtheranostics.ct.agent_masses import RegionMass
 from imgtheranostics.ct.injected_agent import Injection
 from imgtheranostics.ct.retention_result import ScanRetention
+from imgtheranostics.ct.tissue_dose import DoseRule
 from imgtheranostics.regions import STATISTICS_COLUMNS, Regions, roi_statistics
 from imgtheranostics.units import QUANTITIES
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 _SECONDS_PER_DAY = 86400.0
 _NUMBERS = ("mean", "sd", "standard_error", "median", "p05", "p95", "min", "max")
+_DOSE = "dose_enhancement"
 _MISSING = ("concentration", "agent_mass", "retained_fraction")
 
 Row = dict[str, Any]
@@ -25,11 +27,12 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """What stands in every row."""
+    """What stands in every row, and how concentrations become dose enhancements, where that is asked."""
 
     subject: str
     session: str
     tumour: str
+    dose: DoseRule | None = None
 
 
 def as_table(rows: Sequence[tuple[Row, Row]]) -> pd.DataFrame:
@@ -44,7 +47,8 @@ def as_table(rows: Sequence[tuple[Row, Row]]) -> pd.DataFrame:
 def missing_rows(number: int, day: float | None, labels: Labels) -> list[tuple[Row, Row]]:
     """Rows without numbers of a follow-up that was not made."""
     place = _place(number, day, labels)
-    return [({**_absent(labels.tumour, quantity), **place}, {}) for quantity in _MISSING]
+    quantities = _MISSING if labels.dose is None else (*_MISSING, _DOSE)
+    return [({**_absent(labels.tumour, quantity), **place}, {}) for quantity in quantities]
 
 
 def scan_rows(
@@ -66,7 +70,7 @@ def scan_rows(
     workers : int, optional
     """
     place = _place(scan.number, scan.day, labels)
-    found = _scan_rows(scan, regions, injection, labels.tumour, workers)
+    found = _scan_rows(scan, regions, injection, labels, workers)
     return [({**row, **place}, detail) for row, detail in found]
 
 
@@ -94,7 +98,7 @@ def _absent(region: str, quantity: str) -> Row:
 
 
 def _scan_rows(
-    scan: ScanRetention, regions: Regions, injection: Injection | None, tumour: str, workers: int | None
+    scan: ScanRetention, regions: Regions, injection: Injection | None, labels: Labels, workers: int | None
 ) -> Iterator[tuple[Row, Row]]:
     statistics = roi_statistics(scan.concentration, regions, workers=workers).to_dict("records")
     parts = (*scan.masses.values(), *scan.shells)
@@ -108,14 +112,28 @@ def _scan_rows(
             _number(base, "agent_mass", part.mass_mg, part.standard_error_mg),
             _parts_of_error(part, 1.0),
         )
+        if labels.dose is not None:
+            yield _dose_row(base, part, labels.dose, per_ml)
         if part.region in scan.retained:
             kept = scan.retained[part.region]
             yield (
                 _number(base, "retained_fraction", kept.percent, kept.standard_error),
                 {"standard_error": kept.rule},
             )
-        if part.region == tumour:
+        if part.region == labels.tumour:
             yield from _tumour_rows(scan, base, part, injection)
+
+
+def _dose_row(base: Row, part: RegionMass, rule: DoseRule, per_ml: float) -> tuple[Row, Row]:
+    """Dose enhancement at the mean concentration of a region."""
+    noise, slope = part.noise_error_mg * per_ml, part.slope_error_mg * per_ml
+    found = rule.at(part.concentration_mg_ml, noise, slope)
+    return _number(base, _DOSE, found.value, found.standard_error), {
+        "mass_fraction": found.mass_fraction,
+        "standard_error_sampling": found.noise_error,
+        "standard_error_calibration": found.slope_error,
+        "standard_error_ratio": found.ratio_error,
+    }
 
 
 def _tumour_rows(

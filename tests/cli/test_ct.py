@@ -293,6 +293,25 @@ def test_retention_counts_what_stays_and_what_was_not_scanned(capsys, pre, follo
     assert "one follow-up was not made" in page
 
 
+def test_retention_with_the_macroscopic_dose_enhancement(capsys, pre, followups, rois):
+    words = ("ct", "retention", pre, followups[0], "--rois", rois, "--material", "HfO2", "--register", "none")
+    words += ("--slope", SLOPE, "--no-shells")
+    record = json.loads(run(capsys, *words, "--photon-kev", 60, "--json").out)
+    told = [one["message"] for one in record["warnings"] if one["code"] == "macroscopic-only"]
+    assert len(told) == 1
+    assert "nanoscale" in told[0]
+    row = next(one for one in record["quantities"] if one["quantity"] == "dose_enhancement")
+    assert row["unit"] == "1"
+    # ratio 81 at 60 keV in ct.md 4.6
+    assert abs(row["mean"] - 1 - 80 * AMOUNT / (1000 + AMOUNT)) < 3 * row["standard_error"]
+    error = run(capsys, *words, "--photon-kev", 6000, code=6).err
+    assert "10 to 800 keV" in error
+    assert "--dose-ratio" in error
+    given = rows_of(capsys, *words, "--photon-kev", 6000, "--dose-ratio", 1.0)
+    assert given["tumour", "dose_enhancement", 0.0]["mean"] == 1.0
+    assert "--dose-ratio" in run(capsys, *words, "--dose-ratio", 0, code=2).err
+
+
 def test_without_the_injected_mass_only_the_recovery_is_missing(capsys, pre, followups, rois):
     words = ("ct", "retention", pre, *followups, "--rois", rois, "--material", "HfO2", "--register", "none")
     record = json.loads(run(capsys, *words, "--json").out)

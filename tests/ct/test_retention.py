@@ -165,6 +165,44 @@ def test_table_holds_every_quantity_with_its_unit(without_noise):
     assert without_noise.table["axis"].unique().tolist() == ["time"]
 
 
+def test_dose_enhancement_of_every_region_and_scan():
+    """F19 at C / (C + 1000 mg/mL); ratio 81 of HfO2 at 60 keV from ct.md 4.6."""
+    scans = [scan(agent()), None, scan(agent(0.75 * FILLED))]
+    found = retention(scan(), scans, dose_ratio=81, shell_mm=5)
+    rows = found.table[found.table["quantity"] == "dose_enhancement"]
+    assert rows["region"].tolist() == ["tumour", "shell 0-5 mm", "tumour", "tumour", "shell 0-5 mm"]
+    assert set(rows["unit"]) == {"1"}
+    held = np.array([FILLED, 0.75 * FILLED])
+    expected = 1 + 80 * held / (held + 1000)
+    values = rows[rows["region"] == "tumour"]["mean"].to_numpy()
+    np.testing.assert_allclose(values[[0, 2]], expected, rtol=1e-5)
+    assert math.isnan(values[1])
+    assert rows[rows["region"] == "shell 0-5 mm"]["mean"].to_numpy() == pytest.approx([1, 1], abs=1e-4)
+    # without noise the slope's share of the concentration is left: dw/dC = 1000 / (C + 1000)^2
+    errors = rows["standard_error"].to_numpy()[[0, 3]]
+    np.testing.assert_allclose(errors, 80 * 1000 / (held + 1000) ** 2 * held * 0.5 / 26.6, rtol=1e-3)
+    assert [one.code for one in found.warnings].count("macroscopic-only") == 1
+    told = found.decisions["dose_enhancement"]
+    assert (told["ratio"], told["source"], told["tissue_density_g_ml"]) == (81.0, "given", 1.0)
+    assert told["displacement"].startswith("left out")
+
+
+def test_dose_enhancement_of_a_record_of_known_density_makes_room(without_noise):
+    found = retention(scan(), [scan(agent())], material="nbtxr3", dose_ratio=81)
+    share = FILLED / (FILLED + 1000 - FILLED / 9.7)
+    assert number(found, "dose_enhancement") == pytest.approx(1 + 80 * share, rel=1e-5)
+    assert "9.7" in found.decisions["dose_enhancement"]["displacement"]
+    assert "dose_enhancement" not in set(without_noise.table["quantity"])
+    assert "dose_enhancement" not in without_noise.decisions
+
+
+def test_dose_enhancement_beyond_what_is_known_is_refused():
+    with pytest.raises(ImplausibleValue, match="photon energy"):
+        retention(scan(), [scan(agent())], photon_kev=1250)
+    found = retention(scan(), [scan(agent())], photon_kev=1250, dose_ratio=1.0)
+    assert number(found, "dose_enhancement") == pytest.approx(1.0)
+
+
 def test_a_result_is_pickled_whole(without_noise):
     again = pickle.loads(pickle.dumps(without_noise))  # noqa: S301
     np.testing.assert_array_equal(again.mass_mg, without_noise.mass_mg)
