@@ -189,6 +189,8 @@ def test_killed_during_conversion_leaves_no_image_without_its_end(phantom, tmp_p
 def test_interrupt_from_the_keyboard_leaves_nothing(phantom, tmp_path):
     code = (
         "import os, signal, sys; real = os.fsync\n"
+        # whoever runs the tests in the background may ignore the signal, and a child would inherit that
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "def fsync(handle):\n    os.kill(os.getpid(), signal.SIGINT); return real(handle)\n"
         f"os.fsync = fsync; {COMMAND[2]}"
     )
