@@ -14,7 +14,7 @@ from imgtheranostics.ct.slope import Slope
 from imgtheranostics.errors import GeometryMismatch, MissingMetadata
 from imgtheranostics.fit import shortfall
 from imgtheranostics.kernels.shifted_regions import shifted_means
-from imgtheranostics.mapping.voxels import Mask, mask_array
+from imgtheranostics.mapping.voxels import Mask, grown, mask_array
 from imgtheranostics.regions import Regions, correlated_voxels
 from imgtheranostics.volume import Estimate, Volume
 
@@ -325,7 +325,7 @@ def default_blanks(estimate: Estimate, regions: Regions) -> BoolArray:
         inside = fitted.mask(name)
         if int(np.count_nonzero(inside & tissue)) <= half:
             taken |= inside
-    return np.asarray(tissue & ~_grown(taken, MARGIN_VOXELS))
+    return np.asarray(tissue & ~grown(taken, MARGIN_VOXELS))
 
 
 def _majority(mask: BoolArray) -> BoolArray:
@@ -333,16 +333,3 @@ def _majority(mask: BoolArray) -> BoolArray:
     from scipy import ndimage
 
     return np.asarray(ndimage.uniform_filter(mask.astype(np.float32), _AROUND, mode="nearest") > 0.5)
-
-
-def _grown(mask: BoolArray, by: int) -> BoolArray:
-    """A mask grown by a box of `by` voxels on all sides."""
-    grown = mask
-    for axis in range(3):
-        moved = np.moveaxis(grown.copy(order="K"), axis, 0)
-        source = np.moveaxis(grown, axis, 0)
-        for step in range(1, min(by, source.shape[0] - 1) + 1):
-            moved[step:] |= source[:-step]
-            moved[:-step] |= source[step:]
-        grown = np.moveaxis(moved, 0, axis)
-    return grown

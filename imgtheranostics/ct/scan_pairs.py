@@ -14,7 +14,7 @@ from imgtheranostics.ct.hounsfield import SATURATION_HU, comparable, require_hu,
 from imgtheranostics.errors import Caution, merge_cautions
 from imgtheranostics.mapping.pairs import second_on_first, single_image
 from imgtheranostics.mapping.refusals import UnknownChoice
-from imgtheranostics.mapping.voxels import Mask
+from imgtheranostics.mapping.voxels import Mask, grown
 from imgtheranostics.registration import Registration, Transform
 from imgtheranostics.volume import Volume
 
@@ -26,7 +26,7 @@ LOWEST_HU = -1500.0
 BOTTOM_HU = -1024.0
 """Least value of 12 stored bits with the usual intercept: air, or fill outside of the field of view."""
 
-_REACH = 2
+_REACH, _IN_SLICE = 2, (0, 1)
 _FEWEST_CONSTANT = (_REACH + 1) ** 2
 
 Alignment = bool | str | Registration | Transform | None
@@ -134,20 +134,9 @@ def at_bottom(volume: Volume) -> BoolArray:
         for value in {lowest, BOTTOM_HU}:
             there = np.asarray(volume.data == np.float32(value))
             if np.count_nonzero(there) >= _FEWEST_CONSTANT:
-                found |= there & ~_eroded(~_eroded(there, _REACH), _REACH)
+                within = ~grown(~there, _REACH, _IN_SLICE)
+                found |= there & grown(within, _REACH, _IN_SLICE)
     return found
-
-
-def _eroded(mask: BoolArray, by: int) -> BoolArray:
-    """Voxels whose square of neighbours in the slice is in the mask; beyond the edge of the slice all is."""
-    eroded = mask
-    for axis in by * (0, 1):
-        source = np.moveaxis(eroded, axis, 0)
-        eroded = eroded.copy(order="K")
-        target = np.moveaxis(eroded, axis, 0)
-        target[1:] &= source[:-1]
-        target[:-1] &= source[1:]
-    return eroded
 
 
 def without_fill(volume: Volume) -> Volume:

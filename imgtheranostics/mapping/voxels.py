@@ -151,3 +151,18 @@ def mask_array(mask: Volume | Regions | npt.ArrayLike, v: Volume) -> BoolArray:
                 "the mask does not fit the images", found=str(array.shape), needed=str(v.grid.shape)
             )
     return np.asarray((array != 0) & (array == array))
+
+
+def grown(mask: BoolArray, by: int, axes: tuple[int, ...] = (0, 1, 2)) -> BoolArray:
+    """A mask grown by a box of `by` voxels on both sides of each axis; nothing lies beyond the image.
+
+    Far faster on large images than morphology with any structure. ``~grown(~mask, ...)`` shrinks it.
+    """
+    for axis in axes:
+        moved = np.moveaxis(mask.copy(order="K"), axis, 0)
+        source = np.moveaxis(mask, axis, 0)
+        for step in range(1, min(by, source.shape[0] - 1) + 1):
+            moved[step:] |= source[:-step]
+            moved[:-step] |= source[step:]
+        mask = np.moveaxis(moved, 0, axis)
+    return mask
