@@ -102,7 +102,7 @@ class Result:
         self.r_squared, self.rmse = np.full(count, np.nan, dtype), np.full(count, np.nan, dtype)
         self.iterations = np.zeros(count, np.int32)
         self.flags = np.zeros(count, np.uint16)
-        self.unsure = np.zeros(count, np.bool_)
+        self.unsure: npt.NDArray[np.bool_] | None = None
 
     def blocks(self, voxels: Indices) -> Iterator[Indices]:
         """Parts of a list of voxels of which the spectra fit into `BLOCK_BYTES`."""
@@ -138,7 +138,8 @@ class Result:
         flags, usable = _judged(design, n, found)
         self.flags[voxels] |= flags
         self.iterations[voxels] = found.iterations
-        self.unsure[voxels] = _unsure(self.setting, found)
+        if self.unsure is not None:
+            self.unsure[voxels] = _unsure(self.setting, found)
         freedom = n - design.n_free
         with np.errstate(invalid="ignore", divide="ignore"):
             explained = 1.0 - found.sums[:, 0] / found.sums[:, 1]

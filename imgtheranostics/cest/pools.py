@@ -194,14 +194,18 @@ def _fit_tiles(result: Result, todo: npt.NDArray[np.intp]) -> None:
     slow = 0 if order == "C" else len(shape) - 1
     layer = (TILE if slow < 2 else 1) * math.prod(shape) // max(shape[slow], 1)
     slab = layer * max(1, SLAB // max(layer, 1))
+    unsure = np.zeros(math.prod(shape), np.bool_)
     for first in range(0, math.prod(shape), max(slab, 1)):
         begin, end = np.searchsorted(todo, [first, first + slab])
         if end > begin:
-            _fit_slab(result, todo[begin:end])
+            _fit_slab(result, todo[begin:end], unsure)
 
 
-def _fit_slab(result: Result, todo: npt.NDArray[np.intp]) -> None:
-    """Fit one voxel of each tile of the first two axes, then the others from where it ended."""
+def _fit_slab(result: Result, todo: npt.NDArray[np.intp], unsure: npt.NDArray[np.bool_]) -> None:
+    """Fit one voxel of each tile of the first two axes, then the others from where it ended.
+
+    `unsure` is room for which seeds have weak lines.
+    """
     shape = result.spectra.shape
     tiles, middle = np.zeros(todo.size, np.int64), np.zeros(todo.size, np.int16)
     for axis, index in enumerate(np.unravel_index(todo, shape, order=result.spectra.order)):
@@ -212,8 +216,10 @@ def _fit_slab(result: Result, todo: npt.NDArray[np.intp]) -> None:
     by_tile = np.lexsort((middle, tiles))
     first = np.flatnonzero(np.diff(tiles[by_tile], prepend=-1))
     seeds = by_tile[first]
+    result.unsure = unsure
     for part in result.blocks(todo[seeds]):
         result.add(part)
+    result.unsure = None
     known = result.values[:, todo[seeds]].T.astype(np.float64)
     known = np.where(np.isnan(known), result.setting.design.start, known)
     start_of = np.empty(todo.size, np.intp)
@@ -221,7 +227,7 @@ def _fit_slab(result: Result, todo: npt.NDArray[np.intp]) -> None:
     rest = np.ones(todo.size, np.bool_)
     rest[seeds] = False
     # where a line of the seed is weak its neighbours would have to be fitted from the set's starts as well
-    alone = rest & result.unsure[todo[seeds]][start_of]
+    alone = rest & unsure[todo[seeds]][start_of]
     for part in result.blocks(todo[alone]):
         result.add(part)
     rest &= ~alone
