@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -248,12 +249,15 @@ def _left_out(row: Row) -> str:
     if row["n_voxels"] is None or row["n_valid"] is None or row["n_voxels"] == row["n_valid"]:
         return ""
     missing = row["n_voxels"] - row["n_valid"]
-    return f"{_count(missing)} of {_count(row['n_voxels'])} voxels have no value{_reasons(row['flags'])}"
+    reasons = _reasons(row["flags"], missing)
+    return f"{_count(missing)} of {_count(row['n_voxels'])} voxels have no value{reasons}"
 
 
-def _reasons(flags: str) -> str:
+def _reasons(flags: str, most: float = math.inf) -> str:
+    """Flags of at most so many voxels: one of more than are missing is of some that have a value."""
     parts = [part.partition(":") for part in flags.split(";") if part]
-    words = ", ".join(f"{flag_words(name)} {count}".strip() for name, _, count in parts)
+    kept = [(name, count) for name, _, count in parts if not count.isdecimal() or int(count) <= most]
+    words = ", ".join(f"{flag_words(name)} {count}".strip() for name, count in kept)
     return f" ({words})" if words else ""
 
 

@@ -203,10 +203,13 @@ def test_missing_values_are_said_to_be_missing(mouse_run, tmp_path):
     ] = np.nan
     table.loc[table.region == "muscle", "n_valid"] = 0
     table.loc[table.region == "muscle", "flags"] = "INVALID_INPUT:140"
+    table.loc[table.region == "liver", "n_valid"] -= 3
+    table.loc[table.region == "liver", "flags"] = "BELOW_NOISE:40;INVALID_INPUT:3"
     table.loc[table.region == "heart", "standard_error"] = np.nan
     write_run(dataclasses.replace(mouse_run, table=table), tmp_path / "out")
     page = Page((tmp_path / "out" / "report.html").read_text(encoding="utf-8"))
     assert "140 of 140 voxels have no value (invalid input 140)" in page.text
+    assert "voxels have no value (invalid input 3)" in page.text
     assert "n/a" in page.text
     assert not re.search(r"\bnan\b", page.text.lower())
 

@@ -103,7 +103,12 @@ def find(path: PathLike | Sequence[PathLike]) -> Found:
     found = Found(explicit=all(p.is_file() for p in given))
     for entry in given:
         if not entry.exists():
-            raise NothingUsable("the path does not exist", where=str(entry))
+            raise NothingUsable(
+                "the path does not exist",
+                where=str(entry),
+                needed="a scan: a DICOM folder or file, a NIfTI file or a Bruker scan",
+                next_step="check the path",
+            )
         if not entry.is_dir() and not entry.is_file():
             raise NothingUsable(
                 "the path is neither a file nor a folder", where=str(entry), needed="a scan on disk"
