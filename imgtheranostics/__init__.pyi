@@ -6,11 +6,13 @@ from . import cest as cest
 from . import ct as ct
 from . import io as io
 from . import mri as mri
+from . import msot as msot
 from . import nuclear as nuclear
 from . import phantom as phantom
 from . import registration as registration
 from . import report as report
 from . import segmentation as segmentation
+from . import ultrasound as ultrasound
 from .errors import Caution as Caution
 from .errors import CorruptInput as CorruptInput
 from .errors import GeometryMismatch as GeometryMismatch

@@ -273,9 +273,12 @@ _QUANTITIES = (
     Quantity("coefficient_of_variation", "%", "spread of a concentration beyond noise, over its mean"),
     Quantity("centroid_shift", "mm", "distance of the agent's centroid from the first scan with it"),
     Quantity("optoacoustic_signal", "[arb'U]", "reconstructed optoacoustic signal"),
+    Quantity("optical_absorption", "1/cm", "optical absorption coefficient, to base e"),
     Quantity("so2", "%", "blood oxygen saturation"),
+    Quantity("delta_so2", "%", "change of blood oxygen saturation", signed_change=True),
     Quantity("thb", "umol/L", "total haemoglobin"),
     Quantity("absorbed_dose", "Gy", "absorbed dose"),
+    Quantity("echo_intensity", "1", "echo power on a linear scale, of arbitrary reference"),
     Quantity("echo_level", "dB", "log-compressed echo level"),
     Quantity("echo_enhancement", "dB", "echo enhancement against baseline", signed_change=True),
 )

@@ -1,0 +1,5 @@
+"""Multispectral optoacoustic tomography: reconstruction, light fluence, unmixing, oxygenation, agents."""
+
+import lazy_loader as _lazy
+
+__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)

@@ -1,0 +1,5 @@
+"""Contrast ultrasound: linear echo signal, enhancement, time-intensity curves, phase change."""
+
+import lazy_loader as _lazy
+
+__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)
