@@ -12,15 +12,16 @@ import numpy.typing as npt
 
 from imgtheranostics.agents import Relaxivity
 from imgtheranostics.fit import FloatArray
+from imgtheranostics.mapping.calculated import elementwise, nothing_fitted
 from imgtheranostics.mapping.calibrated_fit import CalibratedFit, largest_relative
+from imgtheranostics.mapping.voxel_blocks import BoolArray, DoubleArray, FlagArray, stored
 from imgtheranostics.mri.agent_relaxivity import (
     as_relaxivity,
     relaxivity_cautions,
     relaxivity_decision,
     shared_count,
 )
-from imgtheranostics.mri.signal_change import Rate, elementwise, nothing_fitted, rate_change_from_times
-from imgtheranostics.mri.voxel_blocks import BoolArray, DoubleArray, FlagArray, stored
+from imgtheranostics.mri.signal_change import Rate, rate_change_from_times
 from imgtheranostics.volume import Flag
 
 NAME = "concentration_mm"

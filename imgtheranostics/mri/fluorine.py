@@ -13,7 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from imgtheranostics.errors import Caution, IllConditioned, ImplausibleValue
+from imgtheranostics.mapping.calculated import elementwise, nothing_fitted
 from imgtheranostics.mapping.calibrated_fit import CalibratedFit
+from imgtheranostics.mapping.voxel_blocks import DoubleArray, stored
 from imgtheranostics.mri.agent_mass import AVOGADRO_PER_MOL
 from imgtheranostics.mri.linear_calibration import LinearCalibration, fit_line_through_blank
 from imgtheranostics.mri.noise_bias import (
@@ -30,8 +32,6 @@ from imgtheranostics.mri.plausible import (
     checked_flip_angles,
     checked_repetition_times,
 )
-from imgtheranostics.mri.signal_change import elementwise, nothing_fitted
-from imgtheranostics.mri.voxel_blocks import DoubleArray, stored
 from imgtheranostics.volume import Flag
 
 __all__ = [

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from imgtheranostics.errors import ImplausibleValue
 from imgtheranostics.fit import shortfall
 from imgtheranostics.mapping.calibrated_fit import CalibratedFit
-from imgtheranostics.mri.voxel_blocks import (
+from imgtheranostics.mapping.voxel_blocks import (
     Curves,
     DoubleArray,
     checked_baseline,

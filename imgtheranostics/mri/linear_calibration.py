@@ -14,10 +14,10 @@ import numpy.typing as npt
 
 from imgtheranostics.errors import IllConditioned
 from imgtheranostics.fit import shortfall
+from imgtheranostics.mapping.calculated import elementwise, nothing_fitted
 from imgtheranostics.mapping.calibrated_fit import CalibratedFit, largest_relative
+from imgtheranostics.mapping.voxel_blocks import DoubleArray, stored
 from imgtheranostics.mapping.weighted_line import LineErrors, errors_of_points, solve_line
-from imgtheranostics.mri.signal_change import elementwise, nothing_fitted
-from imgtheranostics.mri.voxel_blocks import DoubleArray, stored
 from imgtheranostics.volume import Flag
 
 DETECTION_SDS = 3.0

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from imgtheranostics.fit import Fit
+from imgtheranostics.mapping.calculated import elementwise, elementwise_fit
+from imgtheranostics.mapping.voxel_blocks import DoubleArray, FlagArray
 from imgtheranostics.mri.noise_distribution import checked_coils
-from imgtheranostics.mri.signal_change import elementwise, elementwise_fit
-from imgtheranostics.mri.voxel_blocks import DoubleArray, FlagArray
 from imgtheranostics.volume import Flag
 
 DETECTION_SNR = 3.0

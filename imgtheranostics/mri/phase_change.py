@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from imgtheranostics.errors import ImplausibleValue
 from imgtheranostics.fit import PlanarSignal
-from imgtheranostics.mri.voxel_blocks import BoolArray, Curves, DoubleArray, IndexArray
+from imgtheranostics.mapping.voxel_blocks import BoolArray, Curves, DoubleArray, IndexArray
 
 _LARGEST_SPAN = 2.0 * np.pi * 1.01
 """Wrapped phases span one turn; a little more comes of rounding to integers on the scanner."""

@@ -10,20 +10,20 @@ import numpy.typing as npt
 from imgtheranostics.agents import Relaxivity
 from imgtheranostics.kernels.threads import thread_limit
 from imgtheranostics.mapping.calibrated_fit import CalibratedFit
-from imgtheranostics.mri.agent_concentration import UNIT, calibrated
-from imgtheranostics.mri.agent_relaxivity import as_relaxivity, shared_count
-from imgtheranostics.mri.plausible import checked_echo_times
-from imgtheranostics.mri.signal_change import baseline_level
-from imgtheranostics.mri.spgr_inversion import rate_after
-from imgtheranostics.mri.spgr_tissue import HIGHEST_MM, Spgr, Tissue, spgr_decisions, tissue_before
-from imgtheranostics.mri.voxel_blocks import (
+from imgtheranostics.mapping.voxel_blocks import (
     Curves,
     DoubleArray,
     FlagArray,
     IndexArray,
+    baseline_level,
     checked_baseline,
     stored,
 )
+from imgtheranostics.mri.agent_concentration import UNIT, calibrated
+from imgtheranostics.mri.agent_relaxivity import as_relaxivity, shared_count
+from imgtheranostics.mri.plausible import checked_echo_times
+from imgtheranostics.mri.spgr_inversion import rate_after
+from imgtheranostics.mri.spgr_tissue import HIGHEST_MM, Spgr, Tissue, spgr_decisions, tissue_before
 from imgtheranostics.volume import Flag
 
 SHARED = "shared_error_mm"

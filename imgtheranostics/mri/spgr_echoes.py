@@ -11,11 +11,11 @@ from imgtheranostics.agents import Relaxivity
 from imgtheranostics.fit import shortfall
 from imgtheranostics.kernels.threads import thread_limit
 from imgtheranostics.mapping.calibrated_fit import CalibratedFit
+from imgtheranostics.mapping.voxel_blocks import Curves, DoubleArray, FlagArray
 from imgtheranostics.mri.agent_concentration import NAME, calibrated
 from imgtheranostics.mri.agent_relaxivity import as_relaxivity, shared_count
 from imgtheranostics.mri.plausible import checked_echo_times
 from imgtheranostics.mri.spgr_tissue import HIGHEST_MM, Spgr, Tissue, spgr_decisions, tissue_before
-from imgtheranostics.mri.voxel_blocks import Curves, DoubleArray, FlagArray
 from imgtheranostics.volume import Flag
 
 

@@ -8,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from imgtheranostics.errors import ImplausibleValue
+from imgtheranostics.mapping.voxel_blocks import Curves, DoubleArray, FlagArray
 from imgtheranostics.mri.plausible import (
     checked_b1,
     checked_flip_angles,
     checked_gradient_echo_repetition_times,
 )
-from imgtheranostics.mri.voxel_blocks import Curves, DoubleArray, FlagArray
 from imgtheranostics.volume import Flag
 
 HIGHEST_MM = 20.0

@@ -9,9 +9,9 @@ import numpy.typing as npt
 
 from imgtheranostics.errors import Caution, ImplausibleValue
 from imgtheranostics.fit import FloatArray
+from imgtheranostics.mapping.calculated import nothing_fitted
 from imgtheranostics.mapping.calibrated_fit import CalibratedFit
-from imgtheranostics.mri.signal_change import nothing_fitted
-from imgtheranostics.mri.voxel_blocks import Curves, DoubleArray, checked_times, stored
+from imgtheranostics.mapping.voxel_blocks import Curves, DoubleArray, checked_times, stored
 from imgtheranostics.volume import Flag
 
 NAME = "cem43_min"

@@ -10,17 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from imgtheranostics.errors import Caution, ImplausibleValue
+from imgtheranostics.mapping.calculated import nothing_fitted
 from imgtheranostics.mapping.calibrated_fit import CalibratedFit
-from imgtheranostics.mri.heating import (
-    field_frequency_product,
-    initial_heating_rate,
-    specific_absorption_rate,
-)
-from imgtheranostics.mri.phase_change import Drift, PhaseSeries, fit_drift, phase_series, polynomial_terms
-from imgtheranostics.mri.plausible import checked_echo_times
-from imgtheranostics.mri.signal_change import nothing_fitted
-from imgtheranostics.mri.thermal_dose import HeatedRegion, area_above, cem43
-from imgtheranostics.mri.voxel_blocks import (
+from imgtheranostics.mapping.voxel_blocks import (
     BoolArray,
     DoubleArray,
     FlagArray,
@@ -28,6 +20,14 @@ from imgtheranostics.mri.voxel_blocks import (
     checked_baseline,
     stored,
 )
+from imgtheranostics.mri.heating import (
+    field_frequency_product,
+    initial_heating_rate,
+    specific_absorption_rate,
+)
+from imgtheranostics.mri.phase_change import Drift, PhaseSeries, fit_drift, phase_series, polynomial_terms
+from imgtheranostics.mri.plausible import checked_echo_times
+from imgtheranostics.mri.thermal_dose import HeatedRegion, area_above, cem43
 from imgtheranostics.volume import Flag
 
 __all__ = [

@@ -143,3 +143,12 @@ def baseline_noise(samples: DoubleArray) -> DoubleArray:
     with np.errstate(over="ignore", invalid="ignore"):
         scatter: DoubleArray = samples.std(axis=0, ddof=1) / shortfall(n - 1)
     return scatter
+
+
+def baseline_level(
+    samples: DoubleArray, first: int, stop: int, noise_sd: DoubleArray | None
+) -> tuple[DoubleArray, DoubleArray]:
+    """Mean of the baseline samples, and the noise of one sample: as given, else their scatter."""
+    before = samples[first:stop]
+    with np.errstate(over="ignore", invalid="ignore"):
+        return before.mean(axis=0), baseline_noise(before) if noise_sd is None else noise_sd

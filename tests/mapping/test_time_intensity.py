@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from imgtheranostics.mapping.time_intensity import bolus_arrival, initial_area, time_intensity
 from imgtheranostics.mri.spgr_concentration import from_spgr
-from imgtheranostics.mri.time_intensity import bolus_arrival, initial_area, time_intensity
 from imgtheranostics.volume import Flag
 
 TIMES = np.arange(0.0, 200.0, 4.0) + 0.5 * np.sin(np.arange(50))
