@@ -188,7 +188,7 @@ class BlochPlan:
         design = Design.of(self.pools, self.sequences, free_parameters(self.pools, self.free, self.bounds))
         unknown = np.full(len(z), np.nan)
         references = [
-            Reference(one.voxels.offset_ppm.size, unknown if noise is None else noise, one.n_references)
+            Reference(one.voxels.offset_ppm.size, unknown if noise is None else noise, one.m0_shares)
             for one, noise in ((one, maps.get(f"noise {n}")) for n, one in enumerate(self.spectra))
         ]
         water, field = maps.get("b0"), maps.get("field")

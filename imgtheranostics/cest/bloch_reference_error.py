@@ -25,13 +25,13 @@ class Reference:
         Of the scan's spectrum.
     noise_sd : (v,) ndarray
         Noise of a sample as fraction of the unsaturated signal.
-    n_images : int
-        Images that the unsaturated signal is the mean of; 0 where that is not known.
+    shares : (n_offsets, m) ndarray or None
+        How independent noise enters it at each offset (`PreparedSpectra.m0_shares`); None where not known.
     """
 
     n_offsets: int
     noise_sd: Array
-    n_images: int
+    shares: FloatArray | None
 
 
 def with_reference_errors(
@@ -51,7 +51,7 @@ def with_reference_errors(
         In the order of the spectra.
     b0_ppm, relative_b1 : (v,) ndarray
     """
-    known = [one for one in references if one.n_images > 0]
+    known = [one for one in references if one.shares is not None]
     if not known:
         return fit
     names = [parameter.name for parameter in design.parameters]
@@ -100,15 +100,16 @@ def _total(
         part = slice(start, start + one.n_offsets)
         start = part.stop
         noise = one.noise_sd
-        if not one.n_images:
+        if one.shares is None:
             continue
-        own = np.zeros_like(z)
-        own[:, part] = z[:, part]
-        right = (np.swapaxes(scaled, 1, 2) @ own[..., np.newaxis]) * free[..., np.newaxis]
-        change = np.linalg.solve(normal, right)[..., 0]
-        left = own - (scaled @ change[..., np.newaxis])[..., 0]
-        share = np.where(np.isfinite(noise), noise, 0.0) / np.sqrt(one.n_images)
-        variance += (change / size * design.slope(inner) * share[:, np.newaxis]) ** 2
-        inflation += np.where(share > 0, np.square(left).sum(axis=1) / (one.n_images * freedom), 0.0)
+        own = np.zeros((*z.shape, one.shares.shape[1]))
+        own[:, part] = z[:, part, np.newaxis] * one.shares
+        right = (np.swapaxes(scaled, 1, 2) @ own) * free[..., np.newaxis]
+        change = np.linalg.solve(normal, right)
+        left = own - scaled @ change
+        level = np.where(np.isfinite(noise), noise, 0.0)
+        factor = np.linalg.norm(change, axis=-1) / size * design.slope(inner)
+        variance += (factor * level[:, np.newaxis]) ** 2
+        inflation += np.where(level > 0, np.square(left).sum(axis=(1, 2)) / freedom, 0.0)
     total = np.sqrt(errors**2 / inflation[:, np.newaxis] + variance)
     return np.where(free, total, errors)

@@ -207,13 +207,22 @@ def _lorentzian(
     known: _Knowledge,
     background: Background,
 ) -> _Found:
-    found = fit_background(z, offset_ppm, at_ppm, b0, background, mask=known.mask, workers=known.workers)
+    found = fit_background(
+        z,
+        offset_ppm,
+        at_ppm,
+        b0,
+        background,
+        m0_weights=known.m0_weights,
+        mask=known.mask,
+        workers=known.workers,
+    )
     shape = (*known.noise_variance.shape[:-1], found.difference.shape[1])
     variance = known.noise_variance * found.noise_factor.reshape(shape)
     if known.b0_variance is not None:
         variance = variance + known.b0_variance * found.slope_per_ppm.reshape(shape) ** 2
     if known.m0_variance is not None:
-        variance = variance + known.m0_variance * found.slope_of_scale.reshape(shape) ** 2
+        variance = variance + known.m0_variance * found.scale_factor.reshape(shape)
     fitted = np.isfinite(found.background)
     flags = np.where(fitted & np.isnan(found.difference), Flag.OUTSIDE_RANGE, 0).astype(np.uint16)
     flags |= found.flags[:, np.newaxis]

@@ -153,9 +153,11 @@ class CorrectionPlan:
         """The corrected spectra."""
         spectra = self.spectra
         n = spectra.voxels.offset_ppm.size
+        shares = spectra.m0_shares
+        m0_factor = None if shares is None else np.square(shares).sum(axis=1)
         compute = partial(_shifted, offset_ppm=spectra.voxels.offset_ppm, workers=self.workers)
         both = spectra.voxels.mapped(
-            lambda z, maps: compute(z, maps, m0_factor=_m0_factor(spectra)),
+            lambda z, maps: compute(z, maps, m0_factor=m0_factor),
             2 * n,
             b0=spectra.b0_ppm,
             b0_se=spectra.b0_se_ppm,
@@ -207,15 +209,6 @@ class CorrectionPlan:
             decisions=spectra.all_decisions(),
             warnings=spectra.all_warnings(),
         )
-
-
-def _m0_factor(spectra: PreparedSpectra) -> Array | None:
-    """Variance of the unsaturated signal of each sample over that of one image; None where not known."""
-    if not spectra.n_references:
-        return None
-    if spectra.m0_weights is None:
-        return np.full(spectra.voxels.offset_ppm.size, 1.0 / spectra.n_references)
-    return np.asarray(np.square(spectra.m0_weights).sum(axis=1))
 
 
 def _shifted(

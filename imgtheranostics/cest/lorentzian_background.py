@@ -80,9 +80,9 @@ class BackgroundFit:
 
     Attributes
     ----------
-    background, difference, noise_factor, slope_per_ppm, slope_of_scale : (n_voxels, m) ndarray
+    background, difference, noise_factor, slope_per_ppm, scale_factor : (n_voxels, m) ndarray
         Values; of the difference, the variance for noise of variance 1, the change with water position, and
-        the change with a factor on the whole spectrum.
+        the variance for an unsaturated signal of relative variance 1 (of the mean of its images).
     flags : (n_voxels,) ndarray
         Of the fit.
     """
@@ -91,7 +91,7 @@ class BackgroundFit:
     difference: DoubleArray
     noise_factor: DoubleArray
     slope_per_ppm: DoubleArray
-    slope_of_scale: DoubleArray
+    scale_factor: DoubleArray
     flags: npt.NDArray[np.uint16]
 
 
@@ -181,10 +181,14 @@ def fit_background(
     b0_ppm: npt.ArrayLike | None,
     choice: Background,
     *,
+    m0_weights: DoubleArray | None = None,
     mask: npt.ArrayLike | None = None,
     workers: int | None = None,
 ) -> BackgroundFit:
-    """Fit the background of each voxel, and how noise enters its difference from the spectrum."""
+    """Fit the background of each voxel, and how noise enters its difference from the spectrum.
+
+    `m0_weights` is that of `imgtheranostics.cest.contrast_errors.measure`: None for a mean.
+    """
     from imgtheranostics.cest import pools
 
     offsets = OffsetList.of(offset_ppm)
@@ -214,6 +218,7 @@ def fit_background(
     bad = (flags & np.uint16(_FAILED)) != 0
     background, factor, scale = np.full((3, *known.shape), np.nan)
     flat = np.asarray(z).reshape(-1, offsets.n)
+    shares = np.ones((offsets.n, 1)) if m0_weights is None else m0_weights[offsets.order]
     cardinal = _cardinal(offsets)
     ordered = ppm[inside]
     places = np.searchsorted(offsets.ppm, ordered)
@@ -225,7 +230,8 @@ def fit_background(
         weights[:, :, places] += pulled
         background[voxels] = model
         factor[voxels] = np.einsum("vmn,vmn->vm", weights, weights)
-        scale[voxels] = np.einsum("vmn,vn->vm", weights, flat[voxels][:, offsets.order].astype(np.float64))
+        scaled = flat[voxels][:, offsets.order, np.newaxis].astype(np.float64) * shares
+        scale[voxels] = shares.shape[1] * np.square(weights @ scaled).sum(axis=-1)
         slope[voxels] = rates - slope[voxels]
     return BackgroundFit(background, background - known, factor, slope, scale, flags)
 

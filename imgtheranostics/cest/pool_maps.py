@@ -172,14 +172,15 @@ class PoolPlan:
             neighbours=self.neighbours,
             mask=voxels.inside,
         )
-        if noise is None or not self.spectra.n_references:
+        shares = self.spectra.m0_shares
+        if noise is None or shares is None:
             return found
         return with_reference_error(
             found,
             self.pools,
             voxels.offset_ppm,
             noise,
-            self.spectra.n_references,
+            shares,
             shared_shift=self.shared_shift,
         )
 

@@ -286,6 +286,15 @@ class PreparedSpectra:
         error = np.asarray(self.water.standard_error)
         return np.where(np.isfinite(error), error, 0.0).astype(np.float32)
 
+    @property
+    def m0_shares(self) -> FloatArray | None:
+        """How independent noise, that of a sample, enters M0 at each offset, (n, m); None where not known."""
+        if not self.n_references:
+            return None
+        if self.m0_weights is not None:
+            return self.m0_weights
+        return np.full((self.voxels.offset_ppm.size, 1), 1.0 / np.sqrt(self.n_references))
+
     def m0_weights_at(self, offset_ppm: FloatArray) -> FloatArray | None:
         """Shares of the unsaturated images in M0 at some of the offsets."""
         if self.m0_weights is None:

@@ -25,15 +25,15 @@ def with_reference_error(
     pools: ChosenPools,
     offset_ppm: FloatArray,
     noise_sd: Array,
-    n_references: int,
+    m0_shares: FloatArray,
     *,
     shared_shift: bool,
 ) -> Fit:
     """A fit whose standard errors contain the noise of the signal that spectra were divided by.
 
-    The unsaturated signal, wrong by the share e, multiplies all of a spectrum by 1 - e, which is no noise of
-    single samples: to first order, parameters change by (J'J)^-1 J' Z e. What of Z e the lines cannot take up
-    is in the residuals, from which the fit has its errors; these are freed of it.
+    An unsaturated signal, wrong by the share e, multiplies the samples that it enters by 1 - e, which is no
+    noise of single samples: to first order, parameters change by (J'J)^-1 J' Z e. What of Z e the lines
+    cannot take up is in the residuals, from which the fit has its errors; these are freed of it.
 
     Parameters
     ----------
@@ -43,8 +43,8 @@ def with_reference_error(
     offset_ppm : (n,) ndarray
     noise_sd : (...) ndarray
         Noise of a sample as fraction of the unsaturated signal; what is not finite adds nothing.
-    n_references : int
-        Images that the unsaturated signal is the mean of.
+    m0_shares : (n, m) ndarray
+        How independent noise enters the unsaturated signal of each sample (`PreparedSpectra.m0_shares`).
     shared_shift : bool
         As in the fit.
     """
@@ -52,20 +52,20 @@ def with_reference_error(
     order = np.asarray(fit.flags)
     values = {name: np.asarray(fit.parameters[name], np.float64).ravel() for name in names}
     errors = {name: np.array(part, np.float64).ravel() for name, part in fit.standard_errors.items()}
-    share = np.asarray(noise_sd, np.float64).ravel() / np.sqrt(n_references)
+    noise = np.asarray(noise_sd, np.float64).ravel()
     depths = [name for name in names if not name.endswith("_ppm")]
     solved = np.isfinite(np.array([values[name] for name in depths])).all(axis=0)
-    todo = np.flatnonzero(solved & np.isfinite(share) & (share > 0))
+    todo = np.flatnonzero(solved & np.isfinite(noise) & (noise > 0))
     for first in range(0, todo.size, _BLOCK):
         voxels = todo[first : first + _BLOCK]
         # A pool without depth has neither width nor centre; any will do for its line of zeros.
         at = {name: np.nan_to_num(part[voxels], nan=1.0) for name, part in values.items()}
         free = np.array([errors[name][voxels] > 0 for name in names]).T
-        change, left = _change(at, names, pools, offset_ppm, free, shared_shift)
+        change, left = _change(at, names, pools, offset_ppm, m0_shares, free, shared_shift)
         freedom = np.maximum(offset_ppm.size - free.sum(axis=1), 1)
-        own = 1.0 / np.sqrt(1.0 + left / (n_references * freedom))
+        own = 1.0 / np.sqrt(1.0 + left / freedom)
         for n, name in enumerate(names):
-            total = np.hypot(errors[name][voxels] * own, change[:, n] * share[voxels])
+            total = np.hypot(errors[name][voxels] * own, change[:, n] * noise[voxels])
             errors[name][voxels] = np.where(free[:, n], total, errors[name][voxels])
     if shared_shift and "shift_ppm" in errors:
         errors["shift_ppm"] = errors[f"{WATER}_centre_ppm"]
@@ -81,10 +81,11 @@ def _change(
     names: Sequence[str],
     pools: ChosenPools,
     offset_ppm: FloatArray,
+    m0_shares: FloatArray,
     free: npt.NDArray[np.bool_],
     shared_shift: bool,
 ) -> tuple[FloatArray, FloatArray]:
-    """What a factor on the spectrum changes: each parameter (v, p), and what is left of Z, squared (v,)."""
+    """What noise of M0 changes: each parameter (v, p), and what is left of Z, squared (v,)."""
     v = at["baseline"].size
     jacobian = np.zeros((v, len(names), offset_ppm.size))
     jacobian[:, 0] = 1.0
@@ -108,10 +109,11 @@ def _change(
     normal = scaled @ np.swapaxes(scaled, 1, 2)
     diagonal = np.arange(len(names))
     normal[:, diagonal, diagonal] += np.where(free, _RIDGE, 1.0)
-    right = (scaled @ z[..., np.newaxis])[..., 0] * free
-    change = np.linalg.solve(normal, right[..., np.newaxis])[..., 0]
-    left = z - (change[:, np.newaxis] @ scaled)[:, 0]
-    return np.asarray(change / size), np.asarray(np.square(left).sum(axis=1))
+    factors = z[..., np.newaxis] * m0_shares
+    right = (scaled @ factors) * free[..., np.newaxis]
+    change = np.linalg.solve(normal, right)
+    left = factors - np.swapaxes(scaled, 1, 2) @ change
+    return np.linalg.norm(change, axis=-1) / size, np.square(left).sum(axis=(1, 2))
 
 
 def _line(

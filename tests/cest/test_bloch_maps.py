@@ -107,14 +107,17 @@ def test_one_free_parameter_needs_one_scan():
     assert found["label_fraction"].value.history[-1].name == "fit_bloch"
 
 
-def test_standard_errors_are_the_scatter_of_repeats():
-    """1,000 repeats of one pool with noise in saturated and in the one unsaturated image: within 10 %."""
-    z = simulate(POOLS, train(3.6))
-    noise = np.random.default_rng(8).normal(0, 900 * 0.004, (20, 25, 2, 1 + z.size))
-    one = scan(3.6)
-    many = Volume(900.0 * np.r_[1.0, z] + noise, np.eye(4), "signal", "[arb'U]", one.axes, one.acquisition)
+@pytest.mark.parametrize("drift", ["mean", "linear"])
+def test_standard_errors_are_the_scatter_of_repeats(drift):
+    """1,000 repeats of one pool with noise in saturated and in unsaturated images: within 10 %."""
+    z, one = simulate(POOLS, train(3.6)), scan(3.6)
+    signal, axis = np.r_[1.0, z], one.axes[0]
+    if drift == "linear":
+        signal, axis = np.r_[signal, 1.0], replace(axis, values=np.r_[axis.values, np.nan])
+    noise = np.random.default_rng(8).normal(0, 900 * 0.004, (20, 25, 2, signal.size))
+    many = Volume(900.0 * signal + noise, np.eye(4), "signal", "[arb'U]", (axis,), one.acquisition)
     found = it.cest.exchange_rate(
-        many, method="bloch", pools=POOLS, free={"label": "fraction"}, b0=0.0, noise_sd=0.004
+        many, method="bloch", pools=POOLS, free={"label": "fraction"}, b0=0.0, noise_sd=0.004, drift=drift
     )["label_fraction"]
     stated = np.nanmedian(found.standard_error.data)
     assert stated == pytest.approx(np.nanstd(found.value.data), rel=0.10)

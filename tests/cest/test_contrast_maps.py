@@ -348,6 +348,15 @@ def test_volumes_of_signals_only(made):
         it.cest.contrast(Volume(scan.data[..., 0], scan.affine, "phase", "rad"), at_ppm=3.5)
 
 
+@pytest.mark.parametrize("m0_at", [(0, 50), (0, 11, 22, 33, 44, 54)])
+def test_noise_of_interpolated_references_is_in_the_error_of_the_background(made, m0_at):
+    case = made(shape=(20, 20, 5), noise=0.005, seed=5, m0_at=m0_at)
+    found = it.cest.contrast(
+        case.volume, kind="lorentzian_difference", at_ppm=3.5, b0=0.0, drift="linear", noise_sd=0.005
+    )
+    assert np.median(found.standard_error.data) == pytest.approx(found.value.data.std(), rel=0.06)
+
+
 @pytest.mark.parametrize("drift", ["mean", "linear"])
 @pytest.mark.parametrize("m0_at", [(0, 50), (0, 11, 22, 33, 44, 54), (0, 1, 2, 3, 4, 54, 55, 56, 57, 58)])
 def test_noise_of_references_that_are_interpolated_is_in_the_error(made, m0_at, drift):
