@@ -1,0 +1,2 @@
+from .signals import OptoacousticSignals as OptoacousticSignals
+from .signals import load_signals as load_signals

@@ -1,0 +1,1 @@
+"""Scans of iThera scanners: the .msot description, raw signals in .bin, reconstructions beside them."""
