@@ -1,0 +1,134 @@
+"""Tables for spectra as sums of known ones: a solution and its errors for every set of components at zero."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from imgtheranostics.fit import shortfall
+from imgtheranostics.kernels.nnls import MOST_BOUNDED
+
+DoubleArray = npt.NDArray[np.float64]
+
+SINGULAR = 1e12
+"""Condition number, of columns of the length one, from which columns are alike to rounding."""
+
+
+@dataclass(frozen=True, eq=False)
+class BoundedSolutions:
+    """Least squares of a matrix with known columns, for every support at once.
+
+    Bit k of a support holds component k at zero; support 0 holds none.
+
+    Attributes
+    ----------
+    basis : (n_components, n_samples) ndarray
+        From samples to the coefficients that all solutions are linear in.
+    tables : (n_supports, n_components, n_components) ndarray
+        On the coefficients: rows are amounts of columns with the length one where a component is free, and
+        multipliers where it is held. NaN where the free columns are alike.
+    triangle : (n_components, n_components) ndarray
+        Coefficients of each column.
+    columns : (n_samples, n_components) ndarray
+        The matrix without weights, for columns whose weighted ones have the length one.
+    unit : (n_components,) ndarray
+        From amounts of those columns to those of the matrix.
+    solvers : (n_supports, n_components, n_samples) ndarray
+        From samples to amounts; zero rows where a component is held.
+    """
+
+    basis: DoubleArray
+    tables: DoubleArray
+    triangle: DoubleArray
+    columns: DoubleArray
+    unit: DoubleArray
+    solvers: DoubleArray
+
+    @classmethod
+    def of(cls, matrix: DoubleArray, weights: DoubleArray, *, bounded: bool) -> BoundedSolutions:
+        """The tables of one matrix.
+
+        Parameters
+        ----------
+        matrix : (n_samples, n_components) ndarray
+        weights : (n_samples,) ndarray
+            One over the standard deviation of each sample, or ones.
+        bounded : bool
+            Without bounds there is one support alone, which holds nothing.
+
+        Raises
+        ------
+        ValueError
+            If more than ten components are bounded.
+        """
+        n_samples, n = matrix.shape
+        if bounded and n > MOST_BOUNDED:
+            raise ValueError(f"at most {MOST_BOUNDED} components can be bounded at zero, not {n}")
+        weighted = matrix * weights[:, np.newaxis]
+        length = np.linalg.norm(weighted, axis=0)
+        unit = 1.0 / np.where(length > 0, length, 1.0)
+        q, r = np.linalg.qr(weighted * unit)
+        basis, triangle = np.zeros((n, n_samples)), np.zeros((n, n))
+        basis[: q.shape[1]], triangle[: len(r)] = q.T * weights, r
+        count = 1 << n if bounded else 1
+        tables = np.full((count, n, n), np.nan)
+        solvers = np.full((count, n, n_samples), np.nan)
+        for support in range(count):
+            free = (support >> np.arange(n)) & 1 == 0
+            inverse = _inverse(triangle[:, free])
+            if inverse is None:
+                continue
+            amounts = np.zeros((n, n))
+            amounts[free] = inverse
+            multipliers = triangle.T @ (triangle @ amounts - np.eye(n))
+            tables[support] = np.where(free[:, np.newaxis], amounts, multipliers)
+            solvers[support] = unit[:, np.newaxis] * (amounts @ basis)
+        return cls(basis, tables, triangle, matrix * unit, unit, solvers)
+
+    def covariances(self, variances: DoubleArray) -> DoubleArray:
+        """Of the amounts in each support for samples with those variances.
+
+        A component that is held has the variance that it has where none is, and no covariances.
+
+        Returns
+        -------
+        (n_supports, n_components, n_components) ndarray
+        """
+        found = np.asarray((self.solvers * variances) @ self.solvers.transpose(0, 2, 1))
+        freely = np.diag(found[0])
+        for support in range(1, len(found)):
+            held = np.flatnonzero((support >> np.arange(freely.size)) & 1)
+            found[support, held, :] = 0.0
+            found[support, :, held] = 0.0
+            found[support, held, held] = freely[held]
+        return found
+
+    def from_residuals(self) -> tuple[DoubleArray, DoubleArray]:
+        """Standard errors for a sum of squared residuals of one, and the covariances for a variance of one.
+
+        Degrees of freedom are samples less free components; without any, errors are not known.
+        """
+        covariances = self.covariances(np.ones(self.basis.shape[1]))
+        n_samples, n = self.columns.shape
+        factors = np.array(
+            [_per_residual(n_samples - n + bin(s).count("1")) for s in range(len(covariances))]
+        )
+        spread = np.sqrt(np.diagonal(covariances, axis1=1, axis2=2))
+        return spread * factors[:, np.newaxis], covariances
+
+
+def _per_residual(freedom: int) -> float:
+    """From the root of the sum of squared residuals to the standard deviation of a sample."""
+    return float("nan") if freedom < 1 else 1.0 / (np.sqrt(freedom) * shortfall(freedom))
+
+
+def _inverse(columns: DoubleArray) -> DoubleArray | None:
+    """Pseudo-inverse of columns that are independent; None where they are not."""
+    if not columns.shape[1]:
+        return np.zeros((0, columns.shape[0]))
+    left, singular, right = np.linalg.svd(columns, full_matrices=False)
+    if columns.shape[1] > columns.shape[0] or not singular[-1] * SINGULAR > singular[0]:
+        return None
+    return np.asarray((right.T / singular) @ left.T)
