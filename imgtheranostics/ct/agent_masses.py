@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from imgtheranostics.ct.blank_regions import BlankNoise, voxel_list_noise
 from imgtheranostics.ct.follow_ups import FollowUp, too_little_seen
-from imgtheranostics.ct.noise import DETECTION_SDS
+from imgtheranostics.mapping.detection import DETECTION_SDS
 from imgtheranostics.regions import Regions, roi_statistics
 from imgtheranostics.volume import Volume
 

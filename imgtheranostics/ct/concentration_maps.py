@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from imgtheranostics.ct.hounsfield import ct_record
-from imgtheranostics.ct.noise import DETECTION_SDS, QUANTIFICATION_SDS, detection_limits, false_positive_rate
+from imgtheranostics.ct.noise import detection_limits
 from imgtheranostics.ct.prior_slopes import PRIOR_RELATIVE_ERROR, prior_slope
 from imgtheranostics.ct.slope import Slope
 from imgtheranostics.ct.stated_filter import StatedFilter, stated_filter
@@ -23,6 +23,7 @@ from imgtheranostics.errors import (
 from imgtheranostics.kernels.ct_difference import concentrations
 from imgtheranostics.kernels.lanes import read_only
 from imgtheranostics.kernels.threads import thread_limit
+from imgtheranostics.mapping.detection import DETECTION_SDS, QUANTIFICATION_SDS, false_positive_rate
 from imgtheranostics.mapping.refusals import UnknownChoice
 from imgtheranostics.volume import Array, Estimate, Flag, Volume, make_step
 

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from imgtheranostics.ct.blank_regions import MARGIN_VOXELS, default_blanks
+from imgtheranostics.ct.blank_regions import default_blanks
 from imgtheranostics.ct.choices import REGISTRATIONS
 from imgtheranostics.ct.concentration_maps import concentration
 from imgtheranostics.ct.enhancement_maps import enhancement
 from imgtheranostics.ct.hounsfield import SATURATION_HU
 from imgtheranostics.ct.tumour_surroundings import Shell, away_from, shells
 from imgtheranostics.errors import GeometryMismatch
+from imgtheranostics.mapping.blank_regions import MARGIN_VOXELS
 from imgtheranostics.mapping.refusals import UnknownChoice
 from imgtheranostics.mapping.voxels import Mask, mask_array
 from imgtheranostics.regions import Regions

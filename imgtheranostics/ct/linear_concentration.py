@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from imgtheranostics.ct.noise import DETECTION_SDS
 from imgtheranostics.ct.slope import Slope
 from imgtheranostics.mapping.calibrated_fit import CalibratedFit
+from imgtheranostics.mapping.detection import DETECTION_SDS
 from imgtheranostics.volume import Flag
 
 NAME = "concentration_mg_ml"

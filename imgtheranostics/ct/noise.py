@@ -16,14 +16,23 @@ import numpy.typing as npt
 
 from imgtheranostics.ct.slope import Slope
 from imgtheranostics.errors import Caution, ImplausibleValue
+from imgtheranostics.mapping.detection import DETECTION_SDS, QUANTIFICATION_SDS, false_positive_rate
 from imgtheranostics.volume import Volume
+
+__all__ = [
+    "DETECTION_SDS",
+    "QUANTIFICATION_SDS",
+    "SOFT_TISSUE_HU",
+    "DetectionLimits",
+    "DifferenceNoise",
+    "contrast_to_noise",
+    "detection_limits",
+    "difference_noise",
+    "false_positive_rate",
+]
 
 FloatArray = npt.NDArray[np.floating]
 BoolArray = npt.NDArray[np.bool_]
-
-DETECTION_SDS = 3.3
-QUANTIFICATION_SDS = 10.0
-"""Standard deviations of the blank at the limits of detection and of quantification (ICH Q2, unconfirmed)."""
 
 SOFT_TISSUE_HU = (-200.0, 300.0)
 """Attenuation before the agent of voxels from which noise is estimated: neither air nor dense bone."""
@@ -78,42 +87,6 @@ def detection_limits(sd_blank: float, slope: float | Slope) -> DetectionLimits:
     if not (math.isfinite(slope) and slope > 0):
         raise ValueError(f"the slope must be positive, got {slope}")
     return DetectionLimits(DETECTION_SDS * sd_blank / slope, QUANTIFICATION_SDS * sd_blank / slope)
-
-
-def false_positive_rate(n_blanks: int | None = None, *, sds: float = DETECTION_SDS) -> float:
-    """How often a blank reading lies above `sds` standard deviations of the blank.
-
-    Of normal noise about 0, one-sided: with an SD that is known, 4.8e-4 at 3.3; with the SD of n blanks, the
-    tail of Student's t with n - 1 degrees of freedom, 1.5e-2 for five and 1.9e-3 for twenty.
-
-    Parameters
-    ----------
-    n_blanks : int, optional
-        Independent blanks that the SD is from; None when it is known.
-    sds : float
-
-    Returns
-    -------
-    float
-        Share of readings, 0 to 1.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than two blanks.
-
-    Examples
-    --------
-    >>> round(false_positive_rate(), 6)
-    0.000483
-    """
-    if n_blanks is None:
-        return 0.5 * math.erfc(sds / math.sqrt(2.0))
-    if n_blanks < 2:
-        raise ValueError(f"a standard deviation needs at least two blanks, got {n_blanks}")
-    from scipy.special import stdtr
-
-    return float(stdtr(n_blanks - 1, -sds))
 
 
 def contrast_to_noise(change_hu: npt.ArrayLike, noise_sd: float) -> npt.NDArray[np.float64]:

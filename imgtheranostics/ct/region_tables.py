@@ -10,15 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from imgtheranostics.ct.blank_regions import (
-    BlankNoise,
-    BoolArray,
-    IndexArray,
-    default_blanks,
-    voxel_list_noise,
-)
-from imgtheranostics.ct.noise import DETECTION_SDS, QUANTIFICATION_SDS
+from imgtheranostics.ct.blank_regions import BlankNoise, default_blanks, voxel_list_noise
 from imgtheranostics.errors import Caution, GeometryMismatch, merge_cautions
+from imgtheranostics.mapping.blank_regions import BoolArray, IndexArray
+from imgtheranostics.mapping.detection import DETECTION_SDS, QUANTIFICATION_SDS
 from imgtheranostics.mapping.region_tables import flag_counts
 from imgtheranostics.mapping.region_tables import region_table as plain_region_table
 from imgtheranostics.mapping.voxels import Mask, mask_array
