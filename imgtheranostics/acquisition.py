@@ -242,7 +242,20 @@ class NuclearAcquisition:
 
 @dataclass(frozen=True, eq=False)
 class UltrasoundAcquisition:
-    """Ultrasound; `regions` are the calibrated regions of the frame (0018,6011)."""
+    """Ultrasound.
+
+    Attributes
+    ----------
+    photometric : str or None
+        How the file stored the pixels; colour and palettes were made grey.
+    regions : tuple of mapping
+        All calibrated regions of the frame (0018,6011), in the order of the file: bounds in pixels
+        (inclusive), spatial format, units and deltas with their sign.
+    grey_max : float or None
+        Full scale of the stored grey levels.
+    dynamic_range_db, gain_db : float or None
+        Of the log compression, and receive gain; no DICOM element holds them, a sidecar may.
+    """
 
     modality: ClassVar[str] = "US"
     manufacturer: str | None = None
@@ -252,6 +265,9 @@ class UltrasoundAcquisition:
     transducer_frequency_mhz: float | None = None
     photometric: str | None = None
     regions: tuple[Mapping[str, Any], ...] = ()
+    grey_max: float | None = None
+    dynamic_range_db: float | None = None
+    gain_db: float | None = None
     subject: Subject = field(default=Subject())
 
 

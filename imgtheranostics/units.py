@@ -274,6 +274,8 @@ _QUANTITIES = (
     Quantity("centroid_shift", "mm", "distance of the agent's centroid from the first scan with it"),
     Quantity("optoacoustic_signal", "[arb'U]", "reconstructed optoacoustic signal"),
     Quantity("optical_absorption", "1/cm", "optical absorption coefficient, to base e"),
+    Quantity("chromophore_concentration", "umol/L", "concentration of a component of the optical absorption"),
+    Quantity("component_amplitude", "[arb'U]", "amount of a spectrum's component, up to a common factor"),
     Quantity("so2", "%", "blood oxygen saturation"),
     Quantity("delta_so2", "%", "change of blood oxygen saturation", signed_change=True),
     Quantity("thb", "umol/L", "total haemoglobin"),
@@ -281,6 +283,15 @@ _QUANTITIES = (
     Quantity("echo_intensity", "1", "echo power on a linear scale, of arbitrary reference"),
     Quantity("echo_level", "dB", "log-compressed echo level"),
     Quantity("echo_enhancement", "dB", "echo enhancement against baseline", signed_change=True),
+    Quantity(
+        "relative_echo_enhancement",
+        "dB",
+        "echo enhancement against baseline beyond that of the reference region",
+        signed_change=True,
+    ),
+    Quantity("echo_ratio", "1", "echo power over that of the reference region"),
+    Quantity("echo_gain", "1", "echo power after over echo power before"),
+    Quantity("log_compressed_grey", "[arb'U]", "log-compressed grey level, not linear in the echo"),
 )
 
 _POOL_QUANTITIES = {

@@ -27,7 +27,9 @@ def compile_all() -> Iterator[tuple[str, Callable[[], None]]]:
     yield "position of water", _position_of_water
     yield "materials on CT", _materials
     yield "shifted regions", _shifted_regions
+    yield "spectral unmixing", _unmixing
     yield "differences of scans", _differences_of_scans
+    yield "echo power", _echo_power
 
 
 def _region_statistics() -> None:
@@ -61,6 +63,14 @@ def _shifted_regions() -> None:
     extents, one = np.array([2, 2, 2], np.int64), np.ones(3, np.int64)
     places, means = np.zeros((1, 3), np.int64), np.empty(1)
     shifted_means(values, values == 0, extents, one[:1] - 1, one, extents, 1, one, places, means, 0)
+
+
+def _echo_power() -> None:
+    from imgtheranostics.kernels.echo_power import linear_power
+    from imgtheranostics.kernels.lanes import read_only
+
+    grey, out = read_only(np.zeros(2, np.float32)), np.empty(2, np.float32)
+    linear_power(grey, np.ones(1, np.float32), 60.0, 1.0, 0.0, 255.0, out, np.zeros(1, np.int64))
 
 
 def _differences_of_scans() -> None:
@@ -361,6 +371,21 @@ def _materials() -> None:
         none, found = read_only(nothing), (np.empty((2, 2), dtype), np.empty((2, 2), dtype), nothing, nothing)
         task = np.inf, tables[0], tables, np.zeros(2, np.int64), square, one, square, 0, 0, 2
         decompose_voxels(samples, one, none, none, chosen, *task, *found, flags)
+
+
+def _unmixing() -> None:
+    from imgtheranostics.kernels import nnls
+    from imgtheranostics.kernels.lanes import read_only
+
+    order, one, marks = np.zeros(1, np.int64), np.ones(1), np.empty((2, 1), np.uint16)
+    square, cube = np.ones((1, 1)), np.ones((1, 1, 1))
+    chosen = read_only(np.ones(1, np.bool_))
+    for dtype in (np.float32, np.float64):
+        samples, found = read_only(np.ones((1, 1), dtype)), np.empty((1, 1), dtype)
+        solution = square, cube, square, square, one, square
+        task = *solution, True, False, 0, 1, found, found.copy(), np.empty((2, 1), dtype)
+        nnls.unmix_voxels(samples, True, order, chosen, *task, marks[0], marks[1])
+        nnls.mapped_errors(square, cube, marks[1], marks[0], 0, 1, found)
 
 
 def _pools() -> None:
