@@ -3,5 +3,7 @@ from . import gas_challenge as gas_challenge
 from . import oxygenation as oxygenation
 from . import spectra as spectra
 from . import unmixing as unmixing
+from .component_maps import unmix as unmix
 from .signals import OptoacousticSignals as OptoacousticSignals
 from .signals import load_signals as load_signals
+from .unmixed import Unmixed as Unmixed

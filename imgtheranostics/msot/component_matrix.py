@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imgtheranostics.errors import Caution, IllConditioned, UnitMismatch, UnsupportedInput
+from imgtheranostics.msot.components import component, condition_number
 
 DoubleArray = npt.NDArray[np.float64]
 
@@ -75,7 +76,7 @@ class ComponentMatrix:
         ValueError
             If there are no components, a name is repeated, or a spectrum has another length.
         """
-        wavelengths = checked_wavelengths(wavelength_nm)
+        wavelengths = different_wavelengths(wavelength_nm)
         if isinstance(components, str):
             raise ValueError(f"components must be a list of names or a mapping, not {components!r}")
         pairs = (
@@ -101,9 +102,10 @@ class ComponentMatrix:
             tuple(caution for column in columns for caution in column[4]),
         )
 
-    def condition_number(self, weights: npt.ArrayLike = 1.0) -> float:
+    def condition(self, weights: npt.ArrayLike = 1.0) -> float:
         """Of the columns, each of the length one, with weights of the wavelengths."""
-        return scaled_condition(self.values * np.reshape(np.broadcast_to(weights, len(self.values)), (-1, 1)))
+        factors = np.broadcast_to(np.asarray(weights, np.float64), (len(self.values),))
+        return condition_number(self.values * factors[:, np.newaxis])
 
     def require(self, condition: float, *, force: bool = False) -> tuple[Caution, ...]:
         """Cautions of an unmixing that is made.
@@ -142,20 +144,11 @@ class ComponentMatrix:
         if len(self.names) < 2:
             return ", ".join(self.names)
         pairs = combinations(range(len(self.names)), 2)
-        one, two = max(pairs, key=lambda pair: scaled_condition(self.values[:, list(pair)]))
+        one, two = max(pairs, key=lambda pair: condition_number(self.values[:, list(pair)]))
         return f"most alike: {self.names[one]} and {self.names[two]}"
 
 
-def scaled_condition(matrix: DoubleArray) -> float:
-    """Largest over smallest singular value of a matrix with columns of the length one."""
-    if matrix.shape[0] < matrix.shape[1] or not np.isfinite(matrix).all():
-        return float("inf")
-    lengths = np.linalg.norm(matrix, axis=0)
-    singular = np.linalg.svd(matrix / np.where(lengths > 0, lengths, 1.0), compute_uv=False)
-    return float(singular[0] / singular[-1]) if singular[-1] > 0 else float("inf")
-
-
-def checked_wavelengths(wavelength_nm: npt.ArrayLike) -> DoubleArray:
+def different_wavelengths(wavelength_nm: npt.ArrayLike) -> DoubleArray:
     """Wavelengths as an array, certain to be nm and different.
 
     Raises
@@ -219,10 +212,8 @@ def _column(
                 next_step="leave these wavelengths out, or take a spectrum that covers them",
             )
         return name, numbers, "", "given", ()
-    from imgtheranostics.msot.spectra import component
-
-    found = component(given, wavelengths)
-    return name or found.name, np.asarray(found.values), found.unit, found.source, tuple(found.cautions)
+    found = component(given, wavelengths, name=name)
+    return found.name, found.values, found.unit, found.source, found.cautions
 
 
 def _numbers(given: Any) -> DoubleArray | None:

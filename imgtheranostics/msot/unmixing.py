@@ -140,8 +140,7 @@ def unmix(
     checked(method, METHODS, "method")
     matrix = ComponentMatrix.of(components, wavelength_nm)
     planes = planar(spectra, matrix.wavelength_nm.size, "spectra", contiguous=False)
-    noise = _Noise.of(noise_sd, planes, method)
-    return solved(matrix, planes, noise, method, force=force, mask=mask, workers=workers)
+    return unmix_planes(matrix, planes, method, noise_sd, force=force, mask=mask, workers=workers)
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,18 +197,19 @@ class _Noise:
         return "given" if self.maps is None else "given for each voxel"
 
 
-def solved(
+def unmix_planes(
     matrix: ComponentMatrix,
     planes: PlanarSignal,
-    noise: _Noise,
     method: str,
+    noise_sd: npt.ArrayLike | None = None,
     *,
     force: bool = False,
     mask: npt.ArrayLike | None = None,
     workers: int | None = None,
 ) -> UnmixingFit:
-    """Unmix planes of voxels, unless that is refused."""
-    condition = matrix.condition_number(noise.weights)
+    """`unmix` of spectra that are laid out already, by a matrix that is known already."""
+    noise = _Noise.of(noise_sd, planes, method)
+    condition = matrix.condition(noise.weights)
     cautions = matrix.require(condition, force=force)
     order = np.argsort(matrix.wavelength_nm)
     tables = BoundedSolutions.of(matrix.values[order], noise.weights[order], bounded=method == "nnls")
