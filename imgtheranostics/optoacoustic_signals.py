@@ -58,7 +58,8 @@ class OptoacousticSignals:
     couplant_path_mm : float or None
         Path of the light through it.
     impulse_response : (samples,) array_like or None
-        Of the detectors, at the sampling rate, as the file holds it: iThera's begins at its peak and is cyclic.
+        Of the detectors at the sampling rate, as the file holds it: iThera's is cyclic and begins at its
+        peak.
     frame_time_s : (frames, wavelengths) array_like or None
         Start of each acquisition after the first one.
     stage_position_mm : (frames,) array_like or None

@@ -20,7 +20,7 @@ from imgtheranostics.volume import FloatArray, Source, make_step
 
 _STORED = np.dtype("<u2")
 _FULL_SCALE = 65535
-_MANUFACTURER = "iThera Medical"
+MANUFACTURER = "iThera Medical"
 
 
 def load_ithera(path: Path) -> OptoacousticSignals:
@@ -73,7 +73,7 @@ def load_ithera(path: Path) -> OptoacousticSignals:
         frame_time_s=None if seconds is None else seconds[index],
         stage_position_mm=None if stage is None else stage.mean(axis=1),
         subject=Subject(species=description.species),
-        manufacturer=_MANUFACTURER,
+        manufacturer=MANUFACTURER,
         software_version=description.software_version,
         history=(
             make_step(
