@@ -4,6 +4,11 @@ from . import oxygenation as oxygenation
 from . import spectra as spectra
 from . import unmixing as unmixing
 from .component_maps import unmix as unmix
+from .region_means import RegionMean as RegionMean
+from .region_means import region_means as region_means
+from .region_ratios import RegionRatio as RegionRatio
+from .region_ratios import region_ratio as region_ratio
+from .region_ratios import region_ratio_series as region_ratio_series
 from .signals import OptoacousticSignals as OptoacousticSignals
 from .signals import load_signals as load_signals
 from .unmixed import Unmixed as Unmixed
