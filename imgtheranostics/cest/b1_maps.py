@@ -99,7 +99,13 @@ def correct_b1(
     )
     step = make_step("correct_b1", nominal_b1_ut=float(nominal_b1_ut), method=method)
     base = first.volume.with_step(CORRECTED, b0=str(first.water.decision["rule"]) if first.water else "")
-    return levels.estimate(fit, "z", "z_spectrum", step, (first.axis,), nominal_b1_ut, method, base=base)
+    found = levels.estimate(fit, "z", "z_spectrum", step, (first.axis,), nominal_b1_ut, method, base=base)
+    # the noise of the interpolated spectra, not that of one of the scans
+    noise = found.maps["noise"]
+    errors = np.sort(found.standard_error.data, axis=-1)
+    middle = (np.count_nonzero(np.isfinite(errors), axis=-1) // 2)[..., np.newaxis]
+    own = np.take_along_axis(errors, middle, axis=-1)[..., 0]
+    return replace(found, maps={**found.maps, "noise": noise.replace(data=own)})
 
 
 def contrast_at_b1(

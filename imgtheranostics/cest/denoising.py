@@ -193,7 +193,7 @@ def smooth(
     """
     offsets = OffsetList.of(offset_ppm, least=4, purpose="smoothing")
     if smoothing is None:
-        smoothing = 1.0 / (1.0 + float(np.diff(offsets.ppm).min()) ** 3 / 6.0)
+        smoothing = default_smoothing(offsets.ppm)
     ordered = smoothing_matrix(offsets.ppm, smoothing)
     matrix = np.empty_like(ordered)
     matrix[np.ix_(offsets.order, offsets.order)] = ordered
@@ -203,6 +203,11 @@ def smooth(
     for voxels in _blocks(np.flatnonzero(usable), offsets.n):
         out[:, voxels] = matrix @ spectra.samples[:, voxels].astype(np.float64)
     return _spectra_shaped(out, spectra)
+
+
+def default_smoothing(offset_ppm: DoubleArray) -> float:
+    """The p that `smooth` takes by default."""
+    return 1.0 / (1.0 + float(np.diff(np.sort(offset_ppm)).min()) ** 3 / 6.0)
 
 
 def _usable(

@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from imgtheranostics.cest.ph_amplitudes import amplitude_ratio
-from imgtheranostics.cest.ph_calibration import Calibration, calibrate, converted
+from imgtheranostics.cest.ph_calibration import Calibration, calibrate
 from imgtheranostics.cest.ph_conditions import Conditions
+from imgtheranostics.cest.ph_conversion import converted
 from imgtheranostics.cest.ph_files import load_calibration
 from imgtheranostics.cest.ph_polynomial import Scale
 from imgtheranostics.cest.ph_ratio import Spectrum, TransferKind, ratio_of_offsets, ratio_of_powers
@@ -50,6 +51,8 @@ def ratio(
     b0_ppm: npt.ArrayLike | None = None,
     b0_se_ppm: npt.ArrayLike | None = None,
     noise_sd: npt.ArrayLike | None = None,
+    sample_weights: npt.ArrayLike | None = None,
+    m0_shares: npt.ArrayLike | None = None,
     pools: Sequence[Pool] | None = None,
     baseline: Range | None = None,
     mask: npt.ArrayLike | None = None,
@@ -72,6 +75,12 @@ def ratio(
         Position of water, and its standard error. Fits of ``amplitude`` find water themselves.
     noise_sd : float or (...) array_like, optional
         Noise of each sample; estimated from the spectrum without it, from 6 offsets on.
+    sample_weights : (n, k) array_like, optional
+        How k samples with independent noise `noise_sd` entered each of those given, where the spectra were
+        smoothed; as if they were measured without it.
+    m0_shares : (n, k) array_like, optional
+        How independent noise `noise_sd` enters the unsaturated signal of each sample; without it, none does.
+        The noise of one that is common to all of a spectrum cancels in the ratio.
     pools : sequence of Pool, optional
         For ``amplitude``: Lorentzians, with a pool ``water``; the two whose centres start nearest to `at_ppm`
         are divided. Four Lorentzians for iopamidol by default.
@@ -128,6 +137,8 @@ def ratio(
         noise_sd=noise_sd,
         mask=mask,
         workers=workers,
+        sample_weights=sample_weights,
+        m0_shares=m0_shares,
     )
     return ratio_of_offsets(spectrum)
 
@@ -143,6 +154,9 @@ def two_b1_ratio(
     b0_se_ppm: npt.ArrayLike | None = None,
     noise_sd: npt.ArrayLike | None = None,
     noise_high_sd: npt.ArrayLike | None = None,
+    sample_weights: npt.ArrayLike | None = None,
+    m0_shares: npt.ArrayLike | None = None,
+    m0_high_shares: npt.ArrayLike | None = None,
     mask: npt.ArrayLike | None = None,
     workers: int | None = None,
 ) -> Fit:
@@ -164,6 +178,8 @@ def two_b1_ratio(
         Position of water, taken as the same in both, and its standard error.
     noise_sd, noise_high_sd : float or (...) array_like, optional
         Noise of each sample, and that of `z_high` where it differs.
+    sample_weights, m0_shares, m0_high_shares : array_like, optional
+        As those of `ratio`; each scan has an unsaturated signal of its own.
     mask, workers
         As those of `ratio`.
 
@@ -193,8 +209,10 @@ def two_b1_ratio(
             noise_sd=noise,
             mask=mask,
             workers=workers,
+            sample_weights=sample_weights,
+            m0_shares=shares,
         )
-        for z, noise in ((z_low, noise_sd), (z_high, noise_high))
+        for z, noise, shares in ((z_low, noise_sd, m0_shares), (z_high, noise_high, m0_high_shares))
     )
     if low.shape != high.shape:
         raise ValueError(f"the spectra have leading shapes {low.shape} and {high.shape}")

@@ -9,17 +9,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from imgtheranostics.cest.ph_ambiguity import ratios_of_two_ph, told_of
 from imgtheranostics.cest.ph_conditions import Conditions
 from imgtheranostics.cest.ph_few_points import closer_curve, unknown_ph
 from imgtheranostics.cest.ph_polynomial import Curve, Form, Scale, best_curve, scatter
 from imgtheranostics.cest.ph_stretch import FEWEST_LEVELS, longest_stretch
 from imgtheranostics.errors import Caution, IllConditioned, ImplausibleValue
-from imgtheranostics.fit import Fit
-from imgtheranostics.volume import Flag
 
 DoubleArray = npt.NDArray[np.float64]
 
 PH_LIMITS = (3.0, 11.0)
+
+REACH = 2.0
+"""Standard errors within which a ratio may be one that occurs at a second pH."""
 
 _AT_THE_END = 1e-6
 """Part of the range by which rounding to single precision may miss its ends."""
@@ -44,6 +46,8 @@ class Calibration:
     warnings : tuple of Caution
     unknown_ph : float
         What is not known of the curve beside the noise of its points, in pH: see `calibrate`.
+    ambiguous : tuple of (float, float)
+        Ratios of the range that points beyond its turn have too: such a ratio belongs to either pH.
     """
 
     curve: Curve
@@ -53,6 +57,7 @@ class Calibration:
     conditions: Conditions = field(default_factory=Conditions)
     warnings: tuple[Caution, ...] = ()
     unknown_ph: float = 0.0
+    ambiguous: tuple[tuple[float, float], ...] = ()
 
     @property
     def degree(self) -> int:
@@ -78,6 +83,26 @@ class Calibration:
         """
         given, inside = self._within(ratio)
         return np.where(inside, self.curve.ph(given), np.nan)
+
+    def is_ambiguous(
+        self, ratio: npt.ArrayLike, ratio_se: npt.ArrayLike | None = None
+    ) -> npt.NDArray[np.bool_]:
+        """Whether ratios are, within two standard errors, such as occur at a second pH too.
+
+        Parameters
+        ----------
+        ratio : array_like
+        ratio_se : array_like, optional
+            Standard error of the ratio; without it, and where it is NaN, 0.
+        """
+        given = np.asarray(ratio, np.float64)
+        reach = np.zeros_like(given)
+        if ratio_se is not None:
+            reach = REACH * np.nan_to_num(np.asarray(ratio_se, np.float64))
+        found = np.zeros(given.shape, np.bool_)
+        for low, high in self.ambiguous:
+            found |= (given + reach >= low) & (given - reach <= high)
+        return found
 
     def slope(self, ratio: npt.ArrayLike) -> DoubleArray:
         """Change of pH with the ratio, NaN outside the range."""
@@ -143,6 +168,7 @@ class Calibration:
             "ratio_range": list(self.ratio_range),
             "residual_sd": self.residual_sd,
             "unknown_ph": self.unknown_ph,
+            "ambiguous_ratios": [list(one) for one in self.ambiguous],
             "conditions": self.conditions.as_dict(),
         }
 
@@ -160,9 +186,11 @@ def calibrate(
     """Polynomial between a ratio, or its logarithm, and pH.
 
     Only the longest stretch of pH on which the ratio goes one way is used, since a ratio that comes twice
-    tells nothing. A step back within two of its standard errors is no turn; without `ratio_se` these come
-    from the scatter about a smooth course, for 6 different pH or more. Where the curve through the points
-    turns in the first or last third of them, those beyond are left out too.
+    tells nothing. Ratios of that stretch which points beyond its turn have too are noted as ambiguous, and
+    `imgtheranostics.cest.ph.converted` gives no pH for them: leave out points of a pH that cannot occur. A
+    step back within two of its standard errors is no turn; without `ratio_se` these come from the scatter
+    about a smooth course, for 6 different pH or more. Where the curve through the points turns in the first
+    or last third of them, those beyond are left out too.
 
     Form, scale and degree are those whose left-out points are predicted best (each point by the polynomial
     through all others, in pH), with a degree of at most 5 and at most the number of different points less 2;
@@ -192,7 +220,8 @@ def calibrate(
     Returns
     -------
     Calibration
-        With the cautions ``calibration-not-monotone`` where points had to be left out; ``calibration-poor``
+        With the cautions ``calibration-not-monotone`` where points had to be left out and
+        ``calibration-ambiguous`` where their ratios occur in the stretch too; ``calibration-poor``
         where they scatter about the curve by more than 0.02 pH, which is then added to its error, since it
         may be the curve that is wrong; ``calibration-unchecked`` for a curve through all of 3 or more points,
         whose error is what other curves through them differ by; and ``calibration-sparse`` for points at 3 pH
@@ -232,14 +261,16 @@ def calibrate(
     if degree is None:
         curve = closer_curve(x, y, spread, curve, scale=scale, form=form)
     unknown, doubts = unknown_ph(x, y, curve, scale=scale, form=form)
+    twice = ratios_of_two_ph(given, acidity, kept)
     return Calibration(
         curve,
         (float(y.min()), float(y.max())),
         (float(x.min()), float(x.max())),
         int(x.size),
         conditions or Conditions(),
-        (*_left_out(acidity, kept), *doubts),
+        (*_left_out(acidity, kept), *told_of(twice), *doubts),
         unknown,
+        twice,
     )
 
 
@@ -321,58 +352,3 @@ def _monotone_part(x: DoubleArray, y: DoubleArray, error: DoubleArray | None) ->
             next_step="check which ratio belongs to which pH, or choose another power",
         )
     return np.asarray((group >= found[0]) & (group <= found[1]))
-
-
-def converted(
-    calibration: Calibration,
-    ratio: Fit | npt.ArrayLike,
-    *,
-    ratio_se: npt.ArrayLike | None = None,
-    conditions: Conditions | None = None,
-) -> Fit:
-    """PH of ratios, with standard errors and flags.
-
-    Parameters
-    ----------
-    calibration : Calibration
-    ratio : Fit or array_like
-        Result of `imgtheranostics.cest.ph.ratio`, or ratios.
-    ratio_se : array_like, optional
-        Where ratios are given as an array.
-    conditions : Conditions, optional
-        Under which the ratios were measured: must be those of the calibration, whose
-        ``conditions.check`` also tells what of them is not stated.
-
-    Returns
-    -------
-    Fit
-        ``ph``; NaN and `Flag.OUTSIDE_RANGE` outside the calibrated monotone range, and where the ratio has no
-        value. Errors are those of the ratio and of the calibration together.
-
-    Raises
-    ------
-    ImplausibleValue
-        If the conditions are not those of the calibration.
-    """
-    if conditions is not None:
-        calibration.conditions.check(conditions)
-    error: npt.ArrayLike | None = ratio_se
-    if isinstance(ratio, Fit):
-        given, error, flags = ratio.parameters["ratio"], ratio.standard_errors["ratio"], ratio.flags
-    else:
-        given = np.asarray(ratio)
-        given = given if given.dtype == np.float32 else given.astype(np.float64)
-        flags = np.where(np.isfinite(given), 0, Flag.INVALID_INPUT).astype(np.uint16)
-    value = calibration.invert(given)
-    outside = np.isfinite(given) & np.isnan(value)
-    flags = np.asarray(flags | np.where(outside, np.uint16(Flag.OUTSIDE_RANGE), np.uint16(0)), np.uint16)
-    nothing = np.full(given.shape, np.nan, given.dtype)
-    return Fit(
-        {"ph": value.astype(given.dtype)},
-        {"ph": calibration.standard_error(given, error).astype(given.dtype)},
-        nothing,
-        nothing.copy(),
-        np.zeros(given.shape, np.int16),
-        flags,
-        {"ph": "1"},
-    )

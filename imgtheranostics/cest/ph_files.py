@@ -40,6 +40,7 @@ def save_calibration(calibration: Calibration, path: str | Path) -> None:
         "left_out": _plain(curve.left_out),
         "ph_range": list(calibration.range),
         "ratio_range": list(calibration.ratio_range),
+        "ambiguous": [list(one) for one in calibration.ambiguous],
         "n_points": calibration.n_points,
         "unknown_ph": calibration.unknown_ph,
         "conditions": calibration.conditions.as_dict(),
@@ -124,6 +125,9 @@ def _restored(content: dict[str, Any]) -> Calibration:
     curve = _curve(content)
     if not np.isfinite([low, high, lowest, highest]).all() or not (low < high and lowest < highest):
         raise ValueError("a range is empty, or a number is not finite")
+    twice = tuple((float(first), float(last)) for first, last in content.get("ambiguous", []))
+    if any(not low <= first <= last <= high for first, last in twice):
+        raise ValueError("ratios of two pH lie outside the range")
     unknown = float(content.get("unknown_ph", 0.0))
     if not 0.0 <= unknown < np.inf:
         raise ValueError("what is not known of the curve is no size")
@@ -137,6 +141,7 @@ def _restored(content: dict[str, Any]) -> Calibration:
         Conditions(**content["conditions"]),
         tuple(Caution(**caution) for caution in content["warnings"]),
         unknown,
+        twice,
     )
 
 

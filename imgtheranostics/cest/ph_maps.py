@@ -195,10 +195,16 @@ class PhPlan:
                 kind=cast(TransferKind, self.kind),
                 noise_sd=maps.get("noise"),
                 noise_high_sd=maps.get("noise_high"),
+                sample_weights=self.spectra[0].sample_weights,
+                m0_shares=self.spectra[0].m0_shares,
+                m0_high_shares=self.spectra[1].m0_shares,
                 workers=self.workers,
                 **water,
             )
         more: dict[str, Any] = {"pools": self.pools, "baseline": self.baseline}
+        if self.kind != "amplitude":
+            first = self.spectra[0]
+            more = {**water, "sample_weights": first.sample_weights, "m0_shares": first.m0_shares}
         return ph.ratio(
             z,
             offsets,
@@ -206,7 +212,7 @@ class PhPlan:
             at_ppm=self.at_ppm,
             noise_sd=maps.get("noise"),
             workers=self.workers,
-            **(more if self.kind == "amplitude" else water),
+            **more,
         )
 
     def decisions(self) -> dict[str, Any]:
@@ -256,6 +262,9 @@ class PhPlan:
         values = self.calibration.invert(self.ratio.parameters["ratio"])
 
         more: dict[str, Any] = {"pools": self.pools, "baseline": self.baseline}
+        if self.kind != "amplitude":
+            # what noise a smooth spectrum had cannot be told from it
+            more = {} if self.spectra[0].sample_weights is None else {"noise_sd": np.nan}
 
         def measure(z: FloatArray, ppm: FloatArray, voxels: npt.NDArray[np.int64]) -> tuple[float, float]:
             mean = ph.ratio(
@@ -263,7 +272,7 @@ class PhPlan:
                 ppm,
                 kind=cast(RatioKind, self.kind),
                 at_ppm=self.at_ppm,
-                **(more if self.kind == "amplitude" else {}),
+                **more,
             )
             fit = ph.converted(self.calibration, mean)
             return float(np.asarray(fit.parameters["ph"])[0]), float(np.asarray(fit.standard_errors["ph"])[0])
@@ -323,10 +332,8 @@ def scan_conditions(
 
 
 def _known(noise: Array | None, chosen: Chosen) -> Array | None:
-    """The noise map where it is known everywhere."""
-    if noise is None or not np.isfinite(noise[chosen.inside]).all():
-        return None
-    return noise
+    """The noise map, unless it is known nowhere."""
+    return None if noise is None or not np.isfinite(noise[chosen.inside]).any() else noise
 
 
 def _drift(spectra: tuple[PreparedSpectra, ...]) -> tuple[Caution, ...]:

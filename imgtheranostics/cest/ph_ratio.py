@@ -92,6 +92,8 @@ class Common:
     ----------
     table : (b, 2 m, 2 m) ndarray
         At places of water; one where it is the same everywhere.
+    shares : (2 m, k) ndarray or None
+        How independent noise enters M0 at each.
     first_ppm, step_ppm : float
         The places.
     b0_ppm : (v,) ndarray
@@ -101,25 +103,42 @@ class Common:
     first_ppm: float
     step_ppm: float
     b0_ppm: DoubleArray
+    shares: DoubleArray | None = None
 
     @classmethod
-    def of(cls, offsets: OffsetList, places: DoubleArray, b0: DoubleArray) -> Common:
-        """From the weights with which samples enter the cubic spline."""
+    def of(
+        cls,
+        offsets: OffsetList,
+        places: DoubleArray,
+        b0: DoubleArray,
+        sample_weights: DoubleArray | None,
+        m0_shares: DoubleArray | None,
+    ) -> Common:
+        """From the weights with which measured samples enter the cubic spline."""
         from scipy.interpolate import CubicSpline
 
         known = b0[np.isfinite(b0)]
         low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
         nodes = np.linspace(low, high, _NODES) if high > low else np.array([low])
         weights = CubicSpline(offsets.ppm, np.eye(offsets.n))(nodes[:, np.newaxis] + places)
+        if sample_weights is not None:
+            weights = weights @ sample_weights[offsets.order]
+        shares = None
+        if m0_shares is not None:
+            columns = m0_shares[offsets.order].T
+            shares = np.array([np.interp(places, offsets.ppm, column) for column in columns]).T
         step = (high - low) / (_NODES - 1)
-        return cls(np.einsum("bin,bjn->bij", weights, weights), low, step, np.where(np.isfinite(b0), b0, low))
+        table = np.einsum("bin,bjn->bij", weights, weights)
+        return cls(table, low, step, np.where(np.isfinite(b0), b0, low), shares)
 
-    def variance(self, weights: DoubleArray) -> DoubleArray:
-        """Of sums with weights (v, 2 m)."""
+    def variance(self, weights: DoubleArray, z: DoubleArray) -> DoubleArray:
+        """Of sums of Z with weights (v, 2 m)."""
         out = np.empty(len(weights))
         for first in range(0, len(weights), _BLOCK):
             part = slice(first, first + _BLOCK)
             out[part] = np.einsum("vi,vij,vj->v", weights[part], self._at(self.b0_ppm[part]), weights[part])
+        if self.shares is not None:
+            out += np.square((weights * z) @ self.shares).sum(axis=-1)
         return np.maximum(out, 0.0)
 
     def _at(self, b0: DoubleArray) -> DoubleArray:
@@ -142,6 +161,8 @@ class Spectrum:
     dtype : dtype
     sides : list of Side
         One for each label.
+    z : (v, 2 m) ndarray
+        At labels and mirrored labels.
     common : Common
     noise, b0_error : (v,) ndarray
     flags : (v,) ndarray of uint16
@@ -151,6 +172,7 @@ class Spectrum:
     order: Literal["C", "F"]
     dtype: np.dtype[np.floating]
     sides: list[Side]
+    z: DoubleArray
     common: Common
     noise: DoubleArray
     b0_error: DoubleArray
@@ -169,6 +191,8 @@ class Spectrum:
         noise_sd: npt.ArrayLike | None,
         mask: npt.ArrayLike | None,
         workers: int | None,
+        sample_weights: npt.ArrayLike | None = None,
+        m0_shares: npt.ArrayLike | None = None,
     ) -> Spectrum:
         """Interpolate at the labels and their mirrored offsets."""
         if kind not in TRANSFERS:
@@ -203,7 +227,14 @@ class Spectrum:
             spectra.order,
             spectra.samples.dtype,
             [_side(kind, values[:, k : k + 2], slopes[:, k : k + 2]) for k in range(0, places.size, 2)],
-            Common.of(offsets, places, b0),
+            values,
+            Common.of(
+                offsets,
+                places,
+                b0,
+                _rows(sample_weights, offsets.n, "sample_weights"),
+                _rows(m0_shares, offsets.n, "m0_shares"),
+            ),
             spectra.flat(level, "noise_sd").astype(np.float64),
             spectra.flat(error, "b0_se_ppm").astype(np.float64),
             flags,
@@ -211,7 +242,18 @@ class Spectrum:
 
     def variance(self, weights: DoubleArray, slope: DoubleArray) -> DoubleArray:
         """Of a sum over Z at labels and mirrored labels (v, 2 m), to first order."""
-        return np.asarray(self.noise**2 * self.common.variance(weights) + (slope * self.b0_error) ** 2)
+        of_noise = self.noise**2 * self.common.variance(weights, self.z)
+        return np.asarray(of_noise + (slope * self.b0_error) ** 2)
+
+
+def _rows(given: npt.ArrayLike | None, n: int, name: str) -> DoubleArray | None:
+    """A matrix with one row for each offset."""
+    if given is None:
+        return None
+    matrix = np.asarray(given, np.float64)
+    if matrix.ndim != 2 or len(matrix) != n or not np.isfinite(matrix).all():
+        raise ValueError(f"{name} must have a row for each of {n} offsets, found shape {matrix.shape}")
+    return matrix
 
 
 def _side(kind: TransferKind, values: DoubleArray, slopes: DoubleArray) -> Side:

@@ -183,6 +183,7 @@ class Handling:
             },
             (),
             noise_sd=noise,
+            sample_weights=_smoothing_weights(whole, ppm),
         )
 
     def _given_noise(self, shape: tuple[int, ...]) -> Array:
@@ -253,6 +254,8 @@ class PreparedSpectra:
         Transmit field relative to nominal.
     moved : bool
         Whether water is at 0 in the spectra already.
+    sample_weights : (n, k) ndarray or None
+        How k samples with independent noise entered each, where the spectra were smoothed.
     """
 
     volume: Volume
@@ -267,6 +270,7 @@ class PreparedSpectra:
     field: FieldRatio | None = None
     moved: bool = False
     m0_weights: FloatArray | None = None
+    sample_weights: FloatArray | None = None
 
     @property
     def axis(self) -> Axis:
@@ -337,6 +341,7 @@ class PreparedSpectra:
             decisions=decisions,
             moved=True,
             m0_weights=None if self.m0_weights is None else self.m0_weights[kept],
+            sample_weights=None if self.sample_weights is None else self.sample_weights[kept],
         )
 
     def all_decisions(self) -> dict[str, Any]:
@@ -405,6 +410,15 @@ def _flagged(chosen: Chosen, found: npt.NDArray[np.uint16]) -> Chosen:
     against = np.uint16(Flag.INVALID_INPUT | Flag.BELOW_NOISE | Flag.MASKED_OUT)
     flags = np.where(chosen.inside, chosen.flags | found, chosen.flags).astype(np.uint16)
     return Chosen(chosen.inside & ((found & against) == 0), flags, chosen.decision)
+
+
+def _smoothing_weights(made: Volume | Estimate, offset_ppm: FloatArray) -> FloatArray | None:
+    """How samples entered spectra that were smoothed when they were made."""
+    from imgtheranostics.cest.smoothing_spline import smoothing_matrix
+
+    decisions = made.decisions if isinstance(made, Estimate) else {}
+    p = decisions.get("smoothing", {}).get("smoothing")
+    return None if p is None else smoothing_matrix(offset_ppm, float(p))
 
 
 def _named_field(v: Volume) -> FieldRatio | None:

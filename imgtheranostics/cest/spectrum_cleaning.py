@@ -160,17 +160,23 @@ def smoothed(spectra: PreparedSpectra, smoothing: float | bool) -> PreparedSpect
     smoothing : float or True
         As `imgtheranostics.cest.denoising.smooth`; True leaves it to that.
     """
-    from imgtheranostics.cest.denoising import smooth
+    from imgtheranostics.cest.denoising import default_smoothing, smooth
+    from imgtheranostics.cest.smoothing_spline import smoothing_matrix
 
-    value = None if smoothing is True else float(smoothing)
     voxels = spectra.voxels
+    value = default_smoothing(voxels.offset_ppm) if smoothing is True else float(smoothing)
     with typed_refusals():
         z = smooth(voxels.samples, voxels.offset_ppm, smoothing=value, mask=voxels.inside)
-    decision: dict[str, Any] = {"rule": "smoothing spline along the offsets", "explanation": _NOISE}
-    if value is not None:
-        decision["smoothing"] = value
+    decision: dict[str, Any] = {
+        "rule": "smoothing spline along the offsets",
+        "explanation": _NOISE,
+        "smoothing": value,
+    }
+    weights = smoothing_matrix(voxels.offset_ppm, value)
+    before = spectra.sample_weights
     return replace(
         spectra,
         voxels=replace(voxels, samples=np.asfortranarray(z, np.float32)),
         decisions={**spectra.decisions, "smoothing": decision},
+        sample_weights=weights if before is None else weights @ before,
     )

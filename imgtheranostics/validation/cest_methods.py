@@ -30,6 +30,7 @@ from imgtheranostics.validation.cest_spectra import region_spectrum, scan_of, vo
 from imgtheranostics.validation.methods import MethodMissing, method
 from imgtheranostics.validation.mri_maps import api
 from imgtheranostics.validation.mri_methods import best
+from imgtheranostics.volume import Estimate
 
 if TYPE_CHECKING:
     from imgtheranostics.phantom.spec import RegionSpec
@@ -222,8 +223,16 @@ def ratio_ph(session: Session, expectation: Expectation) -> float:
 
 @method("ratio_masked", unit="1", short="masked")
 def ratio_masked(session: Session, expectation: Expectation) -> float:
-    """1 where the ratio of a region lies outside the calibrated monotone range, so that it has no pH."""
+    """1 where the ratio of a region is one that no pH, or more than one pH, has: it is then given none."""
     return float(np.isnan(ratio_acidity(session, expectation.region, _states(session, expectation)[1])))
+
+
+@method("masked_share", unit="1", short="masked")
+def masked_share(session: Session, expectation: Expectation) -> float:
+    """Share of a region's voxels that the map gives no pH."""
+    found = session.quantified(volume_of(session, _states(session, expectation)[1]), expectation.quantity)
+    values = (found.value if isinstance(found, Estimate) else found).data
+    return float(np.isnan(values[session.phantom.regions.mask(expectation.region)]).mean())
 
 
 @method("ratio_drift", unit="1", short="drift")

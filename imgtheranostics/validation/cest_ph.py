@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 CALIBRATED_PH = tuple(round(5.0 + 0.2 * n, 1) for n in range(21))
 """Of the calibration of exchange rates, 5.0 to 9.0: one of a poor fit still counts by its standard error."""
 
-RATIO_PH = tuple(round(6.4 + 0.05 * n, 2) for n in range(17))
-"""Of the calibration of the ratio, 6.4 to 7.2: it turns at 7.3."""
+RATIO_PH = tuple(round(6.4 + 0.05 * n, 2) for n in range(23))
+"""Of the calibration of the ratio, 6.4 to 7.5: it turns at 7.3, and above 7.15 it tells two pH."""
 
 
 def fitted_acidity(session: Session, region: str, scan: CestScan) -> float:
@@ -62,7 +62,7 @@ def ratio_acidity(session: Session, region: str, scan: CestScan) -> float:
         concentration_mm=amount, mt=bound, ph=RATIO_PH, **known
     )
     ratio = api("ratio", "cest.ph")(spectrum.z, spectrum.offset_ppm, at_ppm=known["at_ppm"])
-    return float(calibration.invert(ratio.parameters["ratio"]))
+    return float(api("converted", "cest.ph")(calibration, ratio).parameters["ph"])
 
 
 def ratio_over_concentration(session: Session, region: str, scan: CestScan, ph: float) -> float:

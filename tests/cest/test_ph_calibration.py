@@ -20,6 +20,7 @@ from imgtheranostics.errors import (
     NothingUsable,
     UnsupportedInput,
 )
+from imgtheranostics.volume import Flag
 
 ACIDITY = np.array([6.4, 6.6, 6.8, 7.0, 7.2, 7.4])
 
@@ -73,7 +74,8 @@ def test_the_longest_monotone_stretch_is_used_and_told():
     acidity = np.arange(6.2, 7.81, 0.2)
     calibration = ph.calibrate(2.0 - (acidity - 7.25) ** 2, acidity)
     assert calibration.range == pytest.approx((6.2, 7.2))
-    assert [caution.code for caution in calibration.warnings] == ["calibration-not-monotone"]
+    codes = [caution.code for caution in calibration.warnings]
+    assert codes == ["calibration-not-monotone", "calibration-ambiguous"]
     assert "3 of 9 points" in calibration.warnings[0].message
     assert calibration.invert(2.0 - (6.9 - 7.25) ** 2) == pytest.approx(6.9, abs=1e-6)
     assert np.isnan(calibration.invert(2.0))
@@ -88,6 +90,37 @@ def test_a_turn_between_the_last_two_points_is_noticed():
     assert calibration.range == pytest.approx((6.2, 7.1))
     assert calibration.invert(2.0 - (7.05 - 7.16) ** 2) == pytest.approx(7.05, abs=1e-6)
     assert [caution.code for caution in calibration.warnings] == ["calibration-not-monotone"]
+
+
+@pytest.mark.parametrize("falling", [False, True])
+@pytest.mark.parametrize("turn", [7.05, 6.95])
+def test_a_ratio_that_occurs_at_a_second_ph_is_not_converted(turn, falling):
+    """A parabola about its turn: points reach 0.35 pH beyond, so that all within 0.35 before it is double."""
+    acidity = np.round(np.arange(6.4, 7.41, 0.05), 2) if turn > 7 else np.round(np.arange(6.6, 7.61, 0.05), 2)
+    sign = -1.0 if falling else 1.0
+
+    def course(ph):
+        return 3.0 - sign * (np.asarray(ph) - turn) ** 2
+
+    calibration = ph.calibrate(course(acidity), acidity)
+    beyond = 0.35
+    single = turn - beyond - 0.03 if turn > 7 else turn + beyond + 0.03
+    double = turn - beyond + 0.03 if turn > 7 else turn + beyond - 0.03
+    found = ph.converted(calibration, course([single, double]))
+    assert found.parameters["ph"][0] == pytest.approx(single, abs=1e-6)
+    assert np.isnan(found.parameters["ph"][1])
+    assert np.isnan(found.standard_errors["ph"][1])
+    assert found.flags.tolist() == [0, Flag.AMBIGUOUS_BRANCH]
+    assert calibration.warnings[-1].code == "calibration-ambiguous"
+    # one whose error reaches a double ratio may be either
+    near = ph.converted(calibration, course([single, turn - np.sign(turn - 7) * 0.6]), ratio_se=0.03)
+    assert near.flags.tolist() == [Flag.AMBIGUOUS_BRANCH, 0]
+
+
+def test_without_points_beyond_the_turn_nothing_is_ambiguous():
+    calibration = ph.calibrate(rising(ACIDITY), ACIDITY)
+    assert calibration.ambiguous == ()
+    assert not calibration.is_ambiguous(rising(ACIDITY), 0.5).any()
 
 
 def test_ratios_that_go_no_way_are_refused():
@@ -372,6 +405,7 @@ def test_a_calibration_is_saved_and_read(tmp_path):
     turning = ph.calibrate([1.0, 2.0, 3.0, 2.5], [6.4, 6.7, 7.0, 7.3])
     turning.save(path)
     assert ph.load_calibration(path).warnings == turning.warnings
+    assert ph.load_calibration(path).ambiguous == turning.ambiguous
 
 
 def test_files_that_are_no_calibration_are_refused(tmp_path):
