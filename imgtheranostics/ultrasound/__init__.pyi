@@ -1,3 +1,5 @@
+from . import bolus_models as bolus_models
+from . import curves as curves
 from .echo_scale import clipped as clipped
 from .echo_scale import linearise as linearise
 from .enhancement_table import enhancement as enhancement

@@ -1,0 +1,441 @@
+"""Bolus models fitted to many curves: a start from the half heights, a search on few samples, then on all.
+
+Peak and baseline are eliminated (`bolus_shapes`), so that the Levenberg-Marquardt search is for the time of
+the peak, the arrival and the logarithm of the width. Long curves are first averaged in groups of samples,
+which brings the search near its end at a fraction of the cost; the minimum is always that of all samples.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit, prange
+
+from imgtheranostics.kernels import bolus_shapes as shapes
+from imgtheranostics.kernels import small_matrices as pieces
+from imgtheranostics.kernels.curve_errors import residual_covariance
+
+CHUNK = 16
+"""Curves per task: the workspace of a task serves them all."""
+
+FEW_SAMPLES = 64
+"""Averaged curves have at least so many samples."""
+
+CONVERGED, UNDETERMINED, NO_RISE = 1, 2, 4
+BOUND = 8
+"""State of a fit; bit ``BOUND << j`` says that parameter j sits at a bound."""
+
+N_STATISTICS = 3
+"""Sum of squares of the residuals, that about the mean, and the correlation factor of the residuals."""
+
+SMOOTHINGS = (1, 2, 4)
+"""Half widths, in averaged samples, of the running means whose half heights are tried as a start."""
+
+FIRST_FRAME_SHARE = 0.1
+"""Part of the rise above which a sample counts as after the arrival."""
+
+COARSE_STEPS = 8
+COARSE_GAIN, LEAST_GAIN = 1e-3, 1e-9
+"""Relative decrease of the sum of squares below which the search ends, on averages and on all samples."""
+
+ROUNDING = 1e-12
+"""Variation relative to the mean below which a curve is constant."""
+
+_HALF = math.sqrt(2.0 * math.log(2.0))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def average(values, group, out):
+    """Means of `group` samples each; the last ones that fill no group go into the last mean."""
+    n = out.size
+    for k in range(n):
+        first = k * group
+        stop = (k + 1) * group if k < n - 1 else values.size
+        total = 0.0
+        for i in range(first, stop):
+            total += values[i]
+        out[k] = total / (stop - first)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _running_mean(values, half, out):
+    """Means over 2 half + 1 samples, of fewer at the ends."""
+    n = values.size
+    total, count = 0.0, 0
+    for k in range(min(half, n)):
+        total += values[k]
+        count += 1
+    for k in range(n):
+        if k + half < n:
+            total += values[k + half]
+            count += 1
+        if k - half - 1 >= 0:
+            total -= values[k - half - 1]
+            count -= 1
+        out[k] = total / count
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _crossing(time, smooth, top, level, step):
+    """Time at which the curve falls below a level, away from its top; the end of the curve if it does not."""
+    k = top
+    while 0 <= k + step < smooth.size and smooth[k + step] > level:
+        k += step
+    other = k + step
+    if other < 0 or other >= smooth.size:
+        return 2.0 * time[k] - time[k - step] if 0 <= k - step < smooth.size else time[k]
+    share = (smooth[k] - level) / (smooth[k] - smooth[other])
+    return time[k] + share * (time[other] - time[k])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _start(model, time, smooth, free_baseline, place):
+    """Peak, arrival and width of a curve from where it passes half of its height; False where it has none.
+
+    A lognormal is a Gaussian of ln(t - t0), so that three times tell its arrival; other models begin with the
+    width of the same curvature at the peak.
+    """
+    n = smooth.size
+    top = 0
+    for k in range(n):
+        if smooth[k] > smooth[top]:
+            top = k
+    base = 0.0
+    if free_baseline:
+        base = smooth[top]
+        for k in range(top if top > 1 else n):
+            base = min(base, smooth[k])
+    if not smooth[top] > base:
+        return False
+    level = 0.5 * (base + smooth[top])
+    peak = time[top]
+    rise = max(peak - _crossing(time, smooth, top, level, -1), 1e-3 * (time[n - 1] - time[0]) / n)
+    fall = max(_crossing(time, smooth, top, level, 1) - peak, 0.5 * rise)
+    early, late = peak - rise, peak + fall
+    duration = 5.0 * rise
+    if fall > rise:
+        duration = min(rise * fall / (fall - rise), duration)
+    duration = max(duration, 1.05 * rise)
+    arrival = peak - duration
+    width = math.log((late - arrival) / (early - arrival)) / (2.0 * _HALF)
+    place[0], place[1] = peak, arrival
+    place[2] = math.log(shapes.width_of_curvature(model, 1.0 / (width * width)))
+    return True
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _project(sums, n, squares, free_baseline, normal, gradient):
+    """Peak, baseline and sum of squares for given times and width, and the normal equations of these.
+
+    The samples are given relative to a level that is their mean where the baseline is free. A peak that is
+    not above the baseline has no sum of squares.
+    normal : (3, 3), gradient : (3,) float64
+    """
+    share = 1.0 / n if free_baseline else 0.0
+    own = sums[1] - share * sums[0] * sums[0]
+    with_curve = sums[2]
+    if not (own > 0.0 and with_curve > 0.0):
+        return 0.0, 0.0, np.inf
+    peak = with_curve / own
+    least = squares - peak * with_curve
+    place = 12
+    for j in range(3):
+        by_shape = sums[6 + j] - share * sums[0] * sums[3 + j]
+        gradient[j] = peak * (peak * by_shape - sums[9 + j])
+        for k in range(j + 1):
+            other = sums[6 + k] - share * sums[0] * sums[3 + k]
+            product = sums[place] - share * sums[3 + j] * sums[3 + k]
+            normal[j, k] = peak * peak * (product - by_shape * other / own)
+            place += 1
+    baseline = -peak * sums[0] * share
+    return peak, baseline, max(least, 0.0)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _bounds(time, y, free_baseline, peak_time, limits, lower, upper):
+    """Bounds of the time of the peak, the arrival and ln w.
+
+    Arrival is not later than the first frame after which all up to the peak lie above a tenth of the rise,
+    and the peak is later than that.
+    """
+    n = y.size
+    last = min(shapes.first_after(time, peak_time), n - 1)
+    base, top = (y[0] if free_baseline else 0.0), y[last]
+    for k in range(last + 1):
+        if free_baseline:
+            base = min(base, y[k])
+        top = max(top, y[k])
+    level = base + FIRST_FRAME_SHARE * (top - base)
+    first = last
+    while first > 0 and y[first - 1] > level:
+        first -= 1
+    duration = time[n - 1] - time[0]
+    step = duration / (n - 1)
+    if first == last and first > 0:
+        first -= 1
+    latest = time[first] if first > 0 else time[0]
+    latest = min(latest, peak_time - 0.1 * step)
+    lower[0], upper[0] = latest + 0.05 * step, time[n - 1]
+    lower[1], upper[1] = time[0] - duration, latest
+    lower[2], upper[2] = limits[0], limits[1]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _search(curve, setting, bounds, most, gain, place, found, work):
+    """Levenberg-Marquardt from `place`, which becomes the minimum; iterations and whether it has settled.
+
+    found : (3,) float64; peak, baseline and sum of squares at the minimum
+    """
+    time, y, squares = curve
+    model, free_baseline = setting
+    lower, upper, scale = bounds
+    normal, factor, gradient, target, step, trial, free, c, sums, old_normal, old_gradient = work
+    n = y.size
+    shapes.fill_coefficients(model, place[2], c)
+    shapes.fill_sums(time, y, place[0], place[1], c, sums)
+    found[0], found[1], found[2] = _project(sums, n, squares, free_baseline, normal, gradient)
+    if not found[2] < np.inf:
+        return 0, False
+    damping = 1e-4
+    for iteration in range(1, most + 1):
+        if not pieces.bounded_step(
+            normal, gradient, place, lower, upper, damping, free, factor, target, step
+        ):
+            damping = max(8.0 * damping, 1e-3)
+            if damping > pieces.MOST_DAMPING:
+                return iteration, False
+            continue
+        small = pieces.settled(place, step, scale, 1e-10)
+        predicted = pieces.predicted_decrease(normal, gradient, step)
+        flat = damping <= 1.0 and predicted <= gain * found[2]
+        pieces.take_step(place, step, lower, upper, trial)
+        shapes.fill_coefficients(model, trial[2], c)
+        shapes.fill_sums(time, y, trial[0], trial[1], c, sums)
+        peak, baseline, least = _project(sums, n, squares, free_baseline, old_normal, old_gradient)
+        decrease = found[2] - least
+        if decrease >= -1e-15 * squares:
+            place[:] = trial
+            normal[:] = old_normal
+            gradient[:] = old_gradient
+            found[0], found[1], found[2] = peak, baseline, least
+            if small or flat:
+                return iteration, True
+        elif small:
+            return iteration, True
+        damping = pieces.next_damping(damping, decrease, predicted)
+    return most, False
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _best_start(coarse, setting, limits, smooth, place, best, work):
+    """The start whose model explains most of the averaged curve; False where nothing rises."""
+    time, y, squares = coarse
+    model, free_baseline = setting
+    c, sums, normal, gradient = work[7], work[8], work[0], work[2]
+    least = np.inf
+    for half in SMOOTHINGS:
+        _running_mean(y, half, smooth)
+        if not _start(model, time, smooth, free_baseline, place):
+            continue
+        place[2] = min(max(place[2], limits[0]), limits[1])
+        shapes.fill_coefficients(model, place[2], c)
+        shapes.fill_sums(time, y, place[0], place[1], c, sums)
+        left = _project(sums, y.size, squares, free_baseline, normal, gradient)[2]
+        if left < least:
+            least = left
+            best[:] = place
+    place[:] = best
+    return least < np.inf
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _centred(values, level, out):
+    """Values less a level, and the sum of their squares."""
+    squares = 0.0
+    for i in range(values.size):
+        out[i] = values[i] - level
+        squares += out[i] * out[i]
+    return squares
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _normal_matrix(sums, peak, n, free, normal):
+    """The normal matrix of all five parameters from the sums, without rows of what is not free."""
+    place = 12
+    normal[0, 0] = sums[1]
+    normal[4, 4] = n
+    normal[4, 0] = sums[0]
+    for j in range(3):
+        normal[1 + j, 0] = peak * sums[6 + j]
+        normal[4, 1 + j] = peak * sums[3 + j]
+        for k in range(j + 1):
+            normal[1 + j, 1 + k] = peak * peak * sums[place]
+            place += 1
+    for j in range(5):
+        for k in range(j + 1):
+            if not (free[j] and free[k]):
+                normal[j, k] = 1.0 if j == k else 0.0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _invert(normal, free, factor, inverse):
+    """Inverse of the normal matrix over what is free, 0 elsewhere; False where it is not determined."""
+    size = np.empty(5)
+    column = np.empty(5)
+    for j in range(5):
+        size[j] = math.sqrt(normal[j, j])
+        if not size[j] > 0.0:
+            return False
+    for j in range(5):
+        for k in range(j):
+            factor[j, k] = normal[j, k] / (size[j] * size[k])
+        factor[j, j] = 1.0
+    if not pieces.cholesky(factor, factor):
+        return False
+    for j in range(5):
+        if factor[j, j] * factor[j, j] < pieces.WORST_PIVOT:
+            return False
+    for k in range(5):
+        column[:] = 0.0
+        column[k] = 1.0
+        pieces.solve_factored(factor, column, column)
+        for j in range(5):
+            both = free[j] and free[k]
+            inverse[j, k] = column[j] / (size[j] * size[k]) if both else 0.0
+    return True
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _describe(curve, setting, bounds, place, found, work, rows, lines, matrices, out):
+    """State, statistics and covariance of a minimum."""
+    time, y = curve[0], curve[1]
+    free_baseline = setting[1]
+    lower, upper = bounds[0], bounds[1]
+    values, covariance, statistics = out
+    c, sums = work[7], work[8]
+    n = y.size
+    shapes.fill_coefficients(setting[0], place[2], c)
+    shapes.fill_sums(time, y, place[0], place[1], c, sums)
+    shapes.fill_rows(time, found[0], place[0], place[1], c, rows)
+    free = np.ones(5, np.bool_)
+    free[4] = free_baseline
+    state = 0
+    for j in range(3):
+        if not lower[j] < place[j] < upper[j]:
+            free[1 + j] = False
+            state += BOUND << (1 + j)
+    level, residual = lines[4], lines[5]
+    left = 0.0
+    for i in range(n):
+        level[i] = rows[4, i] + found[1]
+        residual[i] = level[i] - y[i]
+        level[i] += values[4]
+        left += residual[i] * residual[i]
+    statistics[0] = left
+    normal, inverse = matrices[3], matrices[4]
+    _normal_matrix(sums, found[0], n, free, normal)
+    statistics[2] = np.nan
+    covariance[:] = np.nan
+    if not _invert(normal, free, matrices[0], inverse):
+        state += UNDETERMINED
+    else:
+        statistics[2] = residual_covariance(rows, residual, level, inverse, lines, matrices, covariance)
+    for j in range(5):
+        if not free[j] and j < 4:
+            covariance[j, :] = np.nan
+            covariance[:, j] = np.nan
+    return state
+
+
+@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
+def fit_bolus(
+    model,
+    free_baseline,
+    time,
+    curves,
+    limits,
+    max_iterations,
+    values,
+    covariances,
+    statistics,
+    iterations,
+    state,
+):
+    """Fit one model to each curve.
+
+    model : int, code of `bolus_shapes`; free_baseline : bool, else it is 0
+    time : (n,) float64, s, increasing; curves : (m, n) float64, finite
+    limits : (2,) float64, bounds of ln w
+    values : (m, 5) float64; peak above baseline, its time, arrival, ln width, baseline; NaN: nothing rises
+    covariances : (m, 5, 5) float64; NaN where undetermined and in rows of what sits at a bound
+    statistics : (m, N_STATISTICS) float64; iterations : (m,) int32; state : (m,) uint8, see above
+    """
+    m, n = curves.shape
+    group = max(n // FEW_SAMPLES, 1)
+    n_coarse = n // group
+    coarse_time = np.empty(n_coarse)
+    average(time, group, coarse_time)
+    step = (time[n - 1] - time[0]) / (n - 1)
+    scale = np.array([step, step, 1.0])
+    setting = (model, free_baseline)
+    for chunk in prange((m + CHUNK - 1) // CHUNK):
+        coarse, smooth = np.empty(n_coarse), np.empty(n_coarse)
+        y = np.empty(n)
+        square = np.empty((4, 3, 3))
+        vectors = np.empty((7, 3))
+        place, best, found = np.empty(3), np.empty(3), np.empty(3)
+        lower, upper = np.empty(3), np.empty(3)
+        c, sums = np.empty(shapes.N_COEFFICIENTS), np.empty(shapes.N_SUMS)
+        work = (
+            square[0],
+            square[1],
+            vectors[0],
+            vectors[1],
+            vectors[2],
+            vectors[3],
+            np.empty(3, np.bool_),
+            c,
+            sums,
+            square[2],
+            vectors[4],
+        )
+        rows, lines, matrices = np.empty((5, n)), np.empty((6, n)), np.empty((5, 5, 5))
+        bounds = (lower, upper, scale)
+        for v in range(chunk * CHUNK, min(m, (chunk + 1) * CHUNK)):
+            mean = curves[v].mean()
+            level = mean if free_baseline else 0.0
+            squares = _centred(curves[v], level, y)
+            around = squares - n * (mean - level) * (mean - level)
+            average(y, group, coarse)
+            squares_coarse = 0.0
+            for k in range(n_coarse):
+                squares_coarse += coarse[k] * coarse[k]
+            values[v, :] = np.nan
+            covariances[v] = np.nan
+            statistics[v, 0] = statistics[v, 1] = max(around, 0.0)
+            statistics[v, 2] = np.nan
+            iterations[v] = 0
+            state[v] = NO_RISE
+            if not around > ROUNDING * ROUNDING * n * mean * mean:
+                continue
+            averaged = (coarse_time, coarse, squares_coarse)
+            if not _best_start(averaged, setting, limits, smooth, place, best, work):
+                continue
+            _bounds(time, y, free_baseline, place[0], limits, lower, upper)
+            pieces.take_step(place, np.zeros(3), lower, upper, place)
+            curve = (time, y, squares)
+            if group > 1:
+                _search(averaged, setting, bounds, COARSE_STEPS, COARSE_GAIN, place, found, work)
+            count, settled = _search(curve, setting, bounds, max_iterations, LEAST_GAIN, place, found, work)
+            if not found[2] < np.inf:
+                continue
+            iterations[v] = count
+            values[v, 0] = found[0]
+            values[v, 1], values[v, 2], values[v, 3] = place[0], place[1], place[2]
+            values[v, 4] = level
+            out = (values[v], covariances[v], statistics[v])
+            state[v] = _describe(curve, setting, bounds, place, found, work, rows, lines, matrices, out)
+            values[v, 4] = found[1] + level
+            if settled:
+                state[v] += CONVERGED
