@@ -276,9 +276,13 @@ _QUANTITIES = (
     Quantity("optical_absorption", "1/cm", "optical absorption coefficient, to base e"),
     Quantity("chromophore_concentration", "umol/L", "concentration of a component of the optical absorption"),
     Quantity("component_amplitude", "[arb'U]", "amount of a spectrum's component, up to a common factor"),
+    Quantity("relative_fluence", "1", "light at a place over that at the surface"),
+    Quantity("depth", "mm", "distance from the surface of the body"),
     Quantity("so2", "%", "blood oxygen saturation"),
     Quantity("delta_so2", "%", "change of blood oxygen saturation", signed_change=True),
     Quantity("thb", "umol/L", "total haemoglobin"),
+    Quantity("relative_thb", "[arb'U]", "total haemoglobin, up to a common factor"),
+    Quantity("region_so2", "%", "oxygen saturation of a region's mean haemoglobin"),
     Quantity("absorbed_dose", "Gy", "absorbed dose"),
     Quantity("echo_intensity", "1", "echo power on a linear scale, of arbitrary reference"),
     Quantity("echo_level", "dB", "log-compressed echo level"),
@@ -291,6 +295,12 @@ _QUANTITIES = (
     ),
     Quantity("echo_ratio", "1", "echo power over that of the reference region"),
     Quantity("echo_gain", "1", "echo power after over echo power before"),
+    Quantity(
+        "targeted_enhancement",
+        "1",
+        "mean echo power before a destruction pulse minus that after it",
+        signed_change=True,
+    ),
     Quantity("log_compressed_grey", "[arb'U]", "log-compressed grey level, not linear in the echo"),
 )
 

@@ -1,9 +1,12 @@
 from . import fluence as fluence
 from . import gas_challenge as gas_challenge
 from . import oxygenation as oxygenation
+from . import reconstruct as reconstruct
 from . import spectra as spectra
 from . import unmixing as unmixing
 from .component_maps import unmix as unmix
+from .oxygenation_maps import Oxygenation as Oxygenation
+from .reconstruction import focus_speed_of_sound as focus_speed_of_sound
 from .region_means import RegionMean as RegionMean
 from .region_means import region_means as region_means
 from .region_ratios import RegionRatio as RegionRatio

@@ -18,9 +18,10 @@ from imgtheranostics.mapping.voxel_blocks import DoubleArray, stored
 from imgtheranostics.volume import Flag
 
 if TYPE_CHECKING:
+    from imgtheranostics.msot.component_matrix import Components
     from imgtheranostics.msot.oxygenation_maps import Oxygenation
     from imgtheranostics.msot.unmixed import Unmixed
-    from imgtheranostics.volume import Volume
+    from imgtheranostics.volume import Estimate, Volume
 
 __all__ = ["DETECTION_SDS", "so2"]
 
@@ -130,17 +131,19 @@ def _check_errors(first: DoubleArray, second: DoubleArray, covariance: DoubleArr
 class _CallableModule(ModuleType):
     """The module of the array level that is also the job on Volumes: both are called ``oxygenation``."""
 
-    def __call__(self, given: Volume | Unmixed, **options: Any) -> Oxygenation:
+    def __call__(
+        self, given: Volume | Estimate | Unmixed, components: Components | None = None, **options: Any
+    ) -> Oxygenation:
         """Oxygen saturation and total haemoglobin of a scan, or of what it was unmixed to.
 
         Parameters
         ----------
-        given, **options
+        given, components, **options
             As `imgtheranostics.msot.oxygenation_maps.oxygenation` takes them.
         """
         from imgtheranostics.msot import oxygenation_maps
 
-        return oxygenation_maps.oxygenation(given, **options)
+        return oxygenation_maps.oxygenation(given, components, **options)
 
 
 sys.modules[__name__].__class__ = _CallableModule
