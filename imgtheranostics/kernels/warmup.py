@@ -29,6 +29,7 @@ def compile_all() -> Iterator[tuple[str, Callable[[], None]]]:
     yield "shifted regions", _shifted_regions
     yield "spectral unmixing", _unmixing
     yield "differences of scans", _differences_of_scans
+    yield "images from sound", _images_from_sound
     yield "echo power", _echo_power
 
 
@@ -71,6 +72,19 @@ def _echo_power() -> None:
 
     grey, out = read_only(np.zeros(2, np.float32)), np.empty(2, np.float32)
     linear_power(grey, np.ones(1, np.float32), 60.0, 1.0, 0.0, 255.0, out, np.zeros(1, np.int64))
+
+
+def _images_from_sound() -> None:
+    from imgtheranostics.kernels import backprojection, optoacoustic_model
+
+    signals, point = np.zeros((1, 1, 4), np.float32), np.zeros(1, np.float32)
+    one, image = np.float32(1.0), np.empty((1, 1, 1, 1), np.float32)
+    detectors = np.ones((1, 6), np.float32)
+    backprojection.project_back(signals, detectors, True, point, point, point, one, one, image)
+    pulse, places = np.zeros((2, 2), np.float32), np.zeros((1, 3))
+    scene = places, places + 1.0, pulse, 1.0, 0.0
+    optoacoustic_model.forward(point, *scene, np.empty((1, 4), np.float32))
+    optoacoustic_model.adjoint(np.zeros((1, 8), np.float32), *scene, point)
 
 
 def _differences_of_scans() -> None:
