@@ -122,7 +122,7 @@ def component(
     elif isinstance(given, Path):
         found = _from_spectrum(read_spectrum(given), wavelength)
     elif isinstance(given, str):
-        found = replace(_named(given, wavelength, optical, particle), name=given.strip())
+        found = replace(_named(given, wavelength, optical, particle), name=optical or given.strip())
     elif hasattr(given, "optical") or hasattr(given, "generator"):
         found = _recorded(given, wavelength, optical, particle)
     else:
