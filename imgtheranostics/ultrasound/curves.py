@@ -17,6 +17,7 @@ from imgtheranostics.ultrasound.bolus_models import (
     lognormal,
     replenishment,
 )
+from imgtheranostics.ultrasound.sampled_curves import model_free
 
 __all__ = [
     "BOLUS_MODELS",
@@ -27,6 +28,7 @@ __all__ = [
     "landmarks",
     "local_density_random_walk",
     "lognormal",
+    "model_free",
     "replenishment",
 ]
 
