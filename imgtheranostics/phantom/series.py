@@ -14,7 +14,7 @@ from imgtheranostics.units import UNITS, canonical_unit
 AxisKind = Literal[
     "time", "dose", "flip_angle", "echo", "inversion", "offset", "saturation_b1", "relative_b1", "field",
     "wavelength", "kvp", "energy", "fraction", "fill", "temperature", "frame", "concentration", "ph", "depth",
-    "mass", "amount", "isotope", "group", "particle", "state", "modality", "header_variant",
+    "mass", "amount", "isotope", "group", "particle", "state", "protocol", "modality", "header_variant",
 ]  # fmt: skip
 
 _DIMENSIONS: dict[str, tuple[str, ...]] = {
