@@ -268,12 +268,29 @@ class UltrasoundAcquisition:
     grey_max: float | None = None
     dynamic_range_db: float | None = None
     gain_db: float | None = None
+    acquisition_datetime: datetime | None = field(default=None, repr=False)
     subject: Subject = field(default=Subject())
 
 
 @dataclass(frozen=True, eq=False)
 class PhotoacousticAcquisition:
-    """Photoacoustic imaging."""
+    """Photoacoustic imaging.
+
+    Attributes
+    ----------
+    wavelength_nm : tuple of float
+        In the order of the file; the axis of the Volume is sorted.
+    laser_energy_mj : tuple of float
+        One per wavelength, in the order of `wavelength_nm`, or one per image.
+    energy_corrected, fluence_corrected : bool or None
+        Whether the values are divided by the laser energy, and by the light fluence at their place.
+    image_type : str or None
+        What the values are: ``p0``, ``mu_a``, or the scanner's words.
+    reconstruction : str or None
+        Method that made the images of signals.
+    temperature_cel : float or None
+        Of the coupling medium.
+    """
 
     modality: ClassVar[str] = "PA"
     manufacturer: str | None = None
@@ -283,6 +300,9 @@ class PhotoacousticAcquisition:
     laser_energy_mj: tuple[float, ...] = ()
     energy_corrected: bool | None = None
     image_type: str | None = None
+    fluence_corrected: bool | None = None
+    reconstruction: str | None = None
+    temperature_cel: float | None = None
     subject: Subject = field(default=Subject())
 
 

@@ -10,7 +10,7 @@ import typer
 from imgtheranostics.cli import options, terminal
 
 if TYPE_CHECKING:
-    from imgtheranostics.io.loading import SeriesSummary
+    from imgtheranostics.io.entries import SeriesSummary
 
 
 def info(path: options.InputPath, as_json: options.AsJson = False, verbose: options.Verbose = 0) -> None:

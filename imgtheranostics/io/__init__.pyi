@@ -1,6 +1,6 @@
 from .cest_offsets import read_offsets as read_offsets
 from .cest_offsets import with_offsets as with_offsets
-from .loading import SeriesSummary as SeriesSummary
+from .entries import SeriesSummary as SeriesSummary
 from .loading import info as info
 from .loading import load as load
 from .loading import load_all as load_all

@@ -14,8 +14,9 @@ from imgtheranostics.errors import Caution, ImplausibleValue
 from imgtheranostics.io.bids_cest import interpret_cest, is_cest, with_edited_offsets
 from imgtheranostics.io.bids_ct import interpret_ct, is_ct, read_ct
 from imgtheranostics.io.bids_mri import interpret_mr, is_mr, read_mr
-from imgtheranostics.io.bids_optical import interpret_pa, interpret_us
+from imgtheranostics.io.bids_optical import interpret_us
 from imgtheranostics.io.bids_pet import interpret_pet, is_emission
+from imgtheranostics.io.bids_photoacoustic import interpret_pa
 from imgtheranostics.io.meaning import Meaning, extra_axes, modality_of
 from imgtheranostics.io.nifti_header import NiftiHeader
 from imgtheranostics.io.own_sidecar import interpret_own, is_own

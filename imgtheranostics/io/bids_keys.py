@@ -20,7 +20,7 @@ from imgtheranostics.io.acquisition_record import plain
 from imgtheranostics.io.bids_cest import SATURATION_KEYS
 from imgtheranostics.io.free_text import harmless_text
 from imgtheranostics.io.saturation_offsets import B1_KEYS
-from imgtheranostics.volume import Volume
+from imgtheranostics.volume import Axis, Volume
 
 _DAY_S = 86400.0
 _AMBIGUOUS_HALF_LIFE_S = 12 * 3600.0
@@ -215,10 +215,24 @@ def _pa(volume: Volume, acquisition: PhotoacousticAcquisition) -> dict[str, Any]
         "AxisOrder": [one.name for one in volume.axes],
         "SpeedOfSound": acquisition.speed_of_sound_m_s,
         "EnergyCorrected": acquisition.energy_corrected,
+        "FluenceCorrected": acquisition.fluence_corrected,
         "ImageType": acquisition.image_type,
-        "LaserEnergies": acquisition.laser_energy_mj or None,
+        "Reconstruction": acquisition.reconstruction,
+        "Temperature": acquisition.temperature_cel,
+        "LaserEnergies": _energies(acquisition, axis),
         "LaserEnergyUnits": "mJ" if acquisition.laser_energy_mj else None,
     }
+
+
+def _energies(acquisition: PhotoacousticAcquisition, axis: Axis | None) -> list[float] | None:
+    """Laser energies in the order of the axis, which is sorted where that of the record is not."""
+    energies = np.array(acquisition.laser_energy_mj)
+    stated = np.array(acquisition.wavelength_nm)
+    if axis is not None and energies.size == stated.size == len(axis):
+        order = np.argsort(stated, kind="stable")
+        if np.array_equal(stated[order], axis.values):
+            energies = energies[order]
+    return energies.tolist() or None
 
 
 def _ct(acquisition: CtAcquisition) -> dict[str, Any]:

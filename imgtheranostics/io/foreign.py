@@ -29,11 +29,11 @@ def refuse_file(path: Path) -> ImgTheranosticsError:
             needed="the scan's folder, or a 2dseq file",
             next_step="give the folder of the scan; raw data are to be reconstructed in ParaVision first",
         )
-    if path.suffix.lower() == ".msot":
+    if path.suffix.lower() in (".bin", ".irf", ".img") and path.with_suffix(".msot").is_file():
         return UnsupportedInput(
-            "raw detector data are no volume",
+            "a file of an iThera scan that is no image",
             where=str(path),
-            next_step="read them with imgtheranostics.msot.load_signals",
+            next_step="give its .msot file; raw signals are read with imgtheranostics.msot.load_signals",
         )
     if head.startswith(_ARCHIVES) or head[257:262] == b"ustar":
         return UnsupportedInput(

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imgtheranostics.acquisition import PhotoacousticAcquisition
-from imgtheranostics.errors import Caution, GeometryMismatch, ImgTheranosticsError, UnitMismatch
+from imgtheranostics.errors import Caution, GeometryMismatch, UnitMismatch
 from imgtheranostics.io.budget import check_budget
 from imgtheranostics.io.nifti_voxels import not_finite_cautions
 from imgtheranostics.volume import Axis, FloatArray, Source, Step, Volume
@@ -46,8 +46,6 @@ class FrameStack:
     seconds : (frames, wavelengths) array or None
     uid, label : str
         How a user tells it apart from others of the same file.
-    failure : ImgTheranosticsError or None
-        Why it cannot be read.
     """
 
     where: Path
@@ -155,15 +153,6 @@ def stack_volume(stack: FrameStack) -> Volume:
         history=stack.history,
         source=stack.source,
     ).with_warnings(*stack.cautions, *arranged.cautions, *not_finite_cautions(data))
-
-
-def problem(stack: FrameStack) -> ImgTheranosticsError | None:
-    """Why a stack cannot be arranged, or None."""
-    try:
-        arrange(stack)
-    except ImgTheranosticsError as error:
-        return error
-    return None
 
 
 def _check_spacing(stack: FrameStack) -> None:

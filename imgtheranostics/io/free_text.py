@@ -60,6 +60,18 @@ _PULSES = (
 )
 _ORDERS = ("ascending", "descending", "alternating", "random", "interleaved", "sequential")
 _IMAGES = ("p0", "mu_a", "raw-au")
+_RECONSTRUCTIONS = (
+    "backprojection",
+    "back-projection",
+    "back projection",
+    "universal back-projection",
+    "delay_and_sum",
+    "delay and sum",
+    "model",
+    "model-based",
+    "fourier",
+    "time reversal",
+)
 _FILTERS = (
     "aluminum",
     "aluminium",
@@ -108,6 +120,7 @@ _VOCABULARIES = {
     "pulse_shape": _PULSES,
     "mt_pulse_shape": _PULSES,
     "acquisition_order": _ORDERS,
+    "reconstruction": _RECONSTRUCTIONS,
 }
 _DROPPED = frozenset({"model", "name", "contrast_agent", "sequence"})
 _PATTERNS = {

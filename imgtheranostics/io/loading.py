@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,71 +20,20 @@ from imgtheranostics.io.dicom.planning import common_place, plan
 from imgtheranostics.io.dicom.reading import read
 from imgtheranostics.io.dicom.scaling import MR_SCALINGS
 from imgtheranostics.io.dicom.series import Catalogue, Series, catalogue, combine
+from imgtheranostics.io.entries import Entry, SeriesSummary, refused_entry, told
 from imgtheranostics.io.foreign import refuse_file
 from imgtheranostics.volume import Volume
 
 if TYPE_CHECKING:
     from imgtheranostics.io.bruker.planning import BrukerPlan
-    from imgtheranostics.io.dicom.energies import check_energies
-from imgtheranostics.io.dicom.planning import Plan
+    from imgtheranostics.io.dicom.planning import Plan
 
 PathLike = str | os.PathLike[str]
 
+RAW_SIGNALS = "raw optoacoustic signals"
+"""What `info` calls scans that only `imgtheranostics.msot.load_signals` reads."""
+
 _UID_TAIL = 8
-
-
-@dataclass(frozen=True, slots=True)
-class SeriesSummary:
-    """One series of a path, as `info` lists it; nothing in it identifies a person.
-
-    Attributes
-    ----------
-    number : int
-        From 1, in the order of the listing; `load` takes it as `series`.
-    kind : str
-        ``dicom``, ``nifti`` or ``bruker``; ``other`` for objects that are no image series.
-    modality : str
-    n_images : int
-        Planes.
-    shape : tuple of int
-        Of the Volume; empty where the series cannot be one.
-    spacing_mm : tuple of float
-    axes : dict
-        Axis name -> length.
-    quantity, unit : str
-    files : int
-    problems : tuple of str
-        Why it cannot be loaded, and what to know when it can.
-    uid_tail : str
-        Last characters of the series UID.
-    place : str
-        Which scan, reconstruction and image of it, for ParaVision.
-    """
-
-    number: int
-    kind: str
-    modality: str
-    n_images: int
-    shape: tuple[int, ...]
-    spacing_mm: tuple[float, ...]
-    axes: dict[str, int] = field(default_factory=dict)
-    quantity: str = ""
-    unit: str = ""
-    files: int = 0
-    problems: tuple[str, ...] = ()
-    uid_tail: str = ""
-    place: str = ""
-
-
-@dataclass(slots=True)
-class _Entry:
-    """Something that can become a Volume."""
-
-    kind: str
-    uid: str
-    summary: Callable[[int], SeriesSummary]
-    load: Callable[[], Volume]
-    series: Series | None = None
 
 
 def load(
@@ -93,6 +41,7 @@ def load(
     series: int | str | Sequence[int | str] | None = None,
     *,
     mr_scaling: str | None = None,
+    wavelength_nm: Sequence[float] | None = None,
 ) -> Volume:
     """Load one image series as a Volume.
 
@@ -109,6 +58,9 @@ def load(
         precise ones, else the rescaled ones), those that the scanner displays, or the stored numbers. By
         default the first, with a warning where Philips files do not allow it; given outright, its absence is
         an error.
+    wavelength_nm : sequence of float, optional
+        Wavelengths of an optoacoustic image that states none, or wrong ones: one per image, in the order of
+        the file. They are never guessed.
 
     Returns
     -------
@@ -127,7 +79,7 @@ def load(
     >>> v = it.load("scan/PT")  # doctest: +SKIP
     """
     found = find(path)
-    entries, parts = _entries(found, mr_scaling)
+    entries, parts = _entries(found, mr_scaling, wavelength_nm)
     if not entries:
         raise _nothing(path, found, parts)
     _raise_broken(parts)
@@ -217,22 +169,48 @@ def info(path: PathLike | Sequence[PathLike]) -> list[SeriesSummary]:
         listed.append(_other(number, name, count, ()))
     for error in parts.broken:
         number += 1
-        listed.append(_other(number, "unreadable file", 1, (_problem(error),)))
+        listed.append(_other(number, "unreadable file", 1, (told(error),)))
     if not listed:
         raise _nothing(path, found, parts)
     return listed
 
 
-def _entries(found: Found, mr_scaling: str | None) -> tuple[list[_Entry], Catalogue]:
+def _entries(
+    found: Found, mr_scaling: str | None, wavelength_nm: Sequence[float] | None = None
+) -> tuple[list[Entry], Catalogue]:
     if mr_scaling is not None and mr_scaling not in MR_SCALINGS:
         raise ValueError(f"mr_scaling is one of {', '.join(MR_SCALINGS)}, not {mr_scaling!r}")
     parts = catalogue(found.dicom) if found.dicom else Catalogue()
     parts.broken += [refuse_file(file) for file in found.suspicious()]
     ordered = sorted(parts.series, key=_series_order)
-    entries = [_dicom_entry(one, mr_scaling) for one in ordered]
-    entries += [_nifti_entry(files) for files in _nifti_series(found.nifti)]
+    entries = [_dicom_entry(one, mr_scaling, wavelength_nm) for one in ordered]
+    entries += [_nifti_entry(files, wavelength_nm) for files in _nifti_series(found.nifti)]
     entries += _bruker_entries(found.bruker)
+    if found.optoacoustic:
+        entries += _optoacoustic_entries(found, parts, wavelength_nm, alone=not entries)
     return entries, parts
+
+
+def _optoacoustic_entries(
+    found: Found, parts: Catalogue, wavelength_nm: Sequence[float] | None, *, alone: bool
+) -> list[Entry]:
+    """Reconstructions of optoacoustic scans; what else their files are goes to the other objects.
+
+    A file that cannot be read counts only where it was named, or nothing else is there: it may be anything.
+    """
+    from imgtheranostics.io.optoacoustic_entries import optoacoustic_files, refuse_other, refuse_raw
+
+    files = optoacoustic_files(found.optoacoustic, wavelength_nm)
+    if found.explicit:
+        parts.broken += [refuse_raw(str(file)) for file in files.raw]
+        parts.broken += [refuse_other(file) for file in files.other]
+    else:
+        parts.others.update({RAW_SIGNALS: len(files.raw)} if files.raw else {})
+        found.unknown += files.other
+    if found.explicit or (alone and not files.entries):
+        return files.entries + files.unreadable
+    parts.others.update({"unreadable HDF5 file": len(files.unreadable)} if files.unreadable else {})
+    return files.entries
 
 
 def _series_order(one: Series) -> tuple[str, float, str, str]:
@@ -243,11 +221,16 @@ def _series_order(one: Series) -> tuple[str, float, str, str]:
     return one.modality, -1.0 if number is None else number, one.uid, str(one.files[0])
 
 
-def _dicom_entry(one: Series, mr_scaling: str | None) -> _Entry:
+def _dicom_entry(one: Series, mr_scaling: str | None, wavelength_nm: Sequence[float] | None) -> Entry:
     def volume() -> Volume:
-        return read(plan(one, mr_scaling))
+        loaded = read(plan(one, mr_scaling))
+        if wavelength_nm is None:
+            return loaded
+        from imgtheranostics.io.wavelengths import with_wavelengths
 
-    return _Entry("dicom", one.uid, lambda number: _dicom_summary(number, one), volume, one)
+        return with_wavelengths(loaded, wavelength_nm)
+
+    return Entry("dicom", one.uid, lambda number: _dicom_summary(number, one), volume, one)
 
 
 def _dicom_summary(number: int, one: Series) -> SeriesSummary:
@@ -257,7 +240,7 @@ def _dicom_summary(number: int, one: Series) -> SeriesSummary:
         planned = plan(one)
         problems = tuple(str(caution) for caution in planned.cautions)
     except ImgTheranosticsError as error:
-        problems = (_problem(error),)
+        problems = (told(error),)
     if one.orientations > 1:
         problems = (*problems, f"inconsistent orientation: one of {one.orientations} within its series")
     return SeriesSummary(
@@ -292,23 +275,23 @@ def _nifti_series(files: Sequence[Path]) -> list[list[Path]]:
     return group_files([f for f in files if f.suffix.lower() != ".img" or f.with_suffix("") not in headers])
 
 
-def _nifti_entry(files: list[Path]) -> _Entry:
+def _nifti_entry(files: list[Path], wavelength_nm: Sequence[float] | None) -> Entry:
     def volume() -> Volume:
         from imgtheranostics.io.nifti import load_nifti
 
-        loaded = load_nifti(files)
+        loaded = load_nifti(files, wavelength_nm=wavelength_nm)
         if len(loaded) != 1:
             raise NothingUsable(f"the file holds {len(loaded)} images", where=str(files[0]))
         return loaded[0]
 
-    return _Entry("nifti", files[0].name, lambda number: _nifti_summary(number, files, volume), volume)
+    return Entry("nifti", files[0].name, lambda number: _nifti_summary(number, files, volume), volume)
 
 
 def _nifti_summary(number: int, files: list[Path], volume: Callable[[], Volume]) -> SeriesSummary:
     try:
         loaded = volume()
     except ImgTheranosticsError as error:
-        return SeriesSummary(number, "nifti", "", 0, (), (), files=len(files), problems=(_problem(error),))
+        return SeriesSummary(number, "nifti", "", 0, (), (), files=len(files), problems=(told(error),))
     record = loaded.acquisition
     return SeriesSummary(
         number=number,
@@ -325,11 +308,11 @@ def _nifti_summary(number: int, files: list[Path], volume: Callable[[], Volume])
     )
 
 
-def _bruker_entries(files: Sequence[Path]) -> list[_Entry]:
+def _bruker_entries(files: Sequence[Path]) -> list[Entry]:
     """The images of ParaVision scans; what cannot be described stays in the listing with its reason."""
     if not files:
         return []
-    from imgtheranostics.io.bruker.dataset import sort_key
+    from imgtheranostics.io.bruker.dataset import place_of, sort_key
     from imgtheranostics.io.bruker.planning import plans
 
     entries = []
@@ -337,11 +320,11 @@ def _bruker_entries(files: Sequence[Path]) -> list[_Entry]:
         try:
             entries += [_bruker_entry(planned) for planned in plans(file)]
         except ImgTheranosticsError as error:
-            entries.append(_refused_entry(file, error))
+            entries.append(refused_entry("bruker", "MR", place_of(file), error))
     return entries
 
 
-def _bruker_entry(planned: BrukerPlan) -> _Entry:
+def _bruker_entry(planned: BrukerPlan) -> Entry:
     from imgtheranostics.io.bruker.reading import read as read_bruker
 
     uid = planned.uid
@@ -363,31 +346,12 @@ def _bruker_entry(planned: BrukerPlan) -> _Entry:
             place=planned.label,
         )
 
-    return _Entry("bruker", uid, summary, lambda: read_bruker(planned))
-
-
-def _refused_entry(file: Path, error: ImgTheranosticsError) -> _Entry:
-    from imgtheranostics.io.bruker.dataset import place_of
-
-    def refuse() -> Volume:
-        raise error
-
-    def summary(number: int) -> SeriesSummary:
-        problem = (_problem(error),)
-        return SeriesSummary(
-            number, "bruker", "MR", 0, (), (), files=1, problems=problem, place=place_of(file)
-        )
-
-    return _Entry("bruker", "", summary, refuse)
+    return Entry("bruker", uid, summary, lambda: read_bruker(planned))
 
 
 def _other(number: int, name: str, count: int, problems: tuple[str, ...]) -> SeriesSummary:
     problems = problems or ("not an image series",)
     return SeriesSummary(number, "other", name, count, (), (), files=count, problems=problems)
-
-
-def _problem(error: ImgTheranosticsError) -> str:
-    return f"{type(error).__name__}: {error}"
 
 
 def _raise_broken(parts: Catalogue) -> None:
@@ -396,7 +360,7 @@ def _raise_broken(parts: Catalogue) -> None:
         raise parts.broken[0]
 
 
-def _matching(entries: list[_Entry], series: int | str) -> list[_Entry]:
+def _matching(entries: list[Entry], series: int | str) -> list[Entry]:
     if isinstance(series, int) or series.isdecimal():
         number = int(series)
         if 1 <= number <= len(entries):
@@ -413,7 +377,7 @@ def _matching(entries: list[_Entry], series: int | str) -> list[_Entry]:
 
 
 def _combined(
-    entries: list[_Entry],
+    entries: list[Entry],
     wanted: Sequence[int | str],
     path: PathLike | Sequence[PathLike],
     mr_scaling: str | None,
@@ -437,7 +401,7 @@ def _combined(
     return stack_volumes([entry.load() for entry in chosen], _place(path))
 
 
-def _raise_if_one_series_of_many_orientations(entries: list[_Entry]) -> None:
+def _raise_if_one_series_of_many_orientations(entries: list[Entry]) -> None:
     first = entries[0].series
     if first is None or first.orientations < 2:
         return
@@ -451,7 +415,7 @@ def _raise_if_one_series_of_many_orientations(entries: list[_Entry]) -> None:
         )
 
 
-def _listing(entries: list[_Entry]) -> str:
+def _listing(entries: list[Entry]) -> str:
     lines = []
     for number, entry in enumerate(entries, start=1):
         summary = entry.summary(number)
@@ -472,6 +436,10 @@ def _place(path: PathLike | Sequence[PathLike]) -> str:
 def _nothing(path: PathLike | Sequence[PathLike], found: Found, parts: Catalogue) -> ImgTheranosticsError:
     if parts.broken:
         return parts.broken[0]
+    if parts.others.get(RAW_SIGNALS) and len(parts.others) == 1:
+        from imgtheranostics.io.optoacoustic_entries import refuse_raw
+
+        return refuse_raw(_place(path))
     if parts.others:
         held = ", ".join(f"{count} {name}" for name, count in sorted(parts.others.items()))
         return UnsupportedInput(
@@ -488,7 +456,7 @@ def _nothing(path: PathLike | Sequence[PathLike], found: Found, parts: Catalogue
             next_step="reconstruct the scan in ParaVision, and give the folder of the scan",
         )
     return NothingUsable(
-        "nothing to load: neither DICOM nor NIfTI images, nor a ParaVision scan",
+        "nothing to load: neither DICOM nor NIfTI images, nor a ParaVision or optoacoustic scan",
         where=_place(path),
         found=f"{found.other} other files"
         + (f", {found.links} links that lead out of the folder and were not followed" if found.links else ""),

@@ -14,15 +14,18 @@ import numpy as np
 from imgtheranostics.acquisition import CtAcquisition
 from imgtheranostics.errors import Caution, CorruptInput, NothingUsable
 from imgtheranostics.io.bids import check_by_values, interpret, rescale_by_values
+from imgtheranostics.io.bids_photoacoustic import with_given_wavelengths
 from imgtheranostics.io.git_lfs import is_lfs_pointer, is_lfs_pointer_file, refuse_lfs_pointer
 from imgtheranostics.io.gzip_stream import GzipStream, is_gzip
 from imgtheranostics.io.meaning import Meaning
 from imgtheranostics.io.nifti_header import NiftiHeader, looks_like_header, parse_header
 from imgtheranostics.io.nifti_series import group_files, stack
 from imgtheranostics.io.nifti_voxels import check_size, not_finite_cautions, read_voxels
+from imgtheranostics.io.own_sidecar import is_own
 from imgtheranostics.io.pseudonym import pseudonym
 from imgtheranostics.io.sidecar import IMAGE_SUFFIXES, Sidecar, entities, image_stem, read_sidecar
 from imgtheranostics.io.untagged_fill import FILL, fill_cautions
+from imgtheranostics.io.wavelengths import sorted_by_wavelength, wavelength_last, with_wavelengths
 from imgtheranostics.units import QUANTITIES
 from imgtheranostics.volume import Source, Volume, make_step
 
@@ -56,7 +59,12 @@ def is_nifti(path: Path) -> bool:
         return False
 
 
-def load_nifti(paths: Sequence[Path | str], *, quantity: str | None = None) -> list[Volume]:
+def load_nifti(
+    paths: Sequence[Path | str],
+    *,
+    quantity: str | None = None,
+    wavelength_nm: Sequence[float] | None = None,
+) -> list[Volume]:
     """Load images; files that are the echoes, flips or inversions of one series become one Volume.
 
     Parameters
@@ -66,6 +74,8 @@ def load_nifti(paths: Sequence[Path | str], *, quantity: str | None = None) -> l
     quantity : str, optional
         Overrules what the sidecar says, for example ``labels``, whose voxels are read as whole numbers
         without a detour through float32.
+    wavelength_nm : sequence of float, optional
+        Wavelengths of an optoacoustic image, in the order of the file; they overrule its sidecar.
 
     Returns
     -------
@@ -85,7 +95,7 @@ def load_nifti(paths: Sequence[Path | str], *, quantity: str | None = None) -> l
         raise NothingUsable("no NIfTI file was given")
     volumes: list[Volume] = []
     for group in group_files(images):
-        parts = [_load_one(path, quantity) for path in group]
+        parts = [_load_one(path, quantity, wavelength_nm) for path in group]
         volumes.append(stack(parts, group) if len(parts) > 1 else parts[0][0])
     return volumes
 
@@ -126,9 +136,14 @@ def read_header(path: Path) -> NiftiFile:
     return NiftiFile(header_path, voxels, header)
 
 
-def _load_one(path: Path, quantity: str | None) -> tuple[Volume, Sidecar]:
+def _load_one(
+    path: Path, quantity: str | None, wavelength_nm: Sequence[float] | None = None
+) -> tuple[Volume, Sidecar]:
     file = read_header(path)
     sidecar = read_sidecar(path)
+    own = is_own(sidecar)
+    if wavelength_nm is not None and not own:
+        sidecar = with_given_wavelengths(sidecar, wavelength_nm)
     header = file.header
     if file.voxel_path != file.header_path and is_lfs_pointer_file(file.voxel_path):
         raise refuse_lfs_pointer(file.voxel_path)
@@ -164,7 +179,10 @@ def _load_one(path: Path, quantity: str | None) -> tuple[Volume, Sidecar]:
         cautions = (*cautions, *not_finite_cautions(data))
     if meaning.quantity == "attenuation" and not any(one.code == FILL for one in cautions):
         cautions = (*cautions, *fill_cautions(data, "values of the image"))
-    return volume.with_warnings(*cautions), sidecar
+    volume = volume.with_warnings(*cautions)
+    if not own:
+        return wavelength_last(sorted_by_wavelength(volume)), sidecar
+    return (volume if wavelength_nm is None else with_wavelengths(volume, wavelength_nm)), sidecar
 
 
 def _with_range(meaning: Meaning, header: NiftiHeader) -> Any:

@@ -161,7 +161,8 @@ PA = {
 }
 
 
-def test_photoacoustic_wavelengths_are_the_fourth_axis_in_the_order_of_the_list(tmp_path):
+def test_photoacoustic_wavelengths_become_a_sorted_axis_and_the_record_keeps_their_order(tmp_path):
+    """msot.md section 5.5: sorted wavelengths, original order kept in the record."""
     volume = load(
         tmp_path,
         "mouse_pa",
@@ -170,7 +171,8 @@ def test_photoacoustic_wavelengths_are_the_fourth_axis_in_the_order_of_the_list(
     )
     assert (volume.quantity, volume.unit) == ("optoacoustic_signal", "[arb'U]")
     assert volume.axes[0].name == "wavelength"
-    np.testing.assert_array_equal(volume.axes[0].values, [800, 700, 750])
+    np.testing.assert_array_equal(volume.axes[0].values, [700, 750, 800])
+    np.testing.assert_array_equal(volume.data[0, 0, 0], [8, 16, 0])
     record = volume.acquisition
     assert isinstance(record, PhotoacousticAcquisition)
     assert record.wavelength_nm == (800.0, 700.0, 750.0)

@@ -15,6 +15,11 @@ MAXIMUM_FILES = 500_000
 IMAGE_NAME = "2dseq"
 """What ParaVision calls its reconstructed images."""
 
+SCAN_SUFFIX = ".msot"
+"""Of the description of an iThera scan."""
+
+HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+
 _SUFFIXES = frozenset({".dcm", ".ima"})
 _SIGNATURE_END = 132
 
@@ -31,6 +36,8 @@ class Found:
         In the order of their names.
     bruker : list of Path
         Reconstructed images of ParaVision, by their name: the files carry no signature.
+    optoacoustic : list of Path
+        Descriptions of iThera scans by their name, and HDF5 files by their signature.
     other : int
         Files that are neither.
     links : int
@@ -42,6 +49,7 @@ class Found:
     dicom: list[Path] = field(default_factory=list)
     nifti: list[Path] = field(default_factory=list)
     bruker: list[Path] = field(default_factory=list)
+    optoacoustic: list[Path] = field(default_factory=list)
     unknown: list[Path] = field(default_factory=list)
     links: int = 0
     explicit: bool = False
@@ -161,6 +169,8 @@ def _sort_in(file: Path, found: Found) -> None:
         return
     if head[128:132] == b"DICM":
         found.dicom.append(file)
+    elif head.startswith(HDF5_SIGNATURE) or file.suffix.lower() == SCAN_SUFFIX:
+        found.optoacoustic.append(file)
     elif _looks_like_nifti(file, head):
         found.nifti.append(file)
     else:

@@ -14,9 +14,9 @@ import numpy.typing as npt
 
 from imgtheranostics.errors import CorruptInput, ImgTheranosticsError, UnsupportedInput
 from imgtheranostics.io.budget import MAXIMUM_INFLATION, check_budget
+from imgtheranostics.io.dicom.discovery import HDF5_SIGNATURE
 from imgtheranostics.volume import FloatArray
 
-SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _MOST_OBJECTS = 200_000
 _DEEPEST = 64
 _MOST_NUMBERS = 50_000_000
@@ -27,7 +27,7 @@ _TEXT_BYTES = 4096
 
 def is_hdf5(head: bytes) -> bool:
     """Whether a file begins as HDF5 files do."""
-    return head.startswith(SIGNATURE)
+    return head.startswith(HDF5_SIGNATURE)
 
 
 class SafeFile:

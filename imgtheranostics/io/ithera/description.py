@@ -14,6 +14,7 @@ from imgtheranostics.io.xml_tree import Element, read_xml
 from imgtheranostics.volume import FloatArray
 
 ROOT = "DataModelMsotProject"
+NODES = ("ReconNodes", "DataModelNewReconstructionNode")
 _HARDWARE, _MEASUREMENT, _SCAN = "HARDWARE-DESC", "MEASUREMENT-DESC", "ScanNode"
 _FRAMES = (_SCAN, "ScanFrames", "DataModelScanFrame")
 _TICK_S = 1e-7
@@ -89,9 +90,7 @@ def read_description(path: Path) -> Description:
     MissingMetadata, UnitMismatch
         If what the signals need is absent or in an unknown unit.
     """
-    root = read_xml(path)
-    if root.name != ROOT:
-        raise CorruptInput("the XML file describes no MSOT scan", where=str(path), needed=ROOT)
+    root = _root(path)
     frames, cautions = _frames(root, path)
     length, more = _couplant_path(root, path)
     offset = root.first(_SCAN, "TrimSpeedOfSound")
@@ -116,6 +115,24 @@ def read_description(path: Path) -> Description:
         species=_species(root),
         cautions=cautions,
     )
+
+
+def node_count(path: Path) -> int:
+    """Number of reconstructions that a ``.msot`` file lists.
+
+    Raises
+    ------
+    CorruptInput
+        If it describes no scan.
+    """
+    return len(_root(path).all(*NODES))
+
+
+def _root(path: Path) -> Element:
+    root = read_xml(path)
+    if root.name != ROOT:
+        raise CorruptInput("the XML file describes no MSOT scan", where=str(path), needed=ROOT)
+    return root
 
 
 def _detectors(root: Element, path: Path) -> FloatArray:

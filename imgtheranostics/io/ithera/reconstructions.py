@@ -14,13 +14,12 @@ from imgtheranostics.acquisition import PhotoacousticAcquisition, Subject
 from imgtheranostics.errors import Caution, CorruptInput, MissingMetadata, NothingUsable
 from imgtheranostics.io.budget import check_budget
 from imgtheranostics.io.frame_stack import FrameStack
-from imgtheranostics.io.ithera.description import Description, ScanFrame, relative_seconds
+from imgtheranostics.io.ithera.description import NODES, Description, ScanFrame, relative_seconds
 from imgtheranostics.io.ithera.quantities import number, required, whole_number
 from imgtheranostics.io.ithera.signals import MANUFACTURER
 from imgtheranostics.io.xml_tree import Element
 from imgtheranostics.volume import FloatArray, Source, make_step
 
-_NODES = ("ReconNodes", "DataModelNewReconstructionNode")
 _FOLDER = "RECONs"
 _IDENTIFIER = re.compile(r"^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$")
 _TYPES = (np.dtype("<f8"), np.dtype("<f4"))
@@ -56,11 +55,6 @@ class _Image:
     has_errors: bool
 
 
-def count_nodes(description: Description) -> int:
-    """Number of reconstructions that a scan lists."""
-    return len(description.root.all(*_NODES))
-
-
 def reconstruction(description: Description, index: int) -> FrameStack:
     """One reconstruction of a scan, by its place in the list, without reading an image.
 
@@ -73,7 +67,7 @@ def reconstruction(description: Description, index: int) -> FrameStack:
     MissingMetadata, UnitMismatch
         If matrix or field of view are not stated.
     """
-    node, path = description.root.all(*_NODES)[index], description.path
+    node, path = description.root.all(*NODES)[index], description.path
     shape = _shape(node, path)
     images = _images(node, description)
     file = _file(node, path)
