@@ -32,7 +32,7 @@ def region_table(
     maps: Sequence[Estimate | Volume],
     regions: Regions,
     *,
-    resolution_mm: float | None = None,
+    resolution_mm: float | Sequence[float] | None = None,
     subject: str | None = None,
     session: str | None = None,
     workers: int | None = None,

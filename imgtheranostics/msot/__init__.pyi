@@ -9,9 +9,11 @@ from .oxygenation_maps import Oxygenation as Oxygenation
 from .reconstruction import focus_speed_of_sound as focus_speed_of_sound
 from .region_means import RegionMean as RegionMean
 from .region_means import region_means as region_means
+from .region_oxygenation import region_so2 as region_so2
 from .region_ratios import RegionRatio as RegionRatio
 from .region_ratios import region_ratio as region_ratio
 from .region_ratios import region_ratio_series as region_ratio_series
+from .region_tables import region_table as region_table
 from .signals import OptoacousticSignals as OptoacousticSignals
 from .signals import load_signals as load_signals
 from .unmixed import Unmixed as Unmixed

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from imgtheranostics.errors import GeometryMismatch, NothingUsable
 from imgtheranostics.mapping.blank_regions import voxel_list_noise
+from imgtheranostics.mapping.detection import DETECTION_SDS
 from imgtheranostics.mapping.refusals import UnknownChoice
 from imgtheranostics.mapping.voxels import Mask, mask_array
 from imgtheranostics.regions import Regions, roi_statistics
@@ -50,6 +51,8 @@ class RegionMean:
         Share of them that non-negative unmixing held at zero.
     rule : str
         Where the standard error is from.
+    detection_limit : float
+        3.3 standard deviations of the means of blank regions of the same shape; NaN without blanks.
     """
 
     region: str
@@ -60,6 +63,7 @@ class RegionMean:
     n_valid: int
     held_at_zero: float
     rule: str
+    detection_limit: float = math.nan
 
     @property
     def total_error(self) -> float:
@@ -139,9 +143,12 @@ def region_mean_series(
     *,
     blanks: Blanks = None,
     resolution_mm: float | Sequence[float] | None = None,
+    required: bool = True,
     workers: int | None = None,
 ) -> list[list[RegionMean]]:
     """`region_means` of each image of a series; parameters and errors as there.
+
+    With ``required=False`` the mean of a region without a value is NaN.
 
     Returns
     -------
@@ -156,7 +163,8 @@ def region_mean_series(
     shapes = [
         _Shape.of(name, voxels, value) for name, voxels in zip(wanted, wanted.voxel_lists(), strict=True)
     ]
-    rows = list(zip(table.itertuples(), table.attrs["details"], strict=True))
+    details = table.attrs.pop("details")  # pandas copies attributes with each column that is taken out
+    rows = list(zip(table.itertuples(), details, strict=True))
     flags = x.flags.planar if isinstance(x, Estimate) else None
     found = []
     for sample, image in enumerate(value.planar):
@@ -166,6 +174,8 @@ def region_mean_series(
         found.append(
             [
                 _mean(shape, row, detail, marks, _error(one, shape, blank, blanks, detail, row))
+                if row.n_valid or required
+                else _no_mean(shape.name)
                 for shape, (row, detail) in zip(shapes, here, strict=True)
             ]
         )
@@ -207,19 +217,35 @@ class _Shape:
         return float(np.sum(spread * self.box)) / self.voxels.size**2
 
 
+def _no_mean(name: str) -> RegionMean:
+    nothing = math.nan
+    return RegionMean(name, nothing, nothing, nothing, nothing, 0, 0.0, "no voxel has a value")
+
+
+class _Noise(NamedTuple):
+    """Standard error of a mean by noise, its degrees of freedom, their origin, and what is detected."""
+
+    error: float
+    freedom: float
+    rule: str
+    limit: float = math.nan
+
+
 def _mean(
     shape: _Shape,
     row: Any,
     detail: dict[str, Any],
     flags: npt.NDArray[np.uint16] | None,
-    error: tuple[float, float, str],
+    noise: _Noise,
 ) -> RegionMean:
     if not row.n_valid:
         raise NothingUsable("no voxel of a region has a value", where=f"region {shape.name}")
     held = 0.0 if flags is None else float(np.mean((flags[shape.voxels] & Flag.AT_BOUND.value) != 0))
     shared = float(detail["standard_error_calibration"])
-    sampling, freedom, rule = error
-    return RegionMean(shape.name, float(row.mean), sampling, shared, freedom, int(row.n_valid), held, rule)
+    return RegionMean(
+        shape.name, float(row.mean), noise.error, shared, noise.freedom, int(row.n_valid), held, noise.rule,
+        noise.limit,
+    )  # fmt: skip
 
 
 def known_regions(regions: Regions, names: Sequence[str]) -> Regions:
@@ -248,22 +274,22 @@ def _error(
     blanks: Blanks,
     detail: dict[str, Any],
     row: Any,
-) -> tuple[float, float, str]:
-    """Standard error of a mean by noise, its degrees of freedom, and where they are from."""
+) -> _Noise:
     if blank is not None:
         usable = blank & np.isfinite(image.data.ravel(order="F"))
         own = isinstance(blanks, str) and blanks == shape.name
         noise = voxel_list_noise(image, shape.voxels, usable, own=own)
         if math.isfinite(noise.sd):
-            return noise.standard_error, float(noise.n_blanks - 1), noise.rule
+            limit = DETECTION_SDS * noise.sd
+            return _Noise(noise.standard_error, float(noise.n_blanks - 1), noise.rule, limit)
     rule = "spread of the region's voxels over their effective number"
     if blank is not None:
         rule += ": no copies of the region fit into the blank tissue"
     if row.n_valid < _FEWEST_VOXELS:
-        return float(detail["standard_error_sampling"]), _LEAST_FREEDOM, rule
+        return _Noise(float(detail["standard_error_sampling"]), _LEAST_FREEDOM, rule)
     share = _share(shape, detail)
     error = float(row.sd) * math.sqrt((1.0 - 1.0 / row.n_valid) * share / (1.0 - share))
-    return error, max(_LEAST_FREEDOM, 1.0 / share - 1.0), rule
+    return _Noise(error, max(_LEAST_FREEDOM, 1.0 / share - 1.0), rule)
 
 
 def _share(shape: _Shape, detail: dict[str, Any]) -> float:
