@@ -282,6 +282,7 @@ _QUANTITIES = (
     Quantity("delta_so2", "%", "change of blood oxygen saturation", signed_change=True),
     Quantity("thb", "umol/L", "total haemoglobin"),
     Quantity("relative_thb", "[arb'U]", "total haemoglobin, up to a common factor"),
+    Quantity("responding", "1", "1 where a change exceeds two standard deviations of its baseline"),
     Quantity("region_so2", "%", "oxygen saturation of a region's mean haemoglobin"),
     Quantity("absorbed_dose", "Gy", "absorbed dose"),
     Quantity("echo_intensity", "1", "echo power on a linear scale, of arbitrary reference"),

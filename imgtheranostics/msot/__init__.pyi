@@ -5,6 +5,8 @@ from . import reconstruct as reconstruct
 from . import spectra as spectra
 from . import unmixing as unmixing
 from .component_maps import unmix as unmix
+from .gas_challenge_maps import GasChallenge as GasChallenge
+from .gas_challenge_maps import delta_so2 as delta_so2
 from .oxygenation_maps import Oxygenation as Oxygenation
 from .reconstruction import focus_speed_of_sound as focus_speed_of_sound
 from .region_means import RegionMean as RegionMean
