@@ -50,6 +50,8 @@ class RegionPower:
     quantiles : (n_frames, 6) ndarray
         Standard deviation, 5th, 50th and 95th percentile, smallest and largest pixel.
     cells : Cells
+    pixel_mean : (n_frames,) ndarray
+        Mean over the pixels as they are stored, also where it is refused.
     """
 
     mean: FloatArray
@@ -61,6 +63,7 @@ class RegionPower:
     flags: npt.NDArray[np.uint16]
     quantiles: FloatArray
     cells: Cells
+    pixel_mean: FloatArray
 
     @property
     def relative_error(self) -> FloatArray:
@@ -166,6 +169,7 @@ def region_power(
         flags,
         table[:, 1:],
         cells,
+        mean,
     )
 
 

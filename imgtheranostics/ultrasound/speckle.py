@@ -26,7 +26,7 @@ MOST_IMAGES = 32
 """Images over which a correlation is averaged: more gain nothing."""
 
 FEWEST_CELLS = 5.0
-"""With fewer independent cells a standard error is itself uncertain by a third and more."""
+"""With fewer independent cells the scatter within a region says nothing of that of its mean."""
 
 _LARGEST_WORK = 1 << 22
 _LEAST_CORRELATION = 0.05
@@ -41,7 +41,7 @@ class Cells:
     ----------
     variance_factor : float
         Variance of the mean over the variance of the pixels about their own mean (divided by N); NaN where
-        the region is smaller than what is correlated in it.
+        the region holds fewer than `FEWEST_CELLS`, whose scatter does not tell it.
     n_effective : float
         Independent cells, from 1 to the number of pixels.
     """
@@ -151,7 +151,8 @@ def _cells(products: FloatArray, pairs: FloatArray, n: int, n_images: int) -> Ce
         factor = max(1.0 + beyond / n, 1.0) / n / (1.0 - share)
         # noise of a correlation: one over the root of all independent cells that it was measured in
         level = min(0.5, max(_LEAST_CORRELATION, _SIGNIFICANT * np.sqrt(factor / n_images)))
-    return Cells(factor, float(np.clip((1.0 + factor) / factor, 1.0, n)))
+    n_effective = float(np.clip((1.0 + factor) / factor, 1.0, n))
+    return Cells(factor if n_effective >= FEWEST_CELLS else float("nan"), n_effective)
 
 
 def _around_zero(above: BoolArray) -> BoolArray:

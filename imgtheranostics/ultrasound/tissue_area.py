@@ -143,24 +143,26 @@ def _bounds(region: Mapping[str, Any]) -> tuple[Any, ...]:
     return tuple(region.get(name) for name in ("x0", "y0", "x1", "y1"))
 
 
-def _box(region: Mapping[str, Any], shape: tuple[int, ...]) -> tuple[slice, slice]:
-    """Columns and rows of a region; its bounds are inclusive.
+def _box(region: Mapping[str, Any], shape: tuple[int, ...], *, whole: bool = False) -> tuple[slice, slice]:
+    """Columns and rows of a region as far as they lie within the image; its bounds are inclusive.
 
     Raises
     ------
     GeometryMismatch
-        If it does not lie within the image.
+        If no part of it does; with `whole` also if more than the last column or row of it does not.
     """
     x0, y0, x1, y1 = _bounds(region)
-    inside = all(isinstance(n, int) for n in (x0, y0, x1, y1))
-    if not inside or not (0 <= x0 <= x1 < shape[0] and 0 <= y0 <= y1 < shape[1]):
+    known = all(isinstance(n, int) for n in (x0, y0, x1, y1))
+    inside = known and 0 <= x0 <= x1 and 0 <= y0 <= y1 and x0 < shape[0] and y0 < shape[1]
+    if not inside or (whole and (x1 > shape[0] or y1 > shape[1])):
         raise GeometryMismatch(
             "the calibrated region does not lie within the image",
             where="RegionLocationMinX0 (0018,6018) to RegionLocationMaxY1 (0018,601E)",
             found=f"columns {x0}-{x1}, rows {y0}-{y1}",
             needed=f"columns 0-{shape[0] - 1}, rows 0-{shape[1] - 1}, the last ones included",
+            next_step="the image was cut or resized after its calibration: its lengths are not known",
         )
-    return slice(x0, x1 + 1), slice(y0, y1 + 1)
+    return slice(x0, min(x1, shape[0] - 1) + 1), slice(y0, min(y1, shape[1] - 1) + 1)
 
 
 def tissue_mask(volume: Volume, region: int | None = None) -> BoolArray:
@@ -194,7 +196,7 @@ def crop(volume: Volume, region: int | None = None) -> Volume:
     chosen = tissue_region(volume, region)
     if chosen is None:
         raise _no_regions()
-    columns, rows = _box(chosen, volume.shape)
+    columns, rows = _box(chosen, volume.shape, whole=True)
     dx, dy = spacing_mm(chosen)
     affine = np.array(volume.affine)
     affine[:3, 0] *= dx / volume.grid.spacing_mm[0]
@@ -229,9 +231,12 @@ def area_mm2(volume: Volume, rois: Regions, *, region: int | None = None) -> dic
         If its regions are not in cm.
     UnsupportedInput
         If there are several tissue regions and none is chosen.
+    GeometryMismatch
+        If the calibrated region is larger than the image, which was cut or resized.
     """
     chosen = tissue_region(volume, region)
     if chosen is not None:
+        _box(chosen, volume.shape, whole=True)
         dx, dy = spacing_mm(chosen)
     elif any(caution.code == "pixel-spacing-unknown" for caution in volume.warnings):
         raise _no_regions()

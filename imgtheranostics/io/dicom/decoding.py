@@ -38,8 +38,10 @@ class Decoder:
     def __exit__(self, *_: object) -> None:
         self._stop()
 
-    def decode(self, header: Header, found: PixelFormat) -> list[npt.NDArray[Any]]:
+    def decode(self, header: Header, found: PixelFormat, *, indices: bool = False) -> list[npt.NDArray[Any]]:
         """Decoded frames of a file, each (rows, columns), or (rows, columns, 3) in colour.
+
+        With `indices`, a palette is not applied: frames are (rows, columns) of its indices.
 
         Raises
         ------
@@ -47,8 +49,9 @@ class Decoder:
             If the codec fails, crashes, takes too long or too much memory, or decodes another size than
             the header declares.
         """
-        palette = found.photometric == "PALETTE COLOR"
-        shape = (found.rows, found.columns, 3) if found.colour else (found.rows, found.columns)
+        palette = found.photometric == "PALETTE COLOR" and not indices
+        colour = palette or found.samples > 1
+        shape = (found.rows, found.columns, 3) if colour else (found.rows, found.columns)
         request = {
             "path": str(header.path.resolve()),
             "shape": shape,

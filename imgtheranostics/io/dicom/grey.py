@@ -1,7 +1,8 @@
-"""Colour images to one grey level per pixel."""
+"""Colour images to one grey level per pixel, without the graphics that are drawn over them."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,17 +11,63 @@ import numpy.typing as npt
 _LUMINANCE = (0.299, 0.587, 0.114)
 _LEVELS = 2
 _SHARE = 0.01
+_GRAPHICS = 96
+_EIGHT_BITS = 255
+
+Window = tuple[slice, slice]
 
 
-def to_grey(rgb: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float32], bool]:
-    """Luminance (ITU-R BT.601) of a (rows, columns, 3) image, and whether it really holds colour.
+@dataclass(frozen=True, eq=False)
+class Grey:
+    """A colour image as grey levels.
 
-    A grey image stored in three equal channels keeps its levels exactly. Colour is reported where channels
-    differ by more than two levels in more than one per cent of the pixels.
+    Attributes
+    ----------
+    levels : (rows, columns) ndarray
+        NaN where there are graphics.
+    coloured : bool
+        Channels differ by more than two levels of 255 in more than one per cent of the pixels.
+    graphics : int
+        Pixels that are no echo.
+    """
+
+    levels: npt.NDArray[np.float32]
+    coloured: bool
+    graphics: int
+
+
+def luminance(rgb: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Luminance (ITU-R BT.601) along the last axis; exactly the level where the three channels are equal."""
+    wide = rgb.astype(np.int64)
+    grey = wide[..., 0] * _LUMINANCE[0] + wide[..., 1] * _LUMINANCE[1] + wide[..., 2] * _LUMINANCE[2]
+    same = (wide[..., 0] == wide[..., 1]) & (wide[..., 1] == wide[..., 2])
+    grey[same] = wide[..., 0][same]
+    return np.asarray(grey)
+
+
+def to_grey(rgb: npt.NDArray[Any], within: Window | None = None) -> Grey:
+    """Luminance of a (rows, columns, 3) image, and whether it really holds colour.
+
+    A grey image stored in three equal channels keeps its levels exactly. Pixels whose channels differ by more
+    than 96 levels of 255 are graphics drawn over the image where they are the smaller part of it; where they
+    are the larger one, the whole image is coloured, and its luminance is kept.
+
+    Parameters
+    ----------
+    rgb : (rows, columns, 3) ndarray
+    within : (rows, columns), optional
+        The part of the image that is looked at for colour: the tissue.
     """
     wide = rgb.astype(np.int64)
     spread = wide.max(axis=2) - wide.min(axis=2)
-    coloured = float(np.count_nonzero(spread > _LEVELS)) > _SHARE * spread.size
-    grey = wide[..., 0] * _LUMINANCE[0] + wide[..., 1] * _LUMINANCE[1] + wide[..., 2] * _LUMINANCE[2]
-    grey[spread == 0] = wide[..., 0][spread == 0]
-    return grey.astype(np.float32), coloured
+    unit = 1 if rgb.dtype.itemsize == 1 else (1 << 8 * rgb.dtype.itemsize) // (_EIGHT_BITS + 1)
+    part = spread if within is None else spread[within]
+    coloured = float(np.count_nonzero(part > _LEVELS * unit)) > _SHARE * part.size
+    levels = luminance(rgb).astype(np.float32)
+    drawn = spread > _GRAPHICS * unit
+    count = int(np.count_nonzero(drawn))
+    if count * 2 >= np.count_nonzero(wide.max(axis=2) > 0):
+        count = 0
+    elif count:
+        levels[drawn] = np.nan
+    return Grey(levels, coloured, count)

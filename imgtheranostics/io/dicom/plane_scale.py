@@ -18,7 +18,7 @@ class Scale:
     ----------
     slope, intercept : float
     rule : str
-        ``none``, ``rescale``, ``real_world_value_mapping`` or ``philips_floating_point``.
+        ``none``, ``rescale``, ``inverted``, ``real_world_value_mapping`` or ``philips_floating_point``.
     quantity, unit : str
         Set when the rule itself states what the values are.
     mapped : tuple of float or None

@@ -17,6 +17,7 @@ from imgtheranostics.io.dicom.quantities import describe
 from imgtheranostics.io.dicom.samples import arrange
 from imgtheranostics.io.dicom.scaling import Scaling, series_scaling
 from imgtheranostics.io.dicom.series import Series
+from imgtheranostics.io.dicom.ultrasound import timed_frames
 from imgtheranostics.volume import Axis, Step
 
 FloatArray = npt.NDArray[np.float64]
@@ -59,7 +60,7 @@ class Plan:
         return (frame.columns, frame.rows, self.order.shape[0], *(len(axis) for axis in self.axes))
 
 
-def plan(series: Series, mr_scaling: str | None = None) -> Plan:
+def plan(series: Series, mr_scaling: str | None = None, frame_time_s: float | None = None) -> Plan:
     """Check geometry, axes, scale and metadata of a series, without reading a pixel.
 
     Parameters
@@ -67,6 +68,8 @@ def plan(series: Series, mr_scaling: str | None = None) -> Plan:
     series : Series
     mr_scaling : str, optional
         Which values of MR images: one of `imgtheranostics.io.dicom.scaling.MR_SCALINGS`.
+    frame_time_s : float, optional
+        Time between the frames of an ultrasound cine, instead of what its file says.
 
     Raises
     ------
@@ -79,7 +82,7 @@ def plan(series: Series, mr_scaling: str | None = None) -> Plan:
     where = common_place(series.files)
     _check_one_subject(frames, where)
     _check_frame_of_reference(frames, where)
-    cautions: list[Caution] = []
+    cautions = timed_frames(frames, frame_time_s) if series.modality == "US" else []
     stacked = stack(frames, _thickness(frames, cautions), where)
     arrangement = arrange(frames, stacked.members, series.modality, where)
     scaling = series_scaling(frames, series.modality, mr_scaling)

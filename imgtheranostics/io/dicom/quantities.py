@@ -64,7 +64,7 @@ def describe(
     elif modality == "US":
         from imgtheranostics.io.dicom.ultrasound import describe_ultrasound
 
-        acquisition, cautions = describe_ultrasound(frames)
+        acquisition, cautions = describe_ultrasound(frames, as_stored=scaling.rule in ("none", "inverted"))
         quantity, unit = "signal", "[arb'U]"
     elif modality == "PA":
         acquisition = photoacoustic_acquisition(frames)

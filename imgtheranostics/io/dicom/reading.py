@@ -18,6 +18,7 @@ from imgtheranostics.io.dicom.decoding import Decoder
 from imgtheranostics.io.dicom.frames import Frame
 from imgtheranostics.io.dicom.grey import to_grey
 from imgtheranostics.io.dicom.header import Header
+from imgtheranostics.io.dicom.palette import echo_top, without_graphics
 from imgtheranostics.io.dicom.pixels import (
     PixelFormat,
     is_padded,
@@ -28,6 +29,7 @@ from imgtheranostics.io.dicom.pixels import (
 from imgtheranostics.io.dicom.plane_scale import Scale
 from imgtheranostics.io.dicom.planning import Plan, common_place
 from imgtheranostics.io.dicom.series import Series
+from imgtheranostics.io.dicom.ultrasound import tissue_window
 from imgtheranostics.io.offset_order import check_order
 from imgtheranostics.io.pseudonym import pseudonym
 from imgtheranostics.io.untagged_fill import fill_cautions
@@ -47,6 +49,7 @@ class _Tally:
     unmapped: int = 0
     padded_files: int = 0
     coloured: bool = False
+    graphics: int = 0
     names: list[str] = field(default_factory=list)
 
 
@@ -81,6 +84,7 @@ def read(planned: Plan) -> Volume:
         tally.unmapped += part.unmapped
         tally.padded_files += part.padded_files
         tally.coloured |= part.coloured
+        tally.graphics += part.graphics
     return _volume(planned, voxels, tally, formats)
 
 
@@ -144,12 +148,19 @@ class _Job:
             for header, numbers in files:
                 found = self.formats[header]
                 check_budget(found.frame_pixels * found.samples * found.frames * 4, where=header.path)
-                decoded = decoder.decode(header, found)
+                top = echo_top(header) if found.photometric == "PALETTE COLOR" else None
+                decoded = decoder.decode(header, found, indices=top is not None)
+                window = tissue_window(header) if self.planned.series.modality == "US" else None
                 for number in numbers:
                     raw = decoded[self.planned.series.frames[number].index]
                     if raw.ndim == 3:
-                        raw, coloured = to_grey(raw)
-                        tally.coloured |= coloured
+                        grey = to_grey(raw, window)
+                        tally.coloured |= grey.coloured
+                        tally.graphics += grey.graphics
+                        raw = grey.levels
+                    elif top is not None:
+                        raw = without_graphics(raw, top)
+                        tally.graphics += int(np.count_nonzero(np.isnan(raw)))
                     self._place(number, raw, scratch, tally)
         return tally
 
@@ -301,6 +312,14 @@ def _pixel_cautions(planned: Plan, data: Array, tally: _Tally) -> list[Caution]:
             Caution(
                 "colour-overlay",
                 "colour channels differ: the image holds a colour overlay or map, not grey levels alone",
+                "PhotometricInterpretation (0028,0004)",
+            )
+        )
+    if tally.graphics:
+        cautions.append(
+            Caution(
+                "graphics-to-nan",
+                f"{tally.graphics} pixels are graphics or text in colour, no echo, and not a number here",
                 "PhotometricInterpretation (0028,0004)",
             )
         )

@@ -157,7 +157,10 @@ def mr_quantity(frames: Sequence[Frame], scaling: Scaling) -> tuple[str, str, fl
 
 
 def ultrasound_acquisition(
-    frames: Sequence[Frame], regions: tuple[dict[str, Any], ...], frame_time_s: float | None
+    frames: Sequence[Frame],
+    regions: tuple[dict[str, Any], ...],
+    frame_time_s: float | None,
+    grey_max: float | None,
 ) -> UltrasoundAcquisition:
     """The ultrasound record."""
     header = frames[0].header
@@ -170,6 +173,8 @@ def ultrasound_acquisition(
         transducer_frequency_mhz=None if frequency is None else frequency / 1000.0,
         photometric=header.text("PhotometricInterpretation"),
         regions=regions,
+        grey_max=grey_max,
+        acquisition_datetime=first_start(frames),
         subject=subject_of(header),
     )
 

@@ -138,8 +138,18 @@ def _plane_scale(frame: Frame, modality: str, philips: bool, notes: Notes) -> Sc
     if isinstance(mapping, Scale):
         return mapping
     if slope is None:
+        if modality == "US":
+            return _inverted(frame)
         return _siemens_phase(frame) if modality == "MR" else Scale()
     return Scale(slope, intercept, "rescale")
+
+
+def _inverted(frame: Frame) -> Scale:
+    """Stored echo as it is, or turned round where the smallest value is shown white."""
+    header = frame.header
+    if header.text("PhotometricInterpretation") != "MONOCHROME1":
+        return Scale()
+    return Scale(-1.0, float((1 << header.required_integer("BitsStored")) - 1), "inverted")
 
 
 def _siemens_phase(frame: Frame) -> Scale:
