@@ -42,13 +42,7 @@ _TABLE_NODES = 1024
 _NEARBY = 1e-5
 """Step of ln w for the slopes of the landmarks."""
 
-_OWN = {
-    "lognormal": ("log_mean", "log_sd"),
-    "gamma_variate": ("amplitude", "exponent", "scale_s"),
-    "ldrw": ("transit_time_s", "skewness"),
-    "first_passage": ("transit_time_s", "skewness"),
-}
-"""Parameters of each model beside the landmarks and the area."""
+_DECIBELS = 10.0 / np.log(10.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,12 +111,18 @@ def fit_bolus(
 ) -> Fit:
     """A bolus model fitted to all chosen curves; see `imgtheranostics.ultrasound.curves.fit`."""
     table = _table(model)
-    names = ("baseline", *table.names, *(name for name in _OWN[model] if name not in table.names))
+    names = ("baseline", *table.names, *_own_names(model, free_baseline))
 
     def describe(rows: FloatArray) -> Described:
         return _bolus_block(rows, time_s, model, table, free_baseline)
 
     return in_blocks(curves, names, describe, unit, workers)
+
+
+def _own_names(model: str, free_baseline: bool) -> tuple[str, ...]:
+    """Parameters that `_own_parameters` gives."""
+    own = {"lognormal": ("log_mean",), "gamma_variate": ("amplitude",)}.get(model, ())
+    return (*own, "peak_enhancement_db") if free_baseline else own
 
 
 def in_blocks(
@@ -180,6 +180,8 @@ def _goodness(found: Described, n: int) -> tuple[FloatArray, FloatArray]:
 
 def parameter_unit(name: str, unit: str) -> str:
     """UCUM code of a parameter of a signal in `unit`; the code of products is written with a dot."""
+    if name.endswith("_db"):
+        return "dB"
     if name.endswith("_per_s"):
         return "1/s"
     if name.endswith("_s"):
@@ -223,7 +225,7 @@ def _bolus_block(
     describe_curves(
         values, covariances, table.lowest, table.step, table.values, table.slopes, table.powers, out, errors
     )
-    own, own_errors = _own_parameters(model, values, covariances)
+    own, own_errors = _own_parameters(model, values, covariances, free_baseline)
     found = np.vstack((values[np.newaxis, :, 4], out, *own))
     base_error = np.sqrt(covariances[np.newaxis, :, 4, 4]) if free_baseline else np.zeros((1, m))
     deviations = np.vstack((base_error, errors, *own_errors))
@@ -278,34 +280,36 @@ def enhancing(statistics: FloatArray, freedom: int) -> npt.NDArray[np.bool_]:
 
 
 def _own_parameters(
-    model: str, values: FloatArray, covariances: FloatArray
+    model: str, values: FloatArray, covariances: FloatArray, free_baseline: bool
 ) -> tuple[list[FloatArray], list[FloatArray]]:
-    """Parameters of a model that do not scale with peak and time to peak, and their standard errors."""
+    """Parameters of `_own_names`, which do not scale with peak and time to peak, and their errors."""
     peak, duration, width = values[:, 0], values[:, 1] - values[:, 2], np.exp(values[:, 3])
-    gradient = np.zeros(values.shape)
+    zero = np.zeros(peak.size)
+    found = []
     with np.errstate(all="ignore"):
         if model == "lognormal":
-            value = np.log(duration) + width**2
-            gradient[:, 1] = 1.0 / duration
-            gradient[:, 3] = 2.0 * width**2
+            gradient = [zero, 1.0 / duration, -1.0 / duration, 2.0 * width**2, zero]
+            found.append((np.log(duration) + width**2, gradient))
         elif model == "gamma_variate":
-            value = peak * np.exp(width * (1.0 - np.log(duration)))
-            gradient[:, 0] = value / peak
-            gradient[:, 1] = -value * width / duration
-            gradient[:, 3] = value * width * (1.0 - np.log(duration))
-        else:
-            return [], []
-        gradient[:, 2] = -gradient[:, 1]
-        variance = np.einsum("mi,mij,mj->m", gradient, _without_baseline(covariances), gradient)
-        return [value], [np.sqrt(variance)]
+            lever = 1.0 - np.log(duration)
+            value = peak * np.exp(width * lever)
+            by_time = -value * width / duration
+            found.append((value, [value / peak, by_time, -by_time, value * width * lever, zero]))
+        if free_baseline:
+            baseline = np.where(values[:, 4] > 0, values[:, 4], np.nan)
+            scale = _DECIBELS / (baseline + peak)
+            gradient = [scale, zero, zero, zero, -scale * peak / baseline]
+            found.append((10.0 * np.log10(1.0 + peak / baseline), gradient))
+        errors = [propagated(np.stack(gradient, axis=1), covariances) for _, gradient in found]
+    return [value for value, _ in found], errors
 
 
-def _without_baseline(covariances: FloatArray) -> FloatArray:
-    """Covariances whose baseline, on which nothing here depends, is 0 and not NaN where it is known."""
-    kept = covariances.copy()
-    kept[:, 4, :] = 0.0
-    kept[:, :, 4] = 0.0
-    return kept
+def propagated(gradient: FloatArray, covariances: FloatArray) -> FloatArray:
+    """Standard errors of what has this gradient, (m, 5); parameters without effect add nothing."""
+    products = gradient[:, :, np.newaxis] * gradient[:, np.newaxis, :]
+    with np.errstate(invalid="ignore"):
+        terms = np.where(products == 0.0, 0.0, products * covariances)
+        return np.asarray(np.sqrt(terms.sum(axis=(1, 2))))
 
 
 def fit_replenishment(

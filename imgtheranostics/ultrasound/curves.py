@@ -1,12 +1,20 @@
-"""Time-intensity curves of contrast ultrasound: models of linear echo power against time in seconds."""
+"""Time-intensity curves of contrast ultrasound: models of linear echo power against time in seconds.
+
+`fit` and `model_free` work on arrays; the module itself can be called on a Volume, as
+`imgtheranostics.ultrasound.curve_maps.curves`: ``ultrasound.curves(volume, rois=...)``.
+"""
 
 from __future__ import annotations
+
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from imgtheranostics.fit import Fit
-from imgtheranostics.mapping.refusals import checked
+from imgtheranostics.mapping.refusals import UnknownChoice, checked
 from imgtheranostics.mapping.voxel_blocks import Curves, checked_times
 from imgtheranostics.ultrasound.bolus_models import (
     BOLUS_MODELS,
@@ -18,6 +26,10 @@ from imgtheranostics.ultrasound.bolus_models import (
     replenishment,
 )
 from imgtheranostics.ultrasound.sampled_curves import model_free
+
+if TYPE_CHECKING:
+    from imgtheranostics.ultrasound.time_intensity import TimeIntensity
+    from imgtheranostics.volume import Volume
 
 __all__ = [
     "BOLUS_MODELS",
@@ -75,16 +87,17 @@ def fit(
     -------
     Fit
         For a bolus, in the unit of the signal and s: ``baseline``, ``peak_enhancement`` (of the model, above
-        the baseline), ``arrival_time_s`` (t0) and ``peak_time_s`` on the time axis, ``time_to_peak_s`` (from
-        t0), ``mean_transit_time_s`` (from t0; ``mean_transit_time_from_ti_s`` from TI), ``area`` under the
-        whole curve, ``wash_in_area`` (**from t0** to the peak), ``wash_in_area_from_ti`` (from TI to the
-        peak), ``rise_time_s`` (TI to the peak), ``wash_in_rate`` (steepest slope),
-        ``wash_in_perfusion_index`` (``wash_in_area_from_ti / rise_time_s``), ``fall_time_s`` (peak to TO),
-        ``wash_out_rate`` (steepest slope of the fall, below 0), ``wash_out_area`` (peak to TO),
-        ``full_width_half_maximum_s``, and the model's own ``log_mean`` and ``log_sd``, or ``amplitude``,
-        ``exponent`` and ``scale_s``, or ``transit_time_s`` and ``skewness``. TI and TO are where the tangents
-        at the steepest rise and fall meet the baseline. For replenishment: ``baseline``, ``amplitude``,
-        ``rate_per_s``, ``relative_flow`` (their product) and ``mean_transit_time_s`` (1 / rate).
+        the baseline; ``peak_enhancement_db`` in dB against a fitted one), ``arrival_time_s`` (t0) and
+        ``peak_time_s`` on the time axis, ``time_to_peak_s`` (from t0), ``mean_transit_time_s`` (from t0;
+        ``mean_transit_time_from_ti_s`` from TI), ``area`` under the whole curve, ``wash_in_area`` (**from
+        t0** to the peak), ``wash_in_area_from_ti`` (from TI to the peak), ``rise_time_s`` (TI to the peak),
+        ``wash_in_rate`` (steepest slope), ``wash_in_perfusion_index`` (``wash_in_area_from_ti /
+        rise_time_s``), ``fall_time_s`` (peak to TO), ``wash_out_rate`` (steepest slope of the fall, below 0),
+        ``wash_out_area`` (peak to TO), ``full_width_half_maximum_s``, and the model's own ``log_mean`` and
+        ``log_sd``, or ``amplitude``, ``exponent`` and ``scale_s``, or ``transit_time_s`` and ``skewness``. TI
+        and TO are where the tangents at the steepest rise and fall meet the baseline. For replenishment:
+        ``baseline``, ``amplitude``, ``rate_per_s``, ``relative_flow`` (their product) and
+        ``mean_transit_time_s`` (1 / rate).
 
         `Fit.r_squared` is the quality of the fit, 1 - SSE/SST. Standard errors come from the residuals of
         each curve, whose noise may grow with the signal and be correlated in time, as speckle is; where a
@@ -112,7 +125,7 @@ def fit(
     if model == "replenishment":
         return _replenished(signal, times, burst_time_s, free, unit, mask, workers)
     if burst_time_s is not None:
-        raise ValueError("burst_time_s belongs to the replenishment model")
+        raise UnknownChoice("burst_time_s belongs to the replenishment model")
     _check_count(times.size, 4 + int(free), model)
     curves = Curves.of(signal, times.size, mask)
     return curve_fits.fit_bolus(curves, times, model, free_baseline=free, unit=unit, workers=workers)
@@ -148,3 +161,22 @@ def _replenished(
 def _check_count(n: int, needed: int, model: str) -> None:
     if n <= needed:
         raise ValueError(f"{model} has {needed} parameters and needs more samples than that, found {n}")
+
+
+class _CallableModule(ModuleType):
+    """The module of the array level that is also the job on Volumes: both are called ``curves``."""
+
+    def __call__(self, volume: Volume, **options: Any) -> TimeIntensity:
+        """Curves of regions and maps of a cine.
+
+        Parameters
+        ----------
+        volume, **options
+            As `imgtheranostics.ultrasound.curve_maps.curves` takes them.
+        """
+        from imgtheranostics.ultrasound import curve_maps
+
+        return curve_maps.curves(volume, **options)
+
+
+sys.modules[__name__].__class__ = _CallableModule
