@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from imgtheranostics.errors import CorruptInput, MissingMetadata, UnsupportedInput
+from imgtheranostics.errors import CorruptInput, MissingMetadata
 from imgtheranostics.io.dicom.clocks import acquisition_us, microseconds, utc_offset, with_zone
 from imgtheranostics.io.dicom.frames import COMPONENTS, Frame, Vector, check_vector, mr_component
 from imgtheranostics.io.dicom.header import Header
+from imgtheranostics.io.dicom.photoacoustic import describe_photoacoustic
 from imgtheranostics.io.dicom.real_world import foreign_unit, read_real_world
 from imgtheranostics.io.dicom.scaling import PHILIPS_MR
 from imgtheranostics.io.dicom.values import parse_datetime
@@ -19,7 +20,7 @@ _PIXEL_KEYWORD = "PerFrameFunctionalGroupsSequence"
 _PHILIPS_GROUPS = "Philips MR Imaging DD 005"
 
 
-class _Groups:
+class Groups:
     """The functional groups of one frame; a per-frame value overrules a shared one."""
 
     def __init__(self, shared: Any, own: Any, header: Header) -> None:
@@ -103,7 +104,7 @@ def enhanced_frames(header: Header, modality: str) -> list[Frame]:
     file_start = acquisition_us(header)
     dimensions = _dimensions(header)
     return [
-        _frame(_Groups(shared, own, header), index, modality, file_start, dimensions)
+        _frame(Groups(shared, own, header), index, modality, file_start, dimensions)
         for index, own in enumerate(per_frame)
     ]
 
@@ -118,7 +119,7 @@ def _dimensions(header: Header) -> tuple[int, ...]:
 
 
 def _frame(
-    groups: _Groups, index: int, modality: str, file_start: int | None, dimensions: tuple[int, ...]
+    groups: Groups, index: int, modality: str, file_start: int | None, dimensions: tuple[int, ...]
 ) -> Frame:
     header = groups.header
     frame = Frame(
@@ -139,7 +140,10 @@ def _frame(
     if modality == "MR":
         frame.details["philips_scale_slope"] = _philips_scale_slope(groups)
     frame.order = _temporal_order(groups, dimensions)
-    describe = {"MR": _describe_mr, "CT": _describe_ct, "PT": _describe_pet, "PA": _describe_pa}[modality]
+    if modality == "PA":
+        describe_photoacoustic(frame, groups, dimensions)
+        return frame
+    describe = {"MR": _describe_mr, "CT": _describe_ct, "PT": _describe_pet}[modality]
     describe(frame, groups)
     return frame
 
@@ -155,7 +159,7 @@ _ORIENTATION = (
 _SPACING = ((("PixelMeasuresSequence",), "PixelSpacing"),)
 
 
-def _vector(groups: _Groups, places: Sequence[tuple[Sequence[str], str]], length: int) -> Vector:
+def _vector(groups: Groups, places: Sequence[tuple[Sequence[str], str]], length: int) -> Vector:
     for macros, keyword in places:
         values = groups.numbers(macros, keyword)
         if values:
@@ -167,7 +171,7 @@ def _vector(groups: _Groups, places: Sequence[tuple[Sequence[str], str]], length
     )
 
 
-def _rescale(groups: _Groups, modality: str) -> tuple[float, float] | None:
+def _rescale(groups: Groups, modality: str) -> tuple[float, float] | None:
     slope = groups.number(["PixelValueTransformationSequence"], "RescaleSlope")
     if slope is None:
         return None
@@ -180,7 +184,7 @@ def _rescale(groups: _Groups, modality: str) -> tuple[float, float] | None:
     return slope, intercept or 0.0
 
 
-def _philips_scale_slope(groups: _Groups) -> float | None:
+def _philips_scale_slope(groups: Groups) -> float | None:
     """The scale slope (2005,100E) of a frame, which Philips keeps in a private sequence of its group."""
     for source in (groups.own, groups.shared):
         if not hasattr(source, "private_block"):
@@ -199,12 +203,12 @@ def _philips_scale_slope(groups: _Groups) -> float | None:
     return None
 
 
-def _frame_start(groups: _Groups, file_start: int | None) -> int | None:
+def _frame_start(groups: Groups, file_start: int | None) -> int | None:
     moment = _moment(groups, ["FrameContentSequence"], "FrameAcquisitionDateTime")
     return file_start if moment is None else microseconds(moment)
 
 
-def _moment(groups: _Groups, macros: Sequence[str], keyword: str) -> datetime | None:
+def _moment(groups: Groups, macros: Sequence[str], keyword: str) -> datetime | None:
     text = groups.text(macros, keyword)
     if text is None:
         return None
@@ -219,7 +223,7 @@ def _moment(groups: _Groups, macros: Sequence[str], keyword: str) -> datetime | 
 _TEMPORAL_POINTERS = frozenset({0x00209128, 0x0020930D, 0x00209153, 0x00189074})
 
 
-def _temporal_order(groups: _Groups, dimensions: tuple[int, ...]) -> Vector:
+def _temporal_order(groups: Groups, dimensions: tuple[int, ...]) -> Vector:
     """Place in time: the temporal position, else the dimension index that counts one."""
     content = ["FrameContentSequence"]
     position = groups.number(content, "TemporalPositionIndex")
@@ -234,7 +238,7 @@ def _seconds(value: float | None) -> float | None:
     return None if value is None else value / 1000.0
 
 
-def _describe_mr(frame: Frame, groups: _Groups) -> None:
+def _describe_mr(frame: Frame, groups: Groups) -> None:
     legacy = ("UnassignedPerFrameConvertedAttributesSequence", "UnassignedSharedConvertedAttributesSequence")
     inversion = groups.numbers(["MRModifierSequence"], "InversionTimes")
     values = {
@@ -258,7 +262,7 @@ def _describe_mr(frame: Frame, groups: _Groups) -> None:
     frame.kind = (kinds, component, b_value)
 
 
-def _frame_type(groups: _Groups, macro: str) -> tuple[str, ...]:
+def _frame_type(groups: Groups, macro: str) -> tuple[str, ...]:
     item = groups.macro(macro)
     value = None if item is None else item.get("FrameType")
     if value is None:
@@ -266,7 +270,7 @@ def _frame_type(groups: _Groups, macro: str) -> tuple[str, ...]:
     return (str(value),) if isinstance(value, str) else tuple(str(v) for v in value)
 
 
-def _describe_ct(frame: Frame, groups: _Groups) -> None:
+def _describe_ct(frame: Frame, groups: Groups) -> None:
     legacy = ("UnassignedPerFrameConvertedAttributesSequence", "UnassignedSharedConvertedAttributesSequence")
     beam = ("CTXRayDetailsSequence", *legacy)
     reconstruction = ("CTReconstructionSequence", *legacy)
@@ -296,7 +300,7 @@ def _contrast(header: Header) -> dict[str, str | None]:
     return {"contrast_agent": agent or None, "contrast_material": material or None}
 
 
-def _describe_pet(frame: Frame, groups: _Groups) -> None:
+def _describe_pet(frame: Frame, groups: Groups) -> None:
     content = ["FrameContentSequence"]
     legacy = ("UnassignedPerFrameConvertedAttributesSequence", "UnassignedSharedConvertedAttributesSequence")
     duration = groups.number(content, "FrameAcquisitionDuration") or groups.number(
@@ -313,42 +317,3 @@ def _describe_pet(frame: Frame, groups: _Groups) -> None:
     reference = _moment(groups, content, "FrameReferenceDateTime")
     if reference is not None:
         frame.details["frame_reference_us"] = microseconds(reference)
-
-
-def _describe_pa(frame: Frame, groups: _Groups) -> None:
-    excitations = groups.items("PhotoacousticExcitationCharacteristicsSequence")
-    if len(excitations) > 1:
-        raise UnsupportedInput(
-            "a frame combines several wavelengths; it cannot enter unmixing",
-            where=f"{groups.header.path}: PhotoacousticExcitationCharacteristicsSequence (0018,9821)",
-            needed="one wavelength per frame",
-        )
-    wavelength = groups.number(["PhotoacousticExcitationCharacteristicsSequence"], "ExcitationWavelength")
-    if wavelength is None:
-        listed = groups.header.sequence("ExcitationWavelengthSequence")
-        if len(listed) == 1 and listed[0].get("ExcitationWavelength") is not None:
-            wavelength = float(listed[0].ExcitationWavelength)
-    if wavelength is None or not wavelength > 0:
-        raise MissingMetadata(
-            "a photoacoustic frame does not say its wavelength",
-            where=f"{groups.header.path}: ExcitationWavelength (0018,9826)",
-        )
-    frame.parameters["wavelength"] = wavelength
-    energy = groups.number(["PhotoacousticExcitationCharacteristicsSequence"], "ExcitationEnergy")
-    frame.details["laser_energy_mj"] = energy
-    frame.details["volume_frame"] = groups.macro("PlanePositionSequence") is None
-    frame.details["speed_of_sound_m_s"] = _speed_of_sound(groups.header)
-    kind = groups.macro("ImageDataTypeSequence")
-    codes = None if kind is None else kind.get("ImageDataTypeCodeSequence")
-    meaning = str(codes[0].get("CodeMeaning", "")) if codes else ""
-    frame.details["image_data_type"] = meaning
-    frame.kind = (meaning,)
-
-
-def _speed_of_sound(header: Header) -> float | None:
-    items = header.sequence("SoundSpeedCorrectionMechanismCodeSequence")
-    values = [item.get("ObjectSoundSpeed") for item in items]
-    known = [float(v) for v in values if v is not None]
-    if not known and header.dataset.get("ObjectSoundSpeed") is not None:
-        known = [float(header.dataset.ObjectSoundSpeed)]
-    return known[0] if known else None

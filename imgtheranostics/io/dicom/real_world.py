@@ -32,6 +32,15 @@ _REAL_WORLD_QUANTITIES: dict[str, tuple[str, str, float]] = {
     "{suvibw}g/ml": ("suv_ibw", "g/mL", 1.0),
     "g/ml{suvibw}": ("suv_ibw", "g/mL", 1.0),
 }
+_OPTICAL_QUANTITIES: dict[str, tuple[str, str, float]] = {
+    "/cm": ("optical_absorption", "1/cm", 1.0),
+    "1/cm": ("optical_absorption", "1/cm", 1.0),
+    "cm-1": ("optical_absorption", "1/cm", 1.0),
+    "/mm": ("optical_absorption", "1/cm", 10.0),
+    "1/mm": ("optical_absorption", "1/cm", 10.0),
+    "mm-1": ("optical_absorption", "1/cm", 10.0),
+}
+"""Units that mean absorption of light in photoacoustic images, and something else elsewhere."""
 _DIMENSIONLESS = frozenset({"1", "", "no units", "{unitless}", "us", "[arb'u]"})
 
 
@@ -40,12 +49,13 @@ def real_world_scale(items: list[Any], header: Header, modality: str, notes: Not
     chosen: Scale | None = None
     unknown: str | None = None
     where = header.where("RealWorldValueMappingSequence")
+    known = _REAL_WORLD_QUANTITIES | (_OPTICAL_QUANTITIES if modality == "PA" else {})
     for item in items:
         unit = _ucum(item)
         if unit.lower() in _DIMENSIONLESS and modality not in REQUIRED:
             quantity, target, factor = "", "", 1.0
-        elif unit.lower() in _REAL_WORLD_QUANTITIES:
-            quantity, target, factor = _REAL_WORLD_QUANTITIES[unit.lower()]
+        elif unit.lower() in known:
+            quantity, target, factor = known[unit.lower()]
         else:
             unknown = unit
             continue

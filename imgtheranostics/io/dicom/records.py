@@ -22,6 +22,7 @@ from imgtheranostics.io.dicom.clocks import acquisition_us, series_start, to_dat
 from imgtheranostics.io.dicom.emission import radiopharmaceutical_of, subject_of
 from imgtheranostics.io.dicom.frames import Frame
 from imgtheranostics.io.dicom.header import Header
+from imgtheranostics.io.dicom.photoacoustic import photoacoustic_record
 from imgtheranostics.io.dicom.samples import Arrangement
 from imgtheranostics.io.dicom.scaling import Scaling
 
@@ -215,24 +216,7 @@ def _dose_in_bq(drug: Radiopharmaceutical) -> Radiopharmaceutical:
 
 def photoacoustic_acquisition(frames: Sequence[Frame]) -> PhotoacousticAcquisition:
     """The photoacoustic record."""
-    header = frames[0].header
-    details = frames[0].details
-    wavelengths = sorted({f.parameters["wavelength"] for f in frames if "wavelength" in f.parameters})
-    energies = {f.parameters.get("wavelength"): f.details.get("laser_energy_mj") for f in frames}
-    per_wavelength = tuple(energies.get(w) for w in wavelengths)
-    speed = details.get("speed_of_sound_m_s")
-    kind = details.get("image_data_type")
-    return PhotoacousticAcquisition(
-        manufacturer=header.text("Manufacturer"),
-        model=header.text("ManufacturerModelName"),
-        wavelength_nm=tuple(wavelengths),
-        speed_of_sound_m_s=speed if isinstance(speed, float) else None,
-        laser_energy_mj=tuple(e for e in per_wavelength if isinstance(e, float))
-        if all(isinstance(e, float) for e in per_wavelength)
-        else (),
-        image_type=str(kind) if kind else None,
-        subject=subject_of(header),
-    )
+    return photoacoustic_record(frames, subject_of(frames[0].header))
 
 
 def other_acquisition(header: Header) -> OtherAcquisition:

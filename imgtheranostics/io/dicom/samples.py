@@ -75,8 +75,17 @@ def arrange(frames: Sequence[Frame], members: Sequence[IndexArray], modality: st
     for names in _candidates(frames, table):
         found = _by_parameters(frames, table, names, modality, where)
         if found is not None:
-            return found
+            return _wavelength_last(found) if modality == "PA" else found
     raise _indistinct(len(members), n_samples, where)
+
+
+def _wavelength_last(found: Arrangement) -> Arrangement:
+    """The same frames with time, which stands last elsewhere, before the wavelengths."""
+    if len(found.axes) < 2 or found.axes[-1].name != "time":
+        return found
+    *parameters, time = found.axes
+    order = found.order.reshape(len(found.order), len(time), -1).swapaxes(1, 2)
+    return Arrangement((time, *parameters), order.reshape(found.order.shape), found.cautions)
 
 
 def _check_time_slices(

@@ -86,6 +86,10 @@ def catalogue(paths: Sequence[Path]) -> Catalogue:
         by_uid.setdefault((modality, uid), []).append(header)
     for (modality, uid), headers in by_uid.items():
         found.series += _groups(modality, uid, headers)
+    if any(one.modality == "PA" for one in found.series):
+        from imgtheranostics.io.dicom.photoacoustic import together
+
+        found.series = together(found.series)
     return found
 
 
@@ -100,7 +104,7 @@ def _no_pixels(header: Header) -> CorruptInput:
 def _groups(modality: str, uid: str, headers: list[Header]) -> list[Series]:
     try:
         frames = [frame for header in headers for frame in planes_of(header, modality)]
-        keys = _keys(frames)
+        keys = keys_of(frames)
     except ImgTheranosticsError as error:
         frames = [Frame(header) for header in headers]
         return [Series(modality, uid, frames, [h.path for h in headers], failure=error)]
@@ -115,7 +119,8 @@ def _groups(modality: str, uid: str, headers: list[Header]) -> list[Series]:
     return series
 
 
-def _keys(frames: list[Frame]) -> list[tuple[object, ...]]:
+def keys_of(frames: list[Frame]) -> list[tuple[object, ...]]:
+    """What the frames of one Volume must agree in, for each frame."""
     orientation = orientation_classes(frames)
     spacing = _spacing_classes(frames)
     keys: list[tuple[object, ...]] = []
@@ -167,7 +172,7 @@ def combine(several: Sequence[Series], where: str) -> Series:
         if one.failure is not None:
             raise one.failure
     frames = [frame for one in several for frame in one.frames]
-    if len({one.modality for one in several}) > 1 or len(set(_keys(frames))) > 1:
+    if len({one.modality for one in several}) > 1 or len(set(keys_of(frames))) > 1:
         raise GeometryMismatch(
             "the series do not go together into one volume",
             where=where,

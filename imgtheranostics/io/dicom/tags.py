@@ -79,6 +79,7 @@ TAGS: dict[str, Tag] = {
     "ImagePositionPatient": Tag(0x00200032, b"DS"),
     "ImageOrientationPatient": Tag(0x00200037, b"DS"),
     "FrameOfReferenceUID": Tag(0x00200052, b"UI"),
+    "VolumeFrameOfReferenceUID": Tag(0x00209312, b"UI"),
     "TemporalPositionIdentifier": Tag(0x00200100, b"IS"),
     "TemporalResolution": Tag(0x00200110, b"DS"),
     "SamplesPerPixel": Tag(0x00280002, b"US"),

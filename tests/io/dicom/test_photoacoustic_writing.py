@@ -43,7 +43,7 @@ def image(axes=(WAVELENGTHS,), data=None, affine=AFFINE, **changes) -> Volume:
     return Volume(data, affine, "optoacoustic_signal", "[arb'U]", axes, record, source=source)
 
 
-@pytest.mark.parametrize("axes", [(WAVELENGTHS,), (WAVELENGTHS, TIME)], ids=["spectrum", "dynamic"])
+@pytest.mark.parametrize("axes", [(WAVELENGTHS,), (TIME, WAVELENGTHS)], ids=["spectrum", "dynamic"])
 def test_values_negative_ones_too_and_axes_survive(tmp_path, axes):
     volume = image(axes)
     files = write_dicom(volume, tmp_path / "out")
@@ -56,6 +56,14 @@ def test_values_negative_ones_too_and_axes_survive(tmp_path, axes):
     assert back.grid.same_as(volume.grid)
     limit = np.ptp(volume.data, axis=(0, 1)) * 2.0**-15
     assert (np.abs(back.data - volume.data).max(axis=(0, 1)) <= limit).all()
+
+
+def test_wavelengths_are_the_last_axis_however_they_were_written(tmp_path):
+    volume = image((WAVELENGTHS, TIME))
+    write_dicom(volume, tmp_path / "out")
+    back = it.load(tmp_path / "out")
+    assert [axis.name for axis in back.axes] == ["time", "wavelength"]
+    assert_allclose(np.swapaxes(back.data, 3, 4), volume.data, atol=1e-3)
 
 
 def test_record_survives(tmp_path):
