@@ -112,7 +112,14 @@ _CONTRASTS = (
     "fe",
     "ca",
 )
+_FORMATS = frozenset({"none", "2d", "m_mode", "spectral", "waveform", "graphics", "other"})
+_REGION_UNITS = frozenset(
+    {"none", "percent", "db", "cm", "s", "hz", "db/s", "cm/s", "cm2", "cm2/s", "cm3", "cm3/s", "deg", "unknown"}
+)
 _VOCABULARIES = {
+    "spatial_format": _FORMATS,
+    "x_unit": _REGION_UNITS,
+    "y_unit": _REGION_UNITS,
     "contrast_material": _CONTRASTS,
     "filter_material": _FILTERS,
     "filter_materials": _FILTERS,

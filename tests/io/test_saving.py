@@ -476,6 +476,10 @@ def test_free_text_of_the_acquisition_is_not_written(tmp_path, acquisition):
         ("filter_material", "ALUMINUM\\DOE", None),
         ("contrast_material", "IODINE", "IODINE"),
         ("contrast_material", "DOE", None),
+        ("spatial_format", "2d", "2d"),
+        ("x_unit", "cm", "cm"),
+        ("y_unit", "dB/s", "dB/s"),
+        ("y_unit", "doe", None),
     ],
 )
 def test_only_words_of_the_vocabulary_are_written(field, text, kept):
