@@ -31,6 +31,7 @@ class FileFormat(enum.StrEnum):
     DICOM = "dicom"
     NIFTI = "nifti"
     BOTH = "both"
+    MSOT_H5 = "msot-h5"
 
 
 @app.command("list")

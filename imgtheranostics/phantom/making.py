@@ -209,7 +209,8 @@ def _regions(spec: PhantomSpec, mixture: Mixture, level: int, entropy: Sequence[
     nominal = mixture.nominal().astype(np.int32)
     core = np.zeros(mixture.grid.shape, np.int32, order="F")
     offset = len(numbers)
-    fwhm_mm = max(part.physics.resolution_mm(spec) for part in parts_of(spec))
+    i, j, k = np.max([part.physics.blur_mm(spec) for part in parts_of(spec)], axis=0).tolist()
+    fwhm_mm = (i, j, k)
     for number, name in numbers.items():
         core[_core(mixture, name, fwhm_mm)] = number + offset
     if level >= 3:
@@ -228,10 +229,12 @@ def _present(labels: npt.NDArray[np.integer], names: Mapping[int, str], grid: Gr
     return Regions(labels.astype(np.int32), kept, grid)
 
 
-def _core(mixture: Mixture, name: str, fwhm_mm: float) -> npt.NDArray[np.bool_]:
+def _core(mixture: Mixture, name: str, fwhm_mm: tuple[float, float, float]) -> npt.NDArray[np.bool_]:
     share = mixture.occupancy(name)
     out = np.zeros(mixture.grid.shape, np.bool_, order="F")
-    reach = [int(np.ceil(3 * fwhm_mm / h)) + 1 for h in mixture.grid.spacing_mm]
+    reach = [
+        int(np.ceil(3 * width / h)) + 1 for width, h in zip(fwhm_mm, mixture.grid.spacing_mm, strict=True)
+    ]
     window = []
     for axis in range(3):
         others = tuple(other for other in range(3) if other != axis)
@@ -239,7 +242,7 @@ def _core(mixture: Mixture, name: str, fwhm_mm: float) -> npt.NDArray[np.bool_]:
         window.append(slice(max(0, int(used[0]) - reach[axis]), int(used[-1]) + reach[axis] + 1))
     part = tuple(window)
     kept = share[part]
-    if fwhm_mm > 0:
+    if max(fwhm_mm) > 0:
         kept = blur(kept, fwhm_mm, mixture.grid.spacing_mm)
     out[part] = (kept >= CORE_RECOVERY) & (share[part] >= 1.0)
     return out

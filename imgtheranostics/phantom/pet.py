@@ -98,8 +98,12 @@ def effective_time_s(frame: Frame, decay_constant_per_s: float) -> float:
     return math.log(x / -math.expm1(-x)) / decay_constant_per_s
 
 
-def blur(image: Float32Array, fwhm_mm: float, spacing_mm: tuple[float, float, float]) -> Float32Array:
+def blur(
+    image: Float32Array, fwhm_mm: float | tuple[float, float, float], spacing_mm: tuple[float, float, float]
+) -> Float32Array:
     """The image at a resolution of `fwhm_mm`, to which the averaging over a voxel already contributes.
+
+    The resolution may differ along i, j and k.
 
     A voxel of width h is itself a blur of variance h^2/12, which is taken off the Gaussian, so that the
     total is the stated one. Beyond the grid there is no activity.
@@ -111,11 +115,12 @@ def blur(image: Float32Array, fwhm_mm: float, spacing_mm: tuple[float, float, fl
     """
     from scipy.ndimage import gaussian_filter1d
 
+    widths = fwhm_mm if isinstance(fwhm_mm, tuple) else (fwhm_mm,) * 3
     out = image
-    for axis, spacing in enumerate(spacing_mm):
-        variance = (fwhm_mm / FWHM_PER_SD) ** 2 - spacing**2 / 12
+    for axis, (width, spacing) in enumerate(zip(widths, spacing_mm, strict=True)):
+        variance = (width / FWHM_PER_SD) ** 2 - spacing**2 / 12
         if variance < 0:
-            raise ValueError(f"voxels of {spacing:g} mm cannot show a resolution of {fwhm_mm:g} mm")
+            raise ValueError(f"voxels of {spacing:g} mm cannot show a resolution of {width:g} mm")
         sd = math.sqrt(variance) / spacing
         out = gaussian_filter1d(out, sd, axis=axis, mode="constant", truncate=6.0, output=np.float32)
     return np.asfortranarray(out)

@@ -23,6 +23,7 @@ _HOMES: dict[str, tuple[str, str]] = {
     "MPI": ("imgtheranostics.phantom.mpi", "Mpi"),
     "CEST": ("imgtheranostics.phantom.cest", "Cest"),
     "CT": ("imgtheranostics.phantom.ct", "Ct"),
+    "MSOT": ("imgtheranostics.phantom.msot", "Msot"),
 }
 """Module and class of each modality's physics; a new modality adds a line."""
 
@@ -70,8 +71,13 @@ class Physics(Protocol):
         """The ideal image of the quantity that matters, without any scanner."""
 
     def resolution_mm(self, spec: PhantomSpec) -> float:
-        """FWHM of the point spread at level 2, for the core regions; 0 for none."""
+        """FWHM of the point spread at level 2; 0 for none."""
         return spec.physics_of(self.modality).psf_fwhm_mm
+
+    def blur_mm(self, spec: PhantomSpec) -> tuple[float, float, float]:
+        """FWHM of the point spread at level 2 along i, j and k, for the core regions."""
+        fwhm_mm = self.resolution_mm(spec)
+        return fwhm_mm, fwhm_mm, fwhm_mm
 
 
 def physics_for(modality: str) -> Physics:

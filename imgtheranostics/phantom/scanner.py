@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 from imgtheranostics.phantom.ct_scanner import CtScanner
 from imgtheranostics.phantom.model import Level, Model, Name, NotNegative, Number, Positive
 from imgtheranostics.phantom.mri_scanner import MriScanner
+from imgtheranostics.phantom.msot_scanner import MsotScanner
 
 Window = tuple[Positive, Positive]
 
@@ -30,15 +31,6 @@ class Misplacement(Model):
     shift_sd_mm: NotNegative = 0.0
     region_shift_sd_mm: NotNegative = 0.0
     region_margin_sd_mm: NotNegative = 0.0
-
-
-class MsotScanner(Model):
-    """Optoacoustic imaging."""
-
-    fluence: Literal["none", "beer_lambert", "diffusion"] = "none"
-    scattering_per_cm: Positive | None = None
-    elevational_fwhm_mm: Positive | None = None
-    photobleaching_per_s: NotNegative = 0.0
 
 
 class UltrasoundScanner(Model):

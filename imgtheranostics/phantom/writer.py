@@ -13,9 +13,12 @@ from imgtheranostics.io.atomic import output_folder
 from imgtheranostics.io.dicom.header_modules import Labels
 from imgtheranostics.io.dicom.writing import object_kind, write_dicom
 from imgtheranostics.phantom.making import Phantom
+from imgtheranostics.phantom.physics import parts_of
 from imgtheranostics.phantom.truth import Expectation
 from imgtheranostics.volume import Volume
 
+HDF5 = "msot-h5"
+FORMATS = ("dicom", "nifti", "both", HDF5)
 MOST_CLASSIC_IMAGES = 50
 """MR images of a series that are still written as one file each."""
 
@@ -23,13 +26,14 @@ MOST_CLASSIC_IMAGES = 50
 def write(
     phantom: Phantom,
     folder: Path | str,
-    fmt: Literal["dicom", "nifti", "both"] = "dicom",
+    fmt: Literal["dicom", "nifti", "both", "msot-h5"] = "dicom",
     *,
     force: bool = False,
 ) -> list[Path]:
     """Write a phantom.
 
-    The folder holds ``dicom/<name>/`` and ``nifti/<name>.nii.gz`` with PET-BIDS sidecars,
+    The folder holds ``dicom/<name>/``, and ``nifti/<name>.nii.gz`` with BIDS sidecars (``<name>_pa.nii.gz``
+    of optoacoustic images), and ``msot-h5/<name>.hdf5``;
     ``regions.nii.gz`` with names in ``regions.json`` (and ``regions_core.*`` where there are cores),
     beside DICOM images the same regions as ``regions.seg.dcm`` and ``regions.rtstruct.dcm``,
     ``truth/<name>_<quantity>.nii.gz`` and ``truth/truth.json``.
@@ -39,7 +43,9 @@ def write(
     phantom : Phantom
     folder : path
         New or empty, unless `force`.
-    fmt : {"dicom", "nifti", "both"}
+    fmt : {"dicom", "nifti", "both", "msot-h5"}
+        ``msot-h5`` holds the reconstructions of optoacoustic phantoms in HDF5; ``both`` has them too where
+        the phantom's file names them among its outputs.
     force : bool
         Replace files of an earlier result.
 
@@ -51,17 +57,21 @@ def write(
     Raises
     ------
     UnsupportedInput
-        If the format is not known.
+        If the format is not known, or the phantom has no optoacoustic images for HDF5.
     OutputError
         If the folder is not empty or cannot be written.
     """
-    if fmt not in ("dicom", "nifti", "both"):
-        raise UnsupportedInput("the format is not known", found=str(fmt), needed="dicom, nifti or both")
+    if fmt not in FORMATS:
+        raise UnsupportedInput("the format is not known", found=str(fmt), needed=", ".join(FORMATS))
+    if fmt == HDF5:
+        _check_optoacoustic(phantom)
     with output_folder(Path(folder), force=force) as temporary:
         if fmt in ("dicom", "both"):
             write_images_as_dicom(phantom, temporary / "dicom")
         if fmt in ("nifti", "both"):
             _write_nifti(phantom, temporary / "nifti")
+        if fmt == HDF5 or (fmt == "both" and HDF5 in phantom.spec.outputs):
+            _write_hdf5(phantom, temporary / HDF5)
         phantom.release()  # the truth maps are as large as the images
         _write_regions(phantom, temporary)
         if fmt in ("dicom", "both"):
@@ -146,8 +156,40 @@ def _write_nifti(phantom: Phantom, folder: Path) -> None:
     from imgtheranostics.io.saving import save
 
     folder.mkdir()
-    for number, name in enumerate(phantom.names):
-        save(phantom.volumes[number], folder / f"{name}.nii.gz")
+    for number in range(len(phantom.names)):
+        save(phantom.volumes[number], folder / f"{nifti_stem(phantom, number)}.nii.gz")
+
+
+def nifti_stem(phantom: Phantom, number: int) -> str:
+    """Name of a volume's NIfTI file: optoacoustic ones end in _pa."""
+    optoacoustic = number in _optoacoustic(phantom)
+    return phantom.names[number] + ("_pa" if optoacoustic else "")
+
+
+def _optoacoustic(phantom: Phantom) -> range:
+    """Numbers of the optoacoustic volumes."""
+    for part in parts_of(phantom.spec):
+        if part.physics.modality == "MSOT":
+            return range(part.first, part.first + len(part.names))
+    return range(0)
+
+
+def _check_optoacoustic(phantom: Phantom) -> None:
+    if not _optoacoustic(phantom):
+        raise UnsupportedInput(
+            f"{phantom.slug} has no optoacoustic image, which the format {HDF5} is for",
+            found=", ".join(phantom.spec.modalities),
+            needed="MSOT",
+            next_step="write it as dicom, nifti or both",
+        )
+
+
+def _write_hdf5(phantom: Phantom, folder: Path) -> None:
+    from imgtheranostics.phantom.msot_files import write_reconstruction
+
+    folder.mkdir()
+    for number in _optoacoustic(phantom):
+        write_reconstruction(phantom.volumes[number], folder / f"{phantom.names[number]}.hdf5")
 
 
 def _write_regions(phantom: Phantom, folder: Path) -> None:
