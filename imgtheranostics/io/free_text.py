@@ -113,9 +113,8 @@ _CONTRASTS = (
     "ca",
 )
 _FORMATS = frozenset({"none", "2d", "m_mode", "spectral", "waveform", "graphics", "other"})
-_REGION_UNITS = frozenset(
-    {"none", "percent", "db", "cm", "s", "hz", "db/s", "cm/s", "cm2", "cm2/s", "cm3", "cm3/s", "deg", "unknown"}
-)
+_LENGTHS_AND_TIMES = {"cm", "cm2", "cm3", "s", "hz", "cm/s", "cm2/s", "cm3/s", "deg"}
+_REGION_UNITS = frozenset({"none", "unknown", "percent", "db", "db/s", *_LENGTHS_AND_TIMES})
 _VOCABULARIES = {
     "spatial_format": _FORMATS,
     "x_unit": _REGION_UNITS,
