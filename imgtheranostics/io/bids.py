@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from imgtheranostics.acquisition import CtAcquisition, MrAcquisition
+from imgtheranostics.acquisition import CtAcquisition, MrAcquisition, UltrasoundAcquisition
 from imgtheranostics.errors import Caution, ImplausibleValue
 from imgtheranostics.io.bids_cest import interpret_cest, is_cest, with_edited_offsets
 from imgtheranostics.io.bids_ct import interpret_ct, is_ct, read_ct
 from imgtheranostics.io.bids_mri import interpret_mr, is_mr, read_mr
-from imgtheranostics.io.bids_optical import interpret_us
 from imgtheranostics.io.bids_pet import interpret_pet, is_emission
 from imgtheranostics.io.bids_photoacoustic import interpret_pa
+from imgtheranostics.io.bids_ultrasound import interpret_us, is_us, read_us
 from imgtheranostics.io.meaning import Meaning, extra_axes, modality_of
 from imgtheranostics.io.nifti_header import NiftiHeader
 from imgtheranostics.io.own_sidecar import interpret_own, is_own
@@ -27,6 +27,7 @@ _TIMES = frozenset({"t1", "t2", "t2star"})
 _RATES = frozenset({"r1", "r2", "r2star"})
 _LONGEST_MEDIAN_S = 60.0
 _CT_QUANTITIES = ("attenuation", "delta_attenuation", "concentration", "stored_value", "signal")
+_US_QUANTITIES = ("echo_level", "echo_intensity", "signal")
 _PUBLIC_TOO = {
     "MagneticFieldStrength": "field_strength_t",
     "RepetitionTimeExcitation": "repetition_time_s",
@@ -40,6 +41,7 @@ _PUBLIC_OF_CT = {
     "FilterThickness": "filter_thickness_mm",
     "SliceThickness": "slice_thickness_mm",
 }
+_PUBLIC_OF_US = {"DynamicRange": "dynamic_range_db", "GreyMax": "grey_max", "Gain": "gain_db"}
 _ENOUGH_VOXELS = 500_000
 _EMISSION_QUANTITIES = ("activity_concentration", "suv_", "id_per_", "count", "signal")
 
@@ -70,7 +72,7 @@ def _by_modality(sidecar: Sidecar, header: NiftiHeader) -> Meaning:
         return interpret_pa(sidecar, header)
     if modality == "CT" or (not modality and is_ct(sidecar)):
         return interpret_ct(sidecar, header)
-    if modality == "US":
+    if modality == "US" or (not modality and is_us(sidecar)):
         return interpret_us(sidecar, header)
     if modality == "MR" or (not modality and is_mr(sidecar, suffix)):
         return interpret_mr(sidecar, header)
@@ -83,8 +85,13 @@ def _by_modality(sidecar: Sidecar, header: NiftiHeader) -> Meaning:
 def _with_edited_keys(meaning: Meaning, sidecar: Sidecar) -> Meaning:
     """Our own record with the values that stand in public keys, which are the ones that people edit."""
     record = meaning.acquisition
-    public = _PUBLIC_TOO if isinstance(record, MrAcquisition) else _PUBLIC_OF_CT
-    if not isinstance(record, (MrAcquisition, CtAcquisition)):
+    if isinstance(record, MrAcquisition):
+        public = _PUBLIC_TOO
+    elif isinstance(record, CtAcquisition):
+        public = _PUBLIC_OF_CT
+    elif isinstance(record, UltrasoundAcquisition):
+        public = _PUBLIC_OF_US
+    else:
         return meaning
     edited = [
         name
@@ -98,6 +105,8 @@ def _with_edited_keys(meaning: Meaning, sidecar: Sidecar) -> Meaning:
     cautions: tuple[Caution, ...] = ()
     if isinstance(record, CtAcquisition):
         stated = read_ct(sidecar)
+    elif isinstance(record, UltrasoundAcquisition):
+        stated = read_us(sidecar)
     else:
         stated, cautions = read_mr(sidecar, modality_of(sidecar)[1])
     record = replace(record, **{name: getattr(stated, name) for name in edited})
@@ -122,6 +131,8 @@ def _with_foreign_acquisition(meaning: Meaning, sidecar: Sidecar, header: NiftiH
         acquisition, cautions = foreign.acquisition, foreign.cautions
     elif meaning.quantity in _CT_QUANTITIES and (modality == "CT" or is_ct(sidecar)):
         acquisition = read_ct(sidecar)
+    elif meaning.quantity in _US_QUANTITIES and (modality == "US" or is_us(sidecar)):
+        acquisition = read_us(sidecar)
     else:
         return meaning
     return replace(meaning, acquisition=acquisition, cautions=(*meaning.cautions, *cautions))

@@ -15,6 +15,7 @@ from imgtheranostics.acquisition import (
     PhotoacousticAcquisition,
     Radiopharmaceutical,
     Subject,
+    UltrasoundAcquisition,
 )
 from imgtheranostics.io.acquisition_record import plain
 from imgtheranostics.io.bids_cest import SATURATION_KEYS
@@ -54,6 +55,8 @@ def public_keys(volume: Volume, *, keep_texts: bool = False) -> dict[str, Any]:
         content = _pa(volume, acquisition)
     elif isinstance(acquisition, CtAcquisition):
         content = _ct(acquisition)
+    elif isinstance(acquisition, UltrasoundAcquisition):
+        content = _us(volume, acquisition)
     else:
         content = {}
     for key, name in (("Manufacturer", "manufacturer"), ("ManufacturersModelName", "model")):
@@ -233,6 +236,20 @@ def _energies(acquisition: PhotoacousticAcquisition, axis: Axis | None) -> list[
         if np.array_equal(stated[order], axis.values):
             energies = energies[order]
     return energies.tolist() or None
+
+
+def _us(volume: Volume, acquisition: UltrasoundAcquisition) -> dict[str, Any]:
+    """Frame times, and what the log compression was; the unit stands among our own keys."""
+    axis = volume.axis("time")
+    grey = volume.quantity == "signal"
+    return {
+        "FrameTimes": None if axis is None else axis.values.tolist(),
+        "MechanicalIndex": acquisition.mechanical_index,
+        "TransducerFrequency": acquisition.transducer_frequency_mhz,
+        "DynamicRange": acquisition.dynamic_range_db if grey else None,
+        "GreyMax": acquisition.grey_max if grey else None,
+        "Gain": acquisition.gain_db,
+    }
 
 
 def _ct(acquisition: CtAcquisition) -> dict[str, Any]:

@@ -42,6 +42,7 @@ def load(
     *,
     mr_scaling: str | None = None,
     wavelength_nm: Sequence[float] | None = None,
+    frame_time_s: float | None = None,
 ) -> Volume:
     """Load one image series as a Volume.
 
@@ -61,6 +62,9 @@ def load(
     wavelength_nm : sequence of float, optional
         Wavelengths of an optoacoustic image that states none, or wrong ones: one per image, in the order of
         the file. They are never guessed.
+    frame_time_s : float, optional
+        Time between the frames of an ultrasound cine that does not say when they were; display rates are no
+        times. It replaces what the file says, with a warning.
 
     Returns
     -------
@@ -79,7 +83,7 @@ def load(
     >>> v = it.load("scan/PT")  # doctest: +SKIP
     """
     found = find(path)
-    entries, parts = _entries(found, mr_scaling, wavelength_nm)
+    entries, parts = _entries(found, mr_scaling, wavelength_nm, frame_time_s)
     if not entries:
         raise _nothing(path, found, parts)
     _raise_broken(parts)
@@ -176,15 +180,18 @@ def info(path: PathLike | Sequence[PathLike]) -> list[SeriesSummary]:
 
 
 def _entries(
-    found: Found, mr_scaling: str | None, wavelength_nm: Sequence[float] | None = None
+    found: Found,
+    mr_scaling: str | None,
+    wavelength_nm: Sequence[float] | None = None,
+    frame_time_s: float | None = None,
 ) -> tuple[list[Entry], Catalogue]:
     if mr_scaling is not None and mr_scaling not in MR_SCALINGS:
         raise ValueError(f"mr_scaling is one of {', '.join(MR_SCALINGS)}, not {mr_scaling!r}")
     parts = catalogue(found.dicom) if found.dicom else Catalogue()
     parts.broken += [refuse_file(file) for file in found.suspicious()]
     ordered = sorted(parts.series, key=_series_order)
-    entries = [_dicom_entry(one, mr_scaling, wavelength_nm) for one in ordered]
-    entries += [_nifti_entry(files, wavelength_nm) for files in _nifti_series(found.nifti)]
+    entries = [_dicom_entry(one, mr_scaling, wavelength_nm, frame_time_s) for one in ordered]
+    entries += [_nifti_entry(files, wavelength_nm, frame_time_s) for files in _nifti_series(found.nifti)]
     entries += _bruker_entries(found.bruker)
     if found.optoacoustic:
         entries += _optoacoustic_entries(found, parts, wavelength_nm, alone=not entries)
@@ -221,9 +228,14 @@ def _series_order(one: Series) -> tuple[str, float, str, str]:
     return one.modality, -1.0 if number is None else number, one.uid, str(one.files[0])
 
 
-def _dicom_entry(one: Series, mr_scaling: str | None, wavelength_nm: Sequence[float] | None) -> Entry:
+def _dicom_entry(
+    one: Series,
+    mr_scaling: str | None,
+    wavelength_nm: Sequence[float] | None,
+    frame_time_s: float | None,
+) -> Entry:
     def volume() -> Volume:
-        loaded = read(plan(one, mr_scaling))
+        loaded = read(plan(one, mr_scaling, frame_time_s))
         if wavelength_nm is None:
             return loaded
         from imgtheranostics.io.wavelengths import with_wavelengths
@@ -275,11 +287,13 @@ def _nifti_series(files: Sequence[Path]) -> list[list[Path]]:
     return group_files([f for f in files if f.suffix.lower() != ".img" or f.with_suffix("") not in headers])
 
 
-def _nifti_entry(files: list[Path], wavelength_nm: Sequence[float] | None) -> Entry:
+def _nifti_entry(
+    files: list[Path], wavelength_nm: Sequence[float] | None, frame_time_s: float | None
+) -> Entry:
     def volume() -> Volume:
         from imgtheranostics.io.nifti import load_nifti
 
-        loaded = load_nifti(files, wavelength_nm=wavelength_nm)
+        loaded = load_nifti(files, wavelength_nm=wavelength_nm, frame_time_s=frame_time_s)
         if len(loaded) != 1:
             raise NothingUsable(f"the file holds {len(loaded)} images", where=str(files[0]))
         return loaded[0]

@@ -15,6 +15,7 @@ from imgtheranostics.acquisition import CtAcquisition
 from imgtheranostics.errors import Caution, CorruptInput, NothingUsable
 from imgtheranostics.io.bids import check_by_values, interpret, rescale_by_values
 from imgtheranostics.io.bids_photoacoustic import with_given_wavelengths
+from imgtheranostics.io.bids_ultrasound import with_given_frame_time
 from imgtheranostics.io.git_lfs import is_lfs_pointer, is_lfs_pointer_file, refuse_lfs_pointer
 from imgtheranostics.io.gzip_stream import GzipStream, is_gzip
 from imgtheranostics.io.meaning import Meaning
@@ -64,6 +65,7 @@ def load_nifti(
     *,
     quantity: str | None = None,
     wavelength_nm: Sequence[float] | None = None,
+    frame_time_s: float | None = None,
 ) -> list[Volume]:
     """Load images; files that are the echoes, flips or inversions of one series become one Volume.
 
@@ -76,6 +78,8 @@ def load_nifti(
         without a detour through float32.
     wavelength_nm : sequence of float, optional
         Wavelengths of an optoacoustic image, in the order of the file; they overrule its sidecar.
+    frame_time_s : float, optional
+        Time between the frames of an ultrasound cine; it overrules its sidecar.
 
     Returns
     -------
@@ -95,7 +99,7 @@ def load_nifti(
         raise NothingUsable("no NIfTI file was given")
     volumes: list[Volume] = []
     for group in group_files(images):
-        parts = [_load_one(path, quantity, wavelength_nm) for path in group]
+        parts = [_load_one(path, quantity, wavelength_nm, frame_time_s) for path in group]
         volumes.append(stack(parts, group) if len(parts) > 1 else parts[0][0])
     return volumes
 
@@ -137,13 +141,18 @@ def read_header(path: Path) -> NiftiFile:
 
 
 def _load_one(
-    path: Path, quantity: str | None, wavelength_nm: Sequence[float] | None = None
+    path: Path,
+    quantity: str | None,
+    wavelength_nm: Sequence[float] | None = None,
+    frame_time_s: float | None = None,
 ) -> tuple[Volume, Sidecar]:
     file = read_header(path)
     sidecar = read_sidecar(path)
     own = is_own(sidecar)
     if wavelength_nm is not None and not own:
         sidecar = with_given_wavelengths(sidecar, wavelength_nm)
+    if frame_time_s is not None and not own:
+        sidecar = with_given_frame_time(sidecar, frame_time_s)
     header = file.header
     if file.voxel_path != file.header_path and is_lfs_pointer_file(file.voxel_path):
         raise refuse_lfs_pointer(file.voxel_path)

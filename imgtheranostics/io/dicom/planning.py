@@ -75,6 +75,8 @@ def plan(series: Series, mr_scaling: str | None = None, frame_time_s: float | No
     ------
     ImgTheranosticsError
         The typed refusal of whatever does not fit.
+    ValueError
+        If a frame time is given for what is no ultrasound cine.
     """
     if series.failure is not None:
         raise series.failure
@@ -82,6 +84,8 @@ def plan(series: Series, mr_scaling: str | None = None, frame_time_s: float | No
     where = common_place(series.files)
     _check_one_subject(frames, where)
     _check_frame_of_reference(frames, where)
+    if frame_time_s is not None and series.modality != "US":
+        raise ValueError("frame_time_s is that of ultrasound cines")
     cautions = timed_frames(frames, frame_time_s) if series.modality == "US" else []
     stacked = stack(frames, _thickness(frames, cautions), where)
     arrangement = arrange(frames, stacked.members, series.modality, where)

@@ -74,7 +74,7 @@ def ultrasound_frames(header: Header) -> list[Frame]:
 
 
 def frame_starts_s(header: Header, count: int) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Frame times in s: FrameTimeVector (increments, ms) before FrameTime (ms); NaN where neither is there."""
+    """Frame times in s: FrameTimeVector (increments, ms) before FrameTime (ms); NaN without either."""
     increments = header.numbers("FrameTimeVector")
     if increments:
         if len(increments) != count:
