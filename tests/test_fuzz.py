@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-KINDS = "dicom,nifti,json,table,regions"
+KINDS = "dicom,nifti,json,table,regions,msot,hdf5"
 
 FAULTY_READERS = """
 import os, signal, sys, tempfile, time

@@ -88,7 +88,7 @@ def _series(outcome: Outcome) -> set[str]:
 
 
 def _listed(seed: Seed) -> frozenset[str]:
-    if seed.kind in ("json", "table"):
+    if seed.kind in ("json", "table", "msot", "hdf5"):
         return frozenset({"value"})
     return SEMANTIC_NIFTI if _is_nifti(seed) else SEMANTIC_DICOM
 
@@ -102,8 +102,12 @@ def edited_fields(seed: Seed, content: bytes) -> set[str]:
     try:
         if seed.kind == "json":
             return _edited_json(seed.content, content)
-        if seed.kind == "table":
+        if seed.kind == "table" or (seed.kind == "msot" and not seed.target.endswith(".msot")):
             return {"value"}
+        if seed.kind == "msot":
+            return {"value"} if _xml(seed.content) != _xml(content) else set()
+        if seed.kind == "hdf5":
+            return {"value"} if _hdf5(seed.content) != _hdf5(content) else set()
         if _is_nifti(seed):
             return _edited_nifti(seed.content, content)
         with warnings.catch_warnings():
@@ -117,6 +121,30 @@ def _edited_json(before: bytes, after: bytes) -> set[str]:
     """``value`` for another document that is strict JSON, keys and values being of equal right."""
     old, new = json.loads(before), json.loads(after.decode("utf-8-sig"))
     return {"value"} if isinstance(new, dict) and new != old else set()
+
+
+def _xml(content: bytes) -> list[tuple[str, tuple[tuple[str, str], ...], str]]:
+    """Every element with its attributes and text."""
+    from xml.etree import ElementTree
+
+    root = ElementTree.fromstring(content)  # noqa: S314 - made here from a good file
+    return [(one.tag, tuple(sorted(one.attrib.items())), (one.text or "").strip()) for one in root.iter()]
+
+
+def _hdf5(content: bytes) -> dict[str, Any]:
+    """Every array and attribute by its path."""
+    import h5py
+
+    found: dict[str, Any] = {}
+
+    def visit(name: str, held: Any) -> None:
+        found.update({f"{name}@{key}": repr(held.attrs[key]) for key in held.attrs})
+        if isinstance(held, h5py.Dataset):
+            found[name] = (held.shape, str(held.dtype), held[()].tobytes())
+
+    with h5py.File(io.BytesIO(content), "r") as file:
+        file.visititems(visit)
+    return found
 
 
 def _edited_nifti(before: bytes, after: bytes) -> set[str]:

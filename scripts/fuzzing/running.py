@@ -79,7 +79,7 @@ def fuzz(count: int, number: int, kinds: Iterable[str] | None = None, *, only: i
     count, number : int
         How many mutants, and the seed that they are drawn with.
     kinds : iterable of str, optional
-        ``dicom``, ``nifti``, ``json``, ``regions``, ``table``, ``results``; default all.
+        ``dicom``, ``nifti``, ``json``, ``regions``, ``table``, ``msot``, ``hdf5``, ``results``; default all.
     only : int, optional
         Just this mutant.
     """
@@ -113,11 +113,17 @@ def _import_readers() -> None:
         "io.dicom.reading",
         "io.dicom.rtstruct",
         "io.dicom.seg",
+        "io.hdf5.image_sequences",
+        "io.hdf5.ipasc",
+        "io.ithera.reconstructions",
         "io.nifti",
+        "io.optoacoustic_entries",
         "io.regions",
+        "io.signal_loading",
         "nuclear.analysis",
     ):
         import_module(f"imgtheranostics.{name}")
+    import_module("h5py")
     import_module("nibabel")
     import_module("pydicom")
 

@@ -113,6 +113,8 @@ def read_regions(folder: Path) -> Outcome:
 
 def make_seeds(scratch: Path) -> list[Seed]:
     """All seeds, in a fixed order."""
+    from fuzzing.optoacoustic_seeds import make_optoacoustic_seeds
+
     seeds = [
         *_phantom_seeds(scratch),
         *_written_seeds(scratch),
@@ -120,7 +122,7 @@ def make_seeds(scratch: Path) -> list[Seed]:
         *_nifti_seeds(scratch),
         *_sidecar_seeds(scratch),
     ]
-    return [*seeds, *_region_seeds(scratch)]
+    return [*seeds, *_region_seeds(scratch), *make_optoacoustic_seeds()]
 
 
 def make_result_seeds(scratch: Path) -> list[Seed]:
