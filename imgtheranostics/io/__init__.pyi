@@ -7,3 +7,5 @@ from .loading import load_all as load_all
 from .regions import load_rois as load_rois
 from .saving import convert as convert
 from .saving import save as save
+from .signal_loading import load_signals as load_signals
+from .wavelengths import with_wavelengths as with_wavelengths

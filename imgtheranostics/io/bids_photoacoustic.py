@@ -21,7 +21,7 @@ from imgtheranostics.io.meaning import (
 )
 from imgtheranostics.io.nifti_header import NiftiHeader
 from imgtheranostics.io.sidecar import Sidecar, image_stem
-from imgtheranostics.io.wavelength_units import WAVELENGTHS_NM, repeated
+from imgtheranostics.io.wavelength_units import WAVELENGTHS_NM, checked_nm, repeated
 from imgtheranostics.units import conversion_factor
 from imgtheranostics.volume import Axis, Step, make_step
 
@@ -71,6 +71,8 @@ def with_given_wavelengths(sidecar: Sidecar, wavelength_nm: Sequence[float]) -> 
     ------
     UnsupportedInput
         If it says that it describes another modality.
+    UnitMismatch
+        If they are no plausible light in nm.
     """
     modality, _ = modality_of(sidecar)
     if modality not in ("", "PA"):
@@ -80,7 +82,8 @@ def with_given_wavelengths(sidecar: Sidecar, wavelength_nm: Sequence[float]) -> 
             found=modality,
             needed="an optoacoustic image",
         )
-    given: dict[str, Any] = {"Wavelengths": [float(one) for one in wavelength_nm], "WavelengthUnits": "nm"}
+    values_nm = checked_nm(list(wavelength_nm), "wavelength_nm").tolist()
+    given: dict[str, Any] = {"Wavelengths": values_nm, "WavelengthUnits": "nm"}
     values = {key: value for key, value in sidecar.values.items() if key != "WavelengthUnit"} | given
     return replace(sidecar, values={"Modality": "PA"} | values)
 
