@@ -19,6 +19,7 @@ from imgtheranostics.errors import Caution, GeometryMismatch, IllConditioned, Mi
 from imgtheranostics.mapping.refusals import checked
 from imgtheranostics.msot.body_depth import SIDES, body_of, depth_from_mask
 from imgtheranostics.msot.components import Component, component
+from imgtheranostics.msot.fixed_point import FixedPoint
 from imgtheranostics.msot.fluence_maps import (
     check_calibration,
     correct,
@@ -38,7 +39,6 @@ FloatArray = npt.NDArray[np.float64]
 MODELS = ("diffusion", "slab", "cylinder")
 
 _DARKEST = 1e-3
-_SMALLEST_STEP = 0.1
 _HAEMOGLOBIN = ("hbo2", "hb")
 
 
@@ -76,6 +76,23 @@ class FluenceCorrection:
         """Of the corrected image."""
         return self.volume.warnings
 
+    def noise_sd(self, noise_sd: npt.ArrayLike) -> FloatArray:
+        """Noise of the corrected image from that of the image, which grows where light is weak.
+
+        Parameters
+        ----------
+        noise_sd : float or (n,) array_like
+            Standard deviation of the image at each wavelength.
+
+        Returns
+        -------
+        (i, j, k, n) ndarray
+            As `unmix` takes it.
+        """
+        noise = per_wavelength(noise_sd, self.wavelength_nm, "noise_sd")
+        scale = self.signal_per_absorption if self.volume.quantity == "optical_absorption" else 1.0
+        return np.asarray(noise / (np.asarray(self.fluence.data, np.float64) * scale))
+
 
 def iterative(
     volume: Volume,
@@ -88,7 +105,7 @@ def iterative(
     mu_s: npt.ArrayLike | None = None,
     illumination: str = "around",
     model: str = "diffusion",
-    cell_mm: float = 1.0,
+    cell_mm: float = 1.5,
     tolerance: float = 1e-3,
     max_iterations: int = 100,
 ) -> FluenceCorrection:
@@ -275,57 +292,49 @@ class _Problem:
 
     def even(self, tolerance: float, most: int) -> tuple[_State, int]:
         """Light in an even body with the mean absorption."""
-        logarithm = np.zeros_like(self.signal)
-        step, before = 1.0, np.inf
+        logarithm, path = np.zeros_like(self.signal), FixedPoint()
         for iteration in range(1, most + 1):
             light = np.exp(logarithm)
             weights = self.cells.counts[:, np.newaxis] * light
             mean = np.sum(weights * self.signal, axis=0) / np.sum(weights * light, axis=0)
             absorption, scale = self._even_absorption(mean)
-            new = np.log(self._even_light(self.cells.depth_mm, absorption))
+            new = self._even_logarithm(self.cells.depth_mm, absorption)
             change = float(np.abs(new - logarithm).max())
             if change < tolerance:
                 spread = np.broadcast_to(absorption, self.signal.shape)
-                return _State(logarithm, np.array(spread), scale), iteration
-            step, before = _next_step(step, change, before)
-            logarithm = logarithm + step * (new - logarithm)
+                return _State(new, np.array(spread), scale), iteration
+            logarithm = path.next(logarithm, new)
         raise _not_converged(change, tolerance, most)
 
     def uneven(self, state: _State, tolerance: float, most: int) -> tuple[_State, int]:
         """Light in the body as it is."""
         bulk = state.absorption
-        self.references["even"] = np.stack(
-            [self.cells.light(bulk[:, n], float(self.scattering[n])) for n in range(self.wavelength.size)],
-            axis=1,
-        )
-        self.references["bulk"] = bulk[0]
-        exact = np.stack(
+        even = self._light(bulk, None)
+        exact = np.zeros_like(even)
+        if self.cells.side is not None:
+            exact = self._even_logarithm(self.cells.depth_mm, bulk[0]) - np.log(even)
+        self.references.update(bulk=bulk[0], logarithm=np.log(even) + exact)
+        logarithm, scale, guess, path = np.log(even) + exact, state.scale, even, FixedPoint()
+        for iteration in range(1, most + 1):
+            absorption, scale = self._absorption(logarithm, bulk, scale)
+            guess = self._light(absorption, guess)
+            new = np.log(guess) + exact
+            bright = new > np.log(_DARKEST)
+            change = float(np.abs(new - logarithm)[bright].max(initial=0.0))
+            if change < tolerance:
+                return _State(new, absorption, scale), iteration
+            logarithm = path.next(logarithm, new)
+        raise _not_converged(change, tolerance, most)
+
+    def _light(self, absorption: FloatArray, guess: FloatArray | None) -> FloatArray:
+        """Fluence in the cells, (n_cells, n)."""
+        return np.stack(
             [
-                self.cells.exact_over_cells(float(bulk[0, n]), float(self.scattering[n]), even)
-                for n, even in enumerate(self.references["even"].T)
+                self.cells.light(absorption[:, n], float(scattering), None if guess is None else guess[:, n])
+                for n, scattering in enumerate(self.scattering)
             ],
             axis=1,
         )
-        self.references["exact"] = exact
-        logarithm, scale = np.log(self.references["even"]) + exact, state.scale
-        guess = self.references["even"]
-        step, before = 1.0, np.inf
-        for iteration in range(1, most + 1):
-            absorption, scale = self._absorption(logarithm, bulk, scale)
-            guess = np.stack(
-                [
-                    self.cells.light(absorption[:, n], float(self.scattering[n]), guess[:, n])
-                    for n in range(self.wavelength.size)
-                ],
-                axis=1,
-            )
-            new = np.log(guess) + exact
-            change = float(np.abs(np.exp(new) - np.exp(logarithm)).max())
-            step, before = _next_step(step, change, before)
-            if change < tolerance:
-                return _State(new, absorption, scale), iteration
-            logarithm = logarithm + step * (new - logarithm)
-        raise _not_converged(change, tolerance, most)
 
     def _even_absorption(self, mean: FloatArray) -> tuple[FloatArray, float]:
         """Absorption of an even body from its mean signal over light, and the signal per absorption."""
@@ -363,32 +372,29 @@ class _Problem:
         fit = unmix(spectra, self.wavelength, named, method="nnls")
         return np.stack([np.asarray(fit.parameters[name], np.float64) for name in named], axis=-1)
 
-    def _even_light(self, depth_mm: FloatArray, absorption: FloatArray) -> FloatArray:
-        """Fluence at depths in an even body, (..., n)."""
+    def _even_logarithm(self, depth_mm: FloatArray, absorption: FloatArray) -> FloatArray:
+        """Logarithm of the fluence at depths in an even body, (..., n)."""
         depth = depth_mm[..., np.newaxis]
         if self.model == "cylinder":
             radius = float(np.nanmax(self.depth.data))
-            return cylinder(radius - depth, radius, absorption, self.scattering)
-        # Down to the smallest number, so that its logarithm stays finite.
-        attenuation = mu_eff(absorption, self.scattering)
-        return np.asarray(np.exp(-np.minimum(attenuation * depth * 0.1, 700.0)))
+            inner = np.clip(radius - depth, 0.0, radius)
+            return np.asarray(np.log(cylinder(inner, radius, absorption, self.scattering)))
+        return np.asarray(-0.1 * mu_eff(absorption, self.scattering) * depth)
 
     def on_voxels(self, state: _State) -> npt.NDArray[np.float32]:
         """The fluence at every voxel and wavelength."""
         inside = self.cells.number >= 0
         light = np.full((*inside.shape, self.wavelength.size), np.nan, np.float32, order="F")
         depth = self.depth.data[inside].astype(np.float64)
-        if self.model != "diffusion":
-            light[inside] = self._even_light(depth, state.absorption[0])
-            return light
-        even = np.zeros((depth.size, self.wavelength.size))
-        rest = state.logarithm
-        if self.cells.side is not None:
-            even = np.log(self._even_light(depth, self.references["bulk"]))
-            rest = state.logarithm - np.log(self.references["even"]) - self.references["exact"]
+        absorption = self.references.get("bulk", state.absorption[0])
+        rest = state.logarithm - self.references.get("logarithm", state.logarithm)
+        if self.model == "diffusion" and self.cells.side is None:
+            rest, depth = state.logarithm, np.zeros_like(depth)
         for n in range(self.wavelength.size):
-            beside = self.cells.on_voxels(rest[:, n])[inside]
-            light[inside, n] = np.minimum(np.exp(even[:, n] + beside), 1.0)
+            logarithm = self._even_logarithm(depth, absorption)[:, n]
+            if self.model == "diffusion":
+                logarithm = logarithm + self.cells.on_voxels(rest[:, n])[inside]
+            light[inside, n] = np.exp(np.minimum(logarithm, 0.0))
         return light
 
     def mean_absorption(self, state: _State) -> FloatArray:
@@ -416,11 +422,6 @@ def _time_mean(volume: Volume, n: int) -> npt.NDArray[Any]:
     image = volume.data[..., n]
     others = tuple(range(3, image.ndim))
     return np.asarray(image.mean(axis=others, dtype=np.float64) if others else image)
-
-
-def _next_step(step: float, change: float, before: float) -> tuple[float, float]:
-    """A smaller share of the way where the changes grow."""
-    return (max(0.5 * step, _SMALLEST_STEP) if change > before else step), change
 
 
 def _no_blood() -> IllConditioned:

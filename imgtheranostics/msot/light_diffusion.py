@@ -17,7 +17,7 @@ import numpy.typing as npt
 from imgtheranostics.errors import IllConditioned
 from imgtheranostics.grid import Grid
 from imgtheranostics.msot.body_depth import SIDES, side_axis
-from imgtheranostics.msot.tissue_light import mu_eff, slab
+from imgtheranostics.msot.tissue_light import mu_eff
 
 FloatArray = npt.NDArray[np.float64]
 Float32Array = npt.NDArray[np.float32]
@@ -25,7 +25,7 @@ BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
 
 _CM_PER_MM = 0.1
-_TOLERANCE = 1e-7
+_TOLERANCE = 1e-6
 _MOST_STEPS = 3000
 
 
@@ -177,12 +177,6 @@ class Cells:
         out = np.full(inside.shape, np.nan, np.float32, order="F")
         out[inside] = map_coordinates(grid, where, order=1, mode="nearest")
         return out
-
-    def exact_over_cells(self, mu_a: float, mu_s: float, even: FloatArray) -> FloatArray:
-        """Logarithm of the exact fluence of an even body lit by a beam, over that in cells; 0 otherwise."""
-        if self.side is None:
-            return np.zeros(self.n)
-        return np.asarray(np.log(slab(self.depth_mm, mu_a, mu_s)) - np.log(even))
 
 
 def _inner_faces(at: IntArray, axis: int, width_cm: float) -> tuple[IntArray, IntArray, float]:
