@@ -14,7 +14,8 @@ from numba import njit, prange
 
 from imgtheranostics.kernels import bolus_shapes as shapes
 from imgtheranostics.kernels import small_matrices as pieces
-from imgtheranostics.kernels.curve_errors import residual_covariance
+from imgtheranostics.kernels.curve_errors import fill_products, residual_covariance
+from imgtheranostics.kernels.three_unknowns import bounded_step
 
 CHUNK = 16
 """Curves per task: the workspace of a task serves them all."""
@@ -29,18 +30,20 @@ BOUND = 8
 N_STATISTICS = 3
 """Sum of squares of the residuals, that about the mean, and the correlation factor of the residuals."""
 
-SMOOTHINGS = (1, 2, 4)
+SMOOTHINGS = (1, 3)
 """Half widths, in averaged samples, of the running means whose half heights are tried as a start."""
 
 FIRST_FRAME_SHARE = 0.1
 """Part of the rise above which a sample counts as after the arrival."""
 
 COARSE_STEPS = 8
-COARSE_GAIN, LEAST_GAIN = 1e-3, 1e-9
+COARSE_GAIN, LEAST_GAIN = 1e-3, 1e-8
 """Relative decrease of the sum of squares below which the search ends, on averages and on all samples."""
 
 ROUNDING = 1e-12
 """Variation relative to the mean below which a curve is constant."""
+
+_FAST = {"reassoc", "contract", "arcp", "nsz"}
 
 _HALF = math.sqrt(2.0 * math.log(2.0))
 
@@ -126,7 +129,7 @@ def _start(model, time, smooth, free_baseline, place):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _project(sums, n, squares, free_baseline, normal, gradient):
-    """Peak, baseline and sum of squares for given times and width, and the normal equations of these.
+    """Sum of squares with the best peak and baseline for given times and width, and the normal equations.
 
     The samples are given relative to a level that is their mean where the baseline is free. A peak that is
     not above the baseline has no sum of squares.
@@ -136,7 +139,7 @@ def _project(sums, n, squares, free_baseline, normal, gradient):
     own = sums[1] - share * sums[0] * sums[0]
     with_curve = sums[2]
     if not (own > 0.0 and with_curve > 0.0):
-        return 0.0, 0.0, np.inf
+        return np.inf
     peak = with_curve / own
     least = squares - peak * with_curve
     place = 12
@@ -148,8 +151,7 @@ def _project(sums, n, squares, free_baseline, normal, gradient):
             product = sums[place] - share * sums[3 + j] * sums[3 + k]
             normal[j, k] = peak * peak * (product - by_shape * other / own)
             place += 1
-    baseline = -peak * sums[0] * share
-    return peak, baseline, max(least, 0.0)
+    return max(least, 0.0)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -182,45 +184,43 @@ def _bounds(time, y, free_baseline, peak_time, limits, lower, upper):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _search(curve, setting, bounds, most, gain, place, found, work):
+def _search(curve, setting, bounds, most, gain, place, work):
     """Levenberg-Marquardt from `place`, which becomes the minimum; iterations and whether it has settled.
 
-    found : (3,) float64; peak, baseline and sum of squares at the minimum
+    The last step, which promises next to nothing, is taken without looking.
     """
     time, y, squares = curve
     model, free_baseline = setting
     lower, upper, scale = bounds
-    normal, factor, gradient, target, step, trial, free, c, sums, old_normal, old_gradient = work
+    normal, gradient, step, trial, c, sums, new_normal, new_gradient = work
     n = y.size
     shapes.fill_coefficients(model, place[2], c)
     shapes.fill_sums(time, y, place[0], place[1], c, sums)
-    found[0], found[1], found[2] = _project(sums, n, squares, free_baseline, normal, gradient)
-    if not found[2] < np.inf:
+    least = _project(sums, n, squares, free_baseline, normal, gradient)
+    if not least < np.inf:
         return 0, False
     damping = 1e-4
     for iteration in range(1, most + 1):
-        if not pieces.bounded_step(
-            normal, gradient, place, lower, upper, damping, free, factor, target, step
-        ):
+        predicted = bounded_step(normal, gradient, place, lower, upper, damping, step)
+        if predicted < 0.0:
             damping = max(8.0 * damping, 1e-3)
             if damping > pieces.MOST_DAMPING:
                 return iteration, False
             continue
-        small = pieces.settled(place, step, scale, 1e-10)
-        predicted = pieces.predicted_decrease(normal, gradient, step)
-        flat = damping <= 1.0 and predicted <= gain * found[2]
+        small = pieces.settled(place, step, scale, 1e-7)
         pieces.take_step(place, step, lower, upper, trial)
+        if damping <= 1.0 and (small or predicted <= gain * least):
+            place[:] = trial
+            return iteration, True
         shapes.fill_coefficients(model, trial[2], c)
         shapes.fill_sums(time, y, trial[0], trial[1], c, sums)
-        peak, baseline, least = _project(sums, n, squares, free_baseline, old_normal, old_gradient)
-        decrease = found[2] - least
+        found = _project(sums, n, squares, free_baseline, new_normal, new_gradient)
+        decrease = least - found
         if decrease >= -1e-15 * squares:
             place[:] = trial
-            normal[:] = old_normal
-            gradient[:] = old_gradient
-            found[0], found[1], found[2] = peak, baseline, least
-            if small or flat:
-                return iteration, True
+            normal[:] = new_normal
+            gradient[:] = new_gradient
+            least = found
         elif small:
             return iteration, True
         damping = pieces.next_damping(damping, decrease, predicted)
@@ -232,7 +232,7 @@ def _best_start(coarse, setting, limits, smooth, place, best, work):
     """The start whose model explains most of the averaged curve; False where nothing rises."""
     time, y, squares = coarse
     model, free_baseline = setting
-    c, sums, normal, gradient = work[7], work[8], work[0], work[2]
+    normal, gradient, c, sums = work[0], work[1], work[4], work[5]
     least = np.inf
     for half in SMOOTHINGS:
         _running_mean(y, half, smooth)
@@ -241,7 +241,7 @@ def _best_start(coarse, setting, limits, smooth, place, best, work):
         place[2] = min(max(place[2], limits[0]), limits[1])
         shapes.fill_coefficients(model, place[2], c)
         shapes.fill_sums(time, y, place[0], place[1], c, sums)
-        left = _project(sums, y.size, squares, free_baseline, normal, gradient)[2]
+        left = _project(sums, y.size, squares, free_baseline, normal, gradient)
         if left < least:
             least = left
             best[:] = place
@@ -260,36 +260,16 @@ def _centred(values, level, out):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _normal_matrix(sums, peak, n, free, normal):
-    """The normal matrix of all five parameters from the sums, without rows of what is not free."""
-    place = 12
-    normal[0, 0] = sums[1]
-    normal[4, 4] = n
-    normal[4, 0] = sums[0]
-    for j in range(3):
-        normal[1 + j, 0] = peak * sums[6 + j]
-        normal[4, 1 + j] = peak * sums[3 + j]
-        for k in range(j + 1):
-            normal[1 + j, 1 + k] = peak * peak * sums[place]
-            place += 1
-    for j in range(5):
-        for k in range(j + 1):
-            if not (free[j] and free[k]):
-                normal[j, k] = 1.0 if j == k else 0.0
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _invert(normal, free, factor, inverse):
+def _invert(normal, free, factor, vectors, inverse):
     """Inverse of the normal matrix over what is free, 0 elsewhere; False where it is not determined."""
-    size = np.empty(5)
-    column = np.empty(5)
+    size, column = vectors[0], vectors[1]
     for j in range(5):
-        size[j] = math.sqrt(normal[j, j])
+        size[j] = math.sqrt(normal[j, j]) if free[j] else 1.0
         if not size[j] > 0.0:
             return False
     for j in range(5):
         for k in range(j):
-            factor[j, k] = normal[j, k] / (size[j] * size[k])
+            factor[j, k] = normal[j, k] / (size[j] * size[k]) if free[j] and free[k] else 0.0
         factor[j, j] = 1.0
     if not pieces.cholesky(factor, factor):
         return False
@@ -306,43 +286,67 @@ def _invert(normal, free, factor, inverse):
     return True
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _describe(curve, setting, bounds, place, found, work, rows, lines, matrices, out):
-    """State, statistics and covariance of a minimum."""
-    time, y = curve[0], curve[1]
-    free_baseline = setting[1]
-    lower, upper = bounds[0], bounds[1]
-    values, covariance, statistics = out
-    c, sums = work[7], work[8]
-    n = y.size
-    shapes.fill_coefficients(setting[0], place[2], c)
-    shapes.fill_sums(time, y, place[0], place[1], c, sums)
-    shapes.fill_rows(time, found[0], place[0], place[1], c, rows)
-    free = np.ones(5, np.bool_)
-    free[4] = free_baseline
-    state = 0
-    for j in range(3):
-        if not lower[j] < place[j] < upper[j]:
-            free[1 + j] = False
-            state += BOUND << (1 + j)
-    level, residual = lines[4], lines[5]
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=_FAST)
+def _linear_parts(e, y, free_baseline):
+    """Peak and baseline that fit best for a curve of peak 1."""
+    s0 = s1 = s2 = s3 = 0.0
+    for i in range(y.size):
+        s0 += e[i]
+        s1 += e[i] * e[i]
+        s2 += e[i] * y[i]
+        s3 += y[i]
+    share = 1.0 / y.size if free_baseline else 0.0
+    own = s1 - share * s0 * s0
+    peak = (s2 - share * s0 * s3) / own if own > 0.0 else 0.0
+    return peak, share * (s3 - peak * s0)
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=_FAST)
+def _residuals(rows, y, peak, baseline, mean, level, residual):
+    """Rows of a curve of peak 1 become those of the peak; level, residuals, and the sum of their squares."""
+    by_time, by_arrival, by_width, e = rows[1], rows[2], rows[3], rows[0]
     left = 0.0
-    for i in range(n):
-        level[i] = rows[4, i] + found[1]
-        residual[i] = level[i] - y[i]
-        level[i] += values[4]
+    for i in range(y.size):
+        by_time[i] *= peak
+        by_arrival[i] *= peak
+        by_width[i] *= peak
+        fitted = peak * e[i] + baseline
+        level[i] = fitted + mean
+        residual[i] = fitted - y[i]
         left += residual[i] * residual[i]
-    statistics[0] = left
+    return left
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _describe(curve, setting, bounds, place, mean, work, workspace, out):
+    """State, statistics, values and covariance at a minimum."""
+    time, y = curve[0], curve[1]
+    lower, upper = bounds[0], bounds[1]
+    rows, lines, matrices, vectors, free = workspace
+    values, covariance, statistics = out
+    c = work[4]
+    shapes.fill_coefficients(setting[0], place[2], c)
+    shapes.fill_rows(time, place[0], place[1], c, rows)
+    peak, baseline = _linear_parts(rows[0], y, setting[1])
+    if not peak > 0.0:
+        return NO_RISE
+    values[0], values[4] = peak, mean + baseline
+    values[1], values[2], values[3] = place[0], place[1], place[2]
+    state = 0
+    free[0], free[4] = True, setting[1]
+    for j in range(3):
+        free[1 + j] = lower[j] < place[j] < upper[j]
+        state += 0 if free[1 + j] else BOUND << (1 + j)
+    level, residual = lines[4], lines[5]
+    statistics[0] = _residuals(rows, y, peak, baseline, mean, level, residual)
     normal, inverse = matrices[3], matrices[4]
-    _normal_matrix(sums, found[0], n, free, normal)
-    statistics[2] = np.nan
-    covariance[:] = np.nan
-    if not _invert(normal, free, matrices[0], inverse):
-        state += UNDETERMINED
-    else:
-        statistics[2] = residual_covariance(rows, residual, level, inverse, lines, matrices, covariance)
-    for j in range(5):
-        if not free[j] and j < 4:
+    lines[0, :] = 1.0
+    fill_products(rows, lines[0], normal)
+    if not _invert(normal, free, matrices[0], vectors, inverse):
+        return state + UNDETERMINED
+    statistics[2] = residual_covariance(rows, residual, level, inverse, lines, matrices, covariance)
+    for j in range(4):
+        if not free[j]:
             covariance[j, :] = np.nan
             covariance[:, j] = np.nan
     return state
@@ -380,37 +384,24 @@ def fit_bolus(
     scale = np.array([step, step, 1.0])
     setting = (model, free_baseline)
     for chunk in prange((m + CHUNK - 1) // CHUNK):
-        coarse, smooth = np.empty(n_coarse), np.empty(n_coarse)
-        y = np.empty(n)
-        square = np.empty((4, 3, 3))
-        vectors = np.empty((7, 3))
-        place, best, found = np.empty(3), np.empty(3), np.empty(3)
-        lower, upper = np.empty(3), np.empty(3)
+        coarse, smooth, y = np.empty(n_coarse), np.empty(n_coarse), np.empty(n)
+        square, triple = np.empty((2, 3, 3)), np.empty((8, 3))
+        place, best, lower, upper = triple[4], triple[5], triple[6], triple[7]
         c, sums = np.empty(shapes.N_COEFFICIENTS), np.empty(shapes.N_SUMS)
-        work = (
-            square[0],
-            square[1],
-            vectors[0],
-            vectors[1],
-            vectors[2],
-            vectors[3],
-            np.empty(3, np.bool_),
-            c,
-            sums,
-            square[2],
-            vectors[4],
+        work = (square[0], triple[0], triple[1], triple[2], c, sums, square[1], triple[3])
+        workspace = (
+            np.empty((5, n)),
+            np.empty((6, n)),
+            np.empty((5, 5, 5)),
+            np.empty((2, 5)),
+            np.empty(5, np.bool_),
         )
-        rows, lines, matrices = np.empty((5, n)), np.empty((6, n)), np.empty((5, 5, 5))
         bounds = (lower, upper, scale)
         for v in range(chunk * CHUNK, min(m, (chunk + 1) * CHUNK)):
             mean = curves[v].mean()
             level = mean if free_baseline else 0.0
             squares = _centred(curves[v], level, y)
             around = squares - n * (mean - level) * (mean - level)
-            average(y, group, coarse)
-            squares_coarse = 0.0
-            for k in range(n_coarse):
-                squares_coarse += coarse[k] * coarse[k]
             values[v, :] = np.nan
             covariances[v] = np.nan
             statistics[v, 0] = statistics[v, 1] = max(around, 0.0)
@@ -419,23 +410,19 @@ def fit_bolus(
             state[v] = NO_RISE
             if not around > ROUNDING * ROUNDING * n * mean * mean:
                 continue
-            averaged = (coarse_time, coarse, squares_coarse)
+            average(y, group, coarse)
+            averaged = (coarse_time, coarse, squares / group)
             if not _best_start(averaged, setting, limits, smooth, place, best, work):
                 continue
             _bounds(time, y, free_baseline, place[0], limits, lower, upper)
-            pieces.take_step(place, np.zeros(3), lower, upper, place)
-            curve = (time, y, squares)
+            triple[1, :] = 0.0
+            pieces.take_step(place, triple[1], lower, upper, place)
             if group > 1:
-                _search(averaged, setting, bounds, COARSE_STEPS, COARSE_GAIN, place, found, work)
-            count, settled = _search(curve, setting, bounds, max_iterations, LEAST_GAIN, place, found, work)
-            if not found[2] < np.inf:
+                _search(averaged, setting, bounds, COARSE_STEPS, COARSE_GAIN, place, work)
+            curve = (time, y, squares)
+            iterations[v], settled = _search(curve, setting, bounds, max_iterations, LEAST_GAIN, place, work)
+            if iterations[v] == 0:
                 continue
-            iterations[v] = count
-            values[v, 0] = found[0]
-            values[v, 1], values[v, 2], values[v, 3] = place[0], place[1], place[2]
-            values[v, 4] = level
             out = (values[v], covariances[v], statistics[v])
-            state[v] = _describe(curve, setting, bounds, place, found, work, rows, lines, matrices, out)
-            values[v, 4] = found[1] + level
-            if settled:
-                state[v] += CONVERGED
+            state[v] = _describe(curve, setting, bounds, place, level, work, workspace, out)
+            state[v] += CONVERGED if settled else 0

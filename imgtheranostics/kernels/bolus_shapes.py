@@ -28,6 +28,8 @@ import math
 import numpy as np
 from numba import njit
 
+from imgtheranostics.kernels.lane_vector import keep_apart
+
 LOGNORMAL, GAMMA_VARIATE, RANDOM_WALK, FIRST_PASSAGE = range(4)
 
 PEAK, PEAK_TIME, ARRIVAL, LN_WIDTH, BASELINE = range(5)
@@ -154,8 +156,8 @@ def fill_sums(time, y, peak_time, arrival, c, sums):
 
     time, y : (n,) float64; c : (N_COEFFICIENTS,); sums : (N_SUMS,) float64
     """
-    duration = peak_time - arrival
-    per_duration = 1.0 / duration
+    keep_apart()
+    per_duration = 1.0 / (peak_time - arrival)
     c1, c2, c3, c4, d1, d2, d3, d4 = c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7]
     s0 = s1 = s2 = 0.0
     a0 = a1 = a2 = 0.0
@@ -202,24 +204,20 @@ def fill_sums(time, y, peak_time, arrival, c, sums):
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=_FAST)
-def fill_rows(time, peak, peak_time, arrival, c, rows):
-    """The model above its baseline, and its derivatives by all parameters but the baseline, as rows.
+def fill_rows(time, peak_time, arrival, c, rows):
+    """The model of peak 1 above its baseline, and its derivatives by peak time, arrival and ln w, as rows.
 
-    time : (n,); c : (N_COEFFICIENTS,); rows : (N_PARAMETERS, n) float64
-        By P, tp, t0 and ln w; the last one is the model.
+    time : (n,); c : (N_COEFFICIENTS,); rows : (4 or more, n) float64: e, and its derivatives by tp, t0 and ln
+    w
     """
+    keep_apart()
     begin = first_after(time, arrival)
     per_duration = 1.0 / (peak_time - arrival)
     c1, c2, c3, c4, d1, d2, d3, d4 = c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7]
     rows[:, :begin] = 0.0
     times = time[begin:]
-    by_peak, by_time, by_arrival, by_width, model = (
-        rows[0, begin:],
-        rows[1, begin:],
-        rows[2, begin:],
-        rows[3, begin:],
-        rows[4, begin:],
-    )
+    by_peak, by_time = rows[0, begin:], rows[1, begin:]
+    by_arrival, by_width = rows[2, begin:], rows[3, begin:]
     for i in range(times.size):
         u = max((times[i] - arrival) * per_duration, _SMALLEST_U)
         inverse = 1.0 / u
@@ -227,10 +225,8 @@ def fill_rows(time, peak, peak_time, arrival, c, rows):
         square = ln_u * ln_u
         q = c1 * ln_u + c2 * (u - 1.0) + c3 * (inverse - 1.0) + c4 * square
         e = exponential(max(q, _LOWEST))
-        scaled = peak * e
-        slope = scaled * (c1 + c2 * u - c3 * inverse + 2.0 * c4 * ln_u) * per_duration
+        slope = e * (c1 + c2 * u - c3 * inverse + 2.0 * c4 * ln_u) * per_duration
         by_peak[i] = e
         by_time[i] = -slope
         by_arrival[i] = slope * (1.0 - inverse)
-        by_width[i] = scaled * (d1 * ln_u + d2 * (u - 1.0) + d3 * (inverse - 1.0) + d4 * square)
-        model[i] = scaled
+        by_width[i] = e * (d1 * ln_u + d2 * (u - 1.0) + d3 * (inverse - 1.0) + d4 * square)

@@ -15,6 +15,8 @@ import math
 import numpy as np
 from numba import njit
 
+from imgtheranostics.kernels.lane_vector import keep_apart
+
 N = 5
 """Parameters; rows of derivatives that a model lacks are 0, and so are their rows of B."""
 
@@ -22,7 +24,7 @@ N_PRODUCTS = 15
 
 _FAST = {"reassoc", "contract", "arcp", "nsz"}
 
-_ROUNDS = 3
+_ROUNDS = 2
 _LEAST_SHARE = 0.01
 """Variance below this part of the mean does not make a sample weigh any more."""
 
@@ -36,6 +38,7 @@ def fill_products(rows, weight, out):
 
     rows : (5, n), weight : (n,), out : (5, 5) float64
     """
+    keep_apart()
     r0, r1, r2, r3 = rows[0], rows[1], rows[2], rows[3]
     p00 = p10 = p11 = p20 = p21 = p22 = p30 = p31 = p32 = p33 = p40 = p41 = p42 = p43 = p44 = 0.0
     for i in range(weight.size):
@@ -73,6 +76,7 @@ def fill_products(rows, weight, out):
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=_FAST)
 def _fill_forms(rows, matrix, out):
     """Quadratic form J_i' M J_i of every sample; rows : (5, n), matrix : (5, 5), out : (n,)."""
+    keep_apart()
     r0, r1, r2, r3 = rows[0], rows[1], rows[2], rows[3]
     m00, m11, m22, m33, m44 = matrix[0, 0], matrix[1, 1], matrix[2, 2], matrix[3, 3], matrix[4, 4]
     m10, m20, m21 = 2.0 * matrix[1, 0], 2.0 * matrix[2, 0], 2.0 * matrix[2, 1]
@@ -157,6 +161,7 @@ def correlation_factor(z, swallowed):
     sum of squares, which it takes from neighbours' products as well. The sum ends before the first
     autocorrelation that white noise might show.
     """
+    keep_apart()
     n = z.size
     size = _lagged(z, 0) + swallowed
     factor = 1.0
@@ -173,6 +178,7 @@ def correlation_factor(z, swallowed):
 @njit(cache=True, nogil=True, error_model="numpy")
 def _fill_correlated(rows, sd, rho, out):
     """J' S J of samples with these standard deviations and correlation rho^|i - j|."""
+    keep_apart()
     sums = np.zeros(N)
     here = np.empty(N)
     out[:] = 0.0
@@ -198,6 +204,7 @@ def residual_covariance(rows, residual, level, inverse, lines, matrices, covaria
     inverse : (5, 5) float64, of the normal matrix; 0 in rows and columns of what is known
     lines : (4, n), matrices : (3, 5, 5) float64, workspace; covariance : (5, 5) float64
     """
+    keep_apart()
     n = residual.size
     leverage, weight, rising, white = lines[0], lines[1], lines[2], lines[3]
     products, work, doubled = matrices[0], matrices[1], matrices[2]
