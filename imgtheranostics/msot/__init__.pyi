@@ -1,3 +1,4 @@
+from . import dye_kinetics as dye_kinetics
 from . import fluence as fluence
 from . import gas_challenge as gas_challenge
 from . import oxygenation as oxygenation
