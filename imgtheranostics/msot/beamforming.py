@@ -72,13 +72,13 @@ def back_project(
     """Images (count, nz, ny, nx) of signals (detectors, samples) each."""
     nx, ny, nz = former.grid.shape
     out = np.empty((count, nz, ny, nx), np.float32)
-    waiting: list[Array32] = []
-    done = 0
+    held = np.empty((0, 0, 0), np.float32)
     with thread_limit(workers) as threads:
-        for number, samples in enumerate(images, start=1):
-            waiting.append(prepare(samples, former.signal_filter, kind, threads))
-            if len(waiting) == GROUP or number == count:
-                stop = done + len(waiting)
-                former.image(np.stack(waiting), speed_m_s, out[done:stop])
-                done, waiting = stop, []
+        for number, samples in enumerate(images):
+            if number == 0:
+                held = np.empty((min(GROUP, count), *samples.shape), np.float32)
+            place = number % GROUP
+            held[place] = prepare(samples, former.signal_filter, kind, threads)
+            if place == GROUP - 1 or number == count - 1:
+                former.image(held[: place + 1], speed_m_s, out[number - place : number + 1])
     return out

@@ -125,9 +125,11 @@ def detector_array(signals: OptoacousticSignals) -> DetectorArray:
         If fewer than three detectors hold a signal.
     """
     positions = checked_positions(signals)
-    samples = signals.samples
-    finite = np.isfinite(samples).all(axis=(0, 1, 3))
-    alive = np.ptp(samples, axis=3).max(axis=(0, 1)) > 0
+    finite, alive = np.ones(len(positions), bool), np.zeros(len(positions), bool)
+    for image in signals.samples.reshape(-1, *signals.samples.shape[2:]):
+        lowest, highest = image.min(axis=1), image.max(axis=1)
+        finite &= np.isfinite(lowest) & np.isfinite(highest)
+        alive |= highest > lowest
     used = np.flatnonzero(finite & alive)
     if used.size < FEWEST_DETECTORS:
         raise CorruptInput(

@@ -7,6 +7,7 @@ signals that are padded to twice their length, so nothing wraps round.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,9 @@ TAPER_S = 1e-6
 
 RESPONSE_NOISE = 0.03
 """Power of noise over that of the signal where the detectors respond best, for the Wiener filter."""
+
+DETECTORS = 32
+"""Detectors that are transformed at a time."""
 
 SignalArray = npt.NDArray[np.float32]
 ComplexArray = npt.NDArray[np.complexfloating]
@@ -112,30 +116,41 @@ def prepare(
     -------
     (detectors, samples) float32
     """
-    import scipy.fft
-
-    kept = np.asarray(samples, dtype=np.float32)
-    n = kept.shape[1]
-    first, last = signal_filter.window
-    offset = kept[:, first : last + 1].mean(axis=1, dtype=np.float64, keepdims=True)
-    kept = (kept - offset.astype(np.float32)) * _window(n, first, last, signal_filter.sampling_rate_hz)
+    samples = np.asarray(samples)
+    n_detectors, n = samples.shape
+    rate = signal_filter.sampling_rate_hz
     length = signal_filter.length(n)
     transfer = signal_filter.transfer(length)
-    spectrum = scipy.fft.rfft(kept, length, axis=1, workers=workers)
-
-    def filtered(factor: complex | ComplexArray) -> SignalArray:
-        product = spectrum * (transfer * factor).astype(np.complex64)
-        signal: SignalArray = scipy.fft.irfft(product, length, axis=1, workers=workers)[:, :n]
-        return signal
-
-    if kind == "pressure":
-        return np.ascontiguousarray(filtered(1.0))
-    if kind == "quadrature":
-        return np.ascontiguousarray(filtered(-1j))
-    rate = signal_filter.sampling_rate_hz
-    slope = filtered(2j * np.pi * np.fft.rfftfreq(length, 1 / rate) / rate)
+    window = _window(n, *signal_filter.window, rate)
     time = (2 * (signal_filter.first_sample_s * rate + np.arange(n))).astype(np.float32)
-    return np.ascontiguousarray(2 * filtered(1.0) - time * slope)
+    factors: list[ComplexArray] = [transfer * (-1j if kind == "quadrature" else 1.0)]
+    if kind == "backprojection":
+        factors.append(transfer * 2j * np.pi * np.fft.rfftfreq(length, 1 / rate) / rate)
+    spectra = [factor.astype(np.complex64) for factor in factors]
+    out = np.empty((n_detectors, n), np.float32)
+    for begin in range(0, n_detectors, DETECTORS):
+        rows = slice(begin, begin + DETECTORS)
+        filtered = _filtered(samples[rows], signal_filter.window, window, spectra, length, workers)
+        out[rows] = filtered[0] if kind != "backprojection" else 2 * filtered[0] - time * filtered[1]
+    return out
+
+
+def _filtered(
+    samples: npt.NDArray[Any],
+    kept: tuple[int, int],
+    window: SignalArray,
+    spectra: list[npt.NDArray[np.complex64]],
+    length: int,
+    workers: int | None,
+) -> list[SignalArray]:
+    """Signals (detectors, samples) without offset, windowed, and multiplied by each of the spectra."""
+    import scipy.fft
+
+    n = samples.shape[1]
+    offset = samples[:, kept[0] : kept[1] + 1].mean(axis=1, dtype=np.float64, keepdims=True)
+    windowed = (samples.astype(np.float32, copy=False) - offset.astype(np.float32)) * window
+    spectrum = scipy.fft.rfft(windowed, length, axis=1, workers=workers)
+    return [scipy.fft.irfft(spectrum * factor, length, axis=1, workers=workers)[:, :n] for factor in spectra]
 
 
 def _window(n: int, first: int, last: int, sampling_rate_hz: float) -> SignalArray:
