@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -19,7 +19,6 @@ from imgtheranostics.io.meaning import (
     modality_of,
     subject_of,
 )
-from imgtheranostics.io.nifti_header import NiftiHeader
 from imgtheranostics.io.sidecar import Sidecar, image_stem
 from imgtheranostics.io.wavelength_units import WAVELENGTHS_NM, checked_nm, repeated
 from imgtheranostics.units import conversion_factor
@@ -31,7 +30,23 @@ _SPACE = frozenset("ijkxyz")
 _ABSORPTION = frozenset({"mu_a", "mua", "absorption", "optical_absorption"})
 
 
-def interpret_pa(sidecar: Sidecar, header: NiftiHeader) -> Meaning:
+class Extents(Protocol):
+    """What a sidecar is checked against: a header, or as much of one."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Extents of the image."""
+
+    @property
+    def step(self) -> float | None:
+        """Step along the first axis beyond space."""
+
+    @property
+    def step_unit(self) -> str | None:
+        """Unit of the step."""
+
+
+def interpret_pa(sidecar: Sidecar, header: Extents) -> Meaning:
     """The meaning of a photoacoustic image: axes wavelength, or time and wavelength.
 
     Raises
@@ -62,6 +77,17 @@ def interpret_pa(sidecar: Sidecar, header: NiftiHeader) -> Meaning:
         subject=subject_of(sidecar),
     )
     return Meaning(quantity, unit, factor, axes, acquisition, (*history, *steps), (*cautions, *told))
+
+
+def stated_wavelengths(sidecar: Sidecar) -> list[float]:
+    """The wavelengths of an image in nm, in the order of its file.
+
+    Raises
+    ------
+    MissingMetadata, UnitMismatch
+        As `interpret_pa`.
+    """
+    return _wavelengths(sidecar)[0]
 
 
 def with_given_wavelengths(sidecar: Sidecar, wavelength_nm: Sequence[float]) -> Sidecar:
@@ -201,7 +227,7 @@ def read_wavelength_list(path: Path) -> list[float]:
 
 
 def _axes(
-    sidecar: Sidecar, header: NiftiHeader, wavelengths: Sequence[float]
+    sidecar: Sidecar, header: Extents, wavelengths: Sequence[float]
 ) -> tuple[tuple[Axis, ...], tuple[Caution, ...]]:
     extents = header.shape[3:]
     if len(extents) > 2:
@@ -268,7 +294,7 @@ def _contradicting(sidecar: Sidecar, extents: tuple[int, ...]) -> list[str]:
 
 
 def _time(
-    sidecar: Sidecar, header: NiftiHeader, length: int, *, fourth: bool
+    sidecar: Sidecar, header: Extents, length: int, *, fourth: bool
 ) -> tuple[Axis, tuple[Caution, ...]]:
     """The axis of times: those of the sidecar, else the step of the header, else numbers."""
     times = sidecar.all_numbers("FrameTimes")

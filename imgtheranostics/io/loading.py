@@ -235,6 +235,13 @@ def _dicom_entry(
     frame_time_s: float | None,
 ) -> Entry:
     def volume() -> Volume:
+        sidecar = None
+        if one.modality == "US":
+            from imgtheranostics.io.dicom.photoacoustic_sidecar import as_photoacoustic, photoacoustic_sidecar
+
+            sidecar = photoacoustic_sidecar(one)
+        if sidecar is not None:
+            return as_photoacoustic(read(plan(one, mr_scaling, frame_time_s or 1.0)), sidecar)
         loaded = read(plan(one, mr_scaling, frame_time_s))
         if wavelength_nm is None:
             return loaded

@@ -234,5 +234,8 @@ def _series_names(volumes: Sequence[Volume]) -> list[str]:
     names: list[str] = []
     for number, volume in enumerate(volumes, start=1):
         modality = getattr(volume.acquisition, "modality", "") or "image"
-        names.append(safe_name(f"{number:02d}_{modality}_{volume.quantity}"))
+        name = f"{modality}_{volume.quantity}"
+        if modality == "PA" and volume.axis("wavelength") is not None:
+            name = f"{volume.quantity}_pa"  # no suffix of BIDS: the one that sidecars are recognised by
+        names.append(safe_name(f"{number:02d}_{name}"))
     return names

@@ -5,6 +5,8 @@ from . import oxygenation as oxygenation
 from . import reconstruct as reconstruct
 from . import spectra as spectra
 from . import unmixing as unmixing
+from .agent_amounts import mass_concentration as mass_concentration
+from .agent_amounts import percent_id_per_gram as percent_id_per_gram
 from .component_maps import unmix as unmix
 from .gas_challenge_maps import GasChallenge as GasChallenge
 from .gas_challenge_maps import delta_so2 as delta_so2
@@ -17,6 +19,9 @@ from .region_ratios import RegionRatio as RegionRatio
 from .region_ratios import region_ratio as region_ratio
 from .region_ratios import region_ratio_series as region_ratio_series
 from .region_tables import region_table as region_table
+from .signal_calibration import SignalCalibration as SignalCalibration
+from .signal_calibration import calibrate as calibrate
 from .signals import OptoacousticSignals as OptoacousticSignals
 from .signals import load_signals as load_signals
+from .signals import volume_from_array as volume_from_array
 from .unmixed import Unmixed as Unmixed

@@ -132,18 +132,24 @@ def _xml(content: bytes) -> list[tuple[str, tuple[tuple[str, str], ...], str]]:
 
 
 def _hdf5(content: bytes) -> dict[str, Any]:
-    """Every array and attribute by its path."""
+    """Every array and attribute by its path; what cannot be read is told apart from what can."""
     import h5py
 
     found: dict[str, Any] = {}
 
     def visit(name: str, held: Any) -> None:
-        found.update({f"{name}@{key}": repr(held.attrs[key]) for key in held.attrs})
-        if isinstance(held, h5py.Dataset):
-            found[name] = (held.shape, str(held.dtype), held[()].tobytes())
+        try:
+            found.update({f"{name}@{key}": repr(held.attrs[key]) for key in held.attrs})
+            if isinstance(held, h5py.Dataset):
+                found[name] = (held.shape, str(held.dtype), held[()].tobytes())
+        except Exception as error:  # the library raises many types over damaged files
+            found[name] = type(error).__name__
 
     with h5py.File(io.BytesIO(content), "r") as file:
-        file.visititems(visit)
+        try:
+            file.visititems(visit)
+        except Exception as error:
+            found["/"] = type(error).__name__
     return found
 
 

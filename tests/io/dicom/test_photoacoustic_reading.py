@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pydicom
 import pytest
@@ -9,7 +11,14 @@ from numpy.testing import assert_allclose, assert_array_equal
 from pydicom.dataset import Dataset
 
 import imgtheranostics as it
-from imgtheranostics.errors import MissingMetadata, NothingUsable, UnitMismatch, UnsupportedInput
+from imgtheranostics.acquisition import UltrasoundAcquisition
+from imgtheranostics.errors import (
+    CorruptInput,
+    MissingMetadata,
+    NothingUsable,
+    UnitMismatch,
+    UnsupportedInput,
+)
 from imgtheranostics.io.dicom.writing import write_dicom
 from imgtheranostics.volume import Axis, Volume
 
@@ -262,3 +271,58 @@ def test_given_wavelengths_replace_those_of_the_files_and_say_so(tmp_path):
     volume = it.load(tmp_path / "a", wavelength_nm=[710, 810, 860])
     assert_array_equal(volume.axes[0].values, [710, 810, 860])
     assert "wavelengths-replaced" in {caution.code for caution in volume.warnings}
+
+
+def cine(folder, n_frames, sidecar):
+    """A plain ultrasound file whose frames say their number, and a sidecar."""
+    data = np.broadcast_to(np.arange(n_frames) + 1.0, (*SHAPE[:2], 1, n_frames))
+    time = (Axis("time", 0.1 * np.arange(n_frames), "s"),) if n_frames > 1 else ()
+    flat = np.diag([-0.1, -0.1, 1.0, 1.0])
+    if not time:
+        data = data[..., 0]
+    volume = Volume(data, flat, "signal", "[arb'U]", time, acquisition=UltrasoundAcquisition())
+    write_dicom(volume, folder)
+    (path,) = sorted(folder.iterdir())
+    if sidecar is not None:
+        path.with_suffix(".json").write_text(json.dumps(sidecar))
+    return path
+
+
+PLAIN = {"Modality": "PA", "Wavelengths": [800, 700, 750], "WavelengthUnits": "nm"}
+
+
+def test_plain_ultrasound_frames_are_photoacoustic_only_with_our_sidecar(tmp_path):
+    """msot.md 5.1 e."""
+    plain = it.load(cine(tmp_path / "a", 3, None))
+    assert (plain.quantity, [axis.name for axis in plain.axes]) == ("signal", ["time"])
+    with pytest.raises(UnsupportedInput, match="not optoacoustic"):
+        it.load(tmp_path / "a", wavelength_nm=[700, 750, 800])
+    volume = it.load(cine(tmp_path / "b", 3, PLAIN))
+    assert (volume.quantity, volume.unit) == ("optoacoustic_signal", "[arb'U]")
+    assert_array_equal(volume.axes[0].values, [700, 750, 800])
+    assert_array_equal(volume.data[0, 0, 0], [2, 3, 1])
+    assert volume.acquisition.modality == "PA"
+
+
+@pytest.mark.parametrize("order", [["wavelength", "time"], ["time", "wavelength"]])
+def test_frames_of_times_and_wavelengths_need_their_order(tmp_path, order):
+    with pytest.raises(MissingMetadata, match="AxisOrder"):
+        it.load(cine(tmp_path / "a", 6, PLAIN))
+    volume = it.load(cine(tmp_path / "b", 6, PLAIN | {"AxisOrder": order, "FrameTimes": [0, 2]}))
+    assert [axis.name for axis in volume.axes] == ["time", "wavelength"]
+    frames = np.arange(1, 7).reshape((2, 3) if order[0] == "wavelength" else (3, 2))
+    frames = frames if order[0] == "wavelength" else frames.T
+    assert_array_equal(volume.data[0, 0, 0], frames[:, [1, 2, 0]])
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        ({"Wavelengths": [700, 800]}, CorruptInput),
+        ({"WavelengthUnits": "m"}, UnitMismatch),
+        ({"Wavelengths": None}, MissingMetadata),
+    ],
+)
+def test_wavelengths_of_plain_frames_are_checked(tmp_path, change, kind):
+    with pytest.raises(kind):
+        it.load(cine(tmp_path / "a", 3, PLAIN | change))
