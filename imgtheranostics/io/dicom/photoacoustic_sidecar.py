@@ -77,7 +77,7 @@ def _extents(sidecar: Sidecar, n_frames: int, n_wavelengths: int) -> tuple[int, 
         raise MissingMetadata(
             "the order of times and wavelengths among the frames is not stated",
             where=sidecar.where("AxisOrder"),
-            needed='["wavelength", "time"] where all wavelengths come at each time, or ["time", "wavelength"]',
+            needed='["wavelength", "time"] where wavelengths change first, or ["time", "wavelength"]',
         )
     words = order.replace(",", " ").split() if isinstance(order, str) else list(order or [])
     return (n_wavelengths, times) if "wavelength" in words[:-1] else (times, n_wavelengths)
