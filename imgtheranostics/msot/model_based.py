@@ -26,6 +26,9 @@ PHASES = 64
 PULSE_WIDTHS = 5.0
 """Half the length of the tabulated pulse in its standard deviations."""
 
+VECTOR = 4
+"""Half the length of a pulse is a multiple of it: no taps are left over when eight are taken at a time."""
+
 FINEST_SAMPLES = 0.8
 """Standard deviation of a pulse in samples, at least: 4 % of a delta at the Nyquist frequency."""
 
@@ -148,7 +151,7 @@ def sound_model(
             f"pixels of {pixel_mm:g} mm are finer than sound sampled at {rate:g} Hz: a model needs "
             f"pixel_mm of {finest:.3g} at least"
         )
-    half = int(np.ceil(PULSE_WIDTHS * width)) + 1
+    half = -(-int(np.ceil(PULSE_WIDTHS * width) + 1) // VECTOR) * VECTOR
     delay = (np.arange(2 * half) - half - np.arange(PHASES + 1)[:, np.newaxis] / PHASES) / width
     peak = 0.5 * BALL_WIDTH * pixel_mm / (np.sqrt(2 * np.pi) * BALL_WIDTH) ** n_axes
     pulse = np.ascontiguousarray(-peak * delay * np.exp(-(delay**2) / 2), dtype=np.float32)

@@ -63,6 +63,7 @@ def volume_of(
     signals: OptoacousticSignals,
     grid: ImageGrid,
     layout: FrameLayout,
+    method: str,
     speed: float,
     orientation: str | None,
     slice_thickness_mm: float | None,
@@ -78,7 +79,7 @@ def volume_of(
         data, axes = planes.reshape(n, -1, nz, ny, nx), (layout.time, *axes)
     else:
         data = planes.reshape(n, nz, ny, nx)
-    energy = signals.laser_energy_mj
+    energy, temperature = signals.laser_energy_mj, signals.temperature_cel
     record = PhotoacousticAcquisition(
         manufacturer=signals.manufacturer,
         model=signals.model,
@@ -87,6 +88,10 @@ def volume_of(
         laser_energy_mj=() if energy is None else tuple(float(value) for value in energy.mean(axis=0)),
         energy_corrected=signals.energy_corrected,
         image_type="raw-au",
+        reconstruction=method,
+        temperature_cel=None
+        if temperature is None or np.isnan(temperature).any()
+        else float(temperature.mean()),
         subject=signals.subject,
     )
     return Volume(

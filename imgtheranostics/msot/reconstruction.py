@@ -139,7 +139,7 @@ def reconstruct(
     decisions = decisions_of(signals, setup, layout, signal_filter, method, speed, speed_source, orientation)
     if fits:
         decisions |= options | _of_fits(fits)
-    volume = volume_of(planes, signals, setup.grid, layout, speed, orientation, slice_thickness_mm)
+    volume = volume_of(planes, signals, setup.grid, layout, method, speed, orientation, slice_thickness_mm)
     return volume.with_step("reconstruct", **decisions).with_warnings(
         *setup.cautions, *cautions_of(signals, volume, orientation, fits)
     )

@@ -23,6 +23,7 @@ def scan(sphere_scan):
         frame_time_s=[[0.0, 0.1], [1.0, 1.1], [2.0, 2.1]],
         laser_energy_mj=np.full((3, 2), 70.0),
         energy_corrected=True,
+        temperature_cel=np.multiply.outer([33.0, 33.5, 34.0], [1.0, 1.0]),
     )
 
 
@@ -45,7 +46,11 @@ def test_more_images_than_are_held_at_a_time_are_those_of_each_alone(scan):
     """Six images, of which four are projected together."""
     volume = msot.reconstruct(scan, **SMALL)
     last = scan.replace(
-        samples=scan.samples[2:, 1:], wavelength_nm=[800.0], frame_time_s=None, laser_energy_mj=None
+        samples=scan.samples[2:, 1:],
+        wavelength_nm=[800.0],
+        frame_time_s=None,
+        laser_energy_mj=None,
+        temperature_cel=None,
     )
     alone = msot.reconstruct(last, **SMALL)
     assert alone.shape == (25, 21, 1, 1)
@@ -117,6 +122,8 @@ def test_decisions_are_on_record(scan):
     assert volume.acquisition.wavelength_nm == (700.0, 800.0)
     assert volume.acquisition.laser_energy_mj == (70.0, 70.0)
     assert volume.acquisition.energy_corrected is True
+    assert volume.acquisition.reconstruction == "backprojection"
+    assert volume.acquisition.temperature_cel == pytest.approx(33.5)
 
 
 def test_wavelengths_with_their_energy_left_in_are_told(scan):
