@@ -27,7 +27,7 @@ from imgtheranostics.msot.fluence_maps import (
     per_wavelength,
     signal_wavelengths,
 )
-from imgtheranostics.msot.light_diffusion import Cells
+from imgtheranostics.msot.light_diffusion import DARKEST, Cells
 from imgtheranostics.msot.spectrum_library import spectrum_name
 from imgtheranostics.msot.tissue_light import cylinder, mu_eff, reduced_scattering
 from imgtheranostics.msot.unmixing import unmix
@@ -52,7 +52,8 @@ class FluenceCorrection:
         ``optical_absorption`` in 1/cm where a calibration was given, else ``optoacoustic_signal``; NaN
         outside of the body.
     fluence : Volume
-        Over that at the surface, at each wavelength of the image.
+        Over that at the surface, at each wavelength of the image; NaN outside of the body, and with
+        ``diffusion`` where it is below 2e-5.
     iterations : int
     converged : bool
         Always true: what does not converge is refused.
@@ -293,8 +294,9 @@ class _Problem:
     def even(self, tolerance: float, most: int) -> tuple[_State, int]:
         """Light in an even body with the mean absorption."""
         logarithm, path = np.zeros_like(self.signal), FixedPoint()
+        absorption = np.zeros(self.wavelength.size)
         for iteration in range(1, most + 1):
-            light = np.exp(logarithm)
+            light = np.exp(logarithm) * self.cells.mean_over_middle(absorption, self.scattering)
             weights = self.cells.counts[:, np.newaxis] * light
             mean = np.sum(weights * self.signal, axis=0) / np.sum(weights * light, axis=0)
             absorption, scale = self._even_absorption(mean)
@@ -315,8 +317,10 @@ class _Problem:
             exact = self._even_logarithm(self.cells.depth_mm, bulk[0]) - np.log(even)
         self.references.update(bulk=bulk[0], logarithm=np.log(even) + exact)
         logarithm, scale, guess, path = np.log(even) + exact, state.scale, even, FixedPoint()
+        absorption = bulk
         for iteration in range(1, most + 1):
-            absorption, scale = self._absorption(logarithm, bulk, scale)
+            light = np.exp(logarithm) * self.cells.mean_over_middle(absorption, self.scattering)
+            absorption, scale = self._absorption(light, bulk, scale)
             guess = self._light(absorption, guess)
             new = np.log(guess) + exact
             bright = new > np.log(_DARKEST)
@@ -351,9 +355,8 @@ class _Problem:
             raise _no_blood()
         return columns @ amounts / scale + self.background, scale
 
-    def _absorption(self, logarithm: FloatArray, bulk: FloatArray, scale: float) -> tuple[FloatArray, float]:
+    def _absorption(self, light: FloatArray, bulk: FloatArray, scale: float) -> tuple[FloatArray, float]:
         """Absorption in each cell, and the signal per absorption; in the dark, that of the bulk."""
-        light = np.exp(logarithm)
         bright = light.min(axis=1) > _DARKEST
         found = self.signal / np.maximum(light, _DARKEST)
         amounts = self._amounts(found - scale * self.background, self.columns)
@@ -394,6 +397,7 @@ class _Problem:
             logarithm = self._even_logarithm(depth, absorption)[:, n]
             if self.model == "diffusion":
                 logarithm = logarithm + self.cells.on_voxels(rest[:, n])[inside]
+                logarithm[logarithm < np.log(2.0 * DARKEST)] = np.nan
             light[inside, n] = np.exp(np.minimum(logarithm, 0.0))
         return light
 

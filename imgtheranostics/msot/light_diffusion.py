@@ -24,6 +24,9 @@ Float32Array = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
 
+DARKEST = 1e-5
+"""Light over that at the surface below which it is not calculated."""
+
 _CM_PER_MM = 0.1
 _TOLERANCE = 1e-6
 _MOST_STEPS = 3000
@@ -41,8 +44,8 @@ class Cells:
         Number of the cell at each place of the grid of cells, -1 where there is none.
     counts : (n_cells,) ndarray
         Voxels of the body in each.
-    depth_mm : (n_cells,) ndarray
-        Mean depth of these.
+    depth_mm, depth_variance : (n_cells,) ndarray
+        Mean depth of these, and its variance among them in mm2.
     faces : tuple of (a, b, width_cm) per axis
         Cells that touch along each axis.
     lit_square : (n_cells,) ndarray
@@ -60,6 +63,7 @@ class Cells:
     at: IntArray
     counts: FloatArray
     depth_mm: FloatArray
+    depth_variance: FloatArray
     faces: tuple[tuple[IntArray, IntArray, float], ...]
     lit_square: FloatArray
     left: tuple[tuple[IntArray, float], ...]
@@ -84,6 +88,7 @@ class Cells:
         number = np.where(inside, at[flat], -1)
         counts = share[held]
         depth = np.bincount(number[inside], depth_mm[inside], counts.size) / counts
+        away = (depth_mm[inside] - depth[number[inside]]) ** 2
         at = at.reshape(shape)
         side = illumination if illumination in SIDES else None
         width_cm = [f * s * _CM_PER_MM for f, s in zip(factors, spacing, strict=True)]
@@ -93,6 +98,7 @@ class Cells:
             at,
             counts.astype(np.float64),
             depth,
+            np.bincount(number[inside], away, counts.size) / counts,
             tuple(_inner_faces(at, axis, width_cm[axis]) for axis in range(3)),
             lit,
             left,
@@ -111,8 +117,16 @@ class Cells:
         values = np.nan_to_num(image[inside].astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
         return np.asarray(np.bincount(self.number[inside], values, self.n) / self.counts)
 
+    def mean_over_middle(self, mu_a: FloatArray, mu_s: FloatArray) -> FloatArray:
+        """Mean light of the voxels of each cell over the light at their mean depth.
+
+        Light falls off as exp(-mu_eff depth), which is convex.
+        """
+        per_mm = _CM_PER_MM * mu_eff(mu_a, mu_s)
+        return np.asarray(1.0 + 0.5 * per_mm**2 * self.depth_variance[:, np.newaxis])
+
     def light(self, mu_a: FloatArray, mu_s: float, start: FloatArray | None = None) -> FloatArray:
-        """Fluence in each cell over that of the lit surface.
+        """Fluence in each cell over that of the lit surface, and at least `DARKEST`.
 
         Parameters
         ----------
@@ -158,7 +172,7 @@ class Cells:
                 needed="a lit surface for each part of the body",
                 next_step="check the mask of the body and the illumination",
             )
-        return np.asarray(np.maximum(found, np.finfo(np.float64).tiny), np.float64)
+        return np.asarray(np.maximum(found, DARKEST), np.float64)
 
     def on_voxels(self, logarithm: FloatArray) -> Float32Array:
         """What is known in the cells at every voxel of the body: straight between the cells' middles."""

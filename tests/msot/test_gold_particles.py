@@ -114,7 +114,7 @@ def test_the_measured_table_is_met_at_its_rows() -> None:
 
 @pytest.mark.parametrize("ratio", [1.0, 1.0003, 1.0006, 1.25, 4.0, 20.0])
 def test_depolarisation_is_the_integral_that_defines_it(ratio: float) -> None:
-    """a b2 / 2 times the integral of ds / ((s + a2)^1.5 (s + b2)) from 0 on, with semi-axes a and b = 1."""
+    """Half of a b2 times the integral of ds / ((s + a2)^1.5 (s + b2)) from 0 on, semi-axes a and b = 1."""
     from scipy.integrate import quad
 
     integral, _ = quad(lambda s: (s + ratio**2) ** -1.5 / (s + 1.0), 0.0, np.inf, epsabs=1e-13)
