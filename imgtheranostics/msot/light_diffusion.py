@@ -112,10 +112,12 @@ class Cells:
         return int(self.counts.size)
 
     def mean(self, image: npt.NDArray[Any]) -> FloatArray:
-        """Mean of an (i, j, k) image over the voxels of the body in each cell; NaN voxels count as 0."""
+        """Mean of an (i, j, k) image over the voxels in each cell that have a value; 0 without any."""
         inside = self.number >= 0
-        values = np.nan_to_num(image[inside].astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-        return np.asarray(np.bincount(self.number[inside], values, self.n) / self.counts)
+        values, place = image[inside].astype(np.float64), self.number[inside]
+        known = np.isfinite(values)
+        total = np.bincount(place[known], values[known], self.n)
+        return np.asarray(total / np.maximum(np.bincount(place[known], minlength=self.n), 1))
 
     def mean_over_middle(self, mu_a: FloatArray, mu_s: FloatArray) -> FloatArray:
         """Mean light of the voxels of each cell over the light at their mean depth.
