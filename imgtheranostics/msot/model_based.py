@@ -216,7 +216,7 @@ def fit_image(
             moved = np.maximum(moved, np.float32(0.0))
         converged = _norm(moved - ahead) <= tolerance * _norm(moved)
         change = moved - image
-        if float(np.vdot(ahead - moved, change)) > 0:
+        if float(np.sum((ahead - moved) * change, dtype=np.float64)) > 0:
             momentum = 1.0
         following = (1 + np.sqrt(1 + 4 * momentum**2)) / 2
         ahead = moved + np.float32((momentum - 1) / following) * change
@@ -227,7 +227,8 @@ def fit_image(
 
 
 def _norm(array: npt.NDArray[np.floating]) -> float:
-    return float(np.sqrt(np.vdot(array, array)))
+    """Root of the sum of squares, added in an order that does not depend on threads."""
+    return float(np.sqrt(np.sum(np.square(array, dtype=np.float64))))
 
 
 def _largest_eigenvalue(product: Callable[[Array32], Array32], size: int) -> float:

@@ -98,7 +98,7 @@ def reconstruct(
     MissingMetadata
         If positions of detectors, speed of sound or times of frames are not known.
     ImplausibleValue
-        If the speed of sound is that of no tissue; an offset is none.
+        If the speed of sound is that of no tissue, as an offset is, or the sampling rate that of no sound.
     GeometryMismatch
         If the image reaches the detectors, nothing of it was recorded, or the stage moved unevenly.
     IllConditioned

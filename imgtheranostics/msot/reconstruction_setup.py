@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from imgtheranostics.errors import Caution, GeometryMismatch
+from imgtheranostics.errors import Caution, GeometryMismatch, ImplausibleValue
 from imgtheranostics.msot.detector_array import (
     DetectorArray,
     check_image_grid,
@@ -26,6 +26,9 @@ LOW_HZ, HIGH_HZ = 5e4, 6.5e6
 
 HIGHEST_OF_RATE = 0.4
 """Upper edge of the band over the sampling rate, at most, where none is given."""
+
+LOWEST_RATE_HZ = 1e6
+"""A lower sampling rate is one in kHz or MHz: it would hold no sound of anything smaller than 3 mm."""
 
 RESPONSE_OUTSIDE = 1e-3
 """Part of an impulse response's energy away from its middle that is worth a caution."""
@@ -82,6 +85,14 @@ def set_up(
     grid = image_grid(array, pixel_mm=pixel_mm, shape=shape, centre_mm=centre_mm)
     check_image_grid(array, grid.low_mm, grid.high_mm)
     rate = signals.sampling_rate_hz
+    if rate < LOWEST_RATE_HZ:
+        raise ImplausibleValue(
+            "the sampling rate is too low for sound of tissue",
+            where="sampling_rate_hz",
+            found=f"{rate:g} Hz",
+            needed=f"{LOWEST_RATE_HZ:g} Hz at least",
+            next_step="multiply it by 1e6 with signals.replace(sampling_rate_hz=...) if it is in MHz",
+        )
     if band_hz is None:
         band_hz = LOW_HZ, min(HIGH_HZ, HIGHEST_OF_RATE * rate)
     low, high = float(band_hz[0]), float(band_hz[1])

@@ -138,9 +138,9 @@ def test_an_impulse_response_is_taken_out(sphere_scan, detector_ring):
     assert "impulse-response-cut" in {caution.code for caution in sharp.warnings}
 
 
-def test_bytes_do_not_depend_on_workers(sphere_scan):
+@pytest.mark.parametrize("method", ["backprojection", "delay_and_sum", "model"])
+def test_bytes_do_not_depend_on_workers(sphere_scan, method):
     scan = sphere_scan(SMALL, noise=0.01)
-    one, all_of_them = (
-        msot.reconstruct(scan, pixel_mm=0.2, shape=(61, 61), workers=workers) for workers in (1, None)
-    )
+    options = {"method": method, "pixel_mm": 0.2, "shape": (41, 41), "max_iterations": 5}
+    one, all_of_them = (msot.reconstruct(scan, workers=workers, **options) for workers in (1, None))
     assert one.data.tobytes() == all_of_them.data.tobytes()

@@ -75,6 +75,11 @@ def test_positions_at_one_place_are_refused(scan):
         msot.reconstruct(scan.replace(detector_positions_mm=np.ones((128, 3))), **SMALL)
 
 
+def test_a_sampling_rate_in_megahertz_is_refused(scan):
+    with pytest.raises(ImplausibleValue, match="sampling rate"):
+        msot.reconstruct(scan.replace(sampling_rate_hz=40.0), **SMALL)
+
+
 def test_scattered_detectors_have_no_direction_but_can_be_summed(sphere_scan, rng):
     directions = rng.standard_normal((128, 3))
     scattered = directions / np.linalg.norm(directions, axis=1, keepdims=True) * rng.uniform(25, 45, (128, 1))
