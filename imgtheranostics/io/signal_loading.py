@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from imgtheranostics.errors import NothingUsable, UnsupportedInput
+from imgtheranostics.io.git_lfs import is_lfs_pointer, refuse_lfs_pointer
 from imgtheranostics.optoacoustic_signals import OptoacousticSignals
 
 _SUFFIX = ".msot"
@@ -59,7 +60,9 @@ def load_signals(
 
         return load_ithera(file)
     with file.open("rb") as stream:
-        head = stream.read(16)
+        head = stream.read(512)
+    if is_lfs_pointer(head):
+        raise refuse_lfs_pointer(file)
     if not is_hdf5(head):
         raise UnsupportedInput(
             "the file holds no raw optoacoustic signals that can be read",

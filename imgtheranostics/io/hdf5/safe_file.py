@@ -118,7 +118,7 @@ class SafeFile:
                 raise UnsupportedInput(
                     "an array is larger than it can be", where=self.where(name), found=str(found.size)
                 )
-            _check_storage(found, self.where(name))
+            _check_storage(found, self.where(name), self.path.stat().st_size)
             values: npt.NDArray[Any] = np.asarray(found[()])
             return values
 
@@ -241,7 +241,7 @@ def _leads_out(path: Path, what: str) -> CorruptInput:
     )
 
 
-def _check_storage(dataset: Any, where: str) -> None:
+def _check_storage(dataset: Any, where: str, file_bytes: int) -> None:
     """Refuse before reading what does not fit the memory, and values that the file declares but lacks."""
     import h5py
 
@@ -260,7 +260,7 @@ def _check_storage(dataset: Any, where: str) -> None:
         lacking = int(identifier.get_num_chunks()) < needed or n_bytes > stored * MAXIMUM_INFLATION
     else:
         lacking = stored < n_bytes
-    if lacking:
+    if lacking or stored > file_bytes:
         raise CorruptInput(
             "the HDF5 file declares more values than it holds",
             where=where,

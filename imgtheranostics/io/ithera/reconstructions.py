@@ -14,6 +14,7 @@ from imgtheranostics.acquisition import PhotoacousticAcquisition, Subject
 from imgtheranostics.errors import Caution, CorruptInput, MissingMetadata, NothingUsable
 from imgtheranostics.io.budget import check_budget
 from imgtheranostics.io.frame_stack import FrameStack
+from imgtheranostics.io.git_lfs import is_lfs_pointer_file, refuse_lfs_pointer
 from imgtheranostics.io.ithera.description import NODES, Description, ScanFrame, relative_seconds
 from imgtheranostics.io.ithera.quantities import number, required, whole_number
 from imgtheranostics.io.ithera.signals import MANUFACTURER
@@ -222,6 +223,8 @@ def _file(node: Element, path: Path) -> Path:
 
 def _type(file: Path, n_images: int, shape: _Shape) -> np.dtype[Any]:
     """The type of the stored numbers, which only the size of the file tells."""
+    if is_lfs_pointer_file(file):
+        raise refuse_lfs_pointer(file)
     n_values = int(np.prod(shape.pixels, dtype=np.int64)) * n_images
     size = file.stat().st_size
     for dtype in _TYPES:

@@ -9,6 +9,7 @@ import numpy as np
 from imgtheranostics.acquisition import Subject
 from imgtheranostics.errors import Caution, CorruptInput, NothingUsable
 from imgtheranostics.io.budget import check_budget
+from imgtheranostics.io.git_lfs import is_lfs_pointer_file, refuse_lfs_pointer
 from imgtheranostics.io.ithera.description import (
     Description,
     grid_of_frames,
@@ -101,6 +102,8 @@ def beside(path: Path, suffix: str) -> Path | None:
 def _samples(
     data: Path, description: Description, index: np.ndarray
 ) -> tuple[SignalArray, tuple[Caution, ...]]:
+    if is_lfs_pointer_file(data):
+        raise refuse_lfs_pointer(data)
     detectors, length = len(description.detector_positions_mm), description.n_samples
     n_stored = len(description.frames) * detectors * length
     size = data.stat().st_size

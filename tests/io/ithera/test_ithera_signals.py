@@ -334,3 +334,18 @@ def test_nothing_that_identifies_is_in_any_text(tmp_path, scans):
     text = repr(signals) + repr(signals.warnings) + repr(signals.history) + repr(signals.subject)
     for word in ("CANARY", "Canary", "00:11", "637371523"):
         assert word not in text
+
+
+LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 1039360\n"
+
+
+@pytest.mark.parametrize(
+    "name", ["Scan_1.msot", "Scan_1.bin", "RECONs/0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0.bin", "a.hdf5"]
+)
+def test_a_pointer_of_git_lfs_is_named_as_one(tmp_path, scans, name):
+    scans.dynamic(nodes=scans.node(6) if "RECON" in name else "").write(tmp_path)
+    scans.write_images(tmp_path, 6)
+    (tmp_path / name).write_bytes(LFS)
+    path = tmp_path / (name if name.startswith("a") else "Scan_1.msot")
+    with pytest.raises(CorruptInput, match="LFS"):
+        (it.load if "RECON" in name else load)(path)
