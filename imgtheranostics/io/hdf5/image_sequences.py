@@ -28,6 +28,7 @@ _FIELDS = tuple(f"RECONSTRUCTION_FIELD_OF_VIEW_{axis}" for axis in "XYZ")
 _SQUARE_FIELD = "RECON_FOV"
 _WAVELENGTH_KEYS = ("wavelengths", "WAVELENGTHS")
 _TICK_S = 1e-7
+_THICKEST_SLICE_M = 5e-3
 _DEEPEST = 3
 
 
@@ -215,7 +216,10 @@ def _wavelengths(
 def _spacing(
     file: SafeFile, name: str, pixels: tuple[int, int, int]
 ) -> tuple[tuple[float, float, float | None], tuple[Caution, ...]]:
-    """Field of view over number of pixels; that of z only where there are slices."""
+    """Field of view over number of pixels.
+
+    The extent of a single slice counts where it can be one: programs that image planes write anything there.
+    """
     fields = [_first_number(file.attribute(name, key)) for key in _FIELDS]
     square = _first_number(file.attribute(name, _SQUARE_FIELD))
     if fields[0] is None and square is not None:
@@ -223,7 +227,8 @@ def _spacing(
     spacing: list[float | None] = []
     for field, count, axis in zip(fields, pixels, "XYZ", strict=True):
         if count == 1 and (axis == "Z" or field is None):
-            spacing.append(None)
+            thin = axis == "Z" and field is not None and 0 < field <= _THICKEST_SLICE_M
+            spacing.append(1e3 * field if thin and field is not None else None)
             continue
         if field is None or not field > 0:
             raise MissingMetadata(

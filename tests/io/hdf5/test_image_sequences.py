@@ -62,6 +62,16 @@ def test_slices_of_a_volume_have_their_own_field_of_view(tmp_path, files):
     assert_array_equal(volume.data[1, 2, :, 1], 2000 + 100 * np.arange(3) + 21 - 3)
 
 
+@pytest.mark.parametrize(("extent", "thickness"), [(0.0, None), (0.001, 1.0), (0.0008, 0.8), (0.025, None)])
+def test_extent_of_a_single_slice_counts_where_it_can_be_one(tmp_path, files, extent, thickness):
+    def edit(file):
+        file["recons/Canary method/0"].attrs["RECONSTRUCTION_FIELD_OF_VIEW_Z"] = extent
+
+    volume = it.load(files.images(tmp_path / "a.hdf5", edit=edit))
+    assert volume.grid.spacing_mm[2] == pytest.approx(thickness or 1.0)
+    assert ("slice-thickness-unknown" in codes(volume)) == (thickness is None)
+
+
 def test_places_of_the_stage_become_slices(tmp_path, files):
     def edit(file):
         file["Z-POS"] = np.repeat([[12.0], [10.0], [11.0]], 3, axis=1)
