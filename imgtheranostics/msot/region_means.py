@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from imgtheranostics.errors import GeometryMismatch, NothingUsable
+from imgtheranostics.errors import NothingUsable
 from imgtheranostics.mapping.blank_regions import voxel_list_noise
 from imgtheranostics.mapping.detection import DETECTION_SDS
 from imgtheranostics.mapping.refusals import UnknownChoice
 from imgtheranostics.mapping.voxels import Mask, mask_array
+from imgtheranostics.msot.region_shapes import RegionShape
 from imgtheranostics.regions import Regions, roi_statistics
 from imgtheranostics.volume import Estimate, Flag, Volume
 
@@ -27,7 +28,6 @@ _LEAST_FREEDOM = 0.5
 _LARGEST_SHARE = 1.0 / 1.5
 _HIGHEST_CORRELATION = 0.99
 _ROUNDS = 3
-_NEGLIGIBLE = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +161,7 @@ def region_mean_series(
     table = roi_statistics(x, wanted, resolution_mm=resolution_mm, workers=workers)
     blank = _blank_tissue(value, fitted, blanks)
     shapes = [
-        _Shape.of(name, voxels, value) for name, voxels in zip(wanted, wanted.voxel_lists(), strict=True)
+        RegionShape.of(name, voxels, value) for name, voxels in zip(wanted, wanted.voxel_lists(), strict=True)
     ]
     details = table.attrs.pop("details")  # pandas copies attributes with each column that is taken out
     rows = list(zip(table.itertuples(), details, strict=True))
@@ -182,41 +182,6 @@ def region_mean_series(
     return found
 
 
-@dataclass(frozen=True, eq=False)
-class _Shape:
-    """Voxels of a region, and the region alone in its box."""
-
-    name: str
-    voxels: IndexArray
-    box: npt.NDArray[np.float64]
-
-    @classmethod
-    def of(cls, name: str, voxels: IndexArray, value: Volume) -> _Shape:
-        if not voxels.size:
-            raise GeometryMismatch("a region has no voxels", where=f"region {name}")
-        places = np.stack(np.unravel_index(voxels, value.grid.shape, order="F"))
-        places -= places.min(axis=1, keepdims=True)
-        box = np.zeros(places.max(axis=1) + 1)
-        box[tuple(places)] = 1.0
-        return cls(name, voxels, box)
-
-    def share(self, correlation: npt.NDArray[np.float64]) -> float:
-        """Variance of the mean over that of a voxel: the mean correlation of all pairs of voxels.
-
-        Neighbours along i, j and k are correlated by that much, voxels further apart as a Gaussian has it.
-        """
-        from scipy import ndimage
-
-        spread = self.box
-        for axis, neighbour in enumerate(correlation):
-            lags = np.arange(self.box.shape[axis])
-            kernel = float(neighbour) ** (lags**2) if neighbour > 0 else (lags == 0).astype(np.float64)
-            kernel = kernel[kernel > _NEGLIGIBLE]
-            both = np.concatenate([kernel[:0:-1], kernel])
-            spread = ndimage.correlate1d(spread, both, axis=axis, mode="constant")
-        return float(np.sum(spread * self.box)) / self.voxels.size**2
-
-
 def _no_mean(name: str) -> RegionMean:
     nothing = math.nan
     return RegionMean(name, nothing, nothing, nothing, nothing, 0, 0.0, "no voxel has a value")
@@ -232,7 +197,7 @@ class _Noise(NamedTuple):
 
 
 def _mean(
-    shape: _Shape,
+    shape: RegionShape,
     row: Any,
     detail: dict[str, Any],
     flags: npt.NDArray[np.uint16] | None,
@@ -269,7 +234,7 @@ def _blank_tissue(value: Volume, regions: Regions, blanks: Blanks) -> npt.NDArra
 
 def _error(
     image: Volume,
-    shape: _Shape,
+    shape: RegionShape,
     blank: npt.NDArray[np.bool_] | None,
     blanks: Blanks,
     detail: dict[str, Any],
@@ -292,7 +257,7 @@ def _error(
     return _Noise(error, max(_LEAST_FREEDOM, 1.0 / share - 1.0), rule)
 
 
-def _share(shape: _Shape, detail: dict[str, Any]) -> float:
+def _share(shape: RegionShape, detail: dict[str, Any]) -> float:
     """Variance of a mean over that of a voxel, with the correlation of neighbours.
 
     An estimated correlation is about the region's own mean, which takes the variance of the mean out of both
