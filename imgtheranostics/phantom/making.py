@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -135,6 +135,7 @@ def make(
     _check_level(spec, parts, level)
     _check_memory(spec)
     mixture = shapes_on_grid(spec, grid_of(spec))
+    mixture = replace(mixture, grid=parts[0].physics.place(mixture.grid))
     for part in parts:
         part.physics.check(spec, mixture)
     entropy = _entropy(spec, level, rng)

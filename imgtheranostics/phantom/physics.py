@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol, overload
 import numpy as np
 
 from imgtheranostics.errors import UnsupportedInput
-from imgtheranostics.volume import Volume
+from imgtheranostics.volume import Grid, Volume
 
 if TYPE_CHECKING:
     from imgtheranostics.phantom.cases import Case
@@ -24,6 +24,7 @@ _HOMES: dict[str, tuple[str, str]] = {
     "CEST": ("imgtheranostics.phantom.cest", "Cest"),
     "CT": ("imgtheranostics.phantom.ct", "Ct"),
     "MSOT": ("imgtheranostics.phantom.msot", "Msot"),
+    "US": ("imgtheranostics.phantom.ultrasound", "Ultrasound"),
 }
 """Module and class of each modality's physics; a new modality adds a line."""
 
@@ -73,6 +74,10 @@ class Physics(Protocol):
     def resolution_mm(self, spec: PhantomSpec) -> float:
         """FWHM of the point spread at level 2; 0 for none."""
         return spec.physics_of(self.modality).psf_fwhm_mm
+
+    def place(self, grid: Grid) -> Grid:
+        """Where images of this modality lie whose voxels are those of a grid around the origin."""
+        return grid
 
     def blur_mm(self, spec: PhantomSpec) -> tuple[float, float, float]:
         """FWHM of the point spread at level 2 along i, j and k, for the core regions."""

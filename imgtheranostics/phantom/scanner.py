@@ -11,6 +11,7 @@ from imgtheranostics.phantom.ct_scanner import CtScanner
 from imgtheranostics.phantom.model import Level, Model, Name, NotNegative, Number, Positive
 from imgtheranostics.phantom.mri_scanner import MriScanner
 from imgtheranostics.phantom.msot_scanner import MsotScanner
+from imgtheranostics.phantom.ultrasound_scanner import UltrasoundScanner
 
 Window = tuple[Positive, Positive]
 
@@ -31,15 +32,6 @@ class Misplacement(Model):
     shift_sd_mm: NotNegative = 0.0
     region_shift_sd_mm: NotNegative = 0.0
     region_margin_sd_mm: NotNegative = 0.0
-
-
-class UltrasoundScanner(Model):
-    """Ultrasound cine. `transition_width_cel` is the width of the sigmoid of the echo's rise."""
-
-    frame_rate_hz: Positive = 10.0
-    dynamic_range_db: Positive = 60.0
-    transition_width_cel: Positive | None = None
-    speckle: bool = True
 
 
 class MpiScanner(Model):

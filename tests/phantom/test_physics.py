@@ -20,6 +20,7 @@ from imgtheranostics.phantom.physics import (
     LazyVolumes,
     PhysicsMissing,
     Seeds,
+    implemented,
     joined,
     part_with,
     physics_for,
@@ -94,6 +95,10 @@ def test_modality_without_physics_is_refused_and_says_what_there_is(monkeypatch)
         physics_for("MPI")
     assert "PET" in caught.value.needed
     assert isinstance(caught.value, UnsupportedInput)
+
+
+def test_every_modality_has_physics():
+    assert set(implemented()) == {"PET", "SPECT", "MRI", "CEST", "CT", "MSOT", "US", "MPI"}
 
 
 def test_volume_that_a_phantom_lacks_is_refused(small):
