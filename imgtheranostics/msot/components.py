@@ -3,72 +3,34 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from imgtheranostics.errors import Caution, MissingMetadata, NothingUsable, UnsupportedInput
-from imgtheranostics.msot.gold_particles import gold_nanorod, gold_sphere
-from imgtheranostics.msot.gold_permittivity import LICENCES, SOURCES
-from imgtheranostics.msot.spectrum import LN_10, WAVELENGTH_TOLERANCE_NM, Spectrum, checked_wavelengths
+from imgtheranostics.errors import Caution, NothingUsable, UnsupportedInput
+from imgtheranostics.msot.agent_absorbers import do_not_apply, gold_component, recorded_component
+from imgtheranostics.msot.component_column import FRACTION, MOLAR, Component, from_spectrum
+from imgtheranostics.msot.spectrum import WAVELENGTH_TOLERANCE_NM, Spectrum, checked_wavelengths
 from imgtheranostics.msot.spectrum_files import read_spectrum
 from imgtheranostics.msot.spectrum_library import shipped_spectrum, spectrum_name, unknown_spectrum
 
 if TYPE_CHECKING:
     from imgtheranostics.agents.schema import Agent
-    from imgtheranostics.agents.signals import GoldNanorod, GoldSphere, Optical
+    from imgtheranostics.agents.signals import Optical
+
+__all__ = ["FRACTION", "MOLAR", "Component", "component", "condition_number"]
 
 FloatArray = npt.NDArray[np.float64]
 
-MOLAR = "M"
-FRACTION = "1"
-
 _GOLD = re.compile(r"gold[\s_-]*(?P<shape>nanorod|rod|nanosphere|sphere)[\s_-]*(?P<number>\d+(\.\d+)?)")
 _FILE_ENDINGS = (".csv", ".tsv", ".txt")
+_LARGEST_SHIFT_NM = 50.0
 _PARTICLE_OPTIONS = frozenset(
     ("diameter_nm", "medium_index", "aspect_ratio", "aspect_ratio_sd", "permittivity")
 )
-
-
-@dataclass(frozen=True, eq=False)
-class Component:
-    """What one unit of an absorber contributes to a spectrum.
-
-    Attributes
-    ----------
-    name : str
-        As it was asked for; of a record, as the record names its absorber.
-    values : (n,) ndarray
-        Decadic absorption coefficient in 1/cm per unit amount: the molar extinction in 1/(M cm), or a
-        natural absorption coefficient over ln 10 for what is counted as a fraction of the volume. Spectra of
-        decadic absorption are ``values @ amounts``.
-    unit : str
-        Of the amount: ``M`` (mol/L) or ``1``; empty for an array whose unit is not stated.
-    source, licence : str
-    model : bool
-        Whether a formula from memory stands in for a measurement.
-    cautions : tuple of Caution
-    wavelength_nm : (n,) ndarray
-        In the order in which they were asked for.
-    """
-
-    name: str
-    values: FloatArray
-    unit: str
-    source: str
-    licence: str
-    model: bool
-    cautions: tuple[Caution, ...]
-    wavelength_nm: FloatArray
-
-    @property
-    def natural(self) -> FloatArray:
-        """Absorption coefficient to base e in 1/cm per unit amount."""
-        return self.values * LN_10
 
 
 def component(
@@ -78,6 +40,7 @@ def component(
     name: str | None = None,
     unit: str | None = None,
     optical: str | None = None,
+    shift_nm: float = 0.0,
     **particle: Any,
 ) -> Component:
     """The column of one component at wavelengths.
@@ -97,6 +60,9 @@ def component(
         Of the amount of an array: ``M`` or ``1``.
     optical : str, optional
         Which absorber of an agent that records several.
+    shift_nm : float
+        Moves the spectrum of a dye to longer wavelengths, as a carrier does; IR780 lies 10 to 20 nm higher
+        in silica (unconfirmed).
     diameter_nm, medium_index, aspect_ratio, aspect_ratio_sd, permittivity
         Of gold particles, as `gold_nanorod` and `gold_sphere`; they go before those of a record.
 
@@ -115,16 +81,18 @@ def component(
     if wavelength.ndim != 1:
         raise ValueError("the wavelengths of a component are one list")
     _check_options(given, unit, optical, particle)
+    if shift_nm:
+        return _shifted(given, wavelength, shift_nm, name=name, optical=optical, particle=particle)
     if isinstance(given, Component):
         found = _matched(given, wavelength)
     elif isinstance(given, Spectrum):
-        found = _from_spectrum(given, wavelength)
+        found = from_spectrum(given, wavelength)
     elif isinstance(given, Path):
-        found = _from_spectrum(read_spectrum(given), wavelength)
+        found = from_spectrum(read_spectrum(given), wavelength)
     elif isinstance(given, str):
         found = replace(_named(given, wavelength, optical, particle), name=optical or given.strip())
     elif hasattr(given, "optical") or hasattr(given, "generator"):
-        found = _recorded(given, wavelength, optical, particle)
+        found = recorded_component(given, wavelength, optical, particle)
     else:
         found = _from_array(given, wavelength, unit)
     return found if name is None else replace(found, name=name)
@@ -176,18 +144,24 @@ def _check_options(given: Any, unit: str | None, optical: str | None, particle: 
         raise ValueError("optical= and the shape of particles apply to names and agents' records only")
 
 
-def _from_spectrum(spectrum: Spectrum, wavelength: FloatArray) -> Component:
-    molar = spectrum.quantity == "molar_extinction"
-    return Component(
-        spectrum.name,
-        spectrum.at(wavelength) / (1.0 if molar else LN_10),
-        MOLAR if molar else FRACTION,
-        spectrum.source,
-        spectrum.licence,
-        spectrum.model,
-        spectrum.cautions,
-        wavelength,
-    )
+def _shifted(
+    given: Any,
+    wavelength: FloatArray,
+    shift_nm: float,
+    *,
+    name: str | None,
+    optical: str | None,
+    particle: dict[str, Any],
+) -> Component:
+    """A dye whose spectrum lies at longer wavelengths."""
+    if particle or isinstance(given, Component) or not abs(shift_nm) <= _LARGEST_SHIFT_NM:
+        raise ValueError(f"shift_nm= moves the spectrum of a dye, by at most {_LARGEST_SHIFT_NM:g} nm")
+    found = component(given, wavelength - shift_nm, name=name, optical=optical)
+    if found.unit != MOLAR or _GOLD.fullmatch(found.name.lower()):
+        raise ValueError("shift_nm= moves the spectrum of a dye only")
+    words = f"the spectrum of {found.name} was moved by {shift_nm:+g} nm"
+    cautions = (*found.cautions, Caution("shifted-spectrum", words, found.name))
+    return replace(found, wavelength_nm=wavelength, cautions=cautions)
 
 
 def _from_array(given: Any, wavelength: FloatArray, unit: str | None) -> Component:
@@ -224,13 +198,13 @@ def _named(text: str, wavelength: FloatArray, optical: str | None, particle: dic
         key = "aspect_ratio" if "rod" in gold["shape"] else "diameter_nm"
         if key in particle:
             raise ValueError(f"{key}= is in the name {text!r} already")
-        return _gold("rod" in gold["shape"], text.strip(), wavelength, {key: number, **particle})
+        return gold_component("rod" in gold["shape"], text.strip(), wavelength, {key: number, **particle})
     if spectrum_name(text) is not None and optical is None:
         if particle:
-            raise ValueError(f"{', '.join(sorted(particle))} {_apply(particle)} to {text}")
-        return _from_spectrum(shipped_spectrum(text), wavelength)
+            raise ValueError(f"{', '.join(sorted(particle))} {do_not_apply(particle)} to {text}")
+        return from_spectrum(shipped_spectrum(text), wavelength)
     if Path(text).suffix.lower() in _FILE_ENDINGS:
-        return _from_spectrum(read_spectrum(text), wavelength)
+        return from_spectrum(read_spectrum(text), wavelength)
     from imgtheranostics.agents.loading import get
 
     try:
@@ -239,125 +213,4 @@ def _named(text: str, wavelength: FloatArray, optical: str | None, particle: dic
         raise unknown_spectrum(
             text, "gold nanorod with its aspect ratio", "gold sphere with its diameter", "an agent"
         ) from error
-    return _recorded(agent, wavelength, optical, particle)
-
-
-def _apply(options: dict[str, Any]) -> str:
-    return "do not apply" if len(options) > 1 else "does not apply"
-
-
-def _recorded(given: Any, wavelength: FloatArray, optical: str | None, particle: dict[str, Any]) -> Component:
-    """The absorber of an agent's record, or of what it carries."""
-    if hasattr(given, "generator"):
-        entry = given
-        cautions: tuple[Caution, ...] = ()
-    else:
-        entry, cautions = _chosen_absorber(given, optical, particle)
-    if entry.generator is None:
-        if particle:
-            raise ValueError(f"{', '.join(sorted(particle))} {_apply(particle)} to {entry.component}")
-        found = _from_spectrum(shipped_spectrum(entry.spectrum), wavelength)
-    else:
-        found = _generated(entry.generator, entry.component, wavelength, particle)
-    return replace(found, name=entry.component, cautions=(*found.cautions, *cautions))
-
-
-def _chosen_absorber(
-    agent: Agent, optical: str | None, particle: dict[str, Any]
-) -> tuple[Optical, tuple[Caution, ...]]:
-    """The one absorber that is meant, and what to say about whose it is."""
-    entries = list(agent.optical)
-    cautions: tuple[Caution, ...] = ()
-    if not entries:
-        entries, cautions = _absorbers_carried(agent)
-    wanted = entries
-    if optical is not None:
-        wanted = [entry for entry in wanted if entry.component.lower() == optical.strip().lower()]
-    for key in ("permittivity", "aspect_ratio"):
-        if key in particle and len(wanted) > 1:
-            wanted = [entry for entry in wanted if getattr(entry.generator, key, None) == particle[key]]
-    if len(wanted) == 1:
-        return wanted[0], cautions
-    listed = ", ".join(dict.fromkeys(_described(entry) for entry in entries)) or "none"
-    raise UnsupportedInput(
-        f"{agent.name} records " + ("several absorbers" if entries else "no absorber"),
-        where=agent.id,
-        found=listed,
-        needed="one",
-        next_step="choose one with optical= and, for gold, permittivity= or aspect_ratio=; or give a "
-        "spectrum of your own",
-    )
-
-
-def _absorbers_carried(agent: Agent) -> tuple[list[Optical], tuple[Caution, ...]]:
-    """Absorbers of what an agent carries, one level down."""
-    from imgtheranostics.agents.loading import get
-
-    carried = [get(other) for other in agent.carries]
-    entries = [entry for other in carried for entry in other.optical]
-    words = f"{agent.name} has no spectrum of its own; that of {' and '.join(o.name for o in carried)}, "
-    words += "which it carries, stands in, and a carrier may shift it by 10 to 20 nm"
-    return entries, (Caution("carried-spectrum", words, agent.id),)
-
-
-def _described(entry: Optical) -> str:
-    permittivity = getattr(entry.generator, "permittivity", None)
-    return entry.component + (f" ({permittivity})" if permittivity else "")
-
-
-def _generated(
-    generator: GoldNanorod | GoldSphere, name: str, wavelength: FloatArray, particle: dict[str, Any]
-) -> Component:
-    if generator.kind == "gold_nanorod":
-        recorded: dict[str, Any] = {
-            "aspect_ratio": generator.aspect_ratio,
-            "diameter_nm": generator.diameter_nm,
-            "medium_index": generator.medium_index,
-            "permittivity": generator.permittivity,
-        }
-        return _gold(True, name, wavelength, {**recorded, **particle})
-    diameter = {} if generator.diameter_nm is None else {"diameter_nm": generator.diameter_nm}
-    return _gold(False, name, wavelength, {**diameter, **particle})
-
-
-def _gold(rod: bool, name: str, wavelength: FloatArray, shape: dict[str, Any]) -> Component:
-    """The column of a gold particle."""
-    if not rod and "diameter_nm" not in shape:
-        raise MissingMetadata(
-            f"the diameter of {name} is not recorded, and its absorption grows with its volume",
-            where=name,
-            needed="the diameter in nm",
-            next_step="give diameter_nm=",
-        )
-    if rod:
-        ratio = shape.pop("aspect_ratio")
-        values = gold_nanorod(ratio, wavelength, **shape)
-    else:
-        vain = sorted(set(shape) & {"aspect_ratio", "aspect_ratio_sd"})
-        if vain:
-            raise ValueError(f"{', '.join(vain)} {_apply(dict.fromkeys(vain))} to a sphere")
-        diameter = shape.pop("diameter_nm")
-        values = gold_sphere(diameter, wavelength, **shape)
-    permittivity = str(shape.get("permittivity", "lorentz-drude-1998"))
-    theory = "Gans theory" if rod else "Mie theory"
-    caution = Caution(
-        "gold-permittivity",
-        f"calculated with the permittivity {permittivity}; another puts the peak of a rod 7 to 61 nm away, "
-        "and a sample holds a spread of shapes",
-        name,
-    )
-    return Component(
-        name,
-        values,
-        MOLAR,
-        f"{theory} with the permittivity {permittivity}, {SOURCES[permittivity]}",
-        LICENCES[permittivity],
-        True,
-        (caution,),
-        wavelength,
-    )
-
-
-def columns(components: Sequence[Component]) -> FloatArray:
-    """The matrix of several components, (n_wavelengths, n_components)."""
-    return np.stack([one.values for one in components], axis=1)
+    return recorded_component(agent, wavelength, optical, particle)

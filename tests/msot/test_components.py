@@ -155,3 +155,19 @@ def test_an_unknown_name_lists_what_there_is() -> None:
         component("indocyanin green", NM)
     assert "near: icg" in (refusal.value.found or "")
     assert "melanin" in (refusal.value.found or "")
+
+
+def test_a_carrier_moves_the_spectrum_of_its_dye() -> None:
+    wavelength = np.arange(700.0, 900.0, 0.5)
+    found = component("v7-ruby", wavelength, shift_nm=15.0)
+    assert wavelength[found.values.argmax()] == 795.0
+    assert found.values.tolist() == spectra.molar_extinction("IR780", wavelength - 15.0).tolist()
+    assert found.wavelength_nm.tolist() == wavelength.tolist()
+    assert "shifted-spectrum" in {caution.code for caution in found.cautions}
+    for given in ("water", "gold nanorod 4", component("ICG", NM)):
+        with pytest.raises(ValueError, match="dye"):
+            component(given, NM, shift_nm=5.0)
+    with pytest.raises(ValueError, match="50 nm"):
+        component("ICG", NM, shift_nm=80.0)
+    with pytest.raises(UnsupportedInput, match="indocyanine"):
+        component("ICG", (660.0,), shift_nm=5.0)
