@@ -15,7 +15,10 @@ _HDF5_SUFFIXES = (".hdf5", ".h5", ".hdf")
 
 
 def load_signals(
-    path: str | os.PathLike[str], *, wavelength_nm: Sequence[float] | None = None
+    path: str | os.PathLike[str],
+    *,
+    wavelength_nm: Sequence[float] | None = None,
+    drop_incomplete: bool = False,
 ) -> OptoacousticSignals:
     """Load the raw detector signals of an optoacoustic scan.
 
@@ -26,6 +29,8 @@ def load_signals(
         (frame, wavelength, detector, sample), or the folder that holds one of them.
     wavelength_nm : sequence of float, optional
         Wavelengths of an HDF5 file that states none, or wrong ones; in the order of its axis.
+    drop_incomplete : bool
+        Leave out the last repetition of a ``.msot`` scan that was broken off before its last wavelength.
 
     Returns
     -------
@@ -58,7 +63,7 @@ def load_signals(
             )
         from imgtheranostics.io.ithera.signals import load_ithera
 
-        return load_ithera(file)
+        return load_ithera(file, drop_incomplete=drop_incomplete)
     with file.open("rb") as stream:
         head = stream.read(512)
     if is_lfs_pointer(head):

@@ -2,49 +2,35 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from imgtheranostics.errors import Caution, CorruptInput, GeometryMismatch, MissingMetadata, UnitMismatch
-from imgtheranostics.io.ithera.quantities import factor, measured, number, required, where, whole_number
+from imgtheranostics.errors import Caution, CorruptInput, MissingMetadata, UnitMismatch
+from imgtheranostics.io.ithera.frames import ScanFrame, read_frames
+from imgtheranostics.io.ithera.quantities import (
+    factor,
+    measured,
+    number,
+    optional,
+    required,
+    where,
+    whole_number,
+)
 from imgtheranostics.io.xml_tree import Element, read_xml
 from imgtheranostics.volume import FloatArray
 
 ROOT = "DataModelMsotProject"
 NODES = ("ReconNodes", "DataModelNewReconstructionNode")
 _HARDWARE, _MEASUREMENT, _SCAN = "HARDWARE-DESC", "MEASUREMENT-DESC", "ScanNode"
-_FRAMES = (_SCAN, "ScanFrames", "DataModelScanFrame")
-_TICK_S = 1e-7
-_WAVELENGTHS_NM = (200.0, 3000.0)
 _RADII_MM = (1.0, 500.0)
 _PATHS_MM = (2.0, 300.0)
 _COUPLANT = re.compile(r"_(D2O|H2O|water|heavywater)\.bin$", re.IGNORECASE)
 _VERSION = re.compile(r"^\d+(\.\d+){1,5}$")
 _CORRECTED = {"perpulse": True, "none": False, "off": False, "false": False}
-
-
-@dataclass(frozen=True, eq=False)
-class ScanFrame:
-    """One shot, or the mean of several: where it lies in the data file and what it was taken with.
-
-    Attributes
-    ----------
-    offset : int
-        Position among the frames of the ``.bin`` file, from 0.
-    wavelength_nm : float
-    energy_mj, temperature_cel, stage_mm, ticks : float or None
-        `ticks` counts 100 ns.
-    """
-
-    offset: int
-    wavelength_nm: float
-    energy_mj: float | None
-    temperature_cel: float | None
-    stage_mm: float | None
-    ticks: int | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,12 +77,12 @@ def read_description(path: Path) -> Description:
         If what the signals need is absent or in an unknown unit.
     """
     root = _root(path)
-    frames, cautions = _frames(root, path)
+    frames, cautions = read_frames(root, path)
     length, more = _couplant_path(root, path)
     offset = root.first(_SCAN, "TrimSpeedOfSound")
     delay, later = _delay(root, path)
     corrected, unknown = _energy_corrected(root, path)
-    cautions = (*cautions, *_list_cautions(root, path, frames), *more, *later, *unknown)
+    cautions = (*cautions, *more, *later, *unknown)
     return Description(
         path=path,
         root=root,
@@ -170,66 +156,6 @@ def _detectors(root: Element, path: Path) -> FloatArray:
     return positions
 
 
-def _frames(root: Element, path: Path) -> tuple[tuple[ScanFrame, ...], tuple[Caution, ...]]:
-    found = root.all(*_FRAMES)
-    if not found:
-        raise MissingMetadata("the scan lists no frames", where=where(path, *_FRAMES))
-    stage_scale = _stage_scale(root, path)
-    frames = [_frame(one, path, stage_scale) for one in found]
-    offsets = sorted(frame.offset for frame in frames)
-    if offsets != list(range(len(frames))):
-        raise CorruptInput(
-            "the frames are not numbered from 0 without gaps",
-            where=where(path, *_FRAMES, "IDOffset"),
-            found=f"{len(frames)} frames, numbers {offsets[0]} to {offsets[-1]}",
-            needed="each place in the data file once",
-        )
-    return tuple(sorted(frames, key=lambda frame: frame.offset)), ()
-
-
-def _frame(entry: Element, path: Path, stage_scale: float) -> ScanFrame:
-    frame = required(entry, path, "Frame")
-    wavelength = measured(required(frame, path, "WAVELENGTH"), path, "m") * 1e9
-    low, high = _WAVELENGTHS_NM
-    if not low <= wavelength <= high:
-        raise UnitMismatch(
-            "a wavelength is not plausible in the unit that is stated",
-            where=where(path, *_FRAMES, "Frame", "WAVELENGTH"),
-            found=f"{wavelength:g} nm",
-            needed=f"light of {low:g} to {high:g} nm",
-        )
-    energy, temperature = frame.first("LASER-ENERGY"), frame.first("TEMPERATURE")
-    stage = frame.first("Z-POS")
-    ticks = frame.attributes.get("timestamp", "")
-    return ScanFrame(
-        offset=whole_number(required(entry, path, "IDOffset"), path),
-        wavelength_nm=round(wavelength, 6),
-        energy_mj=None if energy is None else measured(energy, path, "J") * 1e3,
-        temperature_cel=None if temperature is None else measured(temperature, path, "C"),
-        stage_mm=None if stage is None else number(stage, path) * stage_scale,
-        ticks=int(ticks) if ticks.isascii() and ticks.isdecimal() and len(ticks) < 20 else None,
-    )
-
-
-def _stage_scale(root: Element, path: Path) -> float:
-    """Millimetres per unit of the stage's position along the array's axis."""
-    for axis in root.all(_MEASUREMENT, "COORDINATE-DEFINITION", "AXIS"):
-        if axis.attributes.get("number") == "3":
-            return 1e3 * factor(axis, path, "m")
-    return 1.0
-
-
-def _list_cautions(root: Element, path: Path, frames: tuple[ScanFrame, ...]) -> tuple[Caution, ...]:
-    """A caution where the scan's own list has other wavelengths than its frames; the frames are right."""
-    listed = root.all(_MEASUREMENT, "WAVELENGTHS", "WAVELENGTH")
-    stated = {round(measured(one, path, "m") * 1e9, 6) for one in listed}
-    measured_nm = {frame.wavelength_nm for frame in frames}
-    if not stated or stated == measured_nm:
-        return ()
-    text = f"the frames have {len(measured_nm)} wavelengths, the list beside them {len(stated)}: frames count"
-    return (Caution("wavelength-list-differs", text, "MEASUREMENT-DESC/WAVELENGTHS"),)
-
-
 def _energy_corrected(root: Element, path: Path) -> tuple[bool | None, tuple[Caution, ...]]:
     measurement = required(root, path, _MEASUREMENT)
     word = measurement.attributes.get("LEnergy-normalization")
@@ -262,12 +188,14 @@ def _couplant_path(root: Element, path: Path) -> tuple[float | None, tuple[Cauti
     element = root.first(_MEASUREMENT, "PATH-LENGTH-IN-WATER")
     if element is None or not element.text:
         return None, ()
-    value = number(element, path)
-    labelled, plain = value * factor(element, path, "m") * 1e3, value * 1e3
+    place = "PATH-LENGTH-IN-WATER"
+    value, stated = number(element, path), optional(element, path, "m")
+    if stated is None:
+        return None, (Caution("unit-unknown", f"{place} is in no unit that is known: it is not used", place),)
+    labelled, plain = stated * 1e3, value * 1e3
     low, high = _PATHS_MM
     if value == 0 or low <= labelled <= high:
         return labelled, ()
-    place = "PATH-LENGTH-IN-WATER"
     both = (
         f"the path of light in the couplant is {labelled:g} mm in the unit that is stated, {plain:g} mm if "
     )
@@ -299,57 +227,15 @@ def _species(root: Element) -> str | None:
     return next((name for name in ("mouse", "rat", "human") if name in words), None)
 
 
-def grid_of_frames(description: Description) -> tuple[FloatArray, np.ndarray]:
-    """Frames sorted into repetitions and wavelengths.
-
-    Returns
-    -------
-    wavelength_nm : (wavelengths,) array
-        Rising.
-    index : (frames, wavelengths) int array
-        Positions in the data file.
-
-    Raises
-    ------
-    CorruptInput
-        If one wavelength was taken more often than another: the scan was broken off.
-    GeometryMismatch
-        If the wavelengths of a frame were taken at different places.
-    """
-    by_wavelength: dict[float, list[int]] = {}
-    for frame in description.frames:
-        by_wavelength.setdefault(frame.wavelength_nm, []).append(frame.offset)
-    wavelengths = sorted(by_wavelength)
-    counts = {len(offsets) for offsets in by_wavelength.values()}
-    if len(counts) > 1:
-        listed = ", ".join(f"{one:g} nm {len(by_wavelength[one])}" for one in wavelengths)
-        raise CorruptInput(
-            "the wavelengths were not taken equally often",
-            where=where(description.path, *_FRAMES),
-            found=listed,
-            needed="as many frames at each wavelength",
-            next_step="the scan may have been broken off: export it again without its last frame",
-        )
-    index = np.array([by_wavelength[one] for one in wavelengths]).T
-    stages = [frame.stage_mm for frame in description.frames]
-    if all(stage is not None for stage in stages):
-        places = np.array(stages, dtype=np.float64)[index]
-        spread = float(np.ptp(places, axis=1).max())
-        if spread > 0.05:
-            raise GeometryMismatch(
-                "the wavelengths of one frame were taken at different places",
-                where=where(description.path, *_FRAMES, "Frame", "Z-POS"),
-                found=f"up to {spread:g} mm apart",
-                needed="all wavelengths before the stage moves",
-            )
-    return np.array(wavelengths), index
-
-
-def relative_seconds(description: Description) -> FloatArray | None:
-    """Time of each frame of the file after the first; None where a time stamp is missing."""
-    ticks = [frame.ticks for frame in description.frames]
-    if any(one is None for one in ticks):
-        return None
-    known = [int(one) for one in ticks if one is not None]
-    first = min(known)
-    return np.array([(one - first) * _TICK_S for one in known])
+def response_in(root: Element, n_samples: int) -> FloatArray | None:
+    """The impulse response that newer files hold themselves, in base64; None where there is none."""
+    for element in root.walk():
+        if element.name != "ImpulseResponse" or len(element.text) < n_samples * 8:
+            continue
+        try:
+            raw = base64.b64decode(element.text, validate=True)
+        except ValueError:
+            continue
+        if len(raw) == n_samples * 8:
+            return np.frombuffer(raw, "<f8").astype(np.float64)
+    return None

@@ -101,3 +101,13 @@ def required(root: Element, path: Path, *names: str) -> Element:
     if found is None:
         raise MissingMetadata("an element of the description is absent", where=where(path, *names))
     return found
+
+
+def optional(element: Element | None, path: Path, unit: str) -> float | None:
+    """As `measured`, for what a scan can do without: None where it is absent or in no unit that is known."""
+    if element is None or not element.text:
+        return None
+    try:
+        return measured(element, path, unit)
+    except (MissingMetadata, UnitMismatch):
+        return None

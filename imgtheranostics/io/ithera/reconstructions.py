@@ -15,7 +15,8 @@ from imgtheranostics.errors import Caution, CorruptInput, MissingMetadata, Nothi
 from imgtheranostics.io.budget import check_budget
 from imgtheranostics.io.frame_stack import FrameStack
 from imgtheranostics.io.git_lfs import is_lfs_pointer_file, refuse_lfs_pointer
-from imgtheranostics.io.ithera.description import NODES, Description, ScanFrame, relative_seconds
+from imgtheranostics.io.ithera.description import NODES, Description
+from imgtheranostics.io.ithera.frames import ScanFrame, relative_seconds
 from imgtheranostics.io.ithera.quantities import number, required, whole_number
 from imgtheranostics.io.ithera.signals import MANUFACTURER
 from imgtheranostics.io.xml_tree import Element
@@ -272,7 +273,7 @@ def _table(images: list[_Image], path: Path) -> tuple[FloatArray, npt.NDArray[np
 def _seconds(
     description: Description, images: list[_Image], table: npt.NDArray[np.intp]
 ) -> FloatArray | None:
-    seconds = relative_seconds(description)
+    seconds = relative_seconds(description.frames)
     if seconds is None:
         return None
     means = np.array([float(seconds[[frame.offset for frame in image.frames]].mean()) for image in images])

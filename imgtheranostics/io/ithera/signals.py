@@ -10,12 +10,8 @@ from imgtheranostics.acquisition import Subject
 from imgtheranostics.errors import Caution, CorruptInput, NothingUsable
 from imgtheranostics.io.budget import check_budget
 from imgtheranostics.io.git_lfs import is_lfs_pointer_file, refuse_lfs_pointer
-from imgtheranostics.io.ithera.description import (
-    Description,
-    grid_of_frames,
-    read_description,
-    relative_seconds,
-)
+from imgtheranostics.io.ithera.description import Description, read_description, response_in
+from imgtheranostics.io.ithera.frames import grid_of_frames, relative_seconds
 from imgtheranostics.optoacoustic_signals import OptoacousticSignals, SignalArray
 from imgtheranostics.volume import FloatArray, Source, make_step
 
@@ -24,8 +20,14 @@ _FULL_SCALE = 65535
 MANUFACTURER = "iThera Medical"
 
 
-def load_ithera(path: Path) -> OptoacousticSignals:
+def load_ithera(path: Path, *, drop_incomplete: bool = False) -> OptoacousticSignals:
     """The raw signals that a ``.msot`` file describes.
+
+    Parameters
+    ----------
+    path : Path
+    drop_incomplete : bool
+        Leave out the last repetition of a scan that was broken off.
 
     Raises
     ------
@@ -35,7 +37,7 @@ def load_ithera(path: Path) -> OptoacousticSignals:
         If its size is not that of the frames, wavelengths, detectors and samples.
     """
     description = read_description(path)
-    wavelengths, index = grid_of_frames(description)
+    wavelengths, index = grid_of_frames(description.frames, path, drop_incomplete=drop_incomplete)
     data = beside(path, ".bin")
     if data is None:
         raise NothingUsable(
@@ -53,8 +55,11 @@ def load_ithera(path: Path) -> OptoacousticSignals:
         )
         cautions = (*cautions, Caution("speed-of-sound-unknown", text, "TrimSpeedOfSound"))
     frames = description.frames
-    order = [frames[number].wavelength_nm for number in range(len(wavelengths))]
-    seconds = relative_seconds(description)
+    if index.size < len(frames):
+        text = f"{len(frames) - index.size} images of a last repetition without all wavelengths are left out"
+        cautions = (*cautions, Caution("incomplete-frame-dropped", text, "ScanFrames"))
+    order = list(dict.fromkeys(frame.wavelength_nm for frame in frames))
+    seconds = relative_seconds(description.frames)
     stage = _each([frame.stage_mm for frame in frames], index)
     files = tuple(one for one in (path, data, beside(path, ".irf")) if one is not None)
     return OptoacousticSignals(
@@ -112,8 +117,8 @@ def _samples(
             "the size of the signals is not that of the scan",
             where=str(data),
             found=f"{size} bytes",
-            needed=f"{n_stored * _STORED.itemsize} bytes: {index.shape[0]} frames x {index.shape[1]} "
-            f"wavelengths x {detectors} detectors x {length} samples x {_STORED.itemsize}",
+            needed=f"{n_stored * _STORED.itemsize} bytes: {len(description.frames)} frames x wavelengths, "
+            f"each {detectors} detectors x {length} samples x {_STORED.itemsize}",
             next_step="copy the scan again: it may be cut off, or belong to another description",
         )
     check_budget(n_stored * (_STORED.itemsize + 4), where=data, what="the signals")
@@ -133,7 +138,8 @@ def _samples(
 def _impulse_response(path: Path, description: Description) -> FloatArray | None:
     file = beside(path, ".irf")
     if file is None:
-        return None
+        inside = response_in(description.root, description.n_samples)
+        return inside if inside is None or np.isfinite(inside).all() else None
     size, needed = file.stat().st_size, description.n_samples * 8
     if size != needed:
         raise CorruptInput(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 
 import numpy as np
@@ -101,6 +102,7 @@ def test_repetitions_of_a_wavelength_before_the_next_make_the_same_frames(tmp_pa
     signals = load(scans.Scan(frames).write(tmp_path))
     assert_allclose(signals.laser_energy_mj, [[50, 60], [51, 61]])
     assert_allclose(signals.frame_time_s, [[0, 2], [1, 3]])
+    assert signals.history[0].parameters["wavelength_order_nm"] == [700.0, 800.0]
 
 
 def test_detector_coordinates_have_the_unit_of_their_own_axis(tmp_path, scans):
@@ -190,6 +192,46 @@ def test_a_scan_that_was_broken_off_is_refused(tmp_path, scans):
     with pytest.raises(CorruptInput, match="equally often") as caught:
         load(scan.write(tmp_path))
     assert "700 nm 2, 800 nm 1" in caught.value.found
+
+
+def test_the_last_repetition_of_a_broken_scan_may_be_left_out(tmp_path, scans):
+    scan = scans.dynamic(wavelengths=(800.0, 700.0, 760.0), frames=3)
+    stored = scan.samples()
+    scan.frames.pop()
+    path = scan.write(tmp_path)
+    signals = load(path, drop_incomplete=True)
+    assert signals.shape[:2] == (2, 3)
+    assert_array_equal(signals.samples[1, 0], stored[4])
+    assert "incomplete-frame-dropped" in codes(signals)
+    whole = load(scans.dynamic().write(tmp_path / "whole"), drop_incomplete=True)
+    assert "incomplete-frame-dropped" not in codes(whole)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "field"),
+    [
+        ('<TEMPERATURE unit="C"', '<TEMPERATURE unit="F"', "temperature_cel"),
+        ('<LASER-ENERGY unit="J" unit-modifier="m">', "<LASER-ENERGY>", "laser_energy_mj"),
+        ('<PATH-LENGTH-IN-WATER unit="m"', '<PATH-LENGTH-IN-WATER unit="ft"', "couplant_path_mm"),
+    ],
+)
+def test_what_a_scan_can_do_without_is_not_used_in_an_unknown_unit(tmp_path, scans, before, after, field):
+    signals = load(scans.dynamic(replacements=[(before, after)]).write(tmp_path))
+    assert getattr(signals, field) is None
+    assert "unit-unknown" in codes(signals)
+    assert signals.shape == (2, 3, 6, 20)
+
+
+def test_newer_files_hold_the_impulse_response_themselves(tmp_path, scans):
+    response = np.linspace(-1, 1, scans.SAMPLES)
+    text = base64.b64encode(response.astype("<f8").tobytes()).decode()
+    more = (
+        f"<Preset><ImpulseResponse>true</ImpulseResponse></Preset><ImpulseResponse>{text}</ImpulseResponse>"
+    )
+    path = scans.dynamic(more=more).write(tmp_path)
+    assert load(path).impulse_response[0] == 1000.0, "that of the file beside it counts"
+    path.with_suffix(".irf").unlink()
+    assert_array_equal(load(path).impulse_response, response)
 
 
 @pytest.mark.parametrize(("modifier", "value"), [("u", "0.8"), ("none", "8e-7"), ("n", "800")])
