@@ -42,9 +42,13 @@ class Beamformer:
     directional: bool
     signal_filter: SignalFilter
 
-    def image(self, prepared: Array32, speed_m_s: float, out: Array32) -> None:
-        """Fill `out` (images, nz, ny, nx) from `prepared` (images, detectors, samples)."""
+    def image(self, prepared: Array32, speed_m_s: float, out: Array32, every: int = 1) -> None:
+        """Fill `out` (images, nz, ny, nx) from `prepared` (images, detectors, samples).
+
+        With `every`, only each such pixel along x and y.
+        """
         x, y, z = (self.grid.coordinates(axis).astype(np.float32) for axis in range(3))
+        x, y = (np.ascontiguousarray(places[::every]) for places in (x, y))
         rate = self.signal_filter.sampling_rate_hz
         scale = np.float32(rate / (speed_m_s * 1e3))
         first = np.float32(self.signal_filter.first_sample_s * rate)

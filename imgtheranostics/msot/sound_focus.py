@@ -22,6 +22,12 @@ COARSE_M_S, FINE_M_S = 5.0, 1.0
 LEAST_CONTRAST = 0.05
 """How much the sharpest image must exceed the median of those tried, relative to it."""
 
+NOISE_LIMIT = 2.1
+"""Four standard deviations of the sharpness of noise over its mean, times the root of the pixels' number."""
+
+ENOUGH_PIXELS = 150
+"""Along x and y: of finer grids only so many are looked at."""
+
 
 @dataclass(frozen=True, eq=False)
 class FocusedSpeed:
@@ -68,14 +74,16 @@ def focused_speed(former: Beamformer, samples: npt.ArrayLike, workers: int | Non
     """
     kind = "backprojection" if former.directional else "quadrature"
     nx, ny, nz = former.grid.shape
-    out = np.empty((1, nz, ny, nx), np.float32)
+    every = max(1, min(nx, ny) // ENOUGH_PIXELS)
+    out = np.empty((1, nz, -(-ny // every), -(-nx // every)), np.float32)
+    least = 1 + max(LEAST_CONTRAST, NOISE_LIMIT / np.sqrt(out.size))
     found: dict[float, float] = {}
     with thread_limit(workers) as threads:
         prepared = prepare(samples, former.signal_filter, kind, threads)[np.newaxis]
 
         def look(speeds: FloatArray) -> float:
             for speed in (float(value) for value in speeds if float(value) not in found):
-                former.image(prepared, speed, out)
+                former.image(prepared, speed, out, every)
                 found[speed] = sharpness(out)
             return max(found, key=lambda speed: found[speed])
 
@@ -83,7 +91,7 @@ def focused_speed(former: Beamformer, samples: npt.ArrayLike, workers: int | Non
         coarse = np.array(list(found.values()))
         if not SLOWEST_M_S < best < FASTEST_M_S:
             raise _no_focus(f"the sharpest image at {best:g} m/s, an end of the range")
-        if coarse.max() < (1 + LEAST_CONTRAST) * np.median(coarse):
+        if coarse.max() < least * np.median(coarse):
             raise _no_focus(f"a sharpness of {coarse.max():.3g}, and of {np.median(coarse):.3g} elsewhere")
         best = look(np.arange(best - COARSE_M_S + FINE_M_S, best + COARSE_M_S - FINE_M_S / 2, FINE_M_S))
         look(np.array([best - FINE_M_S, best + FINE_M_S]))

@@ -13,4 +13,5 @@ def test_reconstructions_meet_what_the_warm_up_compiled(sphere_scan):
     scan = sphere_scan([(0.0, 0.0, 0.0, 0.5, 1.0)])
     for method in ("backprojection", "delay_and_sum", "model"):
         msot.reconstruct(scan, method=method, pixel_mm=0.4, shape=(6, 6), max_iterations=2)
+    msot.focus_speed_of_sound(scan, pixel_mm=0.1, shape=(300, 300))
     assert [list(kernel.signatures) for kernel in kernels] == compiled
