@@ -4,7 +4,7 @@ With columns of the length one and their factors Q R, a spectrum enters by its f
 For every set of components that are held at zero (a support) a table has one matrix on z: a row gives the
 amount of a component that is free, and the multiplier of one that is held. The solution is the support whose
 rows are all at least 0. All voxels try the support that holds nothing first, as vectors over lanes; only
-those with a negative amount go on, one by one.
+those with a negative amount go on (`imgtheranostics.kernels.nnls_supports`).
 
 `imgtheranostics.msot.bounded_solutions` makes the tables. All sums are float64.
 """
@@ -14,12 +14,14 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from imgtheranostics.kernels.nnls_supports import PENDING, sweep, walk
+
 BLOCK = 256
 """Lanes of a block: voxels beside each other. A short block is padded with its first voxel, so that every
 lane goes through the same instructions and the bytes do not depend on the chunks."""
 
-MOST_BOUNDED = 10
-"""Components that a table of supports is made for."""
+TILE = 4
+"""Coefficients are summed four at a time; tables are padded to a multiple of it."""
 
 FAST = {"reassoc", "contract", "arcp", "nsz"}
 
@@ -27,7 +29,8 @@ ROUNDING = 1e-6
 """Share of the sum of squares below which that of the residuals is summed from the residuals themselves."""
 
 _MASKED_OUT, _INVALID_INPUT, _AT_BOUND = 1, 4, 8
-_TOLERANCE = 1e-12
+_NO_RESULT = _MASKED_OUT | _INVALID_INPUT
+_NO_VARIATION = 1e-14
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -35,32 +38,61 @@ def _load(samples, by_voxel, order, first, n, x):
     """Voxels [first, first + n) in the order of the wavelengths, as rows of lanes.
 
     samples : (n_voxels, n_wavelengths) if `by_voxel`, else (n_wavelengths, n_voxels)
-    x : (n_wavelengths * BLOCK,) float64
+    x : (n_wavelengths * BLOCK,), as samples
     """
+    if by_voxel:
+        for lane in range(n):
+            given = samples[first + lane]
+            for row in range(order.size):
+                x[row * BLOCK + lane] = given[order[row]]
     for row in range(order.size):
         out = x[row * BLOCK : (row + 1) * BLOCK]
-        if by_voxel:
+        if not by_voxel:
+            plane = samples[order[row], first : first + n]
             for lane in range(n):
-                out[lane] = samples[first + lane, order[row]]
-        else:
-            given = samples[order[row], first : first + n]
-            for lane in range(n):
-                out[lane] = given[lane]
+                out[lane] = plane[lane]
         for lane in range(n, BLOCK):
             out[lane] = out[0]
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def _sums(x, n_wavelengths, total, squares):
-    """Sum and sum of squares over the wavelengths; True where all are finite."""
+def _first_tile(basis, x, z, total, squares):
+    """The first four coefficients, with sum and sum of squares over the wavelengths; True where finite.
+
+    basis : (size, n) float64; x : (n * BLOCK,), as samples; z : (size * BLOCK,), others (BLOCK,) float64
+    """
+    n = basis.shape[1]
+    p, q = z[:BLOCK], z[BLOCK : 2 * BLOCK]
+    r, s = z[2 * BLOCK : 3 * BLOCK], z[3 * BLOCK : 4 * BLOCK]
+    a, b, c, d = basis[0], basis[1], basis[2], basis[3]
+    a0, b0, c0, d0 = a[0], b[0], c[0], d[0]
+    one = x[:BLOCK]
     for lane in range(BLOCK):
-        total[lane] = 0.0
-        squares[lane] = 0.0
-    for row in range(n_wavelengths):
-        given = x[row * BLOCK : (row + 1) * BLOCK]
+        u = np.float64(one[lane])
+        p[lane], q[lane], r[lane], s[lane] = a0 * u, b0 * u, c0 * u, d0 * u
+        total[lane], squares[lane] = u, u * u
+    for j in range(1, n - 1, 2):
+        one, two = x[j * BLOCK : (j + 1) * BLOCK], x[(j + 1) * BLOCK : (j + 2) * BLOCK]
+        a0, b0, c0, d0, a1, b1, c1, d1 = a[j], b[j], c[j], d[j], a[j + 1], b[j + 1], c[j + 1], d[j + 1]
         for lane in range(BLOCK):
-            total[lane] += given[lane]
-            squares[lane] += given[lane] * given[lane]
+            u, v = np.float64(one[lane]), np.float64(two[lane])
+            p[lane] += a0 * u + a1 * v
+            q[lane] += b0 * u + b1 * v
+            r[lane] += c0 * u + c1 * v
+            s[lane] += d0 * u + d1 * v
+            total[lane] += u + v
+            squares[lane] += u * u + v * v
+    if n % 2 == 0:
+        one = x[(n - 1) * BLOCK : n * BLOCK]
+        a0, b0, c0, d0 = a[n - 1], b[n - 1], c[n - 1], d[n - 1]
+        for lane in range(BLOCK):
+            u = np.float64(one[lane])
+            p[lane] += a0 * u
+            q[lane] += b0 * u
+            r[lane] += c0 * u
+            s[lane] += d0 * u
+            total[lane] += u
+            squares[lane] += u * u
     finite = 0.0
     for lane in range(BLOCK):
         finite += squares[lane] * 0.0
@@ -68,123 +100,104 @@ def _sums(x, n_wavelengths, total, squares):
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def _combine(matrix, n_rows, x, out):
-    """The first rows of matrix times x; matrix : (rows, n), x : (n * BLOCK,), out : (rows * BLOCK,)."""
+def _combine(matrix, begin, x, out):
+    """Matrix times rows of lanes, four rows of the result at a time, from row `begin` on.
+
+    matrix : (m, n) float64, m a multiple of TILE; x : (n * BLOCK,); out : (m * BLOCK,) float64
+    """
     n = matrix.shape[1]
-    for k in range(n_rows):
-        row = out[k * BLOCK : (k + 1) * BLOCK]
-        for lane in range(BLOCK):
-            row[lane] = 0.0
-        for j in range(n):
-            factor = matrix[k, j]
-            given = x[j * BLOCK : (j + 1) * BLOCK]
+    out[begin * BLOCK :] = 0.0
+    for first in range(begin, matrix.shape[0], TILE):
+        p = out[first * BLOCK : (first + 1) * BLOCK]
+        q = out[(first + 1) * BLOCK : (first + 2) * BLOCK]
+        r = out[(first + 2) * BLOCK : (first + 3) * BLOCK]
+        s = out[(first + 3) * BLOCK : (first + 4) * BLOCK]
+        a, b, c, d = matrix[first], matrix[first + 1], matrix[first + 2], matrix[first + 3]
+        for j in range(0, n - 1, 2):
+            one, two = x[j * BLOCK : (j + 1) * BLOCK], x[(j + 1) * BLOCK : (j + 2) * BLOCK]
+            a0, b0, c0, d0, a1, b1, c1, d1 = a[j], b[j], c[j], d[j], a[j + 1], b[j + 1], c[j + 1], d[j + 1]
             for lane in range(BLOCK):
-                row[lane] += factor * given[lane]
+                u, v = np.float64(one[lane]), np.float64(two[lane])
+                p[lane] += a0 * u + a1 * v
+                q[lane] += b0 * u + b1 * v
+                r[lane] += c0 * u + c1 * v
+                s[lane] += d0 * u + d1 * v
+        if n % 2:
+            one = x[(n - 1) * BLOCK : n * BLOCK]
+            a0, b0, c0, d0 = a[n - 1], b[n - 1], c[n - 1], d[n - 1]
+            for lane in range(BLOCK):
+                u = np.float64(one[lane])
+                p[lane] += a0 * u
+                q[lane] += b0 * u
+                r[lane] += c0 * u
+                s[lane] += d0 * u
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def _remaining(z, n_rows, squares, rest):
+def _remaining(z, squares, rest):
     """Sum of squares that the coefficients leave."""
     for lane in range(BLOCK):
         rest[lane] = squares[lane]
-    for k in range(n_rows):
-        given = z[k * BLOCK : (k + 1) * BLOCK]
+    for first in range(0, z.size, TILE * BLOCK):
+        p, q = z[first : first + BLOCK], z[first + BLOCK : first + 2 * BLOCK]
+        r, s = z[first + 2 * BLOCK : first + 3 * BLOCK], z[first + 3 * BLOCK : first + 4 * BLOCK]
         for lane in range(BLOCK):
-            rest[lane] -= given[lane] * given[lane]
+            rest[lane] -= p[lane] * p[lane] + q[lane] * q[lane] + r[lane] * r[lane] + s[lane] * s[lane]
+
+
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def _any_below(row):
+    """Whether a lane is below zero."""
+    lowest = 0.0
+    for lane in range(BLOCK):
+        lowest += np.float64(row[lane] < 0.0)
+    return lowest > 0.0
+
+
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def _negative(found, n_components, held):
+    """Mark the lanes in which an amount is not at least 0; whether there is any."""
+    for lane in range(BLOCK):
+        held[lane] = 0.0
+    for k in range(n_components):
+        row = found[k * BLOCK : (k + 1) * BLOCK]
+        for lane in range(BLOCK):
+            held[lane] = held[lane] if row[lane] >= 0.0 else np.float64(PENDING)
+    return _any_below(held)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _evaluate(tables, support, z, rows):
-    """Rows of a support for one voxel: the bits of those below 0; -1 where the support has no solution."""
-    n, wrong = rows.size, 0
-    for k in range(n):
-        total = 0.0
-        for j in range(n):
-            total += tables[support, k, j] * z[j]
-        rows[k] = total
-        if not total >= 0.0:
-            if not total < 0.0:
-                return -1
-            wrong |= 1 << k
-    return wrong
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _left(triangle, support, z, rows):
-    """Squares that a support leaves of the coefficients."""
-    n, total = rows.size, 0.0
-    for row in range(n):
-        rest = z[row]
-        for k in range(n):
-            if not (support >> k) & 1:
-                rest -= triangle[row, k] * rows[k]
-        total += rest * rest
-    return total
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _search_all(tables, triangle, z, rows):
-    """The support without a negative amount that leaves least, whatever its multipliers say."""
-    n, best, least = rows.size, -1, np.inf
-    for support in range(tables.shape[0]):
-        if _evaluate(tables, support, z, rows) < 0:
-            continue
-        lowest, largest = 0.0, 0.0
-        for k in range(n):
-            if not (support >> k) & 1:
-                lowest = min(lowest, rows[k])
-                largest = max(largest, rows[k])
-        if lowest < -_TOLERANCE * largest:
-            continue
-        left = _left(triangle, support, z, rows)
-        if left < least:
-            best, least = support, left
-    _evaluate(tables, best, z, rows)
-    return best
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _bounded(tables, triangle, support, z, rows):
-    """The support whose rows are all at least 0, and its rows.
-
-    Supports are changed where their rows are wrong, which ends after a step or two nearly always; where it
-    does not, or columns are alike, all are looked at.
-    """
-    for _ in range(rows.size + 1):
-        wrong = _evaluate(tables, support, z, rows)
-        if wrong == 0:
-            return support
-        if wrong < 0:
-            break
-        support ^= wrong
-    return _search_all(tables, triangle, z, rows)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _walk(tables, triangle, n_components, n, z, found, rest, held, codes, place, rows):
-    """Solve the lanes again that have a negative amount; whether there were any.
-
-    z, found : (rows * BLOCK,); rest : (BLOCK,) is told what the bound leaves in addition
-    """
-    some, size = False, rows.size
+def _bound(tables, triangle, n_components, n, z, found, codes, marks, place, rows):
+    """Solve the lanes that are marked again; those that have no result for another reason stay marked."""
+    if rows.size == TILE:
+        for support in range(1, tables.shape[0]):
+            sweep(tables, support, BLOCK, z, found, marks)
+        if not _any_below(marks):
+            return
     for lane in range(n):
-        support = 0
-        for k in range(n_components):
-            if not found[k * BLOCK + lane] >= 0.0:
-                support |= 1 << k
-        if support == 0 or codes[lane] != 0:
-            continue
-        some = True
-        for k in range(size):
-            place[k] = z[k * BLOCK + lane]
-        support = _bounded(tables, triangle, support, place, rows)
-        held[lane] = support
-        codes[lane] = _AT_BOUND
-        rest[lane] += _left(triangle, support, place, rows)
-        for k in range(n_components):
-            free = not (support >> k) & 1 and rows[k] > 0.0
-            found[k * BLOCK + lane] = rows[k] if free else 0.0
-    return some
+        if marks[lane] < 0.0 and codes[lane] == 0:
+            wrong = 0
+            for k in range(n_components):
+                if not found[k * BLOCK + lane] >= 0.0:
+                    wrong |= 1 << k
+            marks[lane] = walk(
+                tables, triangle, n_components, wrong, z[lane::BLOCK], found[lane::BLOCK], place, rows
+            )
+
+
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def _left(triangle, n_components, z, found, row, rest):
+    """Squares that amounts leave of the coefficients, added to the rest."""
+    for j in range(n_components):
+        given = z[j * BLOCK : (j + 1) * BLOCK]
+        for lane in range(BLOCK):
+            row[lane] = given[lane]
+        for k in range(j, n_components):
+            factor, amount = triangle[j, k], found[k * BLOCK : (k + 1) * BLOCK]
+            for lane in range(BLOCK):
+                row[lane] -= factor * amount[lane]
+        for lane in range(BLOCK):
+            rest[lane] += row[lane] * row[lane]
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
@@ -204,23 +217,24 @@ def _explicit(design, x, found, row, rest):
             rest[lane] += row[lane] * row[lane]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def _any_small(rest, squares):
-    small = 0
+    """Whether the residuals of a lane are lost in rounding."""
+    small = 0.0
     for lane in range(BLOCK):
-        small += rest[lane] < ROUNDING * squares[lane]
-    return small > 0
+        small += np.float64(rest[lane] < ROUNDING * squares[lane])
+    return small > 0.0
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def _goodness(total, squares, rest, n_wavelengths, out_rmse, out_explained):
-    """Root mean square of the residuals, and the share of the variation over wavelengths explained."""
+def _goodness(total, squares, rest, n_wavelengths, explained):
+    """Residuals' squares become their root, with the share of the variation over wavelengths explained."""
     share = 1.0 / n_wavelengths
     for lane in range(BLOCK):
         around = squares[lane] - total[lane] * total[lane] * share
-        explained = 1.0 - rest[lane] / around
-        out_explained[lane] = explained if around > 1e-14 * squares[lane] else np.nan
-        out_rmse[lane] = np.sqrt(rest[lane] * share)
+        part = 1.0 - rest[lane] / around
+        explained[lane] = part if around > _NO_VARIATION * squares[lane] else np.nan
+        rest[lane] = np.sqrt(rest[lane])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -231,39 +245,72 @@ def _put(row, factor, codes, sound, first, n, plane):
         out[lane] = row[lane] * factor
     if not sound:
         for lane in range(n):
-            if codes[lane] & (_MASKED_OUT | _INVALID_INPUT):
+            if codes[lane] & _NO_RESULT:
                 out[lane] = np.nan
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _put_errors(deviations, known, rest, held, some, codes, sound, first, n, row, errors):
+def _put_errors(deviations, known, root, held, some, codes, sound, first, n, errors):
     """Standard errors by support: those of known noise, or times the root of the residuals' squares."""
     for k in range(errors.shape[0]):
-        for lane in range(BLOCK):
-            row[lane] = deviations[0, k]
-        if some:
+        out, own = errors[k, first : first + n], deviations[k]
+        if some and known:
             for lane in range(n):
-                row[lane] = deviations[held[lane], k]
-        if not known:
-            for lane in range(BLOCK):
-                row[lane] *= np.sqrt(rest[lane])
-        _put(row, 1.0, codes, sound, first, n, errors[k])
+                out[lane] = own[held[lane]]
+        elif some:
+            for lane in range(n):
+                out[lane] = own[held[lane]] * root[lane]
+        elif known:
+            for lane in range(n):
+                out[lane] = own[0]
+        else:
+            for lane in range(n):
+                out[lane] = own[0] * root[lane]
+        if not sound:
+            for lane in range(n):
+                if codes[lane] & _NO_RESULT:
+                    out[lane] = np.nan
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _reasons(chosen, squares, first, n, codes):
+def _reasons(chosen, finite, squares, first, n, codes):
     """Why a lane has no result; True where all have one."""
-    sound = True
+    every = finite
+    for lane in range(n):
+        every &= chosen[first + lane]
     for lane in range(BLOCK):
         codes[lane] = 0
+    if not every:
+        for lane in range(n):
+            if not chosen[first + lane]:
+                codes[lane] = _MASKED_OUT
+            elif not squares[lane] < np.inf:
+                codes[lane] = _INVALID_INPUT
+    return every
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _settle(marks, held, codes):
+    """Supports as whole numbers, and the flag of lanes in which something is held."""
+    for lane in range(BLOCK):
+        held[lane] = np.int64(max(marks[lane], 0.0))
+    for lane in range(BLOCK):
+        codes[lane] |= np.uint16(_AT_BOUND) if marks[lane] > 0.0 else np.uint16(0)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _put_codes(codes, held, some, first, n, flags, supports):
+    """Write flags and supports; a lane without a result has no support, and no flag of one."""
+    flag, support = flags[first : first + n], supports[first : first + n]
     for lane in range(n):
-        if not chosen[first + lane]:
-            codes[lane] = _MASKED_OUT
-            sound = False
-        elif not squares[lane] < np.inf:
-            codes[lane] = _INVALID_INPUT
-            sound = False
-    return sound
+        lost = codes[lane] & _NO_RESULT
+        flag[lane] = lost if lost else codes[lane]
+    if some:
+        for lane in range(n):
+            support[lane] = held[lane] if flag[lane] == _AT_BOUND else 0
+    else:
+        for lane in range(n):
+            support[lane] = 0
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -290,6 +337,8 @@ def unmix_voxels(
 ):
     """Amounts in the chosen voxels among [begin, end); released from the interpreter, for several threads.
 
+    `size` is the number of components, rounded up to a multiple of TILE; what is padded is zero.
+
     Parameters
     ----------
     samples : (n_voxels, n_wavelengths) if `by_voxel`, else (n_wavelengths, n_voxels)
@@ -299,18 +348,18 @@ def unmix_voxels(
         Where in the spectra the wavelengths of `basis` and `design` are.
     chosen : (n_voxels,) bool
         Which voxels are worked on.
-    basis : (rows, n_wavelengths) float64
+    basis : (size, n_wavelengths) float64
         From spectra to coefficients.
-    tables : (n_supports, rows, rows) float64
-        On the coefficients; bit k of a support holds component k. NaN where columns are alike. One support
-        without bounds solves freely.
-    triangle : (rows, rows) float64
+    tables : (n_supports, size, size) float64
+        On the coefficients; bit k of a support holds component k. Amount or multiplier k is the sum over j of
+        [support, j, k] times coefficient j. NaN where columns are alike. One support alone is without bounds.
+    triangle : (size, size) float64
         Coefficients of each column.
     design : (n_wavelengths, n_components) float64
         The columns, of the length one.
     unit : (n_components,) float64
         From amounts of such columns to those of the result.
-    deviations : (n_supports, n_components) float64
+    deviations : (n_components, n_supports) float64
         Standard errors in each support, by known noise or for a sum of squared residuals of 1.
     known : bool
     direct : bool
@@ -319,27 +368,34 @@ def unmix_voxels(
     values, errors : (n_components, n_voxels), as `samples`; errors may be (0, 0)
     goodness : (2, n_voxels), as `samples`
         Root mean square residual, and share of the variation over the wavelengths that is explained.
-    flags : (n_voxels,) uint16
-    supports : (n_voxels,) uint16 or (0,)
+    flags, supports : (n_voxels,) uint16
     """
     n_wavelengths, n_components, size = order.size, unit.size, basis.shape[0]
-    x, z = np.empty(n_wavelengths * BLOCK), np.empty(size * BLOCK)
-    found, place, rows = np.empty(size * BLOCK), np.empty(size), np.empty(size)
-    total, squares, rest, row, other = np.empty((5, BLOCK))
-    codes, held = np.empty(BLOCK, np.uint16), np.empty(BLOCK, np.int64)
-    bounded = tables.shape[0] > 1
+    x, z, found = (
+        np.empty(n_wavelengths * BLOCK, samples.dtype),
+        np.empty(size * BLOCK),
+        np.empty(size * BLOCK),
+    )
+    # Rows of one array would be strided ones to the compiler
+    total, squares, rest = np.empty(BLOCK), np.empty(BLOCK), np.empty(BLOCK)
+    row, other = np.empty(BLOCK), np.empty(BLOCK)
+    codes, held, marks = np.empty(BLOCK, np.uint16), np.zeros(BLOCK, np.int64), np.empty(BLOCK)
+    freely, place, rows = np.ascontiguousarray(tables[0].T), np.empty(size), np.empty(size)
+    share, some = np.sqrt(1.0 / n_wavelengths), False
     for first in range(begin, end, BLOCK):
         n = min(BLOCK, end - first)
         _load(samples, by_voxel, order, first, n, x)
-        _sums(x, n_wavelengths, total, squares)
-        sound = _reasons(chosen, squares, first, n, codes)
-        _combine(basis, size, x, z)
-        _combine(tables[0], size, z, found)
-        _remaining(z, size, squares, rest)
-        some = False
-        held[:] = 0
-        if bounded:
-            some = _walk(tables, triangle, n_components, n, z, found, rest, held, codes, place, rows)
+        finite = _first_tile(basis, x, z, total, squares)
+        sound = _reasons(chosen, finite, squares, first, n, codes)
+        _combine(basis, TILE, x, z)
+        _combine(freely, 0, z, found)
+        _remaining(z, squares, rest)
+        if tables.shape[0] > 1:
+            some = _negative(found, n_components, marks)
+            if some:
+                _bound(tables, triangle, n_components, n, z, found, codes, marks, place, rows)
+                _left(triangle, n_components, z, found, row, rest)
+                _settle(marks, held, codes)
         if direct:
             _explicit(design, x, found, row, rest)
         elif _any_small(rest, squares):
@@ -349,16 +405,12 @@ def unmix_voxels(
                     rest[lane] = other[lane]
         for k in range(n_components):
             _put(found[k * BLOCK : (k + 1) * BLOCK], unit[k], codes, sound, first, n, values[k])
+        _goodness(total, squares, rest, n_wavelengths, other)
         if errors.shape[0] > 0:
-            _put_errors(deviations, known, rest, held, some, codes, sound, first, n, row, errors)
-        _goodness(total, squares, rest, n_wavelengths, row, other)
-        _put(row, 1.0, codes, sound, first, n, goodness[0])
+            _put_errors(deviations, known, rest, held, some, codes, sound, first, n, errors)
+        _put(rest, share, codes, sound, first, n, goodness[0])
         _put(other, 1.0, codes, sound, first, n, goodness[1])
-        for lane in range(n):
-            flags[first + lane] = codes[lane]
-        if supports.size > 0:
-            for lane in range(n):
-                supports[first + lane] = held[lane]
+        _put_codes(codes, held, some, first, n, flags, supports)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -377,7 +429,7 @@ def mapped_errors(noise, squares, supports, flags, begin, end, errors):
     errors : (n_components, n_voxels) float32 or float64
     """
     for voxel in range(begin, end):
-        sound = not flags[voxel] & (_MASKED_OUT | _INVALID_INPUT)
+        sound = not flags[voxel] & _NO_RESULT
         support = supports[voxel] if sound else 0
         for k in range(errors.shape[0]):
             total = 0.0

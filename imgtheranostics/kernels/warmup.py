@@ -393,10 +393,11 @@ def _unmixing() -> None:
 
     order, one, marks = np.zeros(1, np.int64), np.ones(1), np.empty((2, 1), np.uint16)
     square, cube = np.ones((1, 1)), np.ones((1, 1, 1))
+    basis, tables = np.ones((nnls.TILE, 1)), np.ones((1, nnls.TILE, nnls.TILE))
     chosen = read_only(np.ones(1, np.bool_))
     for dtype in (np.float32, np.float64):
         samples, found = read_only(np.ones((1, 1), dtype)), np.empty((1, 1), dtype)
-        solution = square, cube, square, square, one, square
+        solution = basis, tables, tables[0], square, one, square
         task = *solution, True, False, 0, 1, found, found.copy(), np.empty((2, 1), dtype)
         nnls.unmix_voxels(samples, True, order, chosen, *task, marks[0], marks[1])
         nnls.mapped_errors(square, cube, marks[1], marks[0], 0, 1, found)

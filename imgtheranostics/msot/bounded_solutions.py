@@ -8,9 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from imgtheranostics.fit import shortfall
-from imgtheranostics.kernels.nnls import MOST_BOUNDED
+from imgtheranostics.kernels.nnls import TILE
 
 DoubleArray = npt.NDArray[np.float64]
+
+MOST_BOUNDED = 10
+"""Components that tables of supports are made for."""
 
 SINGULAR = 1e12
 """Condition number, of columns of the length one, from which columns are alike to rounding."""
@@ -24,12 +27,14 @@ class BoundedSolutions:
 
     Attributes
     ----------
-    basis : (n_components, n_samples) ndarray
-        From samples to the coefficients that all solutions are linear in.
-    tables : (n_supports, n_components, n_components) ndarray
-        On the coefficients: rows are amounts of columns with the length one where a component is free, and
-        multipliers where it is held. NaN where the free columns are alike.
-    triangle : (n_components, n_components) ndarray
+    basis : (size, n_samples) ndarray
+        From samples to the coefficients that all solutions are linear in; padded with zeros like all that
+        the kernel `imgtheranostics.kernels.nnls.unmix_voxels` takes.
+    tables : (n_supports, size, size) ndarray
+        On the coefficients: [support, j, k] is what coefficient j adds to the amount of column k, of the
+        length one, where it is free, and to its multiplier where it is held. NaN where the free columns are
+        alike.
+    triangle : (size, size) ndarray
         Coefficients of each column.
     columns : (n_samples, n_components) ndarray
         The matrix without weights, for columns whose weighted ones have the length one.
@@ -70,21 +75,24 @@ class BoundedSolutions:
         length = np.linalg.norm(weighted, axis=0)
         unit = 1.0 / np.where(length > 0, length, 1.0)
         q, r = np.linalg.qr(weighted * unit)
-        basis, triangle = np.zeros((n, n_samples)), np.zeros((n, n))
-        basis[: q.shape[1]], triangle[: len(r)] = q.T * weights, r
+        size = -(-n // TILE) * TILE
+        basis, triangle = np.zeros((size, n_samples)), np.zeros((size, size))
+        basis[: q.shape[1]], triangle[: len(r), :n] = q.T * weights, r
+        square = triangle[:n, :n]
         count = 1 << n if bounded else 1
-        tables = np.full((count, n, n), np.nan)
+        tables = np.zeros((count, size, size))
         solvers = np.full((count, n, n_samples), np.nan)
         for support in range(count):
             free = (support >> np.arange(n)) & 1 == 0
-            inverse = _inverse(triangle[:, free])
+            inverse = _inverse(square[:, free])
             if inverse is None:
+                tables[support, :n, :n] = np.nan
                 continue
             amounts = np.zeros((n, n))
             amounts[free] = inverse
-            multipliers = triangle.T @ (triangle @ amounts - np.eye(n))
-            tables[support] = np.where(free[:, np.newaxis], amounts, multipliers)
-            solvers[support] = unit[:, np.newaxis] * (amounts @ basis)
+            multipliers = square.T @ (square @ amounts - np.eye(n))
+            tables[support, :n, :n] = np.where(free[:, np.newaxis], amounts, multipliers).T
+            solvers[support] = unit[:, np.newaxis] * (amounts @ basis[:n])
         return cls(basis, tables, triangle, matrix * unit, unit, solvers)
 
     def covariances(self, variances: DoubleArray) -> DoubleArray:
@@ -110,7 +118,7 @@ class BoundedSolutions:
 
         Degrees of freedom are samples less free components; without any, errors are not known.
         """
-        covariances = self.covariances(np.ones(self.basis.shape[1]))
+        covariances = self.covariances(np.ones(self.columns.shape[0]))
         n_samples, n = self.columns.shape
         factors = np.array(
             [_per_residual(n_samples - n + bin(s).count("1")) for s in range(len(covariances))]

@@ -281,14 +281,14 @@ class _Solution:
             np.empty(n_voxels, np.uint16),
             np.empty(n_voxels, np.uint16),
         )
-        marked = read_only(chosen)
+        marked, own = read_only(chosen), np.ascontiguousarray(deviations.T)
         errors = new.errors if noise.maps is None else np.empty((0, 0), dtype)
         weighted = not bool((noise.weights == 1.0).all())
 
         def task(first: int, last: int) -> None:
             unmix_voxels(
                 samples, by_voxel, order, marked, tables.basis, tables.tables, tables.triangle,
-                tables.columns, tables.unit, deviations, noise.known, weighted, first, last,
+                tables.columns, tables.unit, own, noise.known, weighted, first, last,
                 new.values, errors, new.goodness, new.flags, new.supports,
             )  # fmt: skip
 
