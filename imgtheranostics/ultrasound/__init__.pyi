@@ -2,10 +2,15 @@ from . import bolus_models as bolus_models
 from . import curves as curves
 from .activation import activation_curve as activation_curve
 from .activation import activation_temperature as activation_temperature
+from .clips import join as join
 from .echo_scale import clipped as clipped
 from .echo_scale import linearise as linearise
+from .enhancement_maps import enhancement_map as enhancement_map
 from .enhancement_table import enhancement as enhancement
 from .gas_gain import gain as gain
+from .grey_statistics import grey_table as grey_table
+from .motion_correction import CineMotion as CineMotion
+from .motion_correction import motion_compensate as motion_compensate
 from .targeted import targeted_enhancement as targeted_enhancement
 from .tissue_area import area_mm2 as area_mm2
 from .tissue_area import crop as crop

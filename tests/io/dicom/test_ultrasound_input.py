@@ -354,3 +354,15 @@ def test_decoder_gives_indices_when_they_are_asked_for(pydicom_file):
         (rgb,) = decoder.decode(header, pixel_format(header))
     assert index.shape == (350, 800)
     assert rgb.shape == (350, 800, 3)
+
+
+def test_dicom_clips_are_joined_by_their_acquisition_time(tmp_path, make_series):
+    for name, clock in (("a", "100000.000000"), ("b", "100007.500000")):
+        ds = make_series.new_dataset("US")
+        make_series.set_pixels(ds, make_series.stored(3, dtype="uint8"))
+        ds.FrameTime = 40.0
+        ds.AcquisitionDate, ds.AcquisitionTime = "20200501", clock
+        make_series.save(ds, tmp_path / f"{name}.dcm")
+    clips = [it.load(tmp_path / f"{name}.dcm") for name in "ab"]
+    joined = it.ultrasound.join(clips, same_gain=True)
+    np.testing.assert_allclose(joined.axes[0].values, [0, 0.04, 0.08, 7.5, 7.54, 7.58])
