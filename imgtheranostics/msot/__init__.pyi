@@ -10,6 +10,8 @@ from .agent_amounts import percent_id_per_gram as percent_id_per_gram
 from .component_maps import unmix as unmix
 from .depth_curves import DepthCurves as DepthCurves
 from .depth_curves import depth_curve as depth_curve
+from .dye_maps import DyeKinetics as DyeKinetics
+from .dye_maps import dye_kinetics_maps as dye_kinetics_maps
 from .gas_challenge_maps import GasChallenge as GasChallenge
 from .gas_challenge_maps import delta_so2 as delta_so2
 from .oxygenation_maps import Oxygenation as Oxygenation

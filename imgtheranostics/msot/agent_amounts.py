@@ -15,7 +15,7 @@ import numpy as np
 
 from imgtheranostics.errors import Caution, ImplausibleValue, MissingMetadata, UnitMismatch
 from imgtheranostics.mapping.refusals import UnknownChoice
-from imgtheranostics.msot.oxygenation_maps import light_cautions
+from imgtheranostics.msot.light_caution import light_cautions
 from imgtheranostics.msot.signal_calibration import SignalCalibration
 from imgtheranostics.volume import Estimate, Step, Volume, make_step
 

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import sys
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from imgtheranostics.fit import Fit
-from imgtheranostics.mapping.calculated import elementwise, nothing_fitted
-from imgtheranostics.mapping.voxel_blocks import DoubleArray, stored
+from imgtheranostics.fit import Fit, FloatArray
+from imgtheranostics.mapping.calculated import nothing_fitted
+from imgtheranostics.mapping.voxel_blocks import DoubleArray, FlagArray, stored
 from imgtheranostics.volume import Flag
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ DETECTION_SDS = 3.0
 """Total haemoglobin below this many of its standard errors says nothing about its saturation."""
 
 _ROUNDING = 1e-5
+_BLOCK = 1 << 16
 
 
 def so2(
@@ -86,7 +87,62 @@ def so2(
     (0.7, 0.01523)
     """
     del workers
-    values, flags, dtype = elementwise(hbo2, hb, hbo2_se, hb_se, covariance, mask=mask)
+    values, flags, dtype = _flat(hbo2, hb, hbo2_se, hb_se, covariance, mask=mask)
+    shape, order = flags.shape, flags.order
+    marks = flags.values
+    found = np.empty((4, marks.size), dtype)
+    for first in range(0, marks.size, _BLOCK):
+        part = slice(first, first + _BLOCK)
+        block = [value[part].astype(np.float64) for value in values]
+        found[:, part] = _saturations(block, marks[part], dtype)
+    so2_value, so2_error, total, total_error = (row.reshape(shape, order=order) for row in found)
+    return Fit(
+        {"so2": so2_value, "thb": total},
+        {"so2": so2_error, "thb": total_error},
+        *nothing_fitted(shape, dtype),
+        flags=marks.reshape(shape, order=order),
+        units={"so2": "1", "thb": unit},
+    )
+
+
+class _Flags(NamedTuple):
+    """Flags of all voxels, flat, and the way back to their shape."""
+
+    values: FlagArray
+    shape: tuple[int, ...]
+    order: Literal["C", "F"]
+
+
+def _flat(
+    *given: npt.ArrayLike, mask: npt.ArrayLike | None
+) -> tuple[list[npt.NDArray[Any]], _Flags, np.dtype[np.floating]]:
+    """Inputs of one shape as flat views where memory allows, flags, and the type of results."""
+    arrays = [np.asarray(value) for value in given]
+    shape = np.broadcast_shapes(*(array.shape for array in arrays))
+    full = [array for array in arrays if array.shape == shape]
+    order: Literal["C", "F"] = "F" if len(shape) > 1 and all(a.flags.f_contiguous for a in full) else "C"
+    real = [array for array in arrays if array.ndim == len(shape) and array.dtype.kind == "f"]
+    single = bool(real) and all(array.dtype == np.float32 for array in real)
+    size = int(np.prod(shape, dtype=np.int64))
+    flags = np.zeros(size, np.uint16)
+    if mask is not None:
+        inside = np.asarray(mask)
+        if inside.shape != shape:
+            raise ValueError(f"mask has shape {inside.shape}, the maps' is {shape}")
+        flags[~inside.astype(bool).ravel(order=order)] = Flag.MASKED_OUT.value
+    spread = [
+        array.ravel(order=order)
+        if array.shape == shape
+        else np.broadcast_to(array, size)
+        if array.ndim == 0
+        else np.broadcast_to(array, shape).ravel(order=order)
+        for array in arrays
+    ]
+    return spread, _Flags(flags, shape, order), np.dtype(np.float32 if single else np.float64)
+
+
+def _saturations(values: list[DoubleArray], flags: FlagArray, dtype: np.dtype[np.floating]) -> FloatArray:
+    """Saturation, its error, total and its error of a block, (4, n); `flags` are completed."""
     oxygenated, deoxygenated, oxygenated_se, deoxygenated_se, shared = values
     _check_errors(oxygenated_se, deoxygenated_se, shared)
     inside = flags == 0
@@ -105,19 +161,9 @@ def so2(
         outside = (flags == 0) & ((share < 0.0) | (share > 1.0))
     known = flags == 0
     flags[outside] |= Flag.OUTSIDE_RANGE.value
-    return Fit(
-        {
-            "so2": stored(np.where(known, share, np.nan), dtype),
-            "thb": stored(np.where(inside, total, np.nan), dtype),
-        },
-        {
-            "so2": stored(np.where(known, share_se, np.nan), dtype),
-            "thb": stored(np.where(inside, total_se, np.nan), dtype),
-        },
-        *nothing_fitted(flags.shape, dtype),
-        flags=flags,
-        units={"so2": "1", "thb": unit},
-    )
+    rows = [np.where(where, row, np.nan) for where, row in (
+        (known, share), (known, share_se), (inside, total), (inside, total_se))]  # fmt: skip
+    return stored(np.stack(rows), dtype)
 
 
 def _check_errors(first: DoubleArray, second: DoubleArray, covariance: DoubleArray) -> None:

@@ -16,7 +16,7 @@ from imgtheranostics.mapping.refusals import UnknownChoice
 from imgtheranostics.mapping.voxels import Mask
 from imgtheranostics.msot.component_maps import unmix
 from imgtheranostics.msot.component_matrix import Components
-from imgtheranostics.msot.fluence_maps import CORRECTION
+from imgtheranostics.msot.light_caution import light_cautions
 from imgtheranostics.msot.oxygenation import DETECTION_SDS, so2
 from imgtheranostics.msot.spectrum_library import spectrum_name
 from imgtheranostics.msot.unmixed import Unmixed
@@ -216,19 +216,3 @@ def _estimate(
         shared,
         decisions,
     )
-
-
-def light_cautions(signal: Volume) -> tuple[Caution, ...]:
-    """A caution where nobody took the fluence out of an image."""
-    corrected = (
-        signal.quantity == "optical_absorption"
-        or getattr(signal.acquisition, "fluence_corrected", None) is True
-        or any(step.name == CORRECTION for step in signal.history)
-    )
-    if corrected:
-        return ()
-    text = (
-        "light was not corrected for: deeper tissue looks weaker, and its oxygen saturation comes out wrong, "
-        "by several points at 10 to 15 mm; see msot.fluence"
-    )
-    return (Caution("fluence-not-corrected", text, "fluence"),)

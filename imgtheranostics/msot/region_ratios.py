@@ -10,6 +10,7 @@ from typing import Any
 
 from imgtheranostics.errors import Caution, merge_cautions
 from imgtheranostics.mapping.refusals import UnknownChoice
+from imgtheranostics.msot.light_caution import light_cautions
 from imgtheranostics.msot.region_means import Blanks, RegionMean, region_mean_series
 from imgtheranostics.regions import Regions
 from imgtheranostics.volume import Estimate, Volume
@@ -147,7 +148,8 @@ def _ratio(x: Volume | Estimate, above: RegionMean, below: RegionMean, level: fl
         "numerator": above.decision(),
         "denominator": below.decision(),
     }
-    warnings = merge_cautions(x.warnings, _cautions(above, below, high))
+    value_of = x.value if isinstance(x, Estimate) else x
+    warnings = merge_cautions(x.warnings, light_cautions(value_of), _cautions(above, below, high))
     return RegionRatio(value, error, low, high, level, above, below, decisions, warnings)
 
 

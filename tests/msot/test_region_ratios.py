@@ -125,7 +125,9 @@ def test_amounts_held_at_zero_make_a_caution():
     assert "mean-of-bounded-amounts" in {caution.code for caution in found.warnings}
     assert found.denominator.held_at_zero > 0.05
     clean = region_ratio(estimate(repeats().frame(0).data), regions(), "tumour", over="liver")
-    assert clean.warnings == ()
+    assert [caution.code for caution in clean.warnings] == ["fluence-not-corrected"]
+    absorption = Volume(repeats().frame(0).data, AFFINE, "optical_absorption", "1/cm")
+    assert region_ratio(absorption, regions(), "tumour", over="liver").warnings == ()
 
 
 def mean(value, error, freedom=np.inf):
