@@ -128,11 +128,17 @@ class Unmixed:
                 next_step="draw a larger region without the component",
             )
         columns = dict(zip(self.components.names, self.components.values.T, strict=True))
-        freely = (
-            unmix(samples, self.components.wavelength_nm, columns, method="ls", force=True)
-            .parameters[name]
-            .astype(np.float64)
+        known = self.components
+        columns = dict(zip(known.names, known.values.T, strict=True))
+        solved = unmix(
+            samples,
+            known.wavelength_nm,
+            columns,
+            method="wls",
+            noise_sd=1.0 / self.fit.weights,
+            force=True,
         )
+        freely = solved.parameters[name].astype(np.float64)
         count = freely.size
         factor = _sds_of(count - 1) * math.sqrt(1.0 + 1.0 / count)
         return float(freely.mean() + factor * freely.std(ddof=1))

@@ -55,6 +55,8 @@ class UnmixingFit(Fit):
         Bit k is set where component k is held at zero.
     correlations : (n_supports, n, n) ndarray
         Of the amounts; 0 with a component that is held.
+    weights : (n_wavelengths,) ndarray
+        Root of the weight of each wavelength, in the order of the spectra.
     decisions : mapping
     warnings : tuple of Caution
     """
@@ -64,6 +66,7 @@ class UnmixingFit(Fit):
     freedom: float = math.inf
     supports: npt.NDArray[np.uint16] = field(default_factory=lambda: np.empty(0, np.uint16))
     correlations: DoubleArray = field(default_factory=lambda: np.empty((0, 0, 0)))
+    weights: DoubleArray = field(default_factory=lambda: np.empty(0))
     decisions: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[Caution, ...] = ()
 
@@ -237,6 +240,7 @@ def unmix_planes(
         freedom,
         planes.restored(found.supports),
         covariances / (spread[:, :, np.newaxis] * spread[:, np.newaxis, :]),
+        noise.weights,
         {
             "method": method,
             "wavelengths_nm": np.sort(matrix.wavelength_nm).tolist(),
