@@ -38,7 +38,7 @@ from imgtheranostics.io.dicom.series_header import (
     set_pixels,
 )
 from imgtheranostics.io.dicom.slice_series import content_digest
-from imgtheranostics.io.dicom.stored_values import StoredScale, fitted_scale, has_missing
+from imgtheranostics.io.dicom.stored_values import LARGEST, StoredScale, fitted_scale, has_missing
 from imgtheranostics.units import conversion_factor
 from imgtheranostics.volume import Volume
 
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 PHOTOACOUSTIC_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.6.3"
 _TYPE = ["DERIVED", "PRIMARY", "VOLUME", "NONE"]
+_QUANTITIES = ("optoacoustic_signal", "optical_absorption")
 _TIME_OFFSET = (0x0020930D, 0x00209310)
 _WHAT = "a DICOM photoacoustic image"
 
@@ -58,13 +59,14 @@ def write_photoacoustic(
     labels: Labels | None = None,
     force: bool = False,
 ) -> list[Path]:
-    """Write optoacoustic signal as one Photoacoustic Image file per wavelength.
+    """Write optoacoustic signal or absorption as one Photoacoustic Image file per wavelength.
 
     Parameters
     ----------
     volume : Volume
-        ``optoacoustic_signal``; axes ``wavelength`` (nm) and ``time``. Without a wavelength axis the record
-        states the one wavelength. Each frame has its own slope; NaN becomes padding.
+        ``optoacoustic_signal``, or ``optical_absorption``, whose unit a real-world value map states; axes
+        ``wavelength`` (nm) and ``time``. Without a wavelength axis the record states the one wavelength.
+        Each frame has its own slope; NaN becomes padding.
     folder, labels, force
         As `imgtheranostics.io.dicom.writing.write_dicom`. The record holds no date: files say 2000-01-01.
 
@@ -81,11 +83,11 @@ def write_photoacoustic(
     """
     record = volume.acquisition
     record = record if isinstance(record, PhotoacousticAcquisition) else PhotoacousticAcquisition()
-    if volume.quantity != "optoacoustic_signal":
+    if volume.quantity not in _QUANTITIES:
         raise UnsupportedInput(
             f"{_WHAT} cannot hold {volume.quantity}",
             found=f"{volume.quantity} [{volume.unit}]",
-            needed="optoacoustic_signal",
+            needed=" or ".join(_QUANTITIES),
             next_step="save it as NIfTI: give a name that ends in .nii.gz",
         )
     named = labels or labels_of_subject(volume.source.subject)
@@ -161,6 +163,7 @@ class _File:
         self.wavelength_nm = wavelength_nm
         self.energy_mj = energy_mj
         self.times = times
+        self.absorption = volume.quantity == "optical_absorption"
         self.planes = PlaneGeometry.of(volume.grid)
         self.voxels = each_sample(volume)
         self.padded = has_missing(self.voxels)
@@ -257,7 +260,7 @@ class _File:
             DimensionIndexValues=[rank + 1, 1, k + 1],
         )
         position = [float(v) for v in self.planes.positions[k]]
-        return item(
+        frame = item(
             FrameContentSequence=[content],
             PlanePositionVolumeSequence=[item(ImagePositionVolume=position)],
             TemporalPositionSequence=[item(TemporalPositionTimeOffset=real(seconds))],
@@ -265,3 +268,20 @@ class _File:
                 item(RescaleSlope=scale.slope, RescaleIntercept=scale.intercept, RescaleType="US")
             ],
         )
+        if self.absorption:
+            frame.RealWorldValueMappingSequence = [_per_cm(scale)]
+        return frame
+
+
+def _per_cm(scale: StoredScale) -> Dataset:
+    """The map of stored values to absorption, which the rescale has no word for."""
+    mapping = item(
+        MeasurementUnitsCodeSequence=[code("/cm", "UCUM", "/cm")],
+        LUTExplanation="absorption coefficient of light, base e",
+        LUTLabel="ABSORPTION",
+        RealWorldValueSlope=float(scale.slope),
+        RealWorldValueIntercept=float(scale.intercept),
+    )
+    for name, value in (("First", 0), ("Last", LARGEST)):
+        mapping.add_new(f"RealWorldValue{name}ValueMapped", "US", value)
+    return mapping

@@ -27,7 +27,7 @@ def write_dicom(
     activity, SUV, counts, count rate            PET, or NM where a gamma camera acquired them
     attenuation                                  CT
     signal of an MR record                       MR, or Enhanced MR
-    optoacoustic signal                          photoacoustic, one file per wavelength
+    optoacoustic signal, optical absorption      photoacoustic, one file per wavelength
     grey levels of an ultrasound record          ultrasound multi-frame
     ============================================ ==========================================================
 
@@ -111,7 +111,7 @@ def object_kind(volume: Volume) -> str:
         return "PT"
     if volume.quantity == "attenuation" or (volume.quantity == "concentration" and modality == "CT"):
         return "CT"
-    if volume.quantity == "optoacoustic_signal":
+    if volume.quantity in ("optoacoustic_signal", "optical_absorption"):
         return "PA"
     if volume.quantity == "signal" and modality in ("MR", "US"):
         return str(modality)

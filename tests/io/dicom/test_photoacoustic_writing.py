@@ -165,3 +165,16 @@ def test_dciodvfy_finds_no_error_where_it_knows_the_object(tmp_path, dciodvfy):
         if "Information Object Not found" in report:
             pytest.skip("this dciodvfy is older than the Photoacoustic Image object (needs October 2023)")
         assert "Error" not in report, report
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_absorption_comes_back_with_its_unit(tmp_path, missing):
+    data = np.random.default_rng(6).random((*SHAPE, 4)) * 3.0
+    if missing:
+        data[1, 2] = np.nan
+    volume = image(data=data).replace(quantity="optical_absorption", unit="1/cm")
+    write_dicom(volume, tmp_path / "out")
+    back = it.load(tmp_path / "out")
+    assert (back.quantity, back.unit) == ("optical_absorption", "1/cm")
+    assert_allclose(back.data, data, atol=3.0 * 2.0**-15)
+    assert [caution.code for caution in back.warnings if "mapping" in caution.code] == []
