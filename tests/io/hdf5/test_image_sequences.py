@@ -170,6 +170,25 @@ def test_several_reconstructions_are_listed_without_their_names(tmp_path, files)
     assert [one.place for one in it.info(path)] == ["reconstruction 1", "reconstruction 2"]
 
 
+def test_converted_images_are_named_as_their_sidecars_are_recognised(tmp_path, files):
+    """msot.md 5.4: file name suffix _pa, so that the image is photoacoustic even without our own keys."""
+
+    def edit(file):
+        file.copy("recons/Canary method/0", "recons/Canary method/1")
+
+    path = files.images(tmp_path / "a.hdf5", edit=edit)
+    written = it.convert(path, tmp_path / "out")
+    images = [file for file in written if file.name.endswith(".nii.gz")]
+    assert [file.name for file in images] == [
+        "01_optoacoustic_signal_pa.nii.gz",
+        "02_optoacoustic_signal_pa.nii.gz",
+    ]
+    images[0].with_name("01_optoacoustic_signal_pa.json").unlink()
+    with pytest.raises(MissingMetadata, match="wavelengths"):
+        it.load(images[0])
+    assert it.load(images[0], wavelength_nm=[700, 760, 800]).quantity == "optoacoustic_signal"
+
+
 def test_not_finite_values_are_kept_and_counted(tmp_path, files):
     def edit(file):
         file["recons/Canary method/0"][0, 0, 0, 1, 2] = np.nan
