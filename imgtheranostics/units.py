@@ -189,7 +189,7 @@ _QUANTITIES = (
     Quantity("suv_lbm_james128", "g/mL", "standardised uptake value, lean body mass (James, 128)"),
     Quantity("suv_bsa", "cm2/mL", "standardised uptake value, body surface area"),
     Quantity("suv_ibw", "g/mL", "standardised uptake value, ideal body weight"),
-    Quantity("id_per_g", "%/g", "injected activity per gram of tissue"),
+    Quantity("id_per_g", "%/g", "share of what was injected, activity or mass, per gram of tissue"),
     Quantity("id_per_ml", "%/mL", "injected activity per millilitre"),
     Quantity("id_per_region", "%", "injected activity in the region"),
     Quantity("suv_peak", "g/mL", "mean SUV in the 1 mL sphere with the highest mean"),

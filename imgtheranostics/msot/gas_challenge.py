@@ -34,6 +34,7 @@ RESPONDING_SDS = 2.0
 
 _CORRELATED, _LARGEST_LAG = 2.0, 0.9
 _LEVELS = ("delta_so2", "baseline", "challenge", "baseline_sd", "responding")
+_INTERVAL = ("delta_low", "delta_high")
 
 
 def delta_so2(
@@ -65,7 +66,7 @@ def delta_so2(
     from_s, until_s : float, optional
         Only frames in between are used, such as those before the gas is changed back.
     level : float
-        Probability of the interval of the change.
+        Probability of both intervals, of the change and of its moment.
     unit : str
         Of `so2`.
     mask : (...) array_like of bool, optional
@@ -75,7 +76,8 @@ def delta_so2(
     Returns
     -------
     Fit
-        ``delta_so2``, ``baseline`` and ``challenge`` with standard errors, ``baseline_sd`` of one frame,
+        ``delta_so2``, ``baseline`` and ``challenge`` with standard errors, the interval ``delta_low`` to
+        ``delta_high``, ``baseline_sd`` of one frame,
         ``responding`` (1 where the change exceeds two of these, else 0) and ``change_s``, ``change_low_s``,
         ``change_high_s``. A frame that is not finite within one of the means is `Flag.INVALID_INPUT`, a mean
         with fewer than three frames `Flag.OUTSIDE_RANGE`. Where no change is given and none is found, there
@@ -101,7 +103,7 @@ def delta_so2(
     times = times[used]
     check_length(times.size)
     given = None if change_s is None else curves.flat(change_s, "change_s")
-    names = (*_LEVELS, *CHANGE)
+    names = (*_LEVELS, *_INTERVAL, *CHANGE)
     rows, errors = (
         np.full((len(names), curves.planes.n_voxels), np.nan),
         np.full((3, curves.planes.n_voxels), np.nan),
@@ -114,8 +116,10 @@ def delta_so2(
         else:
             step, state = _givenmost_probable_steps(given[index], times)
         states = _states(samples, step.before, int(buffer_frames), state)
-        rows[:, index] = np.stack([*states.levels(), *step.times_s])
-        errors[:, index] = np.stack(states.errors())
+        levels = states.levels()
+        errors[:, index] = states.errors()
+        reach = errors[0, index] * states.quantile(probability)
+        rows[:, index] = np.stack([*levels, levels[0] - reach, levels[0] + reach, *step.times_s])
         flags[index] |= state
     if given is not None and curves.chosen.any() and (flags[curves.chosen] & Flag.OUTSIDE_RANGE.value).all():
         raise ValueError(
@@ -123,7 +127,7 @@ def delta_so2(
         )
     values = dict(zip(names, rows, strict=True))
     deviations = dict(zip(_LEVELS[:3], errors, strict=True))
-    units = (unit, unit, unit, unit, "1", "s", "s", "s")
+    units = (unit, unit, unit, unit, "1", unit, unit, "s", "s", "s")
     return curve_results(curves, values, deviations, flags, units)
 
 
@@ -159,12 +163,25 @@ class _States(NamedTuple):
         responding[~self.known & ~self.unchanged] = np.nan
         return delta, self._kept(self.mean[0]), self._kept(self.mean[1]), spread, responding
 
+    def freedom(self) -> DoubleArray:
+        """Degrees of freedom of the difference, by Welch and Satterthwaite."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            parts = self.variance / self.n_frames
+            return np.asarray(parts.sum(axis=0) ** 2 / np.sum(parts**2 / (self.n_frames - 1.0), axis=0))
+
+    def quantile(self, level: float) -> DoubleArray:
+        """Standard errors that reach to the ends of the interval, by Student's t."""
+        from scipy import special
+
+        freedom = np.nan_to_num(self.freedom(), nan=1.0)
+        # the errors are widened for few frames, Student's t is not meant for that
+        return np.asarray(special.stdtrit(freedom, 0.5 + 0.5 * level) * _shortfalls(freedom))
+
     def errors(self) -> tuple[DoubleArray, ...]:
         """Standard errors of the difference and of both means."""
         with np.errstate(invalid="ignore", divide="ignore"):
             parts = self.variance / self.n_frames
-            freedom = parts.sum(axis=0) ** 2 / np.sum(parts**2 / (self.n_frames - 1.0), axis=0)
-            short = _shortfalls(freedom)
+            short = _shortfalls(self.freedom())
             own = np.sqrt(parts) / _shortfalls(self.n_frames - 1.0) * self.widened
             both = np.sqrt(parts.sum(axis=0)) / short * self.widened
         return self._kept(both), self._kept(own[0]), self._kept(own[1])

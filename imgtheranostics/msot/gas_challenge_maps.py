@@ -33,6 +33,8 @@ COLUMNS = (
     "region",
     "delta_so2",
     "standard_error",
+    "delta_low",
+    "delta_high",
     "responding",
     "baseline",
     "challenge",
@@ -43,6 +45,8 @@ COLUMNS = (
     "flags",
 )
 """Columns of the table of regions: saturations in %, times in s."""
+
+_VALUES = ("delta_so2", "delta_low", "delta_high", "baseline", "challenge", "baseline_sd")
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +112,7 @@ def delta_so2(
     from_s, until_s : float, optional
         Frames in between are used, such as those before the gas is changed back.
     level : float
-        Probability of the interval of the change.
+        Probability of the intervals, of the change and of its moment.
     mask : Volume, Regions or (i, j, k) array_like, optional
         For the maps.
     resolution_mm, workers
@@ -308,9 +312,7 @@ def _table(fits: Mapping[str, Fit], change: tuple[float, float, float]) -> pd.Da
     rows = []
     for name, fit in fits.items():
         flags = ";".join(str(bit.name) for bit in Flag if int(fit.flags) & bit.value)
-        values = {
-            key: float(fit.parameters[key]) for key in ("delta_so2", "baseline", "challenge", "baseline_sd")
-        }
+        values = {key: float(fit.parameters[key]) for key in _VALUES}
         responding = float(fit.parameters["responding"])
         rows.append(
             {

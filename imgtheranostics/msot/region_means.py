@@ -70,6 +70,15 @@ class RegionMean:
         """Noise and calibration in quadrature."""
         return math.hypot(self.standard_error, self.calibration_error)
 
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """Interval of the mean: noise by Student's t, and the calibration by the normal distribution."""
+        from scipy import special
+
+        side = 0.5 + 0.5 * level
+        noise = float(special.stdtrit(self.freedom, side)) * self.standard_error
+        reach = math.hypot(noise, float(special.ndtri(side)) * self.calibration_error)
+        return self.value - reach, self.value + reach
+
     def decision(self) -> dict[str, Any]:
         """For the record of decisions."""
         return {

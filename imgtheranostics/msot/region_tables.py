@@ -71,7 +71,7 @@ def region_table(
         With the columns of `imgtheranostics.regions.STATISTICS_COLUMNS`. Standard errors are those of
         `imgtheranostics.msot.region_means`, with what a calibration shares in quadrature.
         ``attrs["details"]`` has for each row the ``component``, the parts of the standard error, the
-        ``detection_limit`` of the mean; ``attrs["warnings"]`` are cautions.
+        ``detection_limit`` of the mean and its ``interval_95``; ``attrs["warnings"]`` are cautions.
 
     Raises
     ------
@@ -138,6 +138,7 @@ def _written(
             "standard_error_sampling": mean.standard_error,
             "degrees_of_freedom": mean.freedom,
             "detection_limit": mean.detection_limit,
+            "interval_95": mean.interval(),
             "rule": mean.rule,
         }
         for code in codes:
