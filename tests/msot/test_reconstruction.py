@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from imgtheranostics import msot
 from imgtheranostics.volume import Volume
@@ -144,3 +146,34 @@ def test_bytes_do_not_depend_on_workers(sphere_scan, method):
     options = {"method": method, "pixel_mm": 0.2, "shape": (41, 41), "max_iterations": 5}
     one, all_of_them = (msot.reconstruct(scan, workers=workers, **options) for workers in (1, None))
     assert one.data.tobytes() == all_of_them.data.tobytes()
+
+
+@given(
+    st.floats(-3, 3),
+    st.floats(-3, 3),
+    st.sampled_from(["backprojection", "delay_and_sum"]),
+    st.integers(0, 99),
+)
+@settings(max_examples=15)
+def test_images_are_linear_in_the_signals(sphere_scan, first, second, method, seed):
+    one, other = sphere_scan(SMALL[:2], noise=0.01), sphere_scan(SMALL[1:])
+    noise = np.random.default_rng(seed).standard_normal(other.samples.shape).astype(np.float32)
+    other = other.replace(samples=other.samples + noise)
+    both = one.replace(samples=first * one.samples + second * other.samples + np.float32(1e-6) * noise)
+    options = {"method": method, "pixel_mm": 0.4, "shape": (15, 15)}
+    images = [msot.reconstruct(scan, **options).data.astype(float) for scan in (one, other, both)]
+    scale = np.abs(images).max() * max(abs(first), abs(second), 1)
+    assert images[2] == pytest.approx(first * images[0] + second * images[1], abs=float(2e-5 * scale))
+
+
+def test_turning_the_scanner_turns_the_image(sphere_scan, detector_ring):
+    """By a quarter: x becomes y, and y becomes -x."""
+    positions = detector_ring(96, 270.0)
+    turned = np.column_stack([-positions[:, 1], positions[:, 0], positions[:, 2]])
+    sphere = (2.0, 0.7, 0.0, 0.4, 1.0)
+    moved = (-0.7, 2.0, 0.0, 0.4, 1.0)
+    options = {"pixel_mm": 0.2, "shape": (41, 41)}
+    image = image_of(msot.reconstruct(sphere_scan([sphere], positions), **options))
+    other = image_of(msot.reconstruct(sphere_scan([moved], turned), **options))
+    i, j = np.indices((41, 41))
+    assert other[40 - j, i] == pytest.approx(image, abs=1e-3)
