@@ -16,8 +16,8 @@ from .gas_challenge_maps import GasChallenge as GasChallenge
 from .gas_challenge_maps import delta_so2 as delta_so2
 from .oxygenation_maps import Oxygenation as Oxygenation
 from .reconstruction import focus_speed_of_sound as focus_speed_of_sound
-from .region_means import RegionMean as RegionMean
-from .region_means import region_means as region_means
+from .region_averages import RegionMean as RegionMean
+from .region_averages import region_means as region_means
 from .region_oxygenation import region_so2 as region_so2
 from .region_ratios import RegionRatio as RegionRatio
 from .region_ratios import region_ratio as region_ratio

@@ -15,7 +15,7 @@ from imgtheranostics.errors import GeometryMismatch, ImplausibleValue, NothingUs
 from imgtheranostics.fit import CurveFit
 from imgtheranostics.mapping.exponential_tail import fit_decays
 from imgtheranostics.mapping.voxels import Mask, mask_array
-from imgtheranostics.msot.region_means import RegionMean, region_mean_series
+from imgtheranostics.msot.region_averages import RegionMean, region_mean_series
 from imgtheranostics.regions import Regions
 from imgtheranostics.volume import Axis, Estimate, Volume
 

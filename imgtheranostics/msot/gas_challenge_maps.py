@@ -18,7 +18,7 @@ from imgtheranostics.mapping.refusals import UnknownChoice, typed_refusals
 from imgtheranostics.mapping.voxels import Mask, mask_array
 from imgtheranostics.msot import gas_challenge
 from imgtheranostics.msot.oxygenation_maps import Oxygenation
-from imgtheranostics.msot.region_means import known_regions
+from imgtheranostics.msot.region_averages import known_regions
 from imgtheranostics.msot.region_oxygenation import region_so2
 from imgtheranostics.regions import Regions, region_curve
 from imgtheranostics.units import UNITS

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from imgtheranostics.msot.oxygenation import DETECTION_SDS
 from imgtheranostics.msot.oxygenation_maps import Oxygenation
-from imgtheranostics.msot.region_means import RegionMean, region_mean_series
+from imgtheranostics.msot.region_averages import RegionMean, region_mean_series
 from imgtheranostics.regions import Regions
 from imgtheranostics.volume import Flag, Volume
 

@@ -11,7 +11,7 @@ from typing import Any
 from imgtheranostics.errors import Caution, merge_cautions
 from imgtheranostics.mapping.refusals import UnknownChoice
 from imgtheranostics.msot.light_caution import light_cautions
-from imgtheranostics.msot.region_means import Blanks, RegionMean, region_mean_series
+from imgtheranostics.msot.region_averages import Blanks, RegionMean, region_mean_series
 from imgtheranostics.regions import Regions
 from imgtheranostics.volume import Estimate, Volume
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from imgtheranostics.errors import Caution, merge_cautions
 from imgtheranostics.mapping.region_tables import region_table as plain_region_table
 from imgtheranostics.msot.oxygenation_maps import Oxygenation
-from imgtheranostics.msot.region_means import Blanks, RegionMean, region_mean_series
+from imgtheranostics.msot.region_averages import Blanks, RegionMean, region_mean_series
 from imgtheranostics.msot.region_oxygenation import RegionSaturation, region_so2
 from imgtheranostics.msot.region_ratios import HELD_SHARE
 from imgtheranostics.msot.unmixed import Unmixed

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from imgtheranostics.errors import Caution, IllConditioned, ImplausibleValue
 from imgtheranostics.fit import shortfall
-from imgtheranostics.msot.region_means import Blanks, RegionMean, region_means
+from imgtheranostics.msot.region_averages import Blanks, RegionMean, region_means
 from imgtheranostics.regions import Regions
 from imgtheranostics.volume import Estimate
 

@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from imgtheranostics.errors import GeometryMismatch, NothingUsable
 from imgtheranostics.mapping.refusals import UnknownChoice
-from imgtheranostics.msot.region_means import RegionMean, region_mean_series, region_means
+from imgtheranostics.msot.region_averages import RegionMean, region_mean_series, region_means
 from imgtheranostics.msot.region_ratios import fieller, region_ratio, region_ratio_series
 from imgtheranostics.regions import Regions
 from imgtheranostics.volume import Axis, Estimate, Flag, Volume
