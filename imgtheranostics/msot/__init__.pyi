@@ -7,6 +7,8 @@ from . import spectra as spectra
 from . import unmixing as unmixing
 from .agent_amounts import mass_concentration as mass_concentration
 from .agent_amounts import percent_id_per_gram as percent_id_per_gram
+from .blind_unmixing import BlindComponents as BlindComponents
+from .blind_unmixing import blind_unmix as blind_unmix
 from .component_maps import unmix as unmix
 from .depth_curves import DepthCurves as DepthCurves
 from .depth_curves import depth_curve as depth_curve
