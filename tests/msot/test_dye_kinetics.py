@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import optimize
 
-from imgtheranostics.mapping.exponential_tail import fit_decays
 from imgtheranostics.msot.dye_kinetics import compartment_curve, fit, fit_two_compartments
 from imgtheranostics.volume import Flag
 
@@ -90,26 +88,6 @@ def test_the_tail_begins_after_the_largest_sample(rng):
     rates = found.parameters["decay_per_s"]
     assert np.mean(rates) == pytest.approx(0.002, abs=5 * np.std(rates) / np.sqrt(REPEATS))
     agrees(found, "decay_per_s")
-
-
-def decay(shift, amplitude, rate):
-    return amplitude * np.exp(-rate * shift)
-
-
-def test_tails_agree_with_a_general_optimiser(rng):
-    """scipy.optimize.curve_fit, which has the same standard errors but for the correction of few freedoms."""
-    times = np.sort(rng.uniform(0.0, 50.0, 12))
-    samples = 4.0 * np.exp(-0.07 * times) + rng.normal(0.0, 0.2, (5, 12))
-    found = fit_decays(np.ascontiguousarray(samples.T), times)
-    for n, one in enumerate(samples):
-        best, covariance = optimize.curve_fit(
-            lambda t, a, k: a * np.exp(-k * (t - times[0])), times, one, (4.0, 0.1)
-        )
-        assert (found.amplitude[n], found.rate[n]) == pytest.approx(best, rel=1e-5)
-        errors = np.sqrt(np.diag(covariance)) / 0.9753
-        assert (found.amplitude_error[n], found.rate_error[n]) == pytest.approx(errors, rel=1e-3)
-        moved = fit_decays((one + 1e-5)[:, np.newaxis], times)
-        assert (moved.rate[0] - found.rate[n]) / 1e-5 == pytest.approx(found.rate_by_level[n], rel=0.3)
 
 
 def test_noise_alone_rises_nowhere(rng):
