@@ -22,7 +22,7 @@ FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 IndexArray = npt.NDArray[np.int64]
 
-MOST_IMAGES = 32
+MOST_IMAGES = 16
 """Images over which a correlation is averaged: more gain nothing."""
 
 FEWEST_CELLS = 5.0
@@ -80,15 +80,21 @@ class Patch:
 
         return tuple(int(next_fast_len(2 * n - 1, real=True)) if n > 1 else 1 for n in self.box)
 
-    def correlated(self, values: FloatArray, padded: tuple[int, ...]) -> FloatArray:
-        """Sums of products at every lag, lag 0 first."""
-        from scipy.fft import irfftn, rfftn
+    def spectrum(self, values: FloatArray, padded: tuple[int, ...]) -> FloatArray:
+        """Squared moduli of the Fourier transform: those of several images add up."""
+        from scipy.fft import rfftn
 
         image = np.zeros(self.box)
         image.ravel()[self.place] = values
-        axes = tuple(range(len(self.box)))
-        spectrum = rfftn(image, s=padded, axes=axes)
-        return np.asarray(irfftn(np.abs(spectrum) ** 2, s=padded, axes=axes))
+        found = rfftn(image, s=padded, axes=tuple(range(len(self.box))))
+        return np.asarray(found.real**2 + found.imag**2)
+
+
+def _products(spectrum: FloatArray, padded: tuple[int, ...]) -> FloatArray:
+    """Sums of products at every lag, lag 0 first."""
+    from scipy.fft import irfftn
+
+    return np.asarray(irfftn(spectrum, s=padded, axes=tuple(range(len(padded)))))
 
 
 def images_used(patch: Patch, n_images: int) -> IndexArray:
@@ -126,14 +132,14 @@ def count_cells(patch: Patch, images: Sequence[FloatArray]) -> Cells:
         if size < 2:
             continue
         centred = np.where(known, image - image[known].mean(), 0.0)
-        variance = float(centred @ centred) / size
+        variance = float(np.sum(centred**2)) / size
         if variance > 0:
-            total = total + patch.correlated(centred, padded) / (variance * size / n)
+            total = total + patch.spectrum(centred / np.sqrt(variance * size / n), padded)
             used += 1
     if not used or n < 2:
         return Cells(1.0 / max(n, 1), float(max(n, 1)))
-    pairs = np.rint(patch.correlated(np.ones(n), padded))
-    return _cells(total / used, pairs, n, used)
+    pairs = np.rint(_products(patch.spectrum(np.ones(n), padded), padded))
+    return _cells(_products(total / used, padded), pairs, n, used)
 
 
 def _cells(products: FloatArray, pairs: FloatArray, n: int, n_images: int) -> Cells:
