@@ -77,7 +77,6 @@ def reconstruction(file: SafeFile, index: int, wavelength_nm: Sequence[float] | 
     n_frames, n_wavelengths, nz, ny, nx = shape
     stated, cautions = _wavelengths(file, name, n_wavelengths, wavelength_nm)
     order = np.argsort(stated, kind="stable")
-    spacing, told = _spacing(file, name, (nx, ny, nz))
     speed = file.attribute(name, "speedofsound")
     wavelengths = stated[order]
     return FrameStack(
@@ -86,19 +85,20 @@ def reconstruction(file: SafeFile, index: int, wavelength_nm: Sequence[float] | 
         n_frames=n_frames,
         wavelength_nm=wavelengths,
         pixels=(nx, ny, nz),
-        spacing_mm=spacing,
+        spacing_mm=_spacing(file, name, (nx, ny, nz)),
         stage_mm=_per_frame(file, "Z-POS", n_frames),
         seconds=_seconds(file, (n_frames, n_wavelengths), order),
         acquisition=PhotoacousticAcquisition(
             wavelength_nm=tuple(float(one) for one in wavelengths),
             speed_of_sound_m_s=_plausible_speed(speed),
         ),
-        cautions=(*cautions, *told),
+        cautions=cautions,
         history=(
             make_step(
                 "load",
                 format="HDF5 (frame, wavelength, z, y, x)",
                 number=index + 1,
+                pixel_rule="field of view over number of pixels",
                 wavelength_order_nm=stated.tolist(),
             ),
         ),
@@ -213,10 +213,11 @@ def _wavelengths(
     return wavelengths, (*cautions, *repeated(wavelengths, _WAVELENGTHS))
 
 
-def _spacing(
-    file: SafeFile, name: str, pixels: tuple[int, int, int]
-) -> tuple[tuple[float, float, float | None], tuple[Caution, ...]]:
+def _spacing(file: SafeFile, name: str, pixels: tuple[int, int, int]) -> tuple[float, float, float | None]:
     """Field of view over number of pixels.
+
+    Some programs count it between the centres of the outer pixels, which makes pixels larger by one part in
+    that number; no file says which, so that the history keeps the rule.
 
     The extent of a single slice counts where it can be one: programs that image planes write anything there.
     """
@@ -241,11 +242,7 @@ def _spacing(
     known = [one for one in (x, y) if one is not None]
     if not known:
         raise MissingMetadata("a reconstruction of one pixel has no field of view", where=file.where(name))
-    text = (
-        "pixels are taken to be the field of view over their number; some programs count it between the "
-        "centres of the outer pixels, which makes pixels larger by one part in that number"
-    )
-    return (x or known[0], y or known[0], z), (Caution("field-of-view-convention", text, _FIELDS[0]),)
+    return x or known[0], y or known[0], z
 
 
 def _first_number(*values: object) -> float | None:

@@ -34,7 +34,8 @@ def test_every_voxel_stands_where_the_layout_says(tmp_path, files, compression):
     assert_allclose(volume.grid.world_mm([[2.0, 1.5, 0.0]]), 0.0, atol=1e-12)
     assert volume.acquisition.speed_of_sound_m_s == 1500.0
     assert volume.history[0].parameters["wavelength_order_nm"] == [800.0, 700.0, 760.0]
-    assert {"field-of-view-convention", "no-patient-geometry", "slice-thickness-unknown"} <= codes(volume)
+    assert volume.history[0].parameters["pixel_rule"] == "field of view over number of pixels"
+    assert codes(volume) == {"no-patient-geometry", "slice-thickness-unknown"}
 
 
 def test_shuffled_wavelengths_give_the_same_volume(tmp_path, files):
