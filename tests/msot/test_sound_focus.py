@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from imgtheranostics import msot
+from imgtheranostics.errors import IllConditioned
 
 TOLERANCE_M_S = 2.0
 """1.4 parts in a thousand: 0.05 mm over the 40 mm of the array's radius, half of the resolution."""
@@ -45,3 +46,21 @@ def test_sharpness_of_noise_is_that_of_a_normal_distribution(rng):
     image[:3] = np.nan
     assert msot.reconstruct.sharpness(image) == pytest.approx(np.pi / 2, rel=0.01)
     assert msot.reconstruct.sharpness(np.zeros((3, 3))) == 0.0
+
+
+def test_a_speed_that_is_one_per_cent_off_blurs(sphere_scan, detector_ring):
+    """15 m/s over 40 mm are 0.4 mm, twice the radius of the smaller spheres."""
+    scan = sphere_scan(spheres(3), detector_ring(128, 270.0), 1500.0)
+    options = {"pixel_mm": 0.12, "shape": (101, 101)}
+    right = msot.reconstruct.sharpness(msot.reconstruct(scan, **options).data)
+    for speed in (1485.0, 1515.0):
+        wrong = msot.reconstruct(scan, speed_of_sound_m_s=speed, **options)
+        assert msot.reconstruct.sharpness(wrong.data) < 0.9 * right
+        assert wrong.history[-1].parameters["speed_of_sound_from"] == "given"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_noise_comes_into_focus(sphere_scan, seed):
+    noise = np.random.default_rng(seed).standard_normal((1, 1, 128, 2030))
+    with pytest.raises(IllConditioned, match="focus"):
+        msot.focus_speed_of_sound(sphere_scan([], samples=noise), pixel_mm=0.15, shape=(61, 61))
