@@ -32,6 +32,7 @@ from imgtheranostics.volume import Volume
 FloatArray = npt.NDArray[np.float64]
 
 _FAINTEST = 1e-3
+_WEAK = -2.0
 _HAEMOGLOBIN = ("hbo2", "hb")
 
 
@@ -273,6 +274,15 @@ class LightProblem:
         if self.calibration is None:
             words = f"the light rests on a stated mean haemoglobin of {1e6 * self.thb:g} umol/L in the body"
             found.append(Caution("stated-haemoglobin", words))
+        share = float(
+            np.sum(self.cells.counts[state.logarithm.min(axis=1) < _WEAK]) / self.cells.counts.sum()
+        )
+        if share > 0.0:
+            words = (
+                f"in {100.0 * share:.0f} % of the body light is below a seventh of that at the surface: an "
+                "error of the stated calibration, haemoglobin or scattering grows several-fold there"
+            )
+            found.append(Caution("weak-light", words))
         found += [caution for part in self.parts for caution in part.cautions]
         return (*found, *self.depth.warnings, *not_diffusive(self.mean_absorption(state), self.scattering))
 

@@ -158,6 +158,22 @@ def test_stated_haemoglobin_is_told_and_the_result_stays_proportional() -> None:
     assert {step.name for step in found.volume.history} >= {"iterative_fluence", "fluence_correction"}
 
 
+def test_an_error_of_the_calibration_grows_where_light_is_weak_and_this_is_told() -> None:
+    """A body of 20 mm; its first 3 mm alone are bright."""
+    amounts = np.array([70e-6, 30e-6, 0.0])
+    image, mask, absorption = made_image(amounts, amounts)
+    options = {"illumination": "anterior", "cell_mm": 0.5}
+    found = iterative(image, mask, BLOOD, calibration=0.95, **options)  # type: ignore[arg-type]
+    assert "weak-light" in {caution.code for caution in found.cautions}
+    error = found.volume.data[2, :, 2, 0] / absorption[2, :, 2, 0] - 1.0
+    assert abs(error[20]) > 2.0 * abs(error[78])
+    shallow = np.zeros(mask.grid.shape, np.int32)
+    shallow[:, 68:] = 1
+    body = Volume(shallow, mask.affine, "labels", "1")
+    found = iterative(image, body, BLOOD, calibration=1.0, **options)  # type: ignore[arg-type]
+    assert "weak-light" not in {caution.code for caution in found.cautions}
+
+
 def test_wavelengths_in_another_order_give_the_same_light() -> None:
     upper, lower = np.array([16e-6, 4e-6, 0.0]), np.array([60e-6, 40e-6, 0.5e-6])
     image, mask, _ = made_image(upper, lower)
