@@ -84,6 +84,17 @@ def test_the_two_permittivities_put_the_peak_7_to_61_nm_apart() -> None:
     assert_allclose(apart, [7.0, 60.5], atol=1.0)
 
 
+@pytest.mark.parametrize("ratio", [3.0, 3.5, 4.0, 4.5, 5.0])
+def test_the_rule_of_thumb_lies_between_the_two_permittivities(ratio: float) -> None:
+    """Peak at 95 nm times the aspect ratio plus 420 nm (M21, unconfirmed)."""
+    wavelength = np.arange(601.0, 1100.0, 0.5)
+    measured, model = (
+        wavelength[spectra.gold_nanorod(ratio, wavelength, permittivity=one).argmax()]
+        for one in (MEASURED, MODEL)
+    )
+    assert measured < 95.0 * ratio + 420.0 < model
+
+
 def test_the_default_permittivity_is_the_analytic_one() -> None:
     wavelength = np.array([700.0, 800.0])
     expected = spectra.gold_nanorod(4.0, wavelength, permittivity=MODEL)

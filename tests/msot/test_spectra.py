@@ -60,6 +60,12 @@ def test_both_tables_of_water(name: str, expected: tuple[float, ...]) -> None:
     np.testing.assert_allclose(found, expected, rtol=2e-3)
 
 
+def test_the_tables_of_water_differ_by_up_to_14_percent() -> None:
+    wavelength = [700.0, 750.0, 800.0, 900.0, 970.0]
+    one, other = (spectra.absorption(name, wavelength) for name in ("water", "water-2"))
+    assert np.abs(other / one - 1.0).max() == pytest.approx(0.14, abs=0.006)
+
+
 def test_water_from_the_index_of_1973_agrees_with_the_table_that_follows_it() -> None:
     wavelength = [700.0, 750.0, 800.0, 900.0]
     index, table = (spectra.absorption(name, wavelength) for name in ("water-1973", "water"))
