@@ -237,6 +237,9 @@ STATISTICS_COLUMNS = (
 )
 """Columns of every table of region statistics, in order."""
 
+SIZE_UNKNOWN = ("pixel-spacing-unknown", "slice-thickness-unknown")
+"""Codes of cautions of images whose voxels have no known volume."""
+
 _TABLE_COLUMNS = ("n_valid", "mean", "sd", "min", "max", "p05", "median", "p95")
 _PROBABILITIES = np.array([0.05, 0.5, 0.95])
 _FEWEST_PAIRS = 30
@@ -278,8 +281,10 @@ def roi_statistics(
     Returns
     -------
     pandas.DataFrame
-        One row per region and axis value with the columns of `STATISTICS_COLUMNS`. ``attrs["details"]``
-        holds per row the effective number of voxels, the resolution used and the parts of the standard error.
+        One row per region and axis value with the columns of `STATISTICS_COLUMNS`. Volumes in mL are NaN
+        where the image does not state the size of its pixels; means over decibels and over log-compressed
+        grey carry the warnings ``mean-of-decibels`` and ``log-compressed-grey``. ``attrs["details"]`` holds
+        per row the effective number of voxels, the resolution used and the parts of the standard error.
 
     Raises
     ------
@@ -307,10 +312,12 @@ def roi_statistics(
         "axis_value": np.repeat(np.array(axis_value, np.float64), n_regions),
         "n_voxels": np.tile(np.diff(starts), n_samples),
         "n_valid": table[..., 0].ravel().astype(np.int64),
-        "volume_ml": np.tile(np.diff(starts) * value.grid.voxel_volume_ml, n_samples),
+        "volume_ml": np.tile(np.diff(starts) * _voxel_volume_ml(value), n_samples),
         "standard_error": np.hypot(spread.sampling, spread.calibration).ravel(),
         "flags": _flag_columns(x, voxels, starts, n_samples),
-        "warnings": ";".join(dict.fromkeys(c.code for c in (*x.warnings, *regions.warnings))),
+        "warnings": ";".join(
+            dict.fromkeys((*(c.code for c in (*x.warnings, *regions.warnings)), *_of_means(value)))
+        ),
     }
     columns |= {name: table[..., n].ravel() for n, name in enumerate(_TABLE_COLUMNS) if name != "n_valid"}
     frame = pd.DataFrame(columns, columns=list(STATISTICS_COLUMNS), index=range(n_samples * n_regions))
@@ -327,6 +334,22 @@ def roi_statistics(
         )
     ]
     return frame
+
+
+def _voxel_volume_ml(value: Volume) -> float:
+    """Volume of a voxel; NaN where the image does not say how large its pixels are, or how thick."""
+    if any(caution.code in SIZE_UNKNOWN for caution in value.warnings):
+        return float("nan")
+    return value.grid.voxel_volume_ml
+
+
+def _of_means(value: Volume) -> tuple[str, ...]:
+    """Codes of warnings for means over a logarithmic scale, which are no means of the echo."""
+    if value.unit == "dB":
+        return ("mean-of-decibels",)
+    if value.quantity == "signal" and getattr(value.acquisition, "modality", "") == "US":
+        return ("log-compressed-grey",)
+    return ()
 
 
 @dataclass(frozen=True, eq=False)

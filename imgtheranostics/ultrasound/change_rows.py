@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from imgtheranostics.errors import Caution
-from imgtheranostics.regions import STATISTICS_COLUMNS
+from imgtheranostics.regions import SIZE_UNKNOWN, STATISTICS_COLUMNS
 from imgtheranostics.ultrasound.pixel_change import Change
 from imgtheranostics.ultrasound.speckle import FEWEST_CELLS
 from imgtheranostics.units import QUANTITIES
@@ -14,9 +14,6 @@ from imgtheranostics.volume import Flag, Volume
 
 if TYPE_CHECKING:
     import pandas as pd
-
-NO_SIZE = ("pixel-spacing-unknown", "slice-thickness-unknown")
-"""Cautions of images whose voxels have no known volume."""
 
 
 class Row(NamedTuple):
@@ -36,7 +33,7 @@ def change_table(
     """Rows with the columns of `imgtheranostics.regions.STATISTICS_COLUMNS`."""
     import pandas as pd
 
-    sized = not any(caution.code in NO_SIZE for caution in volume.warnings)
+    sized = not any(caution.code in SIZE_UNKNOWN for caution in volume.warnings)
     codes = ";".join(dict.fromkeys(caution.code for caution in cautions))
     records: list[dict[str, Any]] = [
         {

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imgtheranostics.errors import Caution, ImplausibleValue, UnsupportedInput, merge_cautions
-from imgtheranostics.regions import STATISTICS_COLUMNS, Regions
+from imgtheranostics.regions import SIZE_UNKNOWN, STATISTICS_COLUMNS, Regions
 from imgtheranostics.ultrasound.baseline_power import (
     AgainstBaseline,
     Frames,
@@ -41,8 +41,6 @@ if TYPE_CHECKING:
 
 FloatArray = npt.NDArray[np.float64]
 IndexArray = npt.NDArray[np.int64]
-
-_NO_SIZE = ("pixel-spacing-unknown", "slice-thickness-unknown")
 
 
 @dataclass(frozen=True, eq=False)
@@ -330,7 +328,7 @@ def _table(
 ) -> pd.DataFrame:
     import pandas as pd
 
-    sized = not any(caution.code in _NO_SIZE for caution in linear.warnings)
+    sized = not any(caution.code in SIZE_UNKNOWN for caution in linear.warnings)
     tables, details = [], []
     for one in measured:
         for rows in _quantities(one, second):

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from imgtheranostics.errors import Caution, UnitMismatch
 from imgtheranostics.regions import Regions, roi_statistics
-from imgtheranostics.ultrasound.change_rows import NO_SIZE
 from imgtheranostics.ultrasound.tissue_area import tissue_mask, voxels_in_tissue
 from imgtheranostics.volume import Volume
 
@@ -71,7 +70,5 @@ def grey_table(
     )
     labelled = volume.replace(quantity="log_compressed_grey", unit="[arb'U]").with_warnings(caution)
     table = roi_statistics(labelled, inside, subject=subject, session=session, workers=workers)
-    if any(one.code in NO_SIZE for one in volume.warnings):
-        table["volume_ml"] = float("nan")
     table.attrs["warnings"] = labelled.warnings
     return table

@@ -134,3 +134,22 @@ def test_grey_statistics_are_labelled_as_log_compressed(frame, boxes, codes):
     linear = it.ultrasound.linearise(volume, dynamic_range_db=60)
     with pytest.raises(UnitMismatch, match="grey"):
         it.ultrasound.grey_table(linear, boxes(volume, a=(10, 20, 5, 10)))
+
+
+@pytest.mark.parametrize("code", ["pixel-spacing-unknown", "slice-thickness-unknown"])
+def test_no_table_prints_a_volume_that_nobody_knows(frame, boxes, code):
+    volume = frame(warnings=[Caution(code, "a stand-in")])
+    assert it.roi_statistics(volume, boxes(volume, a=(10, 20, 5, 10)))["volume_ml"].isna().all()
+    known = frame()
+    assert it.roi_statistics(known, boxes(known, a=(10, 20, 5, 10)))["volume_ml"].notna().all()
+
+
+def test_means_over_a_logarithmic_scale_are_labelled_in_every_table(frame, boxes):
+    """Linear averaging is enforced where echo is measured; other tables of grey or dB say what they are."""
+    volume = frame()
+    rois = boxes(volume, a=(10, 20, 5, 10))
+    assert it.roi_statistics(volume, rois)["warnings"].str.contains("log-compressed-grey").all()
+    decibel = volume.replace(quantity="echo_level", unit="dB")
+    assert it.roi_statistics(decibel, rois)["warnings"].str.contains("mean-of-decibels").all()
+    linear = it.ultrasound.linearise(volume, dynamic_range_db=60)
+    assert not it.roi_statistics(linear, rois)["warnings"].str.contains("decibels|grey").any()
