@@ -10,21 +10,18 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from imgtheranostics.kernels import bolus_shapes as shapes
 from imgtheranostics.kernels import small_matrices as pieces
 from imgtheranostics.kernels.curve_errors import fill_products, residual_covariance
 from imgtheranostics.kernels.three_unknowns import bounded_step
 
-CHUNK = 16
-"""Curves per task: the workspace of a task serves them all."""
-
 FEW_SAMPLES = 64
 """Averaged curves have at least so many samples."""
 
 CONVERGED, UNDETERMINED, NO_RISE = 1, 2, 4
-BOUND = 8
+BOUND, FAR = 8, 128
 """State of a fit; bit ``BOUND << j`` says that parameter j sits at a bound."""
 
 N_STATISTICS = 3
@@ -33,12 +30,15 @@ N_STATISTICS = 3
 SMOOTHINGS = (1, 3)
 """Half widths, in averaged samples, of the running means whose half heights are tried as a start."""
 
+CLEAR_SHARE = 0.5
+"""Part of the sum of squares: a start that leaves less is good enough, and no other is tried."""
+
 FIRST_FRAME_SHARE = 0.1
 """Part of the rise above which a sample counts as after the arrival."""
 
 COARSE_STEPS = 8
-COARSE_GAIN, LEAST_GAIN = 1e-3, 1e-8
-"""Relative decrease of the sum of squares below which the search ends, on averages and on all samples."""
+COARSE_STEP = 0.2
+"""Step in standard errors with which the search on averages ends."""
 
 ROUNDING = 1e-12
 """Variation relative to the mean below which a curve is constant."""
@@ -245,11 +245,21 @@ def _best_start(coarse, setting, limits, smooth, place, best, work):
         if left < least:
             least = left
             best[:] = place
+        if least < CLEAR_SHARE * squares:
+            break
     place[:] = best
     return least < np.inf
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=_FAST)
+def _mean(values):
+    total = 0.0
+    for i in range(values.size):
+        total += values[i]
+    return total / values.size
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=_FAST)
 def _centred(values, level, out):
     """Values less a level, and the sum of their squares."""
     squares = 0.0
@@ -260,29 +270,39 @@ def _centred(values, level, out):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _invert(normal, free, factor, vectors, inverse):
-    """Inverse of the normal matrix over what is free, 0 elsewhere; False where it is not determined."""
-    size, column = vectors[0], vectors[1]
+def _sweep(matrix, pivot, share):
+    """One pivot of an inversion in place; share : 1 over the pivot."""
     for j in range(5):
-        size[j] = math.sqrt(normal[j, j]) if free[j] else 1.0
-        if not size[j] > 0.0:
+        factor = matrix[j, pivot] * share if j != pivot else 0.0
+        for k in range(5):
+            matrix[j, k] -= factor * matrix[pivot, k] if k != pivot else 0.0
+    for j in range(5):
+        matrix[j, pivot] *= -share
+        matrix[pivot, j] *= share
+    matrix[pivot, pivot] = share
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _invert(normal, free, size, inverse):
+    """Inverse of the normal matrix over what is free, 0 elsewhere; False where it is not determined.
+
+    The matrix is scaled to a unit diagonal first; size : (5,) float64, workspace
+    """
+    for j in range(5):
+        size[j] = 1.0 / math.sqrt(normal[j, j]) if free[j] else 0.0
+        if not size[j] < np.inf:
             return False
     for j in range(5):
-        for k in range(j):
-            factor[j, k] = normal[j, k] / (size[j] * size[k]) if free[j] and free[k] else 0.0
-        factor[j, j] = 1.0
-    if not pieces.cholesky(factor, factor):
-        return False
-    for j in range(5):
-        if factor[j, j] * factor[j, j] < pieces.WORST_PIVOT:
+        for k in range(5):
+            inverse[j, k] = normal[j, k] * size[j] * size[k]
+        inverse[j, j] = inverse[j, j] if free[j] else 1.0
+    for pivot in range(5):
+        if not inverse[pivot, pivot] > pieces.WORST_PIVOT:
             return False
-    for k in range(5):
-        column[:] = 0.0
-        column[k] = 1.0
-        pieces.solve_factored(factor, column, column)
-        for j in range(5):
-            both = free[j] and free[k]
-            inverse[j, k] = column[j] / (size[j] * size[k]) if both else 0.0
+        _sweep(inverse, pivot, 1.0 / inverse[pivot, pivot])
+    for j in range(5):
+        for k in range(5):
+            inverse[j, k] *= size[j] * size[k]
     return True
 
 
@@ -317,9 +337,47 @@ def _residuals(rows, y, peak, baseline, mean, level, residual):
     return left
 
 
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=_FAST)
+def _newton_step(rows, residual, inverse, step):
+    """Step of Gauss and Newton for all parameters, and the decrease of the sum of squares it promises."""
+    g0 = g1 = g2 = g3 = g4 = 0.0
+    r0, r1, r2, r3 = rows[0], rows[1], rows[2], rows[3]
+    for i in range(residual.size):
+        r = residual[i]
+        g0 += r0[i] * r
+        g1 += r1[i] * r
+        g2 += r2[i] * r
+        g3 += r3[i] * r
+        g4 += r
+    decrease = 0.0
+    for j in range(5):
+        b = inverse[j]
+        step[j] = -(b[0] * g0 + b[1] * g1 + b[2] * g2 + b[3] * g3 + b[4] * g4)
+    decrease -= step[0] * g0 + step[1] * g1 + step[2] * g2 + step[3] * g3 + step[4] * g4
+    return decrease
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=_FAST)
+def _moved(rows, step, level, residual):
+    """Level and residuals after a step, and the sum of their squares."""
+    a, b, c, d, e = step[0], step[1], step[2], step[3], step[4]
+    r0, r1, r2, r3 = rows[0], rows[1], rows[2], rows[3]
+    left = 0.0
+    for i in range(residual.size):
+        change = a * r0[i] + b * r1[i] + c * r2[i] + d * r3[i] + e
+        level[i] += change
+        residual[i] += change
+        left += residual[i] * residual[i]
+    return left
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
-def _describe(curve, setting, bounds, place, mean, work, workspace, out):
-    """State, statistics, values and covariance at a minimum."""
+def _describe(curve, setting, bounds, place, mean, reach, work, workspace, out):
+    """State, statistics, values and covariance at the minimum one step from `place`.
+
+    Where that step is longer than `reach` standard errors, or leads out of the bounds, the state is FAR; with
+    a reach below 0 it is then not taken instead.
+    """
     time, y = curve[0], curve[1]
     lower, upper = bounds[0], bounds[1]
     rows, lines, matrices, vectors, free = workspace
@@ -330,8 +388,6 @@ def _describe(curve, setting, bounds, place, mean, work, workspace, out):
     peak, baseline = _linear_parts(rows[0], y, setting[1])
     if not peak > 0.0:
         return NO_RISE
-    values[0], values[4] = peak, mean + baseline
-    values[1], values[2], values[3] = place[0], place[1], place[2]
     state = 0
     free[0], free[4] = True, setting[1]
     for j in range(3):
@@ -342,8 +398,26 @@ def _describe(curve, setting, bounds, place, mean, work, workspace, out):
     normal, inverse = matrices[3], matrices[4]
     lines[0, :] = 1.0
     fill_products(rows, lines[0], normal)
-    if not _invert(normal, free, matrices[0], vectors, inverse):
+    if not _invert(normal, free, vectors[0], inverse):
+        if reach >= 0.0:
+            return FAR
+        values[0], values[4] = peak, mean + baseline
+        values[1], values[2], values[3] = place[0], place[1], place[2]
         return state + UNDETERMINED
+    step = vectors[1]
+    decrease = _newton_step(rows, residual, inverse, step)
+    near = decrease <= max(reach, 1.0) ** 2 * statistics[0] / y.size
+    for j in range(3):
+        near = near and (not free[1 + j] or lower[j] < place[j] + step[1 + j] < upper[j])
+    if not near:
+        if reach >= 0.0:
+            return FAR
+        step[:] = 0.0
+    elif reach >= 0.0 and decrease > reach * reach * statistics[0] / y.size:
+        return FAR
+    statistics[0] = _moved(rows, step, level, residual)
+    values[0], values[4] = peak + step[0], mean + baseline + step[4]
+    values[1], values[2], values[3] = place[0] + step[1], place[1] + step[2], place[2] + step[3]
     statistics[2] = residual_covariance(rows, residual, level, inverse, lines, matrices, covariance)
     for j in range(4):
         if not free[j]:
@@ -352,7 +426,7 @@ def _describe(curve, setting, bounds, place, mean, work, workspace, out):
     return state
 
 
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def fit_bolus(
     model,
     free_baseline,
@@ -360,17 +434,24 @@ def fit_bolus(
     curves,
     limits,
     max_iterations,
+    last_step,
+    reach,
     values,
     covariances,
     statistics,
     iterations,
     state,
 ):
-    """Fit one model to each curve.
+    """Fit one model to each curve, one after the other: callers share curves out over threads.
 
     model : int, code of `bolus_shapes`; free_baseline : bool, else it is 0
     time : (n,) float64, s, increasing; curves : (m, n) float64, finite
     limits : (2,) float64, bounds of ln w
+    last_step : float, in standard errors: the search ends with one that is smaller, of which a fifth is left.
+        Without noise there is no end before the steps themselves are nothing.
+    reach : float, in standard errors: where the minimum of the averages is so near to that of all samples,
+    one
+        step leads there, of which a tenth is left; 0 searches with all samples
     values : (m, 5) float64; peak above baseline, its time, arrival, ln width, baseline; NaN: nothing rises
     covariances : (m, 5, 5) float64; NaN where undetermined and in rows of what sits at a bound
     statistics : (m, N_STATISTICS) float64; iterations : (m,) int32; state : (m,) uint8, see above
@@ -382,47 +463,52 @@ def fit_bolus(
     average(time, group, coarse_time)
     step = (time[n - 1] - time[0]) / (n - 1)
     scale = np.array([step, step, 1.0])
+    coarse_gain, least_gain = COARSE_STEP**2 / n_coarse, last_step**2 / n
     setting = (model, free_baseline)
-    for chunk in prange((m + CHUNK - 1) // CHUNK):
-        coarse, smooth, y = np.empty(n_coarse), np.empty(n_coarse), np.empty(n)
-        square, triple = np.empty((2, 3, 3)), np.empty((8, 3))
-        place, best, lower, upper = triple[4], triple[5], triple[6], triple[7]
-        c, sums = np.empty(shapes.N_COEFFICIENTS), np.empty(shapes.N_SUMS)
-        work = (square[0], triple[0], triple[1], triple[2], c, sums, square[1], triple[3])
-        workspace = (
-            np.empty((5, n)),
-            np.empty((6, n)),
-            np.empty((5, 5, 5)),
-            np.empty((2, 5)),
-            np.empty(5, np.bool_),
-        )
-        bounds = (lower, upper, scale)
-        for v in range(chunk * CHUNK, min(m, (chunk + 1) * CHUNK)):
-            mean = curves[v].mean()
-            level = mean if free_baseline else 0.0
-            squares = _centred(curves[v], level, y)
-            around = squares - n * (mean - level) * (mean - level)
-            values[v, :] = np.nan
-            covariances[v] = np.nan
-            statistics[v, 0] = statistics[v, 1] = max(around, 0.0)
-            statistics[v, 2] = np.nan
-            iterations[v] = 0
-            state[v] = NO_RISE
-            if not around > ROUNDING * ROUNDING * n * mean * mean:
-                continue
-            average(y, group, coarse)
-            averaged = (coarse_time, coarse, squares / group)
-            if not _best_start(averaged, setting, limits, smooth, place, best, work):
-                continue
-            _bounds(time, y, free_baseline, place[0], limits, lower, upper)
-            triple[1, :] = 0.0
-            pieces.take_step(place, triple[1], lower, upper, place)
-            if group > 1:
-                _search(averaged, setting, bounds, COARSE_STEPS, COARSE_GAIN, place, work)
-            curve = (time, y, squares)
-            iterations[v], settled = _search(curve, setting, bounds, max_iterations, LEAST_GAIN, place, work)
-            if iterations[v] == 0:
-                continue
-            out = (values[v], covariances[v], statistics[v])
-            state[v] = _describe(curve, setting, bounds, place, level, work, workspace, out)
-            state[v] += CONVERGED if settled else 0
+    coarse, smooth, y = np.empty(n_coarse), np.empty(n_coarse), np.empty(n)
+    square, triple = np.empty((2, 3, 3)), np.empty((8, 3))
+    place, best, lower, upper = triple[4], triple[5], triple[6], triple[7]
+    c, sums = np.empty(shapes.N_COEFFICIENTS), np.empty(shapes.N_SUMS)
+    work = (square[0], triple[0], triple[1], triple[2], c, sums, square[1], triple[3])
+    workspace = (
+        np.empty((5, n)),
+        np.empty((6, n)),
+        np.empty((5, 5, 5)),
+        np.empty((2, 5)),
+        np.empty(5, np.bool_),
+    )
+    bounds = (lower, upper, scale)
+    for v in range(m):
+        mean = _mean(curves[v])
+        level = mean if free_baseline else 0.0
+        squares = _centred(curves[v], level, y)
+        around = squares - n * (mean - level) * (mean - level)
+        values[v, :] = np.nan
+        covariances[v] = np.nan
+        statistics[v, 0] = statistics[v, 1] = max(around, 0.0)
+        statistics[v, 2] = np.nan
+        iterations[v] = 0
+        state[v] = NO_RISE
+        if not around > ROUNDING * ROUNDING * n * mean * mean:
+            continue
+        average(y, group, coarse)
+        averaged = (coarse_time, coarse, squares / group)
+        if not _best_start(averaged, setting, limits, smooth, place, best, work):
+            continue
+        _bounds(time, y, free_baseline, place[0], limits, lower, upper)
+        triple[1, :] = 0.0
+        pieces.take_step(place, triple[1], lower, upper, place)
+        curve = (time, y, squares)
+        out = (values[v], covariances[v], statistics[v])
+        if group > 1:
+            count, _ = _search(averaged, setting, bounds, COARSE_STEPS, coarse_gain, place, work)
+            if reach > 0.0 and count > 0:
+                found = _describe(curve, setting, bounds, place, level, reach, work, workspace, out)
+                if found < FAR:
+                    iterations[v], state[v] = count, found + CONVERGED
+                    continue
+        iterations[v], settled = _search(curve, setting, bounds, max_iterations, least_gain, place, work)
+        if iterations[v] == 0:
+            continue
+        state[v] = _describe(curve, setting, bounds, place, level, -1.0, work, workspace, out)
+        state[v] += CONVERGED if settled else 0

@@ -60,14 +60,11 @@ _SMALLEST_U = 1e-9
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=_STRICT)
 def exponential(x):
-    """exp(x) for -700 <= x <= 700 to about 2e-16."""
+    """exp(x) for -700 <= x <= 700 to about 3e-13."""
     shifted = x * _LOG2_E + _ROUNDER
     power = shifted - _ROUNDER
     r = (x - power * _LN2_HIGH) - power * _LN2_LOW
-    p = 1.0 / 6227020800.0
-    p = p * r + 1.0 / 479001600.0
-    p = p * r + 1.0 / 39916800.0
-    p = p * r + 1.0 / 3628800.0
+    p = 1.0 / 3628800.0
     p = p * r + 1.0 / 362880.0
     p = p * r + 1.0 / 40320.0
     p = p * r + 1.0 / 5040.0
@@ -84,7 +81,7 @@ def exponential(x):
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=_STRICT)
 def logarithm(x):
-    """ln(x) of a normal number above 0 to about 4e-16."""
+    """ln(x) of a normal number above 0 to about 3e-13."""
     bits = np.float64(x).view(np.uint64)
     raised = (bits >> np.uint64(52)) | np.uint64(0x4330000000000000)
     power = np.uint64(raised).view(np.float64) - 4503599627371519.0
@@ -95,9 +92,7 @@ def logarithm(x):
     power = power + 1.0 if large else power
     s = (m - 1.0) / (m + 1.0)
     z = s * s
-    p = 1.0 / 19.0
-    p = p * z + 1.0 / 17.0
-    p = p * z + 1.0 / 15.0
+    p = 1.0 / 15.0
     p = p * z + 1.0 / 13.0
     p = p * z + 1.0 / 11.0
     p = p * z + 1.0 / 9.0
@@ -159,6 +154,7 @@ def fill_sums(time, y, peak_time, arrival, c, sums):
     keep_apart()
     per_duration = 1.0 / (peak_time - arrival)
     c1, c2, c3, c4, d1, d2, d3, d4 = c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7]
+    c0, d0 = c2 + c3, d2 + d3
     s0 = s1 = s2 = 0.0
     a0 = a1 = a2 = 0.0
     b0 = b1 = b2 = 0.0
@@ -171,13 +167,13 @@ def fill_sums(time, y, peak_time, arrival, c, sums):
         inverse = 1.0 / u
         ln_u = logarithm(u)
         square = ln_u * ln_u
-        q = c1 * ln_u + c2 * (u - 1.0) + c3 * (inverse - 1.0) + c4 * square
+        q = c1 * ln_u + c2 * u + c3 * inverse + c4 * square - c0
         e = exponential(max(q, _LOWEST))
         value = values[i]
         by_ln = e * (c1 + c2 * u - c3 * inverse + 2.0 * c4 * ln_u) * per_duration
         by_peak = -by_ln
         by_arrival = by_ln * (1.0 - inverse)
-        by_width = e * (d1 * ln_u + d2 * (u - 1.0) + d3 * (inverse - 1.0) + d4 * square)
+        by_width = e * (d1 * ln_u + d2 * u + d3 * inverse + d4 * square - d0)
         s0 += e
         s1 += e * e
         s2 += e * value
@@ -214,6 +210,7 @@ def fill_rows(time, peak_time, arrival, c, rows):
     begin = first_after(time, arrival)
     per_duration = 1.0 / (peak_time - arrival)
     c1, c2, c3, c4, d1, d2, d3, d4 = c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7]
+    c0, d0 = c2 + c3, d2 + d3
     rows[:, :begin] = 0.0
     times = time[begin:]
     by_peak, by_time = rows[0, begin:], rows[1, begin:]
@@ -223,10 +220,10 @@ def fill_rows(time, peak_time, arrival, c, rows):
         inverse = 1.0 / u
         ln_u = logarithm(u)
         square = ln_u * ln_u
-        q = c1 * ln_u + c2 * (u - 1.0) + c3 * (inverse - 1.0) + c4 * square
+        q = c1 * ln_u + c2 * u + c3 * inverse + c4 * square - c0
         e = exponential(max(q, _LOWEST))
         slope = e * (c1 + c2 * u - c3 * inverse + 2.0 * c4 * ln_u) * per_duration
         by_peak[i] = e
         by_time[i] = -slope
         by_arrival[i] = slope * (1.0 - inverse)
-        by_width[i] = e * (d1 * ln_u + d2 * (u - 1.0) + d3 * (inverse - 1.0) + d4 * square)
+        by_width[i] = e * (d1 * ln_u + d2 * u + d3 * inverse + d4 * square - d0)

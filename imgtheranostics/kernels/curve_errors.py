@@ -195,6 +195,34 @@ def _fill_correlated(rows, sd, rho, out):
             out[k, j] = out[j, k]
 
 
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=_FAST)
+def _totals(leverage, residual, level, weight):
+    """Sums of the leverages and of the squared residuals; weight becomes the squared level."""
+    swallowed, squares = 0.0, 0.0
+    for i in range(residual.size):
+        weight[i] = level[i] * level[i]
+        swallowed += leverage[i]
+        squares += residual[i] * residual[i]
+    return swallowed, squares
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=_FAST)
+def _expected(leverage, weight, white, rising):
+    """What a unit of each part of the variance makes of the expected squares of the residuals."""
+    for i in range(leverage.size):
+        white[i] = 1.0 - leverage[i]
+        rising[i] += weight[i] * (1.0 - 2.0 * leverage[i])
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=_FAST)
+def _standardise(residual, v0, v1, least, weight, white):
+    """Variances in place of the squared level, and residuals over their standard deviation."""
+    for i in range(residual.size):
+        variance = v0 + v1 * weight[i]
+        weight[i] = variance
+        white[i] = residual[i] / math.sqrt(max(variance, least))
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
 def residual_covariance(rows, residual, level, inverse, lines, matrices, covariance):
     """Covariance of the parameters; returns the correlation factor, NaN where residuals cannot tell.
@@ -209,25 +237,17 @@ def residual_covariance(rows, residual, level, inverse, lines, matrices, covaria
     leverage, weight, rising, white = lines[0], lines[1], lines[2], lines[3]
     products, work, doubled = matrices[0], matrices[1], matrices[2]
     _fill_forms(rows, inverse, leverage)
-    swallowed, squares = 0.0, 0.0
-    for i in range(n):
-        weight[i] = level[i] * level[i]
-        swallowed += leverage[i]
-        squares += residual[i] * residual[i]
+    swallowed, squares = _totals(leverage, residual, level, weight)
     if not n - swallowed > 0.5:
         covariance[:] = np.nan
         return np.nan
     fill_products(rows, weight, products)
     sandwich(inverse, products, work, doubled)
     _fill_forms(rows, doubled, rising)
-    for i in range(n):
-        white[i] = 1.0 - leverage[i]
-        rising[i] += weight[i] * (1.0 - 2.0 * leverage[i])
+    _expected(leverage, weight, white, rising)
     v0, v1 = _variance_parts(residual, white, rising, level, squares / (n - swallowed))
     least = max(_LEAST_SHARE * squares / n, 1e-300)
-    for i in range(n):
-        weight[i] = v0 + v1 * weight[i]
-        white[i] = residual[i] / math.sqrt(max(weight[i], least))
+    _standardise(residual, v0, v1, least, weight, white)
     factor = correlation_factor(white, swallowed)
     if factor > 1.0:
         for i in range(n):

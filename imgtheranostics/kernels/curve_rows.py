@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from numba import njit, prange
+from numba import njit
 
 CHUNK = 64
-"""Voxels that a task turns into rows together: neighbours share the cache lines of a plane."""
+"""Voxels that are turned into rows together: neighbours share the cache lines of a plane."""
 
 
-@njit(cache=True, nogil=True, parallel=True)
+@njit(cache=True, nogil=True)
 def gather_rows(samples, index, rows, finite):
     """Copy curves into rows; whether each is finite throughout.
 
@@ -16,8 +16,8 @@ def gather_rows(samples, index, rows, finite):
     rows : (m, n) float64, 0 where a curve is not finite; finite : (m,) bool
     """
     n, m = samples.shape[0], index.size
-    for chunk in prange((m + CHUNK - 1) // CHUNK):
-        first, stop = chunk * CHUNK, min(m, (chunk + 1) * CHUNK)
+    for first in range(0, m, CHUNK):
+        stop = min(m, first + CHUNK)
         for k in range(n):
             plane = samples[k]
             for v in range(first, stop):

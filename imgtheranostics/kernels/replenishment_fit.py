@@ -9,11 +9,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from imgtheranostics.kernels.curve_errors import residual_covariance
-
-CHUNK = 32
 
 AMPLITUDE, LN_RATE, BASELINE = 0, 1, 4
 """Places in values and covariances; the others are not used."""
@@ -168,11 +166,11 @@ def _describe(
     return True
 
 
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def fit_replenishment(
     free_baseline, time, curves, rates, most, values, covariances, statistics, iterations, state
 ):
-    """Fit amplitude, rate and baseline of each curve.
+    """Fit amplitude, rate and baseline of each curve, one after the other.
 
     free_baseline : bool, else it is 0; time : (n,) float64, s since the burst, not below 0
     curves : (m, n) float64, finite; rates : (r,) float64, increasing; the first and the last are the bounds
@@ -185,43 +183,42 @@ def fit_replenishment(
     for r in range(rates.size):
         _fill_growth(time, rates[r], table[r], unused)
     limits = (math.log(rates[0]), math.log(rates[rates.size - 1]))
-    for chunk in prange((m + CHUNK - 1) // CHUNK):
-        y, rows, lines, matrices = np.empty(n), np.empty((5, n)), np.empty((6, n)), np.empty((5, 5, 5))
-        for v in range(chunk * CHUNK, min(m, (chunk + 1) * CHUNK)):
-            mean = curves[v].mean()
-            level = mean if free_baseline else 0.0
-            around = 0.0
-            for i in range(n):
-                y[i] = curves[v, i] - level
-                around += (curves[v, i] - mean) * (curves[v, i] - mean)
-            values[v, :] = np.nan
-            covariances[v] = np.nan
-            statistics[v, 0] = statistics[v, 1] = around
-            statistics[v, 2] = np.nan
-            iterations[v] = 0
-            state[v] = NO_RISE
-            best, start = 0.0, -1
-            for r in range(rates.size):
-                amplitude, _, explained = _explained(table[r], y, free_baseline)
-                if amplitude > 0.0 and explained > best:
-                    best, start = explained, r
-            if start < 0 or not around > 1e-24 * n * mean * mean:
-                continue
-            ln_rate, amplitude, share, count, settled = _search(
-                time, y, free_baseline, limits, math.log(rates[start]), most, rows[0], rows[1]
-            )
-            iterations[v] = count
-            if not amplitude > 0.0:
-                continue
-            free_rate = limits[0] < ln_rate < limits[1]
-            determined = _describe(
-                y, level, free_baseline, free_rate, amplitude, share, rows, lines, matrices, covariances[v],
-                statistics[v],
-            )  # fmt: skip
-            values[v, AMPLITUDE], values[v, LN_RATE] = amplitude, ln_rate
-            values[v, BASELINE] = level - amplitude * share
-            state[v] = (
-                (CONVERGED if settled else 0)
-                + (0 if determined else UNDETERMINED)
-                + (0 if free_rate else AT_BOUND)
-            )
+    y, rows, lines, matrices = np.empty(n), np.empty((5, n)), np.empty((6, n)), np.empty((5, 5, 5))
+    for v in range(m):
+        mean = curves[v].mean()
+        level = mean if free_baseline else 0.0
+        around = 0.0
+        for i in range(n):
+            y[i] = curves[v, i] - level
+            around += (curves[v, i] - mean) * (curves[v, i] - mean)
+        values[v, :] = np.nan
+        covariances[v] = np.nan
+        statistics[v, 0] = statistics[v, 1] = around
+        statistics[v, 2] = np.nan
+        iterations[v] = 0
+        state[v] = NO_RISE
+        best, start = 0.0, -1
+        for r in range(rates.size):
+            amplitude, _, explained = _explained(table[r], y, free_baseline)
+            if amplitude > 0.0 and explained > best:
+                best, start = explained, r
+        if start < 0 or not around > 1e-24 * n * mean * mean:
+            continue
+        ln_rate, amplitude, share, count, settled = _search(
+            time, y, free_baseline, limits, math.log(rates[start]), most, rows[0], rows[1]
+        )
+        iterations[v] = count
+        if not amplitude > 0.0:
+            continue
+        free_rate = limits[0] < ln_rate < limits[1]
+        determined = _describe(
+            y, level, free_baseline, free_rate, amplitude, share, rows, lines, matrices, covariances[v],
+            statistics[v],
+        )  # fmt: skip
+        values[v, AMPLITUDE], values[v, LN_RATE] = amplitude, ln_rate
+        values[v, BASELINE] = level - amplitude * share
+        state[v] = (
+            (CONVERGED if settled else 0)
+            + (0 if determined else UNDETERMINED)
+            + (0 if free_rate else AT_BOUND)
+        )

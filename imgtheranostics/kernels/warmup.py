@@ -14,6 +14,7 @@ def compile_all() -> Iterator[tuple[str, Callable[[], None]]]:
     yield "contours", _contours
     yield "phantom shapes", _occupancy
     yield "contrast curves", _contrast_curves
+    yield "time-intensity curves", _time_intensity
     yield "agent concentration", _agent_inversion
     yield "transverse relaxation", _decay
     yield "tracer models", _tracer_models
@@ -149,6 +150,27 @@ def _contrast_curves() -> None:
     kernels.initial_areas(
         samples, noise, noise, times, 0, 2, 4.0, 2, np.ones(1), arrival, moments, areas, deviations, flags
     )
+
+
+def _time_intensity() -> None:
+    from imgtheranostics.kernels import bolus_fit, bolus_landmarks, curve_rows, replenishment_fit
+    from imgtheranostics.kernels.lanes import read_only
+
+    time = np.arange(12.0)
+    curve = np.exp(-2.0 * np.log(np.maximum(time - 1.0, 0.1) / 4.0) ** 2)[np.newaxis]
+    finite = np.empty(1, np.bool_)
+    for dtype in (np.float32, np.float64):
+        planes = read_only(np.ascontiguousarray(curve.T.astype(dtype)))
+        curve_rows.gather_rows(planes, np.zeros(1, np.int64), curve.copy(), finite)
+    values, covariances = np.empty((1, 5)), np.empty((1, 5, 5))
+    found = values, covariances, np.empty((1, 3)), np.empty(1, np.int32), np.empty(1, np.uint8)
+    bolus_fit.fit_bolus(0, True, time, curve, np.array([-3.0, 1.0]), 5, 0.1, 0.3, *found)
+    table, reported = np.ones((1, 2)), np.empty((2, 4, 1))
+    bolus_landmarks.describe_curves(
+        0, values, covariances, -3.0, 4.0, table, table, np.ones((1, 3)), reported[0], reported[1]
+    )
+    rates = np.array([0.01, 0.1, 1.0])
+    replenishment_fit.fit_replenishment(True, time, 1.0 - curve, rates, 5, *found)
 
 
 def _decay() -> None:
@@ -397,7 +419,7 @@ def _unmixing() -> None:
     chosen = read_only(np.ones(1, np.bool_))
     for dtype in (np.float32, np.float64):
         samples, found = read_only(np.ones((1, 1), dtype)), np.empty((1, 1), dtype)
-        solution = basis, tables, tables[0], square, one, square
+        solution = basis, tables, tables[0], tables[:0], square, one, square
         task = *solution, True, False, 0, 1, found, found.copy(), np.empty((2, 1), dtype)
         nnls.unmix_voxels(samples, True, order, chosen, *task, marks[0], marks[1])
         nnls.mapped_errors(square, cube, marks[1], marks[0], 0, 1, found)

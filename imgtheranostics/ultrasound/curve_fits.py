@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imgtheranostics.fit import Fit, shortfall
-from imgtheranostics.kernels.threads import thread_limit
+from imgtheranostics.kernels.threads import run_chunks
 from imgtheranostics.mapping.voxel_blocks import Curves, stored
 from imgtheranostics.ultrasound.bolus_models import BOLUS_MODELS, LANDMARKS, POWERS, landmarks
 from imgtheranostics.volume import Flag
@@ -18,8 +18,8 @@ from imgtheranostics.volume import Flag
 FloatArray = npt.NDArray[np.float64]
 IndexArray = npt.NDArray[np.int64]
 
-BLOCK_BYTES = 6 << 20
-"""Size of one block of curves in float64."""
+BLOCK_BYTES = 2 << 20
+"""Size of one block of curves in float64, of which each thread has one."""
 
 LEAST_GAIN = 40.0
 """A model must lower the sum of squares by so many variances of an independent sample, or there is no bolus:
@@ -29,6 +29,12 @@ LEAST_WIDTH = 2.5
 """Sampling intervals that a bolus must be wide at half its height: less is a single frame that stands out."""
 
 MOST_ITERATIONS = 100
+
+LAST_STEP, LAST_STEP_OF_IMAGES = 0.005, 0.1
+"""Last step of a search in standard errors, for curves in float64 and in float32: a fifth of it is left."""
+
+REACH_OF_IMAGES = 0.3
+"""For float32, step in standard errors from the minimum of averages that needs no search of its own."""
 
 WIDTH_LIMITS = {
     "lognormal": (0.02, 3.0),
@@ -42,7 +48,8 @@ _TABLE_NODES = 1024
 _NEARBY = 1e-5
 """Step of ln w for the slopes of the landmarks."""
 
-_DECIBELS = 10.0 / np.log(10.0)
+_OWN_NAMES = {"lognormal": "log_mean", "gamma_variate": "amplitude"}
+"""Parameters of models that do not scale with peak and time to peak."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,15 +120,18 @@ def fit_bolus(
     table = _table(model)
     names = ("baseline", *table.names, *_own_names(model, free_baseline))
 
+    single = curves.planes.samples.dtype == np.float32
+    ends = (LAST_STEP_OF_IMAGES, REACH_OF_IMAGES) if single else (LAST_STEP, 0.0)
+
     def describe(rows: FloatArray) -> Described:
-        return _bolus_block(rows, time_s, model, table, free_baseline)
+        return _bolus_block(rows, time_s, model, table, free_baseline, ends)
 
     return in_blocks(curves, names, describe, unit, workers)
 
 
 def _own_names(model: str, free_baseline: bool) -> tuple[str, ...]:
-    """Parameters that `_own_parameters` gives."""
-    own = {"lognormal": ("log_mean",), "gamma_variate": ("amplitude",)}.get(model, ())
+    """Parameters that do not scale with peak and time to peak."""
+    own = (_OWN_NAMES[model],) if model in _OWN_NAMES else ()
     return (*own, "peak_enhancement_db") if free_baseline else own
 
 
@@ -145,20 +155,21 @@ def in_blocks(
     iterations, flags = np.zeros(n_voxels, np.int32), curves.flags()
     length = max(64, BLOCK_BYTES // (8 * n))
     index = np.flatnonzero(curves.chosen)
-    with thread_limit(workers):
-        for first in range(0, index.size, length):
-            here = index[first : first + length]
-            rows, finite = np.empty((here.size, n)), np.empty(here.size, np.bool_)
-            gather_rows(samples, here, rows, finite)
-            found = describe(rows)
-            found.flags[~finite] = Flag.INVALID_INPUT.value
-            values[:, here], errors[:, here] = (
-                stored(found.rows, values.dtype),
-                stored(found.errors, values.dtype),
-            )
-            r_squared[here], rmse[here] = _goodness(found, n)
-            iterations[here] = found.iterations
-            flags[here] |= found.flags
+
+    def work(first: int, last: int) -> None:
+        here = index[first:last]
+        place = slice(here[0], here[-1] + 1) if here[-1] - here[0] == here.size - 1 else here
+        rows, finite = np.empty((here.size, n)), np.empty(here.size, np.bool_)
+        gather_rows(samples, here, rows, finite)
+        found = describe(rows)
+        found.flags[~finite] = Flag.INVALID_INPUT.value
+        values[:, place] = stored(found.rows, values.dtype)
+        errors[:, place] = stored(found.errors, values.dtype)
+        r_squared[place], rmse[place] = _goodness(found, n)
+        iterations[place] = found.iterations
+        flags[place] |= found.flags
+
+    run_chunks(work, index.size, length, workers)
     return Fit(
         {name: planes.restored(row) for name, row in zip(names, values, strict=True)},
         {name: planes.restored(row) for name, row in zip(names, errors, strict=True)},
@@ -196,7 +207,12 @@ def parameter_unit(name: str, unit: str) -> str:
 
 
 def _bolus_block(
-    rows: FloatArray, time_s: FloatArray, model: str, table: _Table, free_baseline: bool
+    rows: FloatArray,
+    time_s: FloatArray,
+    model: str,
+    table: _Table,
+    free_baseline: bool,
+    ends: tuple[float, float],
 ) -> Described:
     from imgtheranostics.kernels import bolus_fit as kernels
     from imgtheranostics.kernels.bolus_landmarks import describe_curves
@@ -213,6 +229,7 @@ def _bolus_block(
         rows,
         limits,
         MOST_ITERATIONS,
+        *ends,
         values,
         covariances,
         statistics,
@@ -221,21 +238,36 @@ def _bolus_block(
     )
     n_free = 4 + int(free_baseline)
     covariances /= shortfall(n - n_free) ** 2
-    out, errors = np.empty((2, len(table.names), m))
+    found, deviations = np.empty((2, len(table.names) + 3, m))
     describe_curves(
-        values, covariances, table.lowest, table.step, table.values, table.slopes, table.powers, out, errors
+        BOLUS_MODELS.index(model),
+        values,
+        covariances,
+        table.lowest,
+        table.step,
+        table.values,
+        table.slopes,
+        table.powers,
+        found,
+        deviations,
     )
-    own, own_errors = _own_parameters(model, values, covariances, free_baseline)
-    found = np.vstack((values[np.newaxis, :, 4], out, *own))
-    base_error = np.sqrt(covariances[np.newaxis, :, 4, 4]) if free_baseline else np.zeros((1, m))
-    deviations = np.vstack((base_error, errors, *own_errors))
-    fwhm = out[table.names.index("full_width_half_maximum_s")]
+    fwhm = found[table.names.index("full_width_half_maximum_s")]
     step = (time_s[-1] - time_s[0]) / (n - 1)
     flags = _bolus_flags(state, statistics, n - n_free, fwhm / step)
-    found[:, (flags & _FAILED) != 0] = np.nan
-    deviations[:, (flags & _FAILED) != 0] = np.nan
-    deviations[~np.isfinite(found)] = np.nan
-    return Described(found, deviations, statistics[:, :2].T, iterations, flags)
+    failed = (flags & _FAILED) != 0
+    if failed.any():
+        found[:, failed] = np.nan
+        deviations[:, failed] = np.nan
+    rows_of = _rows_of(model, table, free_baseline)
+    return Described(found[rows_of], deviations[rows_of], statistics[:, :2].T, iterations, flags)
+
+
+def _rows_of(model: str, table: _Table, free_baseline: bool) -> list[int]:
+    """Rows of `describe_curves` in the order of the names: baseline, landmarks, the model's own, dB."""
+    k = len(table.names)
+    rows = [k + 2, *range(k)]
+    rows += [k] if model in _OWN_NAMES else []
+    return [*rows, k + 1] if free_baseline else rows
 
 
 _FAILED = (
@@ -277,39 +309,6 @@ def enhancing(statistics: FloatArray, freedom: int) -> npt.NDArray[np.bool_]:
     left, around, factor = statistics.T
     factor = np.where(np.isfinite(factor), factor, 1.0)
     return np.asarray((around - left) * max(freedom, 1) > LEAST_GAIN * factor * left)
-
-
-def _own_parameters(
-    model: str, values: FloatArray, covariances: FloatArray, free_baseline: bool
-) -> tuple[list[FloatArray], list[FloatArray]]:
-    """Parameters of `_own_names`, which do not scale with peak and time to peak, and their errors."""
-    peak, duration, width = values[:, 0], values[:, 1] - values[:, 2], np.exp(values[:, 3])
-    zero = np.zeros(peak.size)
-    found = []
-    with np.errstate(all="ignore"):
-        if model == "lognormal":
-            gradient = [zero, 1.0 / duration, -1.0 / duration, 2.0 * width**2, zero]
-            found.append((np.log(duration) + width**2, gradient))
-        elif model == "gamma_variate":
-            lever = 1.0 - np.log(duration)
-            value = peak * np.exp(width * lever)
-            by_time = -value * width / duration
-            found.append((value, [value / peak, by_time, -by_time, value * width * lever, zero]))
-        if free_baseline:
-            baseline = np.where(values[:, 4] > 0, values[:, 4], np.nan)
-            scale = _DECIBELS / (baseline + peak)
-            gradient = [scale, zero, zero, zero, -scale * peak / baseline]
-            found.append((10.0 * np.log10(1.0 + peak / baseline), gradient))
-        errors = [propagated(np.stack(gradient, axis=1), covariances) for _, gradient in found]
-    return [value for value, _ in found], errors
-
-
-def propagated(gradient: FloatArray, covariances: FloatArray) -> FloatArray:
-    """Standard errors of what has this gradient, (m, 5); parameters without effect add nothing."""
-    products = gradient[:, :, np.newaxis] * gradient[:, np.newaxis, :]
-    with np.errstate(invalid="ignore"):
-        terms = np.where(products == 0.0, 0.0, products * covariances)
-        return np.asarray(np.sqrt(terms.sum(axis=(1, 2))))
 
 
 def fit_replenishment(
