@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -65,6 +65,7 @@ def region_ratio(
     over: str,
     blanks: Blanks = None,
     resolution_mm: float | Sequence[float] | None = None,
+    relative_uncertainty: float = 0.0,
     level: float = 0.95,
     workers: int | None = None,
 ) -> RegionRatio:
@@ -82,6 +83,9 @@ def region_ratio(
         Names of numerator and denominator.
     blanks, resolution_mm, workers
         As in `imgtheranostics.msot.region_means`: where the standard errors of the means are from.
+    relative_uncertainty : float
+        Standard uncertainty of each mean relative to it, which the two do not share: that of the light at
+        either place. Without it the interval is that of noise alone.
     level : float
         Probability of the interval.
 
@@ -110,7 +114,15 @@ def region_ratio(
             f"a ratio needs one image, not one along {value.axes[0].name}: use region_ratio_series"
         )
     (ratio,) = region_ratio_series(
-        x, rois, region, over=over, blanks=blanks, resolution_mm=resolution_mm, level=level, workers=workers
+        x,
+        rois,
+        region,
+        over=over,
+        blanks=blanks,
+        resolution_mm=resolution_mm,
+        relative_uncertainty=relative_uncertainty,
+        level=level,
+        workers=workers,
     )
     return ratio
 
@@ -123,6 +135,7 @@ def region_ratio_series(
     over: str,
     blanks: Blanks = None,
     resolution_mm: float | Sequence[float] | None = None,
+    relative_uncertainty: float = 0.0,
     level: float = 0.95,
     workers: int | None = None,
 ) -> tuple[RegionRatio, ...]:
@@ -131,13 +144,22 @@ def region_ratio_series(
         raise UnknownChoice(f"region {region!r} cannot be its own denominator")
     if not 0.5 <= level < 1.0:
         raise ValueError(f"level is a probability from 0.5 up to but not 1, not {level!r}")
+    if not 0.0 <= relative_uncertainty < math.inf:
+        raise ValueError(f"relative_uncertainty is 0 or more, not {relative_uncertainty!r}")
     means = region_mean_series(
         x, rois, (region, over), blanks=blanks, resolution_mm=resolution_mm, workers=workers
     )
-    return tuple(_ratio(x, above, below, level) for above, below in means)
+    pairs = [[_widened(mean, float(relative_uncertainty)) for mean in pair] for pair in means]
+    return tuple(_ratio(x, above, below, level, relative_uncertainty) for above, below in pairs)
 
 
-def _ratio(x: Volume | Estimate, above: RegionMean, below: RegionMean, level: float) -> RegionRatio:
+def _widened(mean: RegionMean, relative: float) -> RegionMean:
+    return replace(mean, standard_error=math.hypot(mean.standard_error, relative * mean.value))
+
+
+def _ratio(
+    x: Volume | Estimate, above: RegionMean, below: RegionMean, level: float, relative: float
+) -> RegionRatio:
     value = above.value / below.value if below.value > 0 else math.nan
     low, high = fieller(above, below, level)
     error = math.nan
@@ -147,6 +169,7 @@ def _ratio(x: Volume | Estimate, above: RegionMean, below: RegionMean, level: fl
         "rule": "mean over mean, interval by Fieller's theorem",
         "numerator": above.decision(),
         "denominator": below.decision(),
+        "relative_uncertainty_of_each": relative,
     }
     value_of = x.value if isinstance(x, Estimate) else x
     warnings = merge_cautions(x.warnings, light_cautions(value_of), _cautions(above, below, high))

@@ -119,6 +119,16 @@ def test_a_calibration_that_both_share_cancels():
     assert calibrated.numerator.total_error > calibrated.numerator.standard_error
 
 
+def test_an_uncertainty_of_the_light_that_regions_do_not_share_widens_the_interval():
+    """10 % of either make 14 % of the ratio, and noise beside them."""
+    image = volume(np.where(TUMOUR, 7.0, np.where(LIVER, 1.0, 0.0)) + 1e-4 * (-1.0) ** X)
+    found = region_ratio(image, regions(), "tumour", over="liver", relative_uncertainty=0.1)
+    assert found.standard_error == pytest.approx(7.0 * 0.1 * math.sqrt(2.0), rel=1e-3)
+    assert found.low < 7.0 / (1 + 1.9 * 0.14) < found.high
+    with pytest.raises(ValueError, match="relative_uncertainty"):
+        region_ratio(image, regions(), "tumour", over="liver", relative_uncertainty=-0.1)
+
+
 def test_amounts_held_at_zero_make_a_caution():
     flags = np.where(LIVER & (X % 4 == 0), Flag.AT_BOUND.value, 0).astype(np.uint16)
     found = region_ratio(estimate(repeats().frame(0).data, flags=flags), regions(), "tumour", over="liver")
