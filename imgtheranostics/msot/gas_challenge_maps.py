@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -17,6 +16,7 @@ from imgtheranostics.mapping.estimates import share_cautions
 from imgtheranostics.mapping.refusals import UnknownChoice, typed_refusals
 from imgtheranostics.mapping.voxels import Mask, mask_array
 from imgtheranostics.msot import gas_challenge
+from imgtheranostics.msot.challenge_regions import challenge_curve, challenge_table
 from imgtheranostics.msot.oxygenation_maps import Oxygenation
 from imgtheranostics.msot.region_averages import known_regions
 from imgtheranostics.msot.region_oxygenation import region_so2
@@ -29,25 +29,6 @@ if TYPE_CHECKING:
 
 FloatArray = npt.NDArray[np.float64]
 
-COLUMNS = (
-    "region",
-    "delta_so2",
-    "standard_error",
-    "delta_low",
-    "delta_high",
-    "responding",
-    "baseline",
-    "challenge",
-    "baseline_sd",
-    "change_s",
-    "change_low_s",
-    "change_high_s",
-    "flags",
-)
-"""Columns of the table of regions: saturations in %, times in s."""
-
-_VALUES = ("delta_so2", "delta_low", "delta_high", "baseline", "challenge", "baseline_sd")
-
 
 @dataclass(frozen=True, eq=False)
 class GasChallenge:
@@ -59,7 +40,8 @@ class GasChallenge:
         ``delta_so2`` of each voxel in %, with ``baseline``, ``challenge``, ``baseline_sd`` and ``responding``
         in `maps`.
     table : pandas.DataFrame or None
-        One row per region with the columns of `COLUMNS`; from the saturation of its mean haemoglobin.
+        One row per region with the columns of
+        `imgtheranostics.msot.challenge_regions.COLUMNS`; from the saturation of its mean haemoglobin.
     curves : tuple of CurveFit
         Saturation of each region over time, with the two states drawn.
     change_s, change_low_s, change_high_s : float
@@ -170,9 +152,10 @@ def delta_so2(
     notes = merge_cautions(saturation.warnings, _cautions(change, times, buffer_frames))
     return GasChallenge(
         _delta_map(saturation, maps, decisions, notes),
-        None if fitted is None else _table(of_regions, change),
+        None if fitted is None else challenge_table(of_regions, change),
         tuple(
-            _drawn(name, curves[name], fit, times, change[0], saturation) for name, fit in of_regions.items()
+            challenge_curve(name, curves[name], fit, times, change[0], saturation.unit)
+            for name, fit in of_regions.items()
         ),
         *change,
         decisions,
@@ -303,49 +286,4 @@ def _delta_map(
         plain.replace(data=flags, quantity="flags", unit="1"),
         decisions={"delta_so2": dict(decisions), **saturation.decisions},
         maps=beside,
-    )
-
-
-def _table(fits: Mapping[str, Fit], change: tuple[float, float, float]) -> pd.DataFrame:
-    import pandas as pd
-
-    rows = []
-    for name, fit in fits.items():
-        flags = ";".join(str(bit.name) for bit in Flag if int(fit.flags) & bit.value)
-        values = {key: float(fit.parameters[key]) for key in _VALUES}
-        responding = float(fit.parameters["responding"])
-        rows.append(
-            {
-                "region": name,
-                **values,
-                "standard_error": float(fit.standard_errors["delta_so2"]),
-                "responding": None if math.isnan(responding) else bool(responding),
-                "change_s": change[0],
-                "change_low_s": change[1],
-                "change_high_s": change[2],
-                "flags": flags,
-            }
-        )
-    return pd.DataFrame(rows, columns=list(COLUMNS))
-
-
-def _drawn(
-    name: str, curve: FloatArray, fit: Fit, times: FloatArray, change_s: float, saturation: Estimate
-) -> CurveFit:
-    """A region's curve with its two states."""
-    states = [float(fit.parameters[key]) for key in ("baseline", "challenge")]
-    return CurveFit(
-        name,
-        "delta_so2",
-        "time",
-        "s",
-        times,
-        curve,
-        np.where(times < change_s, *states),
-        np.array([times[0], change_s, change_s, times[-1]]),
-        np.repeat(states, 2),
-        saturation.unit,
-        float(fit.parameters["delta_so2"]),
-        float(fit.standard_errors["delta_so2"]),
-        marks=(change_s,),
     )

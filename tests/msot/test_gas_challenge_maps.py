@@ -8,7 +8,7 @@ import pytest
 import imgtheranostics as it
 from imgtheranostics.errors import GeometryMismatch, IllConditioned, MissingMetadata, UnsupportedInput
 from imgtheranostics.mapping.refusals import UnknownChoice
-from imgtheranostics.msot.gas_challenge_maps import COLUMNS
+from imgtheranostics.msot.challenge_regions import COLUMNS
 from imgtheranostics.msot.spectra import component
 from imgtheranostics.regions import Regions
 from imgtheranostics.volume import Axis, Flag, Volume
