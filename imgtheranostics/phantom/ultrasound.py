@@ -1,15 +1,16 @@
 """Physics of ultrasound cines: echo power of regions, speckle, resolution, breathing, log compression.
 
 Level 0 is the mean echo power of every region, on the scanner's logarithmic grey scale without rounding.
-Level 1 multiplies it by fully developed speckle, whose intensity is exponential and whose neighbouring pixels
-share resolution cells, and stores whole grey levels. Level 2 adds the resolution of the image and breathing
+Level 1 gives it fully developed speckle, whose intensity is exponential and whose neighbouring pixels share
+resolution cells: that of tissue stays, that of regions with an agent is renewed by flow and new gas; and it
+stores whole grey levels. Level 2 adds the resolution of the image and breathing
 along the depth.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +23,7 @@ from imgtheranostics.phantom.pet import blur
 from imgtheranostics.phantom.physics import LazyVolumes, Physics
 from imgtheranostics.phantom.spec import PhantomSpec
 from imgtheranostics.phantom.ultrasound_cines import Cine, cines_of, echo_course, scanner_of
-from imgtheranostics.phantom.ultrasound_speckle import speckle_frames
+from imgtheranostics.phantom.ultrasound_speckle import ComplexArray, speckle_frames
 from imgtheranostics.regions import FWHM_PER_SD
 from imgtheranostics.volume import Axis, Grid, Source, Volume, make_step
 
@@ -105,21 +106,19 @@ def _volume(
     spec: PhantomSpec, mixture: Mixture, level: int, cine: Cine, seed: np.random.SeedSequence
 ) -> Volume:
     grid, scanner = mixture.grid, scanner_of(spec)
-    echo = _mean_echo(spec, mixture, level, cine)
+    flowing = _flowing(spec)
+    tissue = _mean_echo(spec, mixture, level, cine, [r.name for r in spec.regions if r.name not in flowing])
+    agent = _mean_echo(spec, mixture, level, cine, flowing)
+    echo = tissue + agent
     if level >= 1 and scanner.speckle:
-        cells = [
-            width / voxel for width, voxel in zip(scanner.speckle_fwhm_mm, grid.spacing_mm, strict=False)
+        renewal = math.exp(-1.0 / (scanner.frame_rate_hz * scanner.speckle_lifetime_s))
+        fields = [
+            _fields(spec, level, cine, correlation, child)
+            for correlation, child in zip((1.0, renewal), seed.spawn(2), strict=True)
         ]
-        frames = speckle_frames(
-            (grid.shape[0], grid.shape[1]),
-            (cells[0], cells[1]),
-            cine.frame_s.size,
-            math.exp(-1.0 / (scanner.frame_rate_hz * scanner.speckle_lifetime_s)),
-            np.random.Generator(np.random.Philox(seed)),
-            _breathing(spec, level, cine),
-        )
-        for n, speckle in enumerate(frames):
-            echo[:, :, 0, n] *= speckle
+        for n, (still, renewed) in enumerate(zip(*fields, strict=True)):
+            seen = np.sqrt(tissue[:, :, 0, n]) * still + np.sqrt(agent[:, :, 0, n]) * renewed
+            echo[:, :, 0, n] = seen.real**2 + seen.imag**2
     return Volume(
         _grey(echo, scanner.full_scale_db, scanner.dynamic_range_db, whole=level >= 1),
         grid.affine,
@@ -132,11 +131,38 @@ def _volume(
     )
 
 
-def _mean_echo(spec: PhantomSpec, mixture: Mixture, level: int, cine: Cine) -> Float32Array:
-    """Echo power without speckle, (i, j, 1, n)."""
+def _flowing(spec: PhantomSpec) -> list[str]:
+    """Regions whose scatterers are replaced: those with an agent, and those that a bolus passes."""
+    passed = {one.bolus.region for one in scanner_of(spec).cines if one.bolus is not None}
+    return [region.name for region in spec.regions if region.agent is not None or region.name in passed]
+
+
+def _fields(
+    spec: PhantomSpec, level: int, cine: Cine, correlation: float, seed: np.random.SeedSequence
+) -> Iterator[ComplexArray]:
+    scanner, shape = scanner_of(spec), spec.grid.shape
+    lateral, axial = scanner.speckle_fwhm_mm
+    return speckle_frames(
+        (shape[0], shape[1]),
+        (lateral / spec.grid.voxel_mm[0], axial / spec.grid.voxel_mm[1]),
+        cine.frame_s.size,
+        correlation,
+        np.random.Generator(np.random.Philox(seed)),
+        _breathing(spec, level, cine),
+    )
+
+
+def _mean_echo(
+    spec: PhantomSpec, mixture: Mixture, level: int, cine: Cine, regions: Sequence[str]
+) -> Float32Array:
+    """Echo power of some regions without speckle, (i, j, 1, n)."""
     from scipy.ndimage import shift
 
-    courses = {region.name: echo_course(spec, region, cine) for region in spec.regions}
+    nothing = np.zeros(cine.frame_s.size)
+    courses = {
+        region.name: echo_course(spec, region, cine) if region.name in regions else nothing
+        for region in spec.regions
+    }
     still = _seen(spec, mixture, level, {name: float(course[0]) for name, course in courses.items()})
     echo = np.repeat(still[..., np.newaxis], cine.frame_s.size, axis=-1)
     for name, course in courses.items():

@@ -81,7 +81,7 @@ class UltrasoundScanner(Model):
     speckle_fwhm_mm
         Of the resolution cell, lateral and axial (the amplitude of its pulse).
     speckle_lifetime_s
-        Time in which scatterers are replaced, by flow or new gas.
+        Time in which scatterers of an agent are replaced, by flow or new gas; those of tissue stay.
     motion_mm, motion_rate_hz
         Breathing along the depth at level 2: amplitude, and how often.
     cines

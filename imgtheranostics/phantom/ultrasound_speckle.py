@@ -1,4 +1,4 @@
-"""Fully developed speckle: a complex field of scatterers seen through a pulse, renewed as they go."""
+"""Fully developed speckle: complex fields of scatterers seen through a pulse, renewed as they go."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def speckle_frames(
     renewal: float,
     rng: np.random.Generator,
     shift_pixels: FloatArray | None = None,
-) -> Iterator[FloatArray]:
-    """Intensity of speckle in frame after frame, each of expectation 1 in every pixel.
+) -> Iterator[ComplexArray]:
+    """The field of scatterers in frame after frame, its square of expectation 1 in every pixel.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def speckle_frames(
         FWHM of the amplitude of the pulse, in pixels.
     n_frames : int
     renewal : float
-        Correlation of the field from one frame to the next.
+        Correlation of the field from one frame to the next; 1 for scatterers that stay.
     rng : numpy.random.Generator
     shift_pixels : (n_frames,) ndarray, optional
         By which the scatterers have moved along the second direction.
@@ -41,13 +41,12 @@ def speckle_frames(
     kept = math.sqrt(max(0.0, 1.0 - renewal**2))
     field = _white(shape, rng)
     for n in range(n_frames):
-        if n:
+        if n and kept > 0:
             field = renewal * field + kept * _white(shape, rng)
         spectrum = np.fft.fft2(field) * transfer
         if shift_pixels is not None:
             spectrum = spectrum * np.exp(-2j * math.pi * frequency * shift_pixels[n])
-        seen = np.fft.ifft2(spectrum)
-        yield seen.real**2 + seen.imag**2
+        yield np.fft.ifft2(spectrum)
 
 
 def _white(shape: tuple[int, int], rng: np.random.Generator) -> ComplexArray:

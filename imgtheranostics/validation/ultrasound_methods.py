@@ -31,7 +31,7 @@ BASELINE = 5
 def transition(session: Session, expectation: Expectation) -> float:
     """Temperature at which the echo of a region of droplets has risen half way."""
     volume, cine = _cines(session, expectation)[0]
-    power = _course(session, expectation.region, _still(session, volume))
+    power = _course(session, expectation.region, session.image(volume))
     found = api("activation_temperature", "ultrasound")(power, cine.temperature_cel)
     return float(found.parameters["t50_cel"])
 
@@ -49,7 +49,7 @@ def last_over_first(session: Session, expectation: Expectation) -> float:
 @method("switch_ratio", unit="1", short="gain")
 def switch_ratio(session: Session, expectation: Expectation) -> float:
     """Mean linear echo power of a region in the second half of a cine over that in the first."""
-    cine = session.image(_cines(session, expectation)[0][0])
+    cine = _still(session, _cines(session, expectation)[0][0])
     half = cine.data.shape[-1] // 2
     return _gain(session, expectation.region, _frames(cine, slice(0, half)), _frames(cine, slice(half, None)))
 
@@ -64,8 +64,7 @@ _OF_CURVE = {
 @method("bolus", short="bolus")
 def bolus(session: Session, expectation: Expectation) -> float:
     """A measure of the lognormal curve that fits the echo power of a region during a bolus."""
-    volume = _cines(session, expectation)[0][0]
-    cine = _still(session, volume)
+    cine = session.image(_cines(session, expectation)[0][0])
     power = _course(session, expectation.region, cine)
     found = api("fit", "ultrasound.curves")(power, cine.axes[0].values, model="lognormal").parameters
     if expectation.quantity in _OF_CURVE:
@@ -117,13 +116,14 @@ def _range_db(session: Session) -> float:
 
 
 def _still(session: Session, volume: int) -> Volume:
-    """A cine, from level 2 on with its frames brought onto each other."""
+    """A cine with its frames brought onto each other, where the subject breathes."""
     cine = session.image(volume)
     if session.phantom.level < 2:
         return cine
 
     def make() -> Any:
-        return api("motion_compensate", "ultrasound")(cine)[0]
+        # a frame that is given up does not count
+        return api("motion_compensate", "ultrasound")(cine, rejected="nan")[0]
 
     still: Volume = session.kept(("still", volume), make)
     return still
