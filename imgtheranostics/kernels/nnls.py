@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from imgtheranostics.kernels.nnls_supports import PENDING, sweep, walk
+from imgtheranostics.kernels.nnls_supports import PENDING, try_all, walk
 
 BLOCK = 256
 """Lanes of a block: voxels beside each other. A short block is padded with its first voxel, so that every
@@ -167,13 +167,8 @@ def _negative(found, n_components, held):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _bound(tables, triangle, n_components, n, z, found, codes, marks, place, rows):
-    """Solve the lanes that are marked again; those that have no result for another reason stay marked."""
-    if rows.size == TILE:
-        for support in range(1, tables.shape[0]):
-            sweep(tables, support, BLOCK, z, found, marks)
-        if not _any_below(marks):
-            return
+def _walk_lanes(tables, triangle, n_components, n, z, found, codes, marks, place, rows):
+    """Solve the lanes that are marked one by one; those that have no result stay marked."""
     for lane in range(n):
         if marks[lane] < 0.0 and codes[lane] == 0:
             wrong = 0
@@ -322,6 +317,7 @@ def unmix_voxels(
     basis,
     tables,
     triangle,
+    inverses,
     design,
     unit,
     deviations,
@@ -355,6 +351,9 @@ def unmix_voxels(
         [support, j, k] times coefficient j. NaN where columns are alike. One support alone is without bounds.
     triangle : (size, size) float64
         Coefficients of each column.
+    inverses : (n_supports + 1, TILE, TILE) or (0, TILE, TILE) float64
+        As `imgtheranostics.kernels.nnls_supports.try_all` takes them, for up to four components that are not
+        too much alike.
     design : (n_wavelengths, n_components) float64
         The columns, of the length one.
     unit : (n_components,) float64
@@ -381,6 +380,7 @@ def unmix_voxels(
     row, other = np.empty(BLOCK), np.empty(BLOCK)
     codes, held, marks = np.empty(BLOCK, np.uint16), np.zeros(BLOCK, np.int64), np.empty(BLOCK)
     freely, place, rows = np.ascontiguousarray(tables[0].T), np.empty(size), np.empty(size)
+    products, b = np.ascontiguousarray(triangle.T), np.empty(size * BLOCK)
     share, some = np.sqrt(1.0 / n_wavelengths), False
     for first in range(begin, end, BLOCK):
         n = min(BLOCK, end - first)
@@ -393,7 +393,11 @@ def unmix_voxels(
         if tables.shape[0] > 1:
             some = _negative(found, n_components, marks)
             if some:
-                _bound(tables, triangle, n_components, n, z, found, codes, marks, place, rows)
+                if inverses.shape[0] > 0:
+                    _combine(products, 0, z, b)
+                    try_all(inverses, n_components, b.reshape(TILE, BLOCK), found.reshape(TILE, BLOCK), marks)
+                if _any_below(marks):
+                    _walk_lanes(tables, triangle, n_components, n, z, found, codes, marks, place, rows)
                 _left(triangle, n_components, z, found, row, rest)
                 _settle(marks, held, codes)
         if direct:

@@ -1,8 +1,8 @@
 """Which components of a bounded least-squares problem are held at zero.
 
 Tables have one matrix per support, padded with zeros to a multiple of four; see
-`imgtheranostics.kernels.nnls`. Up to four components every support is tried on all lanes at once; with more,
-each lane walks from support to support.
+`imgtheranostics.kernels.nnls`. Up to four components every support is tried on all lanes at once, without
+branches; with more, or columns that are much alike, each lane walks from support to support.
 """
 
 from __future__ import annotations
@@ -20,37 +20,123 @@ _NONE = -1
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def sweep(tables, support, lanes, z, found, held):
-    """Try one support of up to four components on all lanes that are pending.
+def _three_free(inverse, gram, places, code, b, found, marks):
+    """Where the first three of `places` are at least 0 and the last one's multiplier is.
 
-    tables : (n_supports, 4, 4); lanes : their number; z, found : (4 * lanes,); held : (lanes,) float64
+    inverse, gram : (4, 4) float64; b, found : (4, lanes); marks : (lanes,)
     """
-    table = tables[support]
-    a0, a1, a2, a3 = table[0, 0], table[1, 0], table[2, 0], table[3, 0]
-    b0, b1, b2, b3 = table[0, 1], table[1, 1], table[2, 1], table[3, 1]
-    c0, c1, c2, c3 = table[0, 2], table[1, 2], table[2, 2], table[3, 2]
-    d0, d1, d2, d3 = table[0, 3], table[1, 3], table[2, 3], table[3, 3]
-    a, b, c, d = (
-        1.0 - (support & 1),
-        1.0 - (support >> 1 & 1),
-        1.0 - (support >> 2 & 1),
-        1.0 - (support >> 3 & 1),
-    )
-    z0, z1, z2, z3 = z[:lanes], z[lanes : 2 * lanes], z[2 * lanes : 3 * lanes], z[3 * lanes : 4 * lanes]
-    f0, f1 = found[:lanes], found[lanes : 2 * lanes]
-    f2, f3 = found[2 * lanes : 3 * lanes], found[3 * lanes : 4 * lanes]
-    code = np.float64(support)
-    for lane in range(lanes):
-        p = a0 * z0[lane] + a1 * z1[lane] + a2 * z2[lane] + a3 * z3[lane]
-        q = b0 * z0[lane] + b1 * z1[lane] + b2 * z2[lane] + b3 * z3[lane]
-        r = c0 * z0[lane] + c1 * z1[lane] + c2 * z2[lane] + c3 * z3[lane]
-        s = d0 * z0[lane] + d1 * z1[lane] + d2 * z2[lane] + d3 * z3[lane]
-        right = (p >= 0.0) & (q >= 0.0) & (r >= 0.0) & (s >= 0.0) & (held[lane] < 0.0)
-        f0[lane] = a * p if right else f0[lane]
-        f1[lane] = b * q if right else f1[lane]
-        f2[lane] = c * r if right else f2[lane]
-        f3[lane] = d * s if right else f3[lane]
-        held[lane] = code if right else held[lane]
+    i, j, k, m = places
+    ii, ij, ik = inverse[i, i], inverse[i, j], inverse[i, k]
+    jj, jk, kk = inverse[j, j], inverse[j, k], inverse[k, k]
+    mi, mj, mk = gram[m, i], gram[m, j], gram[m, k]
+    bi, bj, bk, bm, fi, fj, fk = b[i], b[j], b[k], b[m], found[i], found[j], found[k]
+    for lane in range(marks.size):
+        p = ii * bi[lane] + ij * bj[lane] + ik * bk[lane]
+        q = ij * bi[lane] + jj * bj[lane] + jk * bk[lane]
+        r = ik * bi[lane] + jk * bj[lane] + kk * bk[lane]
+        s = mi * p + mj * q + mk * r - bm[lane]
+        least = (p >= 0.0) & (q >= 0.0) & (r >= 0.0) & (s >= 0.0)
+        right = 1.0 if least & (marks[lane] < 0.0) else 0.0
+        fi[lane] += right * p
+        fj[lane] += right * q
+        fk[lane] += right * r
+        marks[lane] += right * (code - PENDING)
+
+
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def _two_free(inverse, gram, places, code, b, found, marks):
+    """As `_three_free` with two that are free and two that are held."""
+    i, j, k, m = places
+    ii, ij, jj = inverse[i, i], inverse[i, j], inverse[j, j]
+    ki, kj, mi, mj = gram[k, i], gram[k, j], gram[m, i], gram[m, j]
+    bi, bj, bk, bm, fi, fj = b[i], b[j], b[k], b[m], found[i], found[j]
+    for lane in range(marks.size):
+        p = ii * bi[lane] + ij * bj[lane]
+        q = ij * bi[lane] + jj * bj[lane]
+        r = ki * p + kj * q - bk[lane]
+        s = mi * p + mj * q - bm[lane]
+        least = (p >= 0.0) & (q >= 0.0) & (r >= 0.0) & (s >= 0.0)
+        right = 1.0 if least & (marks[lane] < 0.0) else 0.0
+        fi[lane] += right * p
+        fj[lane] += right * q
+        marks[lane] += right * (code - PENDING)
+
+
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def _one_free(inverse, gram, places, code, b, found, marks):
+    """As `_three_free` with one that is free and three that are held."""
+    i, j, k, m = places
+    ii, ji, ki, mi = inverse[i, i], gram[j, i], gram[k, i], gram[m, i]
+    bi, bj, bk, bm, fi = b[i], b[j], b[k], b[m], found[i]
+    for lane in range(marks.size):
+        p = ii * bi[lane]
+        q, r, s = ji * p - bj[lane], ki * p - bk[lane], mi * p - bm[lane]
+        least = (p >= 0.0) & (q >= 0.0) & (r >= 0.0) & (s >= 0.0)
+        right = 1.0 if least & (marks[lane] < 0.0) else 0.0
+        fi[lane] += right * p
+        marks[lane] += right * (code - PENDING)
+
+
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def _none_free(code, b, marks):
+    """Where every multiplier is at least 0."""
+    bi, bj, bk, bm = b[0], b[1], b[2], b[3]
+    for lane in range(marks.size):
+        least = (bi[lane] <= 0.0) & (bj[lane] <= 0.0) & (bk[lane] <= 0.0) & (bm[lane] <= 0.0)
+        right = 1.0 if least & (marks[lane] < 0.0) else 0.0
+        marks[lane] += right * (code - PENDING)
+
+
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def _clear(marks, found):
+    """Nothing of any component in the lanes that are pending."""
+    for k in range(found.shape[0]):
+        row = found[k]
+        for lane in range(marks.size):
+            row[lane] = 0.0 if marks[lane] < 0.0 else row[lane]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def try_all(inverses, n_components, b, found, marks):
+    """Every support of up to four components, on all lanes that are pending at once.
+
+    Parameters
+    ----------
+    inverses : (n_supports + 1, 4, 4) float64
+        Of the free part of the matrix of products of the columns, and that matrix itself at the end.
+    n_components : int
+    b : (4, lanes) float64
+        Products of the columns with the spectrum.
+    found : (4, lanes) float64
+        Amounts, of the columns.
+    marks : (lanes,) float64
+        The support, or `PENDING`.
+    """
+    _clear(marks, found)
+    n_supports = inverses.shape[0] - 1
+    gram, order = inverses[n_supports], np.empty(4, np.int64)
+    for support in range(1, n_supports):
+        n_free = 0
+        for place in range(n_components):
+            n_free += not (support >> place) & 1
+        free, held = 0, n_free
+        for place in range(4):
+            if place < n_components and not (support >> place) & 1:
+                order[free] = place
+                free += 1
+            else:
+                order[held] = place
+                held += 1
+        places = order[0], order[1], order[2], order[3]
+        code, inverse = np.float64(support), inverses[support]
+        if n_free == 3:
+            _three_free(inverse, gram, places, code, b, found, marks)
+        elif n_free == 2:
+            _two_free(inverse, gram, places, code, b, found, marks)
+        elif n_free == 1:
+            _one_free(inverse, gram, places, code, b, found, marks)
+        else:
+            _none_free(code, b, marks)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -15,6 +15,9 @@ DoubleArray = npt.NDArray[np.float64]
 MOST_BOUNDED = 10
 """Components that tables of supports are made for."""
 
+WELL_CONDITIONED = 1e3
+"""Condition number up to which products of columns lose nothing that matters: 1e-10 of the amounts."""
+
 SINGULAR = 1e12
 """Condition number, of columns of the length one, from which columns are alike to rounding."""
 
@@ -36,6 +39,9 @@ class BoundedSolutions:
         alike.
     triangle : (size, size) ndarray
         Coefficients of each column.
+    inverses : (n_supports + 1, size, size) ndarray or (0, size, size)
+        Inverse of the free part of the matrix of products of the columns for each support, and that matrix
+        at the end; for up to four components that are not too much alike.
     columns : (n_samples, n_components) ndarray
         The matrix without weights, for columns whose weighted ones have the length one.
     unit : (n_components,) ndarray
@@ -47,6 +53,7 @@ class BoundedSolutions:
     basis: DoubleArray
     tables: DoubleArray
     triangle: DoubleArray
+    inverses: DoubleArray
     columns: DoubleArray
     unit: DoubleArray
     solvers: DoubleArray
@@ -82,18 +89,25 @@ class BoundedSolutions:
         count = 1 << n if bounded else 1
         tables = np.zeros((count, size, size))
         solvers = np.full((count, n, n_samples), np.nan)
+        inverses = np.zeros((count + 1, size, size))
+        inverses[count] = triangle.T @ triangle
         for support in range(count):
             free = (support >> np.arange(n)) & 1 == 0
+            free_places = np.flatnonzero(free)
             inverse = _inverse(square[:, free])
             if inverse is None:
                 tables[support, :n, :n] = np.nan
                 continue
+            inverses[support][np.ix_(free_places, free_places)] = inverse @ inverse.T
             amounts = np.zeros((n, n))
             amounts[free] = inverse
             multipliers = square.T @ (square @ amounts - np.eye(n))
             tables[support, :n, :n] = np.where(free[:, np.newaxis], amounts, multipliers).T
             solvers[support] = unit[:, np.newaxis] * (amounts @ basis[:n])
-        return cls(basis, tables, triangle, matrix * unit, unit, solvers)
+        usable = bounded and size == TILE and np.linalg.cond(square) <= WELL_CONDITIONED
+        return cls(
+            basis, tables, triangle, inverses[: count + 1 if usable else 0], matrix * unit, unit, solvers
+        )
 
     def covariances(self, variances: DoubleArray) -> DoubleArray:
         """Of the amounts in each support for samples with those variances.

@@ -292,7 +292,7 @@ class _Solution:
         def task(first: int, last: int) -> None:
             unmix_voxels(
                 samples, by_voxel, order, marked, tables.basis, tables.tables, tables.triangle,
-                tables.columns, tables.unit, own, noise.known, weighted, first, last,
+                tables.inverses, tables.columns, tables.unit, own, noise.known, weighted, first, last,
                 new.values, errors, new.goodness, new.flags, new.supports,
             )  # fmt: skip
 

@@ -35,8 +35,8 @@ def solve(
     def task(first, last):
         kernels.unmix_voxels(
             read_only(spectra), by_voxel, np.arange(len(matrix)), marked, tables.basis, tables.tables,
-            tables.triangle, tables.columns, tables.unit, deviations, False, direct, first, last,
-            values, errors, goodness, flags, supports,
+            tables.triangle, tables.inverses, tables.columns, tables.unit, deviations, False, direct,
+            first, last, values, errors, goodness, flags, supports,
         )  # fmt: skip
 
     run_chunks(task, n, 1024, workers)
