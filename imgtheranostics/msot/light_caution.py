@@ -6,14 +6,14 @@ from imgtheranostics.errors import Caution
 from imgtheranostics.msot.fluence_maps import CORRECTION
 from imgtheranostics.volume import Volume
 
-_ABSORPTION = ("optical_absorption", "chromophore_concentration", "volume_fraction")
-"""Quantities that exist only once light has been corrected for."""
+_ARBITRARY = ("optoacoustic_signal", "component_amplitude", "relative_thb")
+"""Quantities that light scales where nobody took it out; absorption exists only once somebody has."""
 
 
 def light_cautions(signal: Volume) -> tuple[Caution, ...]:
     """A caution where nobody took the fluence out of an image."""
     corrected = (
-        signal.quantity in _ABSORPTION
+        signal.quantity not in _ARBITRARY
         or getattr(signal.acquisition, "fluence_corrected", None) is True
         or any(step.name == CORRECTION for step in signal.history)
     )

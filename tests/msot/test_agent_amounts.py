@@ -65,6 +65,19 @@ def test_errors_of_scale_and_dose_are_shared_by_all_voxels():
     assert row["standard_error"] == pytest.approx(0.13 * row["mean"], rel=1e-3)
 
 
+def test_the_light_is_cautioned_about_once_where_nobody_took_it_out():
+    """Micromolar exist only of absorption, after the light; calibrated signals keep the caution."""
+    regions, truth = vials()
+    micromolar = estimate(truth + 1.0, 0.1, "chromophore_concentration")
+    mass = it.msot.mass_concentration(micromolar, molar_mass_g_mol=667.0)
+    assert it.msot.region_ratio(mass, regions, "v3", over="v1").warnings == ()
+    calibrated = it.msot.mass_concentration(
+        estimate(truth + 1.0, 0.1), calibration=SignalCalibration(GAIN, 0.1, "[arb'U]")
+    )
+    found = it.msot.region_ratio(calibrated, regions, "v3", over="v1").warnings
+    assert [caution.code for caution in found] == ["fluence-not-corrected"]
+
+
 def test_negative_amounts_stay_negative():
     mass = it.msot.mass_concentration(
         estimate(-1.0, 0.1, "chromophore_concentration"), molar_mass_g_mol=667.0
