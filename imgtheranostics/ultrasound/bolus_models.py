@@ -19,10 +19,9 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
+from imgtheranostics.ultrasound.choices import BOLUS_MODELS as BOLUS_MODELS
 
-BOLUS_MODELS = ("lognormal", "gamma_variate", "ldrw", "first_passage")
-"""Models of a bolus in the order of their codes in the kernels."""
+FloatArray = npt.NDArray[np.float64]
 
 LANDMARKS = (
     "area",

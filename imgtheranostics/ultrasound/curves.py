@@ -17,7 +17,6 @@ from imgtheranostics.fit import Fit
 from imgtheranostics.mapping.refusals import UnknownChoice, checked
 from imgtheranostics.mapping.voxel_blocks import Curves, checked_times
 from imgtheranostics.ultrasound.bolus_models import (
-    BOLUS_MODELS,
     first_passage,
     gamma_variate,
     landmarks,
@@ -25,6 +24,7 @@ from imgtheranostics.ultrasound.bolus_models import (
     lognormal,
     replenishment,
 )
+from imgtheranostics.ultrasound.choices import BASELINES, BOLUS_MODELS, MODELS
 from imgtheranostics.ultrasound.sampled_curves import model_free
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from imgtheranostics.volume import Volume
 
 __all__ = [
+    "BASELINES",
     "BOLUS_MODELS",
     "MODELS",
     "first_passage",
@@ -43,12 +44,6 @@ __all__ = [
     "model_free",
     "replenishment",
 ]
-
-MODELS = (*BOLUS_MODELS, "replenishment")
-"""Models that can be fitted."""
-
-BASELINES = ("fit", "zero")
-"""What the signal without agent is: fitted along, or 0 because it was subtracted."""
 
 
 def fit(
