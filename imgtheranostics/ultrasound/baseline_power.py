@@ -45,7 +45,7 @@ def frame_list(frames: Frames | None, n_frames: int, purpose: str = "enhancement
     if frames is None:
         raise MissingMetadata(
             f"the frames before the agent are not stated; {purpose} needs them",
-            where="--baseline (baseline_frames=)",
+            where="--baseline-frames (baseline_frames=)",
             needed="a list of frames, counted from 0, such as 0:5 for the first five",
         )
     if isinstance(frames, (int, np.integer)):
@@ -60,7 +60,7 @@ def frame_list(frames: Frames | None, n_frames: int, purpose: str = "enhancement
     if not index.size or index[0] < 0 or index[-1] >= n_frames:
         raise UnsupportedInput(
             "the frames before the agent do not lie within the cine",
-            where="--baseline (baseline_frames=)",
+            where="--baseline-frames (baseline_frames=)",
             found=", ".join(str(n) for n in index[:10]) + (" ..." if index.size > 10 else "")
             if index.size
             else "no frame",

@@ -105,7 +105,7 @@ def one_run(frames: IndexArray) -> tuple[int, int]:
     if frames.size != stop - first:
         raise UnsupportedInput(
             "the frames before the agent are not in one run",
-            where="--baseline (baseline_frames=)",
+            where="--baseline-frames (baseline_frames=)",
             found=", ".join(str(n) for n in frames[:10]),
             needed="neighbouring frames, such as 0:10",
         )

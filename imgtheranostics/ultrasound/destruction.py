@@ -101,7 +101,7 @@ def find_burst(times: FloatArray, curve: npt.ArrayLike, *, settle_s: float = 0.0
             "a destruction pulse cannot be found in so few frames, or with frames that have no value",
             found=f"{int(np.isfinite(signal).sum())} of {signal.size} frames",
             needed=f"{2 * _WINDOW} frames",
-            next_step="give burst_time_s",
+            next_step="give --burst-time SECONDS (burst_time_s=)",
         )
     windows = np.lib.stride_tricks.sliding_window_view(signal, _WINDOW)
     medians = np.median(windows, axis=1)
@@ -119,7 +119,7 @@ def find_burst(times: FloatArray, curve: npt.ArrayLike, *, settle_s: float = 0.0
             "no destruction pulse stands out of the curve",
             found=f"a largest fall of {largest:.3g}",
             needed=f"an abrupt fall above {needed:.3g}",
-            next_step="give burst_time_s",
+            next_step="give --burst-time SECONDS (burst_time_s=)",
         )
     start = first + _WINDOW
     sides = float(medians[first]), float(medians[start])

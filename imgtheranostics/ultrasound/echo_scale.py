@@ -64,7 +64,7 @@ class EchoScale:
         if self.dynamic_range_db > LARGEST_RANGE_DB or abs(self.gain_db) > LARGEST_RANGE_DB:
             raise ImplausibleValue(
                 "the log compression is not one in decibels",
-                where="--dynamic-range (dynamic_range_db=), gain_db=",
+                where="--dynamic-range (dynamic_range_db=), --gain (gain_db=)",
                 found=f"{self.dynamic_range_db:g} dB, gain {self.gain_db:g} dB",
                 needed=f"a dynamic range of at most {LARGEST_RANGE_DB:g} dB; 40 to 60 dB is usual",
             )
@@ -288,10 +288,10 @@ def full_scale(volume: Volume, grey_max: float | None = None) -> tuple[float, tu
     if largest > _EIGHT_BITS or not _whole(data):
         raise MissingMetadata(
             "the full scale of the grey levels is not known",
-            where="grey_max=, or GreyMax in the sidecar",
+            where="--grey-max (grey_max=), or GreyMax in the sidecar",
             found=f"values up to {largest:g}",
             needed="the largest grey level that the scanner can store, such as 255",
-            next_step="give grey_max, or write GreyMax into the sidecar",
+            next_step="give --grey-max, or write GreyMax into the sidecar",
         )
     caution = Caution(
         "grey-max-assumed",
@@ -336,11 +336,11 @@ def _power(volume: Volume, scale: EchoScale, workers: int | None) -> npt.NDArray
     if outside:
         raise ImplausibleValue(
             "values are no grey levels of the scale",
-            where="grey_max=",
+            where="--grey-max (grey_max=)",
             found=f"{outside} values outside 0 to {scale.grey_max:g}, "
             f"from {np.nanmin(volume.data):g} to {np.nanmax(volume.data):g}",
             needed="grey levels from 0 to the full scale",
-            next_step="give grey_max; or, if the values are dB or linear, write Units: dB or linear into the "
+            next_step="give --grey-max; or, if the values are dB or linear, write Units: dB or linear into the "
             "sidecar",
         )
     return power

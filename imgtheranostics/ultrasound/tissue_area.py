@@ -76,7 +76,7 @@ def tissue_region(volume: Volume, region: int | None = None) -> Mapping[str, Any
             where="SequenceOfUltrasoundRegions (0018,6011)",
             found=listed(regions),
             needed="one region to measure in",
-            next_step="choose one with region= (--region): its number in this list",
+            next_step="choose one with region= (--us-region): its number in this list",
         )
     planes = [one for one in regions if one.get("spatial_format") == "2d"]
     if planes:
