@@ -297,6 +297,7 @@ _QUANTITIES = (
     Quantity("decay_rate", "1/s", "rate at which the tail of a curve decays"),
     Quantity("uptake_rate", "1/s", "rate at which the dye enters the tissue"),
     Quantity("half_life", "s", "time in which the tail of a curve halves"),
+    Quantity("detected", "1", "1 where a component exceeds its limit of detection"),
     Quantity("responding", "1", "1 where a change exceeds two standard deviations of its baseline"),
     Quantity("region_so2", "%", "oxygen saturation of a region's mean haemoglobin"),
     Quantity("absorbed_dose", "Gy", "absorbed dose"),
@@ -355,10 +356,22 @@ _QUANTITIES = (
         "mean echo power before a destruction pulse minus that after it",
         signed_change=True,
     ),
+    Quantity("activation_temperature", "Cel", "temperature at which the echo has risen half way (T50)"),
+    Quantity("activation_width", "Cel", "span of temperature over which the echo rises from 10 to 90 %"),
+    Quantity(
+        "superheat", "Cel", "activation temperature above the boiling point of the bulk", signed_change=True
+    ),
     Quantity("log_compressed_grey", "[arb'U]", "log-compressed grey level, not linear in the echo"),
 )
 
 _POOL_QUANTITIES = {
+    "chromophore_concentration": Quantity("chromophore_concentration", "umol/L", "concentration"),
+    "component_amplitude": Quantity("component_amplitude", "[arb'U]", "amount, up to a common factor"),
+    "region_ratio": Quantity("region_ratio", "1", "mean over that of another region"),
+    "voxel_detection_limit": Quantity(
+        "voxel_detection_limit", None, "amount that is detected in a single voxel"
+    ),
+    "detected_share": Quantity("detected_share", "%", "share of the voxels in which it is detected"),
     "mass_concentration": Quantity("mass_concentration", "mg/mL", "mass concentration"),
     "volume_fraction": Quantity("volume_fraction", "1", "share of the volume that it fills"),
     "detection_limit": Quantity(
@@ -380,11 +393,28 @@ _POOL_QUANTITIES = {
 _POOL_NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 
 
-_ABBREVIATIONS = re.compile(r"\b(noe|mt|oh|nh|nh2|cr|pcr)(?=\d*\b)")
+_ABBREVIATIONS = re.compile(r"\b(noe|mt|oh|nh|nh2|cr|pcr|icg|ir)(?=\d*\b)")
 
 _FORMULAS = {
     formula.lower(): formula
-    for formula in ("I", "Gd", "Hf", "HfO2", "Au", "Bi", "Bi2S3", "Fe", "Fe3O4", "Ca", "Ba", "Ta", "W", "Yb")
+    for formula in (
+        "I",
+        "Gd",
+        "Hf",
+        "HfO2",
+        "Au",
+        "Bi",
+        "Bi2S3",
+        "Fe",
+        "Hb",
+        "HbO2",
+        "Fe3O4",
+        "Ca",
+        "Ba",
+        "Ta",
+        "W",
+        "Yb",
+    )
 }
 
 

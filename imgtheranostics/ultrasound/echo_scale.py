@@ -340,8 +340,8 @@ def _power(volume: Volume, scale: EchoScale, workers: int | None) -> npt.NDArray
             found=f"{outside} values outside 0 to {scale.grey_max:g}, "
             f"from {np.nanmin(volume.data):g} to {np.nanmax(volume.data):g}",
             needed="grey levels from 0 to the full scale",
-            next_step="give --grey-max; or, if the values are dB or linear, write Units: dB or linear into the "
-            "sidecar",
+            next_step="give --grey-max; or, if the values are dB or linear, write Units: dB or linear into "
+            "the sidecar",
         )
     return power
 
