@@ -83,8 +83,8 @@ def few_cells(name: str, change: Change) -> tuple[Caution, ...]:
     return (
         Caution(
             "few-speckle-cells",
-            f"{name}: only {change.cells.n_effective:.2g} independent speckle cells; its standard error is "
-            "uncertain",
+            f"{name}: only {change.cells.n_effective:.2g} independent speckle cells, or structure across all "
+            "of the region: the standard error of its mean is not known",
             name,
         ),
     )

@@ -241,8 +241,8 @@ def _cautions(measured: list[_Measured], outside: list[int]) -> tuple[Caution, .
             found.append(
                 Caution(
                     "few-speckle-cells",
-                    f"{one.name}: only {cells:.2g} independent speckle cells; means are low in dB and their "
-                    "standard errors uncertain",
+                    f"{one.name}: only {cells:.2g} independent speckle cells, or structure across all of the "
+                    "region: the standard error of its mean is not known",
                     one.name,
                 )
             )

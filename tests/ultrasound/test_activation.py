@@ -26,7 +26,7 @@ def test_width_is_from_a_tenth_to_nine_tenths_of_the_rise():
     )
 
 
-@settings(max_examples=40)
+@settings(max_examples=15)
 @given(
     t50=st.floats(25, 65),
     width=st.floats(1.5, 10),

@@ -132,3 +132,24 @@ def test_correlations_are_measured_in_few_images_of_large_regions():
     assert images_used(small, 300).size == 16
     assert images_used(small, 5).tolist() == [0, 1, 2, 3, 4]
     assert images_used(large, 300).tolist() == [0, 299]
+
+
+def test_simulated_speckle_is_fully_developed(speckle):
+    """U17: power is exponential, SD = mean; amplitude is Rayleigh, SNR 1.913. U18: its dB lie too low."""
+    rng = np.random.default_rng(0)
+    power = np.stack([speckle(rng, SHAPE) for _ in range(12)])
+    assert power.std() / power.mean() == pytest.approx(1.0, abs=0.02)
+    amplitude = np.sqrt(power)
+    assert amplitude.mean() / amplitude.std() == pytest.approx(1.913, abs=0.02)
+    level = 10 * np.log10(power)
+    assert level.mean() - 10 * np.log10(power.mean()) == pytest.approx(-2.507, abs=0.03)
+
+
+def test_structure_across_a_region_makes_no_small_error(speckle):
+    """Attenuation by a factor of 30 from top to bottom: what varies is no speckle of many cells."""
+    rng = np.random.default_rng(1)
+    mask = box((96, 96), (80, 80))
+    depth = np.exp(-np.linspace(0, 3.4, 96))[:, np.newaxis]
+    values = (depth * speckle(rng, mask.shape)).ravel(order="F")[pixels_of(mask)]
+    cells = count_cells(Patch.of(pixels_of(mask), mask.shape), [values])
+    assert np.isnan(cells.variance_factor) or cells.n_effective < 80

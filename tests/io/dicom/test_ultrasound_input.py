@@ -366,3 +366,9 @@ def test_dicom_clips_are_joined_by_their_acquisition_time(tmp_path, make_series)
     clips = [it.load(tmp_path / f"{name}.dcm") for name in "ab"]
     joined = it.ultrasound.join(clips, same_gain=True)
     np.testing.assert_allclose(joined.axes[0].values, [0, 0.04, 0.08, 7.5, 7.54, 7.58])
+
+
+@pytest.mark.parametrize("name", ["A0001", "zeta.img.bak", "0001.DCM"])
+def test_files_are_known_by_their_content_not_their_name(save, name):
+    """A loader that takes only names of one first letter silently misses frames."""
+    assert it.load(save(name=name)).axes[0].values == pytest.approx([0, 0.04, 0.08])
