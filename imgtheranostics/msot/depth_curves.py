@@ -16,6 +16,7 @@ from imgtheranostics.fit import CurveFit
 from imgtheranostics.mapping.exponential_tail import fit_decays
 from imgtheranostics.mapping.voxels import Mask, mask_array
 from imgtheranostics.msot.region_averages import RegionMean, region_mean_series
+from imgtheranostics.pickling import reduced
 from imgtheranostics.regions import Regions
 from imgtheranostics.volume import Axis, Estimate, Volume
 
@@ -60,6 +61,9 @@ class DepthCurves:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "decisions", MappingProxyType(dict(self.decisions)))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return reduced(self, decisions=dict(self.decisions))
 
 
 class _Shell(NamedTuple):

@@ -16,6 +16,7 @@ from imgtheranostics.mapping.estimates import estimate_of
 from imgtheranostics.mapping.refusals import UnknownChoice, checked, typed_refusals
 from imgtheranostics.mapping.voxels import Mask, chosen_voxels
 from imgtheranostics.msot import dye_kinetics
+from imgtheranostics.pickling import reduced
 from imgtheranostics.regions import Regions, region_curve
 from imgtheranostics.units import UNITS
 from imgtheranostics.volume import Estimate, Volume, make_step
@@ -69,6 +70,9 @@ class DyeKinetics:
     def __post_init__(self) -> None:
         for name in ("maps", "decisions"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return reduced(self, maps=dict(self.maps), decisions=dict(self.decisions))
 
 
 def dye_kinetics_maps(

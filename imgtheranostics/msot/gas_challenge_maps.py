@@ -20,6 +20,7 @@ from imgtheranostics.msot.challenge_regions import challenge_curve, challenge_ta
 from imgtheranostics.msot.oxygenation_maps import Oxygenation
 from imgtheranostics.msot.region_averages import known_regions
 from imgtheranostics.msot.region_oxygenation import region_so2
+from imgtheranostics.pickling import reduced
 from imgtheranostics.regions import Regions, region_curve
 from imgtheranostics.units import UNITS
 from imgtheranostics.volume import Axis, Estimate, Flag, Volume, make_step
@@ -61,6 +62,9 @@ class GasChallenge:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "decisions", MappingProxyType(dict(self.decisions)))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return reduced(self, decisions=dict(self.decisions))
 
 
 def delta_so2(

@@ -12,6 +12,7 @@ from imgtheranostics.errors import Caution, merge_cautions
 from imgtheranostics.mapping.refusals import UnknownChoice
 from imgtheranostics.msot.light_caution import light_cautions
 from imgtheranostics.msot.region_averages import Blanks, RegionMean, region_mean_series
+from imgtheranostics.pickling import reduced
 from imgtheranostics.regions import Regions
 from imgtheranostics.volume import Estimate, Volume
 
@@ -50,6 +51,9 @@ class RegionRatio:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "decisions", MappingProxyType(dict(self.decisions)))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return reduced(self, decisions=dict(self.decisions))
 
     @property
     def interval(self) -> tuple[float, float]:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from imgtheranostics.errors import Caution, IllConditioned, ImplausibleValue
 from imgtheranostics.fit import shortfall
 from imgtheranostics.msot.region_averages import Blanks, RegionMean, region_means
+from imgtheranostics.pickling import reduced
 from imgtheranostics.regions import Regions
 from imgtheranostics.volume import Estimate
 
@@ -56,6 +57,9 @@ class SignalCalibration:
             )
         if not (math.isfinite(self.relative_error) and self.relative_error >= 0):
             raise ImplausibleValue("the error of a calibration is 0 or more", where="calibration")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return reduced(self, vials=dict(self.vials))
 
     def decision(self) -> dict[str, Any]:
         """For the record of decisions."""
