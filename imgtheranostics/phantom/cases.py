@@ -15,7 +15,7 @@ Case = Mapping[str, Value]
 """Axis kind to the value that one volume has there."""
 
 
-FITTED = frozenset({"flip_angle", "echo", "inversion", "offset"})
+FITTED = frozenset({"flip_angle", "echo", "inversion", "offset", "wavelength"})
 """Dynamic axes of which an analysis makes one map; they make frames only where a value of them is named."""
 WHOLE_SERIES = frozenset({"ktrans", "ve", "vp", "cem43", "specific_absorption_rate"})
 """Quantities of which a series in time gives one map."""

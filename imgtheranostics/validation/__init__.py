@@ -1,6 +1,13 @@
 """The proof: make a phantom, write its files, load and quantify them as a user would, compare with truth."""
 
-from imgtheranostics.validation import cest_methods, ct_agreement, ct_methods, emission_methods, mri_methods
+from imgtheranostics.validation import (
+    cest_methods,
+    ct_agreement,
+    ct_methods,
+    emission_methods,
+    mri_methods,
+    msot_methods,
+)
 from imgtheranostics.validation.comparing import Validation, compare_phantoms, validate
 from imgtheranostics.validation.methods import METHODS, MethodMissing, method
 from imgtheranostics.validation.outcomes import (
@@ -31,5 +38,6 @@ __all__ = [
     "emission_methods",
     "method",
     "mri_methods",
+    "msot_methods",
     "validate",
 ]

@@ -203,7 +203,7 @@ def _transferred(session: Session, expectation: Expectation, given: str) -> Tran
 
 
 def _vials(session: Session, volume: int) -> tuple[np.ndarray[tuple[int], np.dtype[np.float64]], ...]:
-    """True and measured concentration of each vial: Bq/mL at injection; mmol/L in MRI; mg/mL in CT."""
+    """True and measured concentration of each vial: Bq/mL at injection; mmol/L in MRI, MSOT; mg/mL in CT."""
     if session.modality(volume) == "MRI":
         from imgtheranostics.validation.mri_methods import molar_vials
 
@@ -212,6 +212,10 @@ def _vials(session: Session, volume: int) -> tuple[np.ndarray[tuple[int], np.dty
         from imgtheranostics.validation.ct_methods import vials
 
         return vials(session, volume)
+    if session.modality(volume) == "MSOT":
+        from imgtheranostics.validation import msot_methods
+
+        return msot_methods.vials(session, volume)
     spec, scan = session.phantom.spec, _exposure(session, volume)
     curve = session.curve(volume, "activity_concentration")
     names = [region.name for region in spec.regions]
@@ -242,7 +246,7 @@ def _limits(session: Session, expectation: Expectation) -> Limits:
 def _molar(session: Session, expectation: Expectation, concentration: float) -> float:
     """Concentration in mol/L: of the label's atoms from Bq/mL, by its decay; from mmol/L; from mg/mL."""
     modality = session.modality(expectation.places[0][0])
-    if modality == "MRI":
+    if modality in ("MRI", "MSOT"):
         return concentration * 1e-3
     if modality == "CT":
         from imgtheranostics.ct.attenuation import elements

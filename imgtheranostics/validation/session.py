@@ -85,6 +85,10 @@ class Session:
             from imgtheranostics.validation import ct_maps
 
             return ct_maps.quantified(self, volume, quantity)
+        if self.modality(volume) == "MSOT":
+            from imgtheranostics.validation import msot_maps
+
+            return msot_maps.quantified(self, volume, quantity)
         return quantify(self.image(volume), quantity, calibration=self.calibration(volume))
 
     def modality(self, volume: int) -> str:
@@ -159,7 +163,7 @@ class Session:
 
     def _file(self, volume: int) -> Path:
         """The image on disk; no DICOM attribute holds saturation offsets, so that CEST is always NIfTI."""
-        from imgtheranostics.phantom.writer import write_image_as_dicom
+        from imgtheranostics.phantom.writer import nifti_stem, write_image_as_dicom
 
         name = self.phantom.names[volume]
         if self.modality(volume) == "CEST":
@@ -170,7 +174,7 @@ class Session:
                 write_image_as_dicom(self.phantom, volume, self.folder)
                 self.phantom.release()
             return place
-        return self._nifti(volume, f"{name}.nii.gz")
+        return self._nifti(volume, f"{nifti_stem(self.phantom, volume)}.nii.gz")
 
     def _nifti(self, volume: int, name: str) -> Path:
         from imgtheranostics.io.saving import save

@@ -282,6 +282,37 @@ def test_files_read_back_as_the_signal_with_its_wavelengths(small, tmp_path, kin
     assert (loaded.data < 0).any()
 
 
+def test_hdf5_reads_back_as_the_signal_in_its_place(small, tmp_path):
+    """(frame, wavelength, z, y, x) with the field of view in m; rows run towards +x and +y there."""
+    phantom = make(small, 1)
+    files = write(phantom, tmp_path / "out", "msot-h5")
+    assert [file.name for file in files if file.suffix == ".hdf5"] == ["scan.hdf5"]
+    assert not (tmp_path / "out" / "dicom").exists()
+    loaded, image = it.load(tmp_path / "out" / "msot-h5" / "scan.hdf5"), phantom.volumes[0]
+    assert (loaded.quantity, loaded.shape) == ("optoacoustic_signal", image.shape)
+    assert loaded.axis("wavelength").values.tolist() == [700, 760, 800, 850]
+    for place in ((0, 0, 0), (3, 30, 6), (19, 39, 7)):
+        at = image.affine @ (*place, 1)
+        there = np.round(np.linalg.inv(loaded.affine) @ at).astype(int)[:3]
+        assert_allclose(loaded.affine @ (*there, 1), at, atol=1e-6)
+        assert_allclose(loaded.data[tuple(there)], image.data[place])
+
+
+def test_both_formats_include_hdf5_where_the_file_names_it(small, tmp_path):
+    write(make(small), tmp_path / "without", "both")
+    small["outputs"] = ["dicom", "nifti", "msot-h5"]
+    write(make(small), tmp_path / "with", "both")
+    assert not (tmp_path / "without" / "msot-h5").exists()
+    assert (tmp_path / "with" / "msot-h5" / "scan.hdf5").is_file()
+    assert (tmp_path / "with" / "nifti" / "scan_pa.nii.gz").is_file()
+
+
+def test_hdf5_of_a_phantom_without_optoacoustic_images_is_refused(tmp_path):
+    with pytest.raises(UnsupportedInput, match="no optoacoustic image"):
+        write(make("mpi-19f-linear"), tmp_path / "out", "msot-h5")
+    assert not (tmp_path / "out").exists()
+
+
 def test_truth_map_is_the_concentration_of_the_absorber(small):
     phantom = make(small)
     ideal = phantom.truth_map(0)

@@ -195,12 +195,13 @@ def test_limits_of_the_ladder_follow_from_noise_voxels_and_the_spgr_slope():
             assert stated.value == pytest.approx(math.log10(factor * sd), abs=2e-3)
 
 
-def test_ladder_ranks_pet_below_mri():
+def test_ladder_ranks_pet_below_msot_below_mri_below_ct():
     table = validate("ladder-sensitivity", 1)
     assert verdicts(table) == {PASS}
     assert rows(table, "ladder_order").iloc[0]["measured"] == 1.0
-    limits = rows(table, "log10_detection_limit")["measured"].tolist()
-    assert limits[0] < -14 < -7 < limits[1] < -6
+    limits = rows(table, "log10_detection_limit").set_index("quantity")["measured"]
+    assert limits["activity_concentration"] < -14 < -9 < limits["molar_concentration"] < -8
+    assert -7 < limits["gd_concentration"] < -6 < -4 < limits["concentration"] < -3
 
 
 def test_crossing_is_exact_for_a_cubic():
