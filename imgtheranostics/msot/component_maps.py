@@ -179,6 +179,32 @@ def _unmixed(
         components=list(matrix.names),
         condition_number=fit.condition_number,
     )
+    cautions = _cautions(fit, quantities, calibrated)
+    flags, shared = fit.flags, 0.0
+    if isinstance(volume, Estimate):
+        shared, flags = volume.calibration_relative, _with_earlier(volume, fit.flags)
+    decisions = {**fit.decisions, "calibrated": calibrated}
+    others, found = flags & np.uint16(_FAILED), {}
+    for place, (name, quantity) in enumerate(quantities.items()):
+        value, error = fit.parameters[name], fit.standard_errors[name]
+        if shared:
+            error = np.hypot(error, shared * value)
+        base = image.derived(value, quantity, _UNIT_OF[quantity], step, axes=image.axes[:-1])
+        base = base.with_warnings(*cautions, *_counted(flags, fit.supports, place, name))
+        plain = base.replace(warnings=())
+        found[name] = Estimate(
+            base,
+            plain.replace(data=error),
+            plain.replace(data=_own_flags(others, fit.supports, place), quantity="flags", unit="1"),
+            shared,
+            {**decisions, "component": name},
+        )
+    residual = image.derived(fit.rmse, "rmse", image.unit, step, axes=image.axes[:-1]).replace(warnings=())
+    return Unmixed(found, residual, fit.condition_number, fit, image, matrix)
+
+
+def _cautions(fit: UnmixingFit, quantities: dict[str, str], calibrated: bool) -> tuple[Caution, ...]:
+    """Those of the fit, and what the unit of the amounts is worth."""
     cautions = fit.warnings
     if not calibrated:
         text = (
@@ -193,27 +219,18 @@ def _unmixed(
             "numbers. For umol/L give msot.spectra.component(numbers, wavelengths, unit='M')"
         )
         cautions = merge_cautions(cautions, (Caution("amount-unit-unknown", text),))
-    flags, shared = fit.flags, 0.0
-    if isinstance(volume, Estimate):
-        shared, flags = volume.calibration_relative, _with_earlier(volume, fit.flags)
-    decisions = {**fit.decisions, "calibrated": calibrated}
-    found = {}
-    for place, (name, quantity) in enumerate(quantities.items()):
-        value, error = fit.parameters[name], fit.standard_errors[name]
-        if shared:
-            error = np.hypot(error, shared * value)
-        base = image.derived(value, quantity, _UNIT_OF[quantity], step, axes=image.axes[:-1])
-        base = base.with_warnings(*cautions, *_counted(flags, fit.supports, place, name))
-        plain = base.replace(warnings=())
-        found[name] = Estimate(
-            base,
-            plain.replace(data=error),
-            plain.replace(data=flags, quantity="flags", unit="1"),
-            shared,
-            {**decisions, "component": name},
-        )
-    residual = image.derived(fit.rmse, "rmse", image.unit, step, axes=image.axes[:-1]).replace(warnings=())
-    return Unmixed(found, residual, fit.condition_number, fit, image, matrix)
+    return cautions
+
+
+def _own_flags(
+    others: npt.NDArray[np.uint16], supports: npt.NDArray[np.uint16], place: int
+) -> npt.NDArray[np.uint16]:
+    """Flags of one component: at a bound is where this one is held."""
+    own = np.right_shift(supports, np.uint16(place))
+    own &= np.uint16(1)
+    own *= np.uint16(Flag.AT_BOUND.value)
+    own |= others
+    return np.asarray(own, np.uint16)
 
 
 def _with_earlier(image: Estimate, flags: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint16]:

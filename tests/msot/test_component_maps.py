@@ -120,6 +120,7 @@ def test_a_negative_component_is_held_at_zero_and_counted():
     icg = held.estimates["ICG"]
     assert (icg.value.data == 0).all()
     assert (icg.flags.data == Flag.AT_BOUND.value).all()
+    assert (held.estimates["HbO2"].flags.data == 0).all()
     assert "many-held-at-zero" in [caution.code for caution in held.cautions]
     assert means(it.msot.unmix(image(spectrum), list(TRUTH), method="ls"))["ICG"] == pytest.approx(
         -1, rel=1e-3
