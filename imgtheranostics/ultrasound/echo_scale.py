@@ -178,7 +178,7 @@ def linearise(
     UnitMismatch
         If the volume holds another quantity.
     UnsupportedInput
-        If `gamma` or `gain_db` is given for what is not grey.
+        If `gamma` or `gain_db` is given for what is not grey, or the image was drawn with a colour map.
     ValueError
         If an option is out of range.
 
@@ -277,9 +277,20 @@ def full_scale(volume: Volume, grey_max: float | None = None) -> tuple[float, tu
     ------
     MissingMetadata
         If nobody states it and the values do not look like 8 bits.
+    UnsupportedInput
+        If the image was drawn with a colour map.
     """
     if grey_max is not None:
         return float(grey_max), ()
+    if any(caution.code == "colour-map" for caution in volume.warnings):
+        raise UnsupportedInput(
+            "the image is drawn with a colour map: its levels are not those of the log compression",
+            where="PhotometricInterpretation (0028,0004)",
+            found="luminance of colours",
+            needed="an image in grey, or with a palette whose brightness grows with its index",
+            next_step="export the cine in grey; or give grey_max, the luminance of the brightest colour of a "
+            "map whose luminance is proportional to its level",
+        )
     record = volume.acquisition
     if isinstance(record, UltrasoundAcquisition) and record.grey_max is not None:
         return float(record.grey_max), ()

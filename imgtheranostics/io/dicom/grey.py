@@ -12,6 +12,8 @@ _LUMINANCE = (0.299, 0.587, 0.114)
 _LEVELS = 2
 _SHARE = 0.01
 _GRAPHICS = 96
+_TINTED = 8
+_BLACK = 16
 _EIGHT_BITS = 255
 
 Window = tuple[slice, slice]
@@ -29,11 +31,14 @@ class Grey:
         Channels differ by more than two levels of 255 in more than one per cent of the pixels.
     graphics : int
         Pixels that are no echo.
+    mapped : bool
+        Most pixels that are not black are coloured: the image was drawn with a colour map.
     """
 
     levels: npt.NDArray[np.float32]
     coloured: bool
     graphics: int
+    mapped: bool
 
 
 def luminance(rgb: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
@@ -49,8 +54,8 @@ def to_grey(rgb: npt.NDArray[Any], within: Window | None = None) -> Grey:
     """Luminance of a (rows, columns, 3) image, and whether it really holds colour.
 
     A grey image stored in three equal channels keeps its levels exactly. Pixels whose channels differ by more
-    than 96 levels of 255 are graphics drawn over the image where they are the smaller part of it; where they
-    are the larger one, the whole image is coloured, and its luminance is kept.
+    than 96 levels of 255 are graphics drawn over the image, unless most of what is not black is tinted: then
+    the whole image is drawn with a colour map, and its luminance is kept.
 
     Parameters
     ----------
@@ -64,10 +69,11 @@ def to_grey(rgb: npt.NDArray[Any], within: Window | None = None) -> Grey:
     part = spread if within is None else spread[within]
     coloured = float(np.count_nonzero(part > _LEVELS * unit)) > _SHARE * part.size
     levels = luminance(rgb).astype(np.float32)
+    shown = wide.max(axis=2) > _BLACK * unit
+    tinted = np.count_nonzero((spread > _TINTED * unit) & shown)
+    mapped = bool(2 * tinted > np.count_nonzero(shown))
     drawn = spread > _GRAPHICS * unit
-    count = int(np.count_nonzero(drawn))
-    if count * 2 >= np.count_nonzero(wide.max(axis=2) > 0):
-        count = 0
-    elif count:
-        levels[drawn] = np.nan
-    return Grey(levels, coloured, count)
+    if mapped:
+        return Grey(levels, coloured, 0, mapped)
+    levels[drawn] = np.nan
+    return Grey(levels, coloured, int(np.count_nonzero(drawn)), mapped)

@@ -50,6 +50,7 @@ class _Tally:
     padded_files: int = 0
     coloured: bool = False
     graphics: int = 0
+    mapped: bool = False
     names: list[str] = field(default_factory=list)
 
 
@@ -85,6 +86,7 @@ def read(planned: Plan) -> Volume:
         tally.padded_files += part.padded_files
         tally.coloured |= part.coloured
         tally.graphics += part.graphics
+        tally.mapped |= part.mapped
     return _volume(planned, voxels, tally, formats)
 
 
@@ -157,6 +159,7 @@ class _Job:
                         grey = to_grey(raw, window)
                         tally.coloured |= grey.coloured
                         tally.graphics += grey.graphics
+                        tally.mapped |= grey.mapped
                         raw = grey.levels
                     elif top is not None:
                         raw = without_graphics(raw, top)
@@ -312,6 +315,15 @@ def _pixel_cautions(planned: Plan, data: Array, tally: _Tally) -> list[Caution]:
             Caution(
                 "colour-overlay",
                 "colour channels differ: the image holds a colour overlay or map, not grey levels alone",
+                "PhotometricInterpretation (0028,0004)",
+            )
+        )
+    if tally.mapped:
+        cautions.append(
+            Caution(
+                "colour-map",
+                "the image is drawn with a colour map that cannot be undone: its levels are luminance, not "
+                "on the scale of the log compression",
                 "PhotometricInterpretation (0028,0004)",
             )
         )

@@ -196,6 +196,21 @@ def test_channels_that_differ_by_two_levels_are_grey(save):
     assert "colour-overlay" not in codes(it.load(save(rgb[..., 0], edit=lambda ds: colour(ds, rgb))))
 
 
+def test_colours_of_a_map_are_not_taken_for_levels_of_the_compression(save):
+    """A copper-coloured cine: its luminance has another full scale, which would stretch all decibels."""
+    level = np.arange(1, 201, dtype=np.uint8).reshape(1, 10, 20)
+    rgb = np.stack([level, (level * 0.78).astype(np.uint8), level // 2], axis=-1)
+    volume = it.load(save(rgb[..., 0], edit=lambda ds: colour(ds, rgb)))
+    assert "colour-map" in codes(volume)
+    assert np.isfinite(volume.data).all()
+    with pytest.raises(it.UnsupportedInput, match="colour map"):
+        it.ultrasound.linearise(volume, dynamic_range_db=60)
+    top = 255 * (0.299 + 0.587 * 0.78 + 0.114 * 0.5)
+    linear = it.ultrasound.linearise(volume, dynamic_range_db=60, grey_max=top)
+    found = 10 * np.log10(linear.data[:, :, 0].astype(float).T)
+    np.testing.assert_allclose(found, level[0].astype(float) * 60 / 255, atol=0.25)
+
+
 def palette(ds, levels, *, bits=16, graphics=()):
     """Grey levels of each index, then colours."""
     rows = [(level, level, level) for level in levels] + list(graphics)
@@ -324,7 +339,7 @@ def test_wheel_big_endian_image_is_coloured_all_over_and_stays_luminance(pydicom
     volume = it.load(pydicom_file("ExplVR_BigEnd.dcm"))
     assert volume.shape == (80, 60, 1)
     assert np.isfinite(volume.data).all()
-    assert "colour-overlay" in codes(volume)
+    assert {"colour-overlay", "colour-map"} <= set(codes(volume))
 
 
 def test_wheel_cine_gives_enhancement_after_linearising(pydicom_file):
