@@ -131,6 +131,26 @@ def delta_so2(
     return curve_results(curves, values, deviations, flags, units)
 
 
+def state_frames(
+    times: DoubleArray, change_s: float, *, buffer_frames: int, from_s: float | None, until_s: float | None
+) -> tuple[slice, slice]:
+    """Frames of the baseline and of the challenge, as `delta_so2` takes them for one moment of change.
+
+    Raises
+    ------
+    ValueError
+        If a state has fewer than three.
+    """
+    used = _used(times, from_s, until_s)
+    before = used.start + int(np.searchsorted(times[used], change_s, side="left"))
+    states = slice(used.start, before - buffer_frames), slice(before + buffer_frames, used.stop)
+    if min(state.stop - state.start for state in states) < FEWEST_FRAMES:
+        raise ValueError(
+            f"the change leaves fewer than {FEWEST_FRAMES} frames on a side, {buffer_frames} on each left out"
+        )
+    return states
+
+
 def _used(times: DoubleArray, from_s: float | None, until_s: float | None) -> slice:
     first = 0 if from_s is None else int(np.searchsorted(times, from_s, side="left"))
     stop = times.size if until_s is None else int(np.searchsorted(times, until_s, side="right"))

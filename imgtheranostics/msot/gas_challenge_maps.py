@@ -17,6 +17,7 @@ from imgtheranostics.mapping.refusals import UnknownChoice, typed_refusals
 from imgtheranostics.mapping.voxels import Mask, mask_array
 from imgtheranostics.msot import gas_challenge
 from imgtheranostics.msot.challenge_regions import challenge_curve, challenge_table
+from imgtheranostics.msot.challenge_voxels import voxel_changes
 from imgtheranostics.msot.oxygenation_maps import Oxygenation
 from imgtheranostics.msot.region_averages import known_regions
 from imgtheranostics.msot.region_oxygenation import region_so2
@@ -86,7 +87,9 @@ def delta_so2(
     Parameters
     ----------
     given : Oxygenation or Estimate
-        With an axis ``time``; an Estimate of ``so2``.
+        With an axis ``time``. Of an Oxygenation, voxels have the saturation of their mean amounts in either
+        state, which weak voxels need, and regions that of their mean haemoglobin in each frame. Of an
+        Estimate of ``so2``, both have means of saturations.
     rois : Regions, optional
     change_s : float, optional
         When the gas was changed, on the time axis. Without it, it is found once, in the mean curve.
@@ -140,9 +143,7 @@ def delta_so2(
     else:
         change, where = (float(change_s),) * 3, "given"
     with typed_refusals():
-        maps = gas_challenge.delta_so2(
-            saturation.value.data, times, change_s=change[0], unit="%", mask=inside, **options
-        )
+        maps = _voxels(given, saturation, times, change[0], options, inside)
         of_regions = {
             name: gas_challenge.delta_so2(curve, times, change_s=change[0], unit="%", **options)
             for name, curve in curves.items()
@@ -247,6 +248,24 @@ def _found_change(
         float(found.parameters[name]) for name in ("change_low_s", "change_s", "change_high_s")
     )
     return middle, low, high
+
+
+def _voxels(
+    given: Oxygenation | Estimate,
+    saturation: Estimate,
+    times: FloatArray,
+    change_s: float,
+    options: Mapping[str, Any],
+    inside: npt.NDArray[np.bool_] | None,
+) -> Fit:
+    """Change of each voxel: of its mean amounts where these are known, else of its saturations."""
+    if not isinstance(given, Oxygenation):
+        return gas_challenge.delta_so2(
+            saturation.value.data, times, change_s=change_s, unit="%", mask=inside, **options
+        )
+    chosen = {name: options[name] for name in ("buffer_frames", "from_s", "until_s")}
+    states = gas_challenge.state_frames(times, change_s, **chosen)
+    return voxel_changes(given.unmixed.fit, given.hbo2, given.hb, states, mask=inside)
 
 
 def _cautions(

@@ -68,8 +68,25 @@ def test_the_map_has_the_change_of_each_voxel_and_its_error(oxygenation):
     assert np.mean(error) == pytest.approx(np.std(muscle), rel=0.15)  # 240 voxels: known within 5 %
     assert np.mean(delta.maps["responding"].data[TUMOUR]) > 0.9
     assert np.mean(delta.maps["responding"].data[MUSCLE]) < 0.05
-    assert (delta.flags.data[EMPTY] == Flag.BELOW_NOISE.value).all()
+    assert (delta.flags.data[EMPTY & ~np.isfinite(delta.value.data)] & Flag.BELOW_NOISE.value != 0).all()
+    assert np.mean(np.isfinite(delta.value.data[EMPTY])) < 0.02
     assert delta.axes == ()
+
+
+def test_voxels_too_weak_in_one_frame_have_a_change_of_their_mean_amounts(rng):
+    """Haemoglobin of two standard errors per frame; 13 and 17 frames make it seven and more."""
+    weak = it.msot.oxygenation(volume(rng, sd=0.2), noise_sd=0.2)
+    assert np.mean(np.isfinite(weak.so2.value.data[MUSCLE])) < 0.35
+    delta = it.msot.delta_so2(weak, regions(), change_s=175.0).delta
+    found = np.isfinite(delta.value.data)
+    assert found[TUMOUR | MUSCLE].mean() > 0.99
+    for mask, truth in ((TUMOUR, 12.0), (MUSCLE, 0.0)):
+        value = delta.value.data[mask & found].astype(float)
+        error = delta.standard_error.data[mask & found]
+        assert np.mean(value) == pytest.approx(truth, abs=4 * np.std(value) / np.sqrt(value.size))
+        assert np.sqrt(np.mean(error**2)) == pytest.approx(np.std(value), rel=0.15)
+    of_saturations = it.msot.delta_so2(weak.so2, regions(), change_s=175.0).delta
+    assert np.mean(np.isfinite(of_saturations.value.data[MUSCLE])) < 0.01
 
 
 def test_the_curves_show_both_states(oxygenation):
