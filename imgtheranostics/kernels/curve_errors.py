@@ -28,6 +28,8 @@ _ROUNDS = 2
 _LEAST_SHARE = 0.01
 """Variance below this part of the mean does not make a sample weigh any more."""
 
+_MOST_LOST = 0.5
+
 _SIGNIFICANT = 1.5
 """Standard deviations of an autocorrelation of white noise from which it counts."""
 
@@ -154,21 +156,21 @@ def _lagged(z, lag):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def correlation_factor(z, swallowed):
+def correlation_factor(z, swallowed, lost):
     """Variance of the mean of correlated samples over that of white ones, 1 + 2 (r1 + r2 + ...).
 
-    z : (n,) float64, residuals over their standard deviation; swallowed : what the fit has taken from their
-    sum of squares, which it takes from neighbours' products as well. The sum ends before the first
-    autocorrelation that white noise might show.
+    z : (n,) float64, residuals over their standard deviation; swallowed : parameters' worth of samples that
+    the fit has taken; lost : what that is of the sum of squares, more where noise is correlated, and likewise
+    of the neighbours' products. The sum ends before the first autocorrelation that white noise might show.
     """
     keep_apart()
     n = z.size
-    size = _lagged(z, 0) + swallowed
+    size = _lagged(z, 0) + lost
     factor = 1.0
     if not size > 0.0:
         return factor
     for lag in range(1, n // 4):
-        rho = (_lagged(z, lag) + swallowed * max(1.0 - lag * swallowed / n, 0.0)) / size
+        rho = (_lagged(z, lag) + lost * max(1.0 - lag * swallowed / n, 0.0)) / size
         if not rho > _SIGNIFICANT / math.sqrt(n):
             break
         factor += 2.0 * rho
@@ -248,10 +250,14 @@ def residual_covariance(rows, residual, level, inverse, lines, matrices, covaria
     v0, v1 = _variance_parts(residual, white, rising, level, squares / (n - swallowed))
     least = max(_LEAST_SHARE * squares / n, 1e-300)
     _standardise(residual, v0, v1, least, weight, white)
-    factor = correlation_factor(white, swallowed)
+    factor = correlation_factor(white, swallowed, swallowed)
     if factor > 1.0:
+        # of correlated noise the fit takes more, which makes it look smaller and less correlated
+        factor = correlation_factor(white, swallowed, min(swallowed * factor, _MOST_LOST * n))
+        lost = min(swallowed * factor, _MOST_LOST * n)
+        growth = (n - swallowed) / (n - lost) if lost > swallowed else 1.0
         for i in range(n):
-            rising[i] = math.sqrt(weight[i])
+            rising[i] = math.sqrt(growth * weight[i])
         _fill_correlated(rows, rising, (factor - 1.0) / (factor + 1.0), products)
     else:
         fill_products(rows, weight, products)

@@ -177,8 +177,18 @@ def _measure(series: Series, name: str, voxels: IndexArray, baseline: tuple[int,
     if window is not None and series.model != "replenishment":
         errors = power.standard_error[series.frames[which]]
         noise = errors if np.isfinite(errors).all() and (errors > 0).all() else None
-        sampled = model_free(mean, time, baseline=window, noise_sd=noise)
+        sampled = model_free(mean, time, baseline=window, noise_sd=noise, peak_points=_peak_points(fit, time))
     return RegionCurve(name, voxels, power, time, mean, fit, sampled)
+
+
+def _peak_points(fit: Fit | None, time: FloatArray) -> int | None:
+    """Samples for the parabola at the peak: half of the width of the fitted curve, an odd number."""
+    name = "full_width_half_maximum_s"
+    width = float(fit.parameters[name]) if fit is not None and name in fit.parameters else float("nan")
+    if not np.isfinite(width):
+        return None
+    step = float(np.median(np.diff(time)))
+    return max(3, min(int(0.5 * width / step), time.size // 2) // 2 * 2 + 1)
 
 
 def _window(
