@@ -9,7 +9,19 @@ from typing import Annotated
 import typer
 
 from imgtheranostics._version import VERSION
-from imgtheranostics.cli import agents, cest, ct, files, mri, nuclear, phantom, results, system, validating
+from imgtheranostics.cli import (
+    agents,
+    cest,
+    ct,
+    files,
+    mri,
+    msot,
+    nuclear,
+    phantom,
+    results,
+    system,
+    validating,
+)
 from imgtheranostics.cli.terminal import print_error
 from imgtheranostics.errors import ImgTheranosticsError
 
@@ -27,6 +39,7 @@ app.add_typer(nuclear.app, name="nuclear")
 app.add_typer(mri.app, name="mri")
 app.add_typer(cest.app, name="cest")
 app.add_typer(ct.app, name="ct")
+app.add_typer(msot.app, name="msot")
 app.add_typer(agents.app, name="agents")
 app.add_typer(phantom.app, name="phantom")
 app.command("report")(results.report)

@@ -118,6 +118,7 @@ def _write_maps(run: Run, folder: Path, scrubber: Scrubber) -> None:
 
 
 def _maps(run: Run) -> Iterator[tuple[str, Volume]]:
+    yield from run.images.items()
     for estimate in run.maps:
         yield estimate.quantity, estimate.value
         yield f"{estimate.quantity}{_ERROR_SUFFIX}", estimate.standard_error

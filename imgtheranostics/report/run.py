@@ -84,6 +84,8 @@ class Run:
         Names of figures to draw; all that apply when empty.
     warnings : sequence of Caution
         Warnings beyond those that the estimates carry.
+    images : mapping of str to Volume
+        Images without standard errors that are written under these names.
     seed : int, optional
         Seed of random numbers, when any were drawn.
     elapsed : float, optional
@@ -103,6 +105,7 @@ class Run:
     curves: Sequence[CurveFit] = ()
     figures: Sequence[str] = ()
     warnings: Sequence[Caution] = ()
+    images: Mapping[str, Volume] = field(default_factory=dict)
     seed: int | None = None
     elapsed: float | None = None
 
@@ -119,6 +122,7 @@ class Run:
             tuple(self.warnings),
             *(estimate.warnings for estimate in estimates),
             self.regions.warnings if self.regions is not None else (),
+            *(image.warnings for image in self.images.values()),
         )
         for name, value in (
             ("estimates", estimates),
@@ -126,6 +130,7 @@ class Run:
             ("inputs", tuple(self.inputs)),
             ("decisions", MappingProxyType(_as_mapping(self.decisions) or _decisions_of(estimates))),
             ("known", tuple(self.known)),
+            ("images", MappingProxyType(dict(self.images))),
             ("curves", tuple(self.curves)),
             ("figures", tuple(self.figures)),
             ("warnings", gathered(carried, quantities)),
@@ -143,12 +148,14 @@ class Run:
         volumes = [part for e in self.maps for part in (e.value, e.standard_error, e.flags)]
         if self.anatomy is not None:
             volumes.append(self.anatomy)
+        volumes += self.images.values()
         return tuple({id(volume.source): volume.source for volume in volumes}.values())
 
     @property
     def history(self) -> dict[str, tuple[Step, ...]]:
         """Steps that led to each map, by quantity."""
         steps = {estimate.quantity: estimate.value.history for estimate in self.maps}
+        steps |= {name: image.history for name, image in self.images.items()}
         if self.regions is not None and self.regions.history:
             steps["regions"] = self.regions.history
         return steps

@@ -1,0 +1,108 @@
+"""What ``msot`` commands do before and after the numbers: image, light, regions, record, files, printing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from imgtheranostics.cli import runs
+from imgtheranostics.cli.map_input import loaded
+from imgtheranostics.cli.map_runs import parameters
+from imgtheranostics.cli.msot_groups import Absorbers, LightOptions, MsotScan, mask_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from imgtheranostics.errors import Caution
+    from imgtheranostics.fit import CurveFit
+    from imgtheranostics.regions import Regions
+    from imgtheranostics.volume import Estimate, Volume
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """An image ready to be unmixed.
+
+    Attributes
+    ----------
+    image : Volume
+        Corrected for light where that was asked for.
+    measured : Volume
+        As it was read.
+    components : mapping of str to Component
+    noise, mask
+        As `imgtheranostics.msot.unmix` takes them.
+    regions : Regions
+    named : bool
+        Whether the regions were given; else they are the whole image.
+    fluence, depth : Volume or None
+    """
+
+    image: Volume
+    measured: Volume
+    components: dict[str, Any]
+    noise: Any
+    mask: Any
+    regions: Regions
+    named: bool
+    fluence: Volume | None = None
+    depth: Volume | None = None
+
+
+def prepared(path: Path, absorbers: Absorbers, light: LightOptions, common: MsotScan) -> Prepared:
+    """Read an image and take the light out of it, as far as the options say so."""
+    light.check()
+    absorbers.words()
+    noise = absorbers.noise()
+    image = common.image(path)
+    regions = runs.regions_for(image, common.rois, resample=common.resample_rois)
+    drawn = regions if common.rois else None
+    mask = mask_of(absorbers.mask, "--mask", image, common, drawn)
+    body = mask_of(light.body, "--body", image, common, drawn)
+    components = absorbers.spectra(image)
+    if light.fluence == "none":
+        depth = None if body is None else light.depth(body)
+        return Prepared(image, image, components, noise, mask, regions, bool(common.rois), None, depth)
+    found = light.corrected(image, body, components)
+    own = noise if noise is None or hasattr(noise, "grid") else found.noise(noise)
+    return Prepared(
+        found.volume, image, components, own, mask, regions, bool(common.rois), found.fluence, found.depth
+    )
+
+
+def deliver(
+    command: str,
+    ready: Prepared,
+    estimates: Sequence[Estimate],
+    table: pd.DataFrame,
+    common: MsotScan,
+    said: Mapping[str, Any],
+    *,
+    path: Path,
+    files: Sequence[Path] = (),
+    curves: Sequence[CurveFit] = (),
+    warnings: Sequence[Caution] = (),
+    decisions: Mapping[str, Any] | None = None,
+) -> None:
+    """Write and print."""
+    from imgtheranostics.report.run import Run
+
+    images = {} if ready.fluence is None else {"relative_fluence": ready.fluence}
+    if ready.depth is not None:
+        images["depth"] = ready.depth
+    run = Run(
+        command=command,
+        estimates=estimates,
+        table=table,
+        regions=ready.regions if ready.named else None,
+        anatomy=loaded(common.anatomy) if common.anatomy is not None else None,
+        parameters=parameters(said),
+        inputs=[path, *common.files, *files],
+        curves=curves,
+        images=images,
+        decisions=decisions or {},
+        warnings=(*warnings, *table.attrs.get("warnings", ())),
+    )
+    runs.deliver(run, common.delivery)
