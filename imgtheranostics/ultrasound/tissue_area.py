@@ -24,14 +24,31 @@ IndexArray = npt.NDArray[np.int64]
 CROPPED = "crop_to_region"
 """Name of the step in the history after which the whole image is tissue."""
 
+_TURNED = ("reorder_axes", "resample")
 _MM_PER_CM = 10.0
 
 
 def calibrated_regions(volume: Volume) -> tuple[Mapping[str, Any], ...]:
-    """All calibrated regions of the frame, as the file lists them; none after `crop`."""
+    """All calibrated regions of the frame, as the file lists them; none after `crop`.
+
+    Raises
+    ------
+    UnsupportedInput
+        If the image was turned or resampled: the regions count pixels of the file.
+    """
     record = volume.acquisition
-    if not isinstance(record, UltrasoundAcquisition) or any(s.name == CROPPED for s in volume.history):
+    if not isinstance(record, UltrasoundAcquisition) or not record.regions:
         return ()
+    done = [step.name for step in volume.history]
+    if CROPPED in done:
+        return ()
+    turned = next((name for name in done if name in _TURNED), None)
+    if turned is not None:
+        raise UnsupportedInput(
+            "the image was turned or resampled, and the calibrated regions count pixels of the file",
+            where=turned,
+            next_step="crop the image to its tissue before (crop)",
+        )
     return record.regions
 
 

@@ -153,3 +153,13 @@ def test_means_over_a_logarithmic_scale_are_labelled_in_every_table(frame, boxes
     assert it.roi_statistics(decibel, rois)["warnings"].str.contains("mean-of-decibels").all()
     linear = it.ultrasound.linearise(volume, dynamic_range_db=60)
     assert not it.roi_statistics(linear, rois)["warnings"].str.contains("decibels|grey").any()
+
+
+def test_regions_in_pixels_of_the_file_are_not_laid_over_a_turned_image(frame):
+    volume = frame(CM)
+    turned = volume.reordered(volume.grid.axis_match(it.Grid((30, 40, 1), volume.affine[:, [1, 0, 2, 3]])))
+    with pytest.raises(UnsupportedInput, match="turned"):
+        it.ultrasound.tissue_mask(turned)
+    cut = it.ultrasound.crop(volume)
+    there = cut.grid.axis_match(it.Grid((20, 30, 1), cut.affine[:, [1, 0, 2, 3]]))
+    assert it.ultrasound.tissue_mask(cut.reordered(there)).all()
