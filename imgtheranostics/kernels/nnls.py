@@ -351,7 +351,7 @@ def unmix_voxels(
         [support, j, k] times coefficient j. NaN where columns are alike. One support alone is without bounds.
     triangle : (size, size) float64
         Coefficients of each column.
-    inverses : (n_supports + 1, TILE, TILE) or (0, TILE, TILE) float64
+    inverses : (17, TILE, TILE) or (0, TILE, TILE) float64
         As `imgtheranostics.kernels.nnls_supports.try_all` takes them, for up to four components that are not
         too much alike.
     design : (n_wavelengths, n_components) float64
@@ -395,7 +395,7 @@ def unmix_voxels(
             if some:
                 if inverses.shape[0] > 0:
                     _combine(products, 0, z, b)
-                    try_all(inverses, n_components, b.reshape(TILE, BLOCK), found.reshape(TILE, BLOCK), marks)
+                    try_all(inverses, (1 << n_components) - 1, b, found, marks)
                 if _any_below(marks):
                     _walk_lanes(tables, triangle, n_components, n, z, found, codes, marks, place, rows)
                 _left(triangle, n_components, z, found, row, rest)

@@ -20,123 +20,113 @@ _NONE = -1
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def _three_free(inverse, gram, places, code, b, found, marks):
-    """Where the first three of `places` are at least 0 and the last one's multiplier is.
-
-    inverse, gram : (4, 4) float64; b, found : (4, lanes); marks : (lanes,)
-    """
-    i, j, k, m = places
-    ii, ij, ik = inverse[i, i], inverse[i, j], inverse[i, k]
-    jj, jk, kk = inverse[j, j], inverse[j, k], inverse[k, k]
-    mi, mj, mk = gram[m, i], gram[m, j], gram[m, k]
-    bi, bj, bk, bm, fi, fj, fk = b[i], b[j], b[k], b[m], found[i], found[j], found[k]
-    for lane in range(marks.size):
-        p = ii * bi[lane] + ij * bj[lane] + ik * bk[lane]
-        q = ij * bi[lane] + jj * bj[lane] + jk * bk[lane]
-        r = ik * bi[lane] + jk * bj[lane] + kk * bk[lane]
-        s = mi * p + mj * q + mk * r - bm[lane]
-        least = (p >= 0.0) & (q >= 0.0) & (r >= 0.0) & (s >= 0.0)
-        right = 1.0 if least & (marks[lane] < 0.0) else 0.0
-        fi[lane] += right * p
-        fj[lane] += right * q
-        fk[lane] += right * r
-        marks[lane] += right * (code - PENDING)
+def _one(inverse, g, h, k, b, c, d, e):
+    """One component free with product b, three held with c, d, e: 1 and its amount where that is right."""
+    p = inverse * b
+    good = (p >= 0.0) & (g * p - c >= 0.0) & (h * p - d >= 0.0) & (k * p - e >= 0.0)
+    return (1.0 if good else 0.0), (p if good else 0.0)
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def _two_free(inverse, gram, places, code, b, found, marks):
-    """As `_three_free` with two that are free and two that are held."""
-    i, j, k, m = places
-    ii, ij, jj = inverse[i, i], inverse[i, j], inverse[j, j]
-    ki, kj, mi, mj = gram[k, i], gram[k, j], gram[m, i], gram[m, j]
-    bi, bj, bk, bm, fi, fj = b[i], b[j], b[k], b[m], found[i], found[j]
-    for lane in range(marks.size):
-        p = ii * bi[lane] + ij * bj[lane]
-        q = ij * bi[lane] + jj * bj[lane]
-        r = ki * p + kj * q - bk[lane]
-        s = mi * p + mj * q - bm[lane]
-        least = (p >= 0.0) & (q >= 0.0) & (r >= 0.0) & (s >= 0.0)
-        right = 1.0 if least & (marks[lane] < 0.0) else 0.0
-        fi[lane] += right * p
-        fj[lane] += right * q
-        marks[lane] += right * (code - PENDING)
+def _two(pair, g, h, k, m, b, c, d, e):
+    """Two components free with products b and c; g, h and k, m are products of columns with those held."""
+    p, q = pair[0] * b + pair[1] * c, pair[1] * b + pair[2] * c
+    good = (p >= 0.0) & (q >= 0.0) & (g * p + h * q - d >= 0.0) & (k * p + m * q - e >= 0.0)
+    return (1.0 if good else 0.0), (p if good else 0.0), (q if good else 0.0)
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def _one_free(inverse, gram, places, code, b, found, marks):
-    """As `_three_free` with one that is free and three that are held."""
-    i, j, k, m = places
-    ii, ji, ki, mi = inverse[i, i], gram[j, i], gram[k, i], gram[m, i]
-    bi, bj, bk, bm, fi = b[i], b[j], b[k], b[m], found[i]
-    for lane in range(marks.size):
-        p = ii * bi[lane]
-        q, r, s = ji * p - bj[lane], ki * p - bk[lane], mi * p - bm[lane]
-        least = (p >= 0.0) & (q >= 0.0) & (r >= 0.0) & (s >= 0.0)
-        right = 1.0 if least & (marks[lane] < 0.0) else 0.0
-        fi[lane] += right * p
-        marks[lane] += right * (code - PENDING)
+def _three(triple, g, h, k, b, c, d, e):
+    """Three components free with products b, c, d, one held with e."""
+    p = triple[0] * b + triple[1] * c + triple[2] * d
+    q = triple[1] * b + triple[3] * c + triple[4] * d
+    r = triple[2] * b + triple[4] * c + triple[5] * d
+    good = (p >= 0.0) & (q >= 0.0) & (r >= 0.0) & (g * p + h * q + k * r - e >= 0.0)
+    return (1.0 if good else 0.0), (p if good else 0.0), (q if good else 0.0), (r if good else 0.0)
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def _none_free(code, b, marks):
-    """Where every multiplier is at least 0."""
-    bi, bj, bk, bm = b[0], b[1], b[2], b[3]
-    for lane in range(marks.size):
-        least = (bi[lane] <= 0.0) & (bj[lane] <= 0.0) & (bk[lane] <= 0.0) & (bm[lane] <= 0.0)
-        right = 1.0 if least & (marks[lane] < 0.0) else 0.0
-        marks[lane] += right * (code - PENDING)
+def _pair(inverse, i, j):
+    """Entries of the inverse for two free components."""
+    return inverse[i, i], inverse[i, j], inverse[j, j]
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def _clear(marks, found):
-    """Nothing of any component in the lanes that are pending."""
-    for k in range(found.shape[0]):
-        row = found[k]
-        for lane in range(marks.size):
-            row[lane] = 0.0 if marks[lane] < 0.0 else row[lane]
+def _triple(inverse, i, j, k):
+    """Entries of the inverse for three free components."""
+    return inverse[i, i], inverse[i, j], inverse[i, k], inverse[j, j], inverse[j, k], inverse[k, k]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def try_all(inverses, n_components, b, found, marks):
-    """Every support of up to four components, on all lanes that are pending at once.
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def try_all(inverses, known, b, found, marks):
+    """Every support of four components, on all lanes that are pending at once, without branches.
 
     Parameters
     ----------
-    inverses : (n_supports + 1, 4, 4) float64
-        Of the free part of the matrix of products of the columns, and that matrix itself at the end.
-    n_components : int
-    b : (4, lanes) float64
+    inverses : (17, 4, 4) float64
+        Of the free part of the matrix of products of the columns for each support, and that matrix itself.
+        NaN where a component is free that there is not.
+    known : int
+        Bits of the components that there are; the others have products of zero.
+    b : (4 * lanes,) float64
         Products of the columns with the spectrum.
-    found : (4, lanes) float64
+    found : (4 * lanes,) float64
         Amounts, of the columns.
     marks : (lanes,) float64
-        The support, or `PENDING`.
+        The support, or `PENDING`, which stays where rounding leaves none or several right.
     """
-    _clear(marks, found)
-    n_supports = inverses.shape[0] - 1
-    gram, order = inverses[n_supports], np.empty(4, np.int64)
-    for support in range(1, n_supports):
-        n_free = 0
-        for place in range(n_components):
-            n_free += not (support >> place) & 1
-        free, held = 0, n_free
-        for place in range(4):
-            if place < n_components and not (support >> place) & 1:
-                order[free] = place
-                free += 1
-            else:
-                order[held] = place
-                held += 1
-        places = order[0], order[1], order[2], order[3]
-        code, inverse = np.float64(support), inverses[support]
-        if n_free == 3:
-            _three_free(inverse, gram, places, code, b, found, marks)
-        elif n_free == 2:
-            _two_free(inverse, gram, places, code, b, found, marks)
-        elif n_free == 1:
-            _one_free(inverse, gram, places, code, b, found, marks)
-        else:
-            _none_free(code, b, marks)
+    lanes = marks.size
+    g = inverses[16]
+    g01, g02, g03, g12, g13, g23 = g[0, 1], g[0, 2], g[0, 3], g[1, 2], g[1, 3], g[2, 3]
+    i0, i1, i2, i3 = inverses[14][0, 0], inverses[13][1, 1], inverses[11][2, 2], inverses[7][3, 3]
+    i01, i02, i03 = _pair(inverses[12], 0, 1), _pair(inverses[10], 0, 2), _pair(inverses[6], 0, 3)
+    i12, i13, i23 = _pair(inverses[9], 1, 2), _pair(inverses[5], 1, 3), _pair(inverses[3], 2, 3)
+    i012, i013 = _triple(inverses[8], 0, 1, 2), _triple(inverses[4], 0, 1, 3)
+    i023, i123 = _triple(inverses[2], 0, 2, 3), _triple(inverses[1], 1, 2, 3)
+    b0, b1, b2, b3 = b[:lanes], b[lanes : 2 * lanes], b[2 * lanes : 3 * lanes], b[3 * lanes : 4 * lanes]
+    f0, f1 = found[:lanes], found[lanes : 2 * lanes]
+    f2, f3 = found[2 * lanes : 3 * lanes], found[3 * lanes : 4 * lanes]
+    for lane in range(lanes):
+        t, u, v, w = b0[lane], b1[lane], b2[lane], b3[lane]
+        n012, x0, x1, x2 = _three(i012, g03, g13, g23, t, u, v, w)
+        n013, p, q, x3 = _three(i013, g02, g12, g23, t, u, w, v)
+        x0, x1 = x0 + p, x1 + q
+        n023, p, q, r = _three(i023, g01, g12, g13, t, v, w, u)
+        x0, x2, x3 = x0 + p, x2 + q, x3 + r
+        n123, p, q, r = _three(i123, g01, g02, g03, u, v, w, t)
+        x1, x2, x3 = x1 + p, x2 + q, x3 + r
+        n01, p, q = _two(i01, g02, g12, g03, g13, t, u, v, w)
+        x0, x1 = x0 + p, x1 + q
+        n02, p, q = _two(i02, g01, g12, g03, g23, t, v, u, w)
+        x0, x2 = x0 + p, x2 + q
+        n03, p, q = _two(i03, g01, g13, g02, g23, t, w, u, v)
+        x0, x3 = x0 + p, x3 + q
+        n12, p, q = _two(i12, g01, g02, g13, g23, u, v, t, w)
+        x1, x2 = x1 + p, x2 + q
+        n13, p, q = _two(i13, g01, g03, g12, g23, u, w, t, v)
+        x1, x3 = x1 + p, x3 + q
+        n23, p, q = _two(i23, g02, g03, g12, g13, v, w, t, u)
+        x2, x3 = x2 + p, x3 + q
+        n0, p = _one(i0, g01, g02, g03, t, u, v, w)
+        n1, q = _one(i1, g01, g12, g13, u, t, v, w)
+        x0, x1 = x0 + p, x1 + q
+        n2, p = _one(i2, g02, g12, g23, v, t, u, w)
+        n3, q = _one(i3, g03, g13, g23, w, t, u, v)
+        x2, x3 = x2 + p, x3 + q
+        none = 1.0 if (t <= 0.0) & (u <= 0.0) & (v <= 0.0) & (w <= 0.0) else 0.0
+        right = n012 + n013 + n023 + n123 + n01 + n02 + n03 + n12 + n13 + n23 + n0 + n1 + n2 + n3 + none
+        code = 8.0 * n012 + 4.0 * n013 + 2.0 * n023 + n123 + 12.0 * n01 + 10.0 * n02 + 6.0 * n03
+        code += 9.0 * n12 + 5.0 * n13 + 3.0 * n23 + 14.0 * n0 + 13.0 * n1 + 11.0 * n2 + 7.0 * n3 + 15.0 * none
+        solved = (marks[lane] < 0.0) & (right == 1.0)
+        f0[lane] = x0 if solved else f0[lane]
+        f1[lane] = x1 if solved else f1[lane]
+        f2[lane] = x2 if solved else f2[lane]
+        f3[lane] = x3 if solved else f3[lane]
+        marks[lane] = code if solved else marks[lane]
+    if known < 15:
+        for lane in range(lanes):
+            code = np.int64(marks[lane])
+            marks[lane] = np.float64(code & known) if code > 0 else marks[lane]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -39,9 +39,10 @@ class BoundedSolutions:
         alike.
     triangle : (size, size) ndarray
         Coefficients of each column.
-    inverses : (n_supports + 1, size, size) ndarray or (0, size, size)
-        Inverse of the free part of the matrix of products of the columns for each support, and that matrix
-        at the end; for up to four components that are not too much alike.
+    inverses : (17, size, size) ndarray or (0, size, size)
+        For up to four components that are not too much alike: inverse of the free part of the matrix of
+        products of the columns for each support of four, and that matrix at the end. NaN where a component
+        is free that there is not.
     columns : (n_samples, n_components) ndarray
         The matrix without weights, for columns whose weighted ones have the length one.
     unit : (n_components,) ndarray
@@ -89,25 +90,21 @@ class BoundedSolutions:
         count = 1 << n if bounded else 1
         tables = np.zeros((count, size, size))
         solvers = np.full((count, n, n_samples), np.nan)
-        inverses = np.zeros((count + 1, size, size))
-        inverses[count] = triangle.T @ triangle
         for support in range(count):
             free = (support >> np.arange(n)) & 1 == 0
-            free_places = np.flatnonzero(free)
             inverse = _inverse(square[:, free])
             if inverse is None:
                 tables[support, :n, :n] = np.nan
                 continue
-            inverses[support][np.ix_(free_places, free_places)] = inverse @ inverse.T
             amounts = np.zeros((n, n))
             amounts[free] = inverse
             multipliers = square.T @ (square @ amounts - np.eye(n))
             tables[support, :n, :n] = np.where(free[:, np.newaxis], amounts, multipliers).T
             solvers[support] = unit[:, np.newaxis] * (amounts @ basis[:n])
-        usable = bounded and size == TILE and np.linalg.cond(square) <= WELL_CONDITIONED
-        return cls(
-            basis, tables, triangle, inverses[: count + 1 if usable else 0], matrix * unit, unit, solvers
-        )
+        inverses = np.empty((0, size, size))
+        if bounded and size == TILE and np.linalg.cond(square) <= WELL_CONDITIONED:
+            inverses = _products(triangle, n)
+        return cls(basis, tables, triangle, inverses, matrix * unit, unit, solvers)
 
     def covariances(self, variances: DoubleArray) -> DoubleArray:
         """Of the amounts in each support for samples with those variances.
@@ -139,6 +136,18 @@ class BoundedSolutions:
         )
         spread = np.sqrt(np.diagonal(covariances, axis1=1, axis2=2))
         return spread * factors[:, np.newaxis], covariances
+
+
+def _products(triangle: DoubleArray, n: int) -> DoubleArray:
+    """Inverse of the matrix of products of the free columns for each support of four, and that matrix."""
+    found = np.full((17, TILE, TILE), np.nan)
+    found[16] = triangle.T @ triangle
+    for support in range(16):
+        free = np.flatnonzero((support >> np.arange(TILE)) & 1 == 0)
+        inverse = _inverse(triangle[:, free]) if free.max(initial=-1) < n else None
+        if inverse is not None:
+            found[support][np.ix_(free, free)] = inverse @ inverse.T
+    return found
 
 
 def _per_residual(freedom: int) -> float:
