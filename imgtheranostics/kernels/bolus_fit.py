@@ -30,6 +30,12 @@ N_STATISTICS = 3
 SMOOTHINGS = (1, 3)
 """Half widths, in averaged samples, of the running means whose half heights are tried as a start."""
 
+LEAST_AHEAD = 0.01
+"""Part of a frame by which the arrival is before the first frame that has risen."""
+
+WIDEST_START = 0.8
+"""Of the width of a lognormal: a start at a bound may stay there."""
+
 CLEAR_SHARE = 0.5
 """Part of the sum of squares: a start that leaves less is good enough, and no other is tried."""
 
@@ -121,7 +127,7 @@ def _start(model, time, smooth, free_baseline, place):
         duration = min(rise * fall / (fall - rise), duration)
     duration = max(duration, 1.05 * rise)
     arrival = peak - duration
-    width = math.log((late - arrival) / (early - arrival)) / (2.0 * _HALF)
+    width = min(math.log((late - arrival) / (early - arrival)) / (2.0 * _HALF), WIDEST_START)
     place[0], place[1] = peak, arrival
     place[2] = math.log(shapes.width_of_curvature(model, 1.0 / (width * width)))
     return True
@@ -176,7 +182,7 @@ def _bounds(time, y, free_baseline, peak_time, limits, lower, upper):
     step = duration / (n - 1)
     if first == last and first > 0:
         first -= 1
-    latest = time[first] if first > 0 else time[0]
+    latest = time[first] - LEAST_AHEAD * (time[first] - time[first - 1]) if first > 0 else time[0]
     latest = min(latest, peak_time - 0.1 * step)
     lower[0], upper[0] = latest + 0.05 * step, time[n - 1]
     lower[1], upper[1] = time[0] - duration, latest
@@ -497,6 +503,7 @@ def fit_bolus(
             continue
         _bounds(time, y, free_baseline, place[0], limits, lower, upper)
         triple[1, :] = 0.0
+        place[1] = min(place[1], upper[1] - 0.5 * step)
         pieces.take_step(place, triple[1], lower, upper, place)
         curve = (time, y, squares)
         out = (values[v], covariances[v], statistics[v])

@@ -40,11 +40,21 @@ def _held(value, gradient, lower, upper):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def _way(value, now, target, lower, upper, free):
+    """How far the way from a step to another goes until it meets a bound; 1 where it does not."""
+    reached = value + target
+    if free == 0.0 or lower <= reached <= upper:
+        return 1.0
+    bound = lower if reached < lower else upper
+    return min(max((bound - value - now) / (target - now), 0.0), 1.0 - 1e-16)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def bounded_step(normal, gradient, place, lower, upper, damping, step):
     """Step of the damped normal equations within bounds, and the decrease of the sum of squares it promises.
 
-    An unknown that would leave its bounds goes to the bound, and the others are solved for again. A negative
-    promise says that the system is singular.
+    Where the minimum lies beyond a bound, the step goes as far as the first bound and on from there along it,
+    so that it leads downhill all the way. A negative promise says that the system is singular.
 
     normal : (3, 3) float64, lower triangle; gradient, place, lower, upper : (3,); step : (3,), written
     """
@@ -61,7 +71,7 @@ def bounded_step(normal, gradient, place, lower, upper, damping, step):
         b0 = f0 * (-g0 - n10 * (1.0 - f1) * s1 - n20 * (1.0 - f2) * s2) + (1.0 - f0) * s0
         b1 = f1 * (-g1 - n10 * (1.0 - f0) * s0 - n21 * (1.0 - f2) * s2) + (1.0 - f1) * s1
         b2 = f2 * (-g2 - n20 * (1.0 - f0) * s0 - n21 * (1.0 - f1) * s1) + (1.0 - f2) * s2
-        sound, s0, s1, s2 = _solve(
+        sound, t0, t1, t2 = _solve(
             n00 * more if f0 > 0.0 else 1.0,
             n10 * f0 * f1,
             n11 * more if f1 > 0.0 else 1.0,
@@ -74,15 +84,19 @@ def bounded_step(normal, gradient, place, lower, upper, damping, step):
         )
         if not sound:
             return -1.0
-        again = False
-        if f0 > 0.0 and not lower[0] <= place[0] + s0 <= upper[0]:
-            s0, f0, again = (lower[0] if s0 < 0.0 else upper[0]) - place[0], 0.0, True
-        if f1 > 0.0 and not lower[1] <= place[1] + s1 <= upper[1]:
-            s1, f1, again = (lower[1] if s1 < 0.0 else upper[1]) - place[1], 0.0, True
-        if f2 > 0.0 and not lower[2] <= place[2] + s2 <= upper[2]:
-            s2, f2, again = (lower[2] if s2 < 0.0 else upper[2]) - place[2], 0.0, True
-        if not again:
+        w0 = _way(place[0], s0, t0, lower[0], upper[0], f0)
+        w1 = _way(place[1], s1, t1, lower[1], upper[1], f1)
+        w2 = _way(place[2], s2, t2, lower[2], upper[2], f2)
+        way = min(w0, w1, w2)
+        s0, s1, s2 = s0 + way * (t0 - s0), s1 + way * (t1 - s1), s2 + way * (t2 - s2)
+        if way >= 1.0:
             break
+        if w0 == way:
+            s0, f0 = (lower[0] if place[0] + t0 < lower[0] else upper[0]) - place[0], 0.0
+        elif w1 == way:
+            s1, f1 = (lower[1] if place[1] + t1 < lower[1] else upper[1]) - place[1], 0.0
+        else:
+            s2, f2 = (lower[2] if place[2] + t2 < lower[2] else upper[2]) - place[2], 0.0
     step[0], step[1], step[2] = s0, s1, s2
     bent = s0 * (n00 * s0 + 2.0 * (n10 * s1 + n20 * s2)) + s1 * (n11 * s1 + 2.0 * n21 * s2) + s2 * n22 * s2
     return max(-2.0 * (g0 * s0 + g1 * s1 + g2 * s2) - bent, 0.0)
