@@ -289,6 +289,13 @@ _QUANTITIES = (
     Quantity("effective_attenuation", "1/cm", "attenuation of diffuse light"),
     Quantity("so2", "%", "blood oxygen saturation"),
     Quantity("delta_so2", "%", "change of blood oxygen saturation", signed_change=True),
+    Quantity(
+        "region_delta_so2",
+        "%",
+        "change of the oxygen saturation of a region's mean haemoglobin",
+        signed_change=True,
+    ),
+    Quantity("gas_change", "s", "when the breathing gas was changed"),
     Quantity("thb", "umol/L", "total haemoglobin"),
     Quantity("relative_thb", "[arb'U]", "total haemoglobin, up to a common factor"),
     Quantity("dye_peak", None, "largest amount of the dye above the baseline"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from imgtheranostics.cli import msot_unmix
+from imgtheranostics.cli import msot_oxygenation, msot_reconstruct, msot_unmix
 
 app = typer.Typer(
     help="Optoacoustic imaging: amounts of absorbers, oxygen saturation, images from raw signals.",
@@ -12,8 +12,5 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command("unmix")(msot_unmix.unmix)
-
-
-@app.callback()
-def _group() -> None:
-    pass
+app.command("oxygenation")(msot_oxygenation.oxygenation)
+app.command("reconstruct")(msot_reconstruct.reconstruct)

@@ -18,13 +18,16 @@ if TYPE_CHECKING:
     from imgtheranostics.regions import Regions
     from imgtheranostics.volume import Volume
 
+ALL = "all"
+"""Stands for every region together."""
+
 METHODS = ("nnls", "ls", "wls")
 LIGHT = ("none", "slab", "cylinder", "diffusion")
 ILLUMINATIONS = ("around", "surface", "right", "left", "anterior", "posterior", "superior", "inferior")
 
 
 def mask_of(text: str | None, option: str, like: Volume, common: Common, regions: Regions | None) -> Any:
-    """A region's name, or a file with a mask, as a mask; None where nothing was given.
+    """Names of regions, or a file with a mask, as a mask; None where nothing was given.
 
     Raises
     ------
@@ -33,15 +36,20 @@ def mask_of(text: str | None, option: str, like: Volume, common: Common, regions
     """
     if text is None:
         return None
-    if regions is not None and text in list(regions):
-        return regions.subset([text])
+    names = list(regions or ())
+    wanted = [part.strip() for part in text.split(",")]
+    if regions is not None and all(part in names for part in wanted):
+        return regions.subset(wanted)
+    if regions is not None and text == ALL:
+        return regions
     if Path(text).exists():
         from imgtheranostics.io.regions import load_rois
 
         return load_rois(Path(text), like=like, resample=common.resample_rois)
-    known = ", ".join(regions) if regions is not None else "none, give --rois"
+    unknown = ", ".join(repr(part) for part in wanted if part not in names)
+    known = ", ".join(names) if names else "none, give --rois"
     raise typer.BadParameter(
-        f"there is neither a region {text!r} nor such a file; regions: {known}", param_hint=option
+        f"there is neither a region {unknown} nor such a file; regions: {known}", param_hint=option
     )
 
 
@@ -114,7 +122,9 @@ class Absorbers:
     ] = None
     mask: Annotated[
         str | None,
-        typer.Option("--mask", metavar="REGION|FILE", help="Voxels to unmix; others have no value."),
+        typer.Option(
+            "--mask", metavar="REGION,REGION|all|FILE", help="Voxels to unmix; others have no value."
+        ),
     ] = None
     force_ill_posed: Annotated[
         bool, typer.Option("--force-ill-posed", help="Go on with components that are too much alike.")
@@ -172,8 +182,8 @@ class LightOptions:
         str | None,
         typer.Option(
             "--body",
-            metavar="REGION|FILE",
-            help="Outline of the body, for light and depth: one of --rois, or a mask.",
+            metavar="REGION,REGION|all|FILE",
+            help="The body, for light and depth: regions of --rois that fill it, or a mask.",
         ),
     ] = None
     illumination: Annotated[
@@ -319,6 +329,35 @@ class LightOptions:
             )
         except ValueError as error:
             raise typer.BadParameter(str(error), param_hint="--tissue") from error
+
+
+@dataclass(frozen=True)
+class DepthOptions:
+    """How signal and components fall with depth."""
+
+    depth_mm: Annotated[
+        float | None,
+        typer.Option(
+            "--depth-curves-mm",
+            min=0.0,
+            metavar="MM",
+            help="Also curves against depth in --body, as means of shells of this width.",
+        ),
+    ] = None
+
+    def check(self, light: LightOptions) -> None:
+        """Refuse depth without a body.
+
+        Raises
+        ------
+        typer.BadParameter
+        """
+        if self.depth_mm is None:
+            return
+        if light.body is None:
+            raise typer.BadParameter("needs --body", param_hint="--depth-curves-mm")
+        if self.depth_mm <= 0:
+            raise typer.BadParameter("must be above 0", param_hint="--depth-curves-mm")
 
 
 def _one_or_more(text: str | None, option: str) -> float | list[float] | None:

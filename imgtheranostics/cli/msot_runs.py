@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from imgtheranostics.cli import runs
 from imgtheranostics.cli.map_input import loaded
 from imgtheranostics.cli.map_runs import parameters
-from imgtheranostics.cli.msot_groups import Absorbers, LightOptions, MsotScan, mask_of
+from imgtheranostics.cli.msot_groups import Absorbers, DepthOptions, LightOptions, MsotScan, mask_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,9 +51,12 @@ class Prepared:
     depth: Volume | None = None
 
 
-def prepared(path: Path, absorbers: Absorbers, light: LightOptions, common: MsotScan) -> Prepared:
+def prepared(
+    path: Path, absorbers: Absorbers, light: LightOptions, depth: DepthOptions, common: MsotScan
+) -> Prepared:
     """Read an image and take the light out of it, as far as the options say so."""
     light.check()
+    depth.check(light)
     absorbers.words()
     noise = absorbers.noise()
     image = common.image(path)
@@ -63,13 +66,37 @@ def prepared(path: Path, absorbers: Absorbers, light: LightOptions, common: Msot
     body = mask_of(light.body, "--body", image, common, drawn)
     components = absorbers.spectra(image)
     if light.fluence == "none":
-        depth = None if body is None else light.depth(body)
-        return Prepared(image, image, components, noise, mask, regions, bool(common.rois), None, depth)
+        way = None if body is None else light.depth(body)
+        return Prepared(image, image, components, noise, mask, regions, bool(common.rois), None, way)
     found = light.corrected(image, body, components)
     own = noise if noise is None or hasattr(noise, "grid") else found.noise(noise)
     return Prepared(
         found.volume, image, components, own, mask, regions, bool(common.rois), found.fluence, found.depth
     )
+
+
+def joined(tables: Sequence[pd.DataFrame], common: MsotScan) -> pd.DataFrame:
+    """Several tables as one, with the details and warnings of all and the labels that were given."""
+    import pandas as pd
+
+    from imgtheranostics.errors import merge_cautions
+
+    details: list[dict[str, Any]] = []
+    notes, parts = [], []
+    for one in tables:
+        if len(one):
+            details += one.attrs.get("details") or [{} for _ in range(len(one))]
+            notes.append(tuple(one.attrs.get("warnings", ())))
+            part = one.copy()
+            part.attrs = {}
+            for column, label in (("subject", common.subject), ("session", common.session)):
+                if label is not None:
+                    part[column] = label
+            parts.append(part)
+    table = pd.concat(parts, ignore_index=True)
+    table.attrs["details"] = details
+    table.attrs["warnings"] = merge_cautions(*notes)
+    return table
 
 
 def deliver(

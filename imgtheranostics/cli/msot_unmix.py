@@ -9,8 +9,9 @@ import typer
 
 from imgtheranostics.cli import runs
 from imgtheranostics.cli.groups import grouped
-from imgtheranostics.cli.msot_groups import Absorbers, LightOptions, MsotScan, mask_of
-from imgtheranostics.cli.msot_runs import deliver, prepared
+from imgtheranostics.cli.msot_agent import AgentOptions, KineticsOptions
+from imgtheranostics.cli.msot_groups import Absorbers, DepthOptions, LightOptions, MsotScan, mask_of
+from imgtheranostics.cli.msot_runs import deliver, joined, prepared
 
 ImagePath = Annotated[
     Path,
@@ -22,7 +23,9 @@ ImagePath = Annotated[
 ]
 Over = Annotated[
     list[str] | None,
-    typer.Option("--over", metavar="REGION", help="Also ratios of the regions over this one. Or again."),
+    typer.Option(
+        "--over", metavar="REGION", help="Also the agent in each region over that in this one. Or again."
+    ),
 ]
 Blank = Annotated[
     str | None,
@@ -42,18 +45,29 @@ def unmix(
     *,
     absorbers: Absorbers,
     light: LightOptions,
+    depth: DepthOptions,
+    agent: AgentOptions,
+    kinetics: KineticsOptions,
     common: MsotScan,
 ) -> None:
     """Amount of each component in every voxel and region: umol/L from absorption, else proportional to it."""
     from imgtheranostics import msot
+    from imgtheranostics.msot.component_curves import component_spectra
     from imgtheranostics.msot.component_tables import component_table, named_components
+    from imgtheranostics.msot.curve_rows import kinetics_rows
+    from imgtheranostics.msot.depth_summary import depth_summary
+    from imgtheranostics.msot.region_tables import region_table
 
     said = locals()
     runs.check_output(common.out, force=common.force)
+    agent.check()
+    kinetics.check()
     if over and not common.rois:
         raise typer.BadParameter("ratios need regions, --rois", param_hint="--over")
-    ready = prepared(path, absorbers, light, common)
-    blanks = mask_of(blank, "--blank", ready.image, common, ready.regions if ready.named else None)
+    ready = prepared(path, absorbers, light, depth, common)
+    drawn = ready.regions if ready.named else None
+    blank_mask = mask_of(blank, "--blank", ready.image, common, drawn)
+    blanks = blank if drawn is not None and blank in list(drawn) else blank_mask
     found = msot.unmix(
         ready.image,
         ready.components,
@@ -63,10 +77,43 @@ def unmix(
         force=absorbers.force_ill_posed,
         workers=common.workers,
     )
-    table = component_table(
-        found, ready.regions, over=over or (), blanks=blanks, workers=common.workers,
-        **common.table_options(),
-    )  # fmt: skip
-    estimates = named_components(found, blank=blanks)
-    files = [*absorbers.files, *light.files]
-    deliver("msot unmix", ready, estimates, table, common, said, path=path, files=files)
+    options = {**common.table_options(), "workers": common.workers}
+    of = None if agent.agent is None else [agent.name(found, "was injected")]
+    tables = [component_table(found, ready.regions, of=of, over=over or (), blanks=blanks, **options)]
+    estimates = list(named_components(found, blank=blank_mask))
+    masses = agent.masses(found, ready.regions, blanks, common)
+    if masses:
+        tables.append(region_table(masses, ready.regions, blanks=blanks, **options))
+        estimates += masses
+    curves = list(component_spectra(found, ready.regions))
+    over_time = None
+    if kinetics.kinetics is not None:
+        amount = masses[0] if masses else found.estimate(agent.name(found, "has kinetics"))
+        over_time = kinetics.maps(amount, ready.regions, ready.mask, common.workers)
+    if over_time is not None:
+        tables.append(kinetics_rows(over_time, ready.regions))
+        estimates += over_time.maps.values()
+        curves += over_time.curves
+    if depth.depth_mm is not None and ready.depth is not None:
+        attenuation, shells = depth_summary(
+            found, ready.measured, ready.depth, width_mm=depth.depth_mm, workers=common.workers
+        )
+        tables.append(attenuation)
+        curves += shells
+    deliver(
+        "msot unmix",
+        ready,
+        estimates,
+        joined(tables, common),
+        common,
+        said,
+        path=path,
+        files=[*absorbers.files, *light.files, *agent.files, *blank_files(blank)],
+        curves=curves,
+        warnings=() if over_time is None else over_time.warnings,
+    )
+
+
+def blank_files(blank: str | None) -> list[Path]:
+    """The file of ``--blank``, where it is one."""
+    return [Path(blank)] if blank is not None and Path(blank).is_file() else []

@@ -36,8 +36,8 @@ def component_words(texts: Sequence[str] | None, default: Sequence[str] = ()) ->
 def components_at(words: Sequence[str], wavelength_nm: Any) -> dict[str, Component]:
     """Spectra of components at wavelengths, by name.
 
-    A word is ``[NAME=]WHAT[@KEY=VALUE...]``: a shipped name, ``agent:NAME``, a gold particle, or a file, which may
-    be followed by ``:NAME``.
+    A word is ``[NAME=]WHAT[@KEY=VALUE...]``: a shipped name, ``agent:NAME``, a gold particle, or a file,
+    which may be followed by ``:NAME``.
 
     Raises
     ------

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 _NOT_A_WORD = re.compile(r"[^a-z0-9]+")
 _UNKNOWN = dict.fromkeys(("sd", "standard_error", "median", "p05", "p95", "min", "max"), math.nan)
 _PERCENT = 100.0
+ANY_VOXEL = "any voxel"
+"""What the rows of limits of single voxels have for a region."""
+
 _OF_TISSUE = frozenset(("hbo2", "hb", "water", "lipid", "melanin"))
 
 
@@ -219,8 +222,9 @@ def _ratio_rows(
     """Rows of one component over one region, from those of the amounts: regions within frames."""
     names = list(regions)
     places, ratios = [], []
+    counts = table["n_valid"].to_numpy().reshape(-1, len(names))
     for place, name in enumerate(names):
-        if name != reference:
+        if name != reference and counts[:, place].all():
             for frame, ratio in enumerate(region_ratio_series(one, regions, name, over=reference, **options)):
                 places.append(frame * len(names) + place)
                 ratios.append(ratio)
@@ -263,8 +267,11 @@ def _limit_rows(
     plain: dict[str, Any] = {**_UNKNOWN, "flags": "", "warnings": ""}
     of_means = table.iloc[known].assign(**plain, quantity=f"{word}_detection_limit")
     of_means["mean"] = [details[n]["detection_limit"] for n in known]
-    of_voxels = table.iloc[: len(regions)].assign(**plain, quantity=f"{word}_voxel_detection_limit")
-    of_voxels = of_voxels.assign(mean=limit, axis="", axis_value=math.nan)
+    voxel_ml = float(np.nanmedian(table["volume_ml"] / table["n_voxels"]))
+    of_voxels = table.iloc[:1].assign(**plain, quantity=f"{word}_voxel_detection_limit", region=ANY_VOXEL)
+    of_voxels = of_voxels.assign(
+        mean=limit, axis="", axis_value=math.nan, n_voxels=1, n_valid=1, volume_ml=voxel_ml
+    )
     shares = table.assign(**plain, quantity=f"{word}_detected_share", unit="%")
     shares["mean"] = _shares(unmixed.estimates[name].value.data, limit, regions)
     rules = [

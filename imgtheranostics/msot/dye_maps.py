@@ -240,6 +240,7 @@ def _regions(
                 {
                     "region": name,
                     "parameter": parameter,
+                    "quantity": _quantities(model).get(parameter, ""),
                     "unit": fit.units[parameter],
                     "value": own,
                     "standard_error": error,
