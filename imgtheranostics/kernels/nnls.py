@@ -65,26 +65,29 @@ def _first_tile(basis, x, z, total, squares):
     p, q = z[:BLOCK], z[BLOCK : 2 * BLOCK]
     r, s = z[2 * BLOCK : 3 * BLOCK], z[3 * BLOCK : 4 * BLOCK]
     a, b, c, d = basis[0], basis[1], basis[2], basis[3]
-    a0, b0, c0, d0 = a[0], b[0], c[0], d[0]
-    one = x[:BLOCK]
     for lane in range(BLOCK):
-        u = np.float64(one[lane])
-        p[lane], q[lane], r[lane], s[lane] = a0 * u, b0 * u, c0 * u, d0 * u
-        total[lane], squares[lane] = u, u * u
-    for j in range(1, n - 1, 2):
+        p[lane], q[lane], r[lane], s[lane] = 0.0, 0.0, 0.0, 0.0
+        total[lane], squares[lane] = 0.0, 0.0
+    last = n - n % 4
+    for j in range(0, last, 4):
         one, two = x[j * BLOCK : (j + 1) * BLOCK], x[(j + 1) * BLOCK : (j + 2) * BLOCK]
-        a0, b0, c0, d0, a1, b1, c1, d1 = a[j], b[j], c[j], d[j], a[j + 1], b[j + 1], c[j + 1], d[j + 1]
+        three, four = x[(j + 2) * BLOCK : (j + 3) * BLOCK], x[(j + 3) * BLOCK : (j + 4) * BLOCK]
+        a0, a1, a2, a3 = a[j], a[j + 1], a[j + 2], a[j + 3]
+        b0, b1, b2, b3 = b[j], b[j + 1], b[j + 2], b[j + 3]
+        c0, c1, c2, c3 = c[j], c[j + 1], c[j + 2], c[j + 3]
+        d0, d1, d2, d3 = d[j], d[j + 1], d[j + 2], d[j + 3]
         for lane in range(BLOCK):
             u, v = np.float64(one[lane]), np.float64(two[lane])
-            p[lane] += a0 * u + a1 * v
-            q[lane] += b0 * u + b1 * v
-            r[lane] += c0 * u + c1 * v
-            s[lane] += d0 * u + d1 * v
-            total[lane] += u + v
-            squares[lane] += u * u + v * v
-    if n % 2 == 0:
-        one = x[(n - 1) * BLOCK : n * BLOCK]
-        a0, b0, c0, d0 = a[n - 1], b[n - 1], c[n - 1], d[n - 1]
+            w, y = np.float64(three[lane]), np.float64(four[lane])
+            p[lane] += (a0 * u + a1 * v) + (a2 * w + a3 * y)
+            q[lane] += (b0 * u + b1 * v) + (b2 * w + b3 * y)
+            r[lane] += (c0 * u + c1 * v) + (c2 * w + c3 * y)
+            s[lane] += (d0 * u + d1 * v) + (d2 * w + d3 * y)
+            total[lane] += (u + v) + (w + y)
+            squares[lane] += (u * u + v * v) + (w * w + y * y)
+    for j in range(last, n):
+        one = x[j * BLOCK : (j + 1) * BLOCK]
+        a0, b0, c0, d0 = a[j], b[j], c[j], d[j]
         for lane in range(BLOCK):
             u = np.float64(one[lane])
             p[lane] += a0 * u
