@@ -70,9 +70,10 @@ def model_free(
         ``peak_enhancement`` above baseline, ``wash_in_rate`` and ``wash_out_rate`` (mean slopes to the peak
         and from it to the last sample), ``area`` from arrival to the last sample, ``wash_in_area`` from
         arrival to the peak, ``wash_out_area`` from the peak to the last sample, ``mean_transit_time_s`` since
-        arrival of that area: a recording that ends before the agent is gone cuts off the last three. Standard
-        errors of areas contain those of the baseline and of the peak's time. Curves without a bolus are NaN
-        with `Flag.NOT_ENHANCING`.
+        arrival of that area: a recording that ends before the agent is gone cuts off the last three. Errors
+        of areas contain those of the baseline and of the peak's time, as long as noise does not change which
+        sample is the largest: a flat peak needs more `peak_points`. Curves without a bolus are NaN with
+        `Flag.NOT_ENHANCING`.
 
     Raises
     ------
@@ -116,12 +117,13 @@ def _areas(
     both, first_rise = (marks.standard_errors[name] for name in ("time_to_peak_s", "arrival_s"))
     moved = np.sqrt(np.maximum(both**2 - first_rise**2, 0.0))
     shift = curves.flat(marks.parameters["peak"] * moved, "shift")
+    delay = curves.flat(first_rise, "delay")
     sampled = _noise_of_samples(curves, noise_sd)
     for index in curves.blocks():
         samples = curves.samples(index)
         level, scatter = baseline_level(samples, *window, None)
         noise = np.broadcast_to(scatter, samples.shape) if sampled is None else sampled.samples(index)
-        place = (times, window, arrival[index], peak[index], shift[index])
+        place = (times, window, arrival[index], peak[index], shift[index], delay[index])
         found, errors = _block_areas(samples - level, noise, *place)
         rows[:, index], deviations[:, index] = stored(found, rows.dtype), stored(errors, rows.dtype)
     return rows, deviations
@@ -146,11 +148,14 @@ def _block_areas(
     arrival: DoubleArray,
     peak: DoubleArray,
     shift: DoubleArray,
+    delay: DoubleArray,
 ) -> tuple[DoubleArray, DoubleArray]:
     """Areas and mean transit time of curves above baseline, (n, m), and their standard errors.
 
     shift : (m,) ndarray
         What the error of the peak's time makes of the areas on both sides of it.
+    delay : (m,) ndarray
+        Error of the arrival.
     """
     first, stop = window
     shared = np.sqrt(np.sum(noise[first:stop] ** 2, axis=0)) / (stop - first)
@@ -167,7 +172,7 @@ def _block_areas(
         _error(noise, times, arrival, end, (end - arrival) * shared),
         _error(noise, times, arrival, peak, np.hypot((peak - arrival) * shared, shift)),
         _error(noise, times, peak, end, np.hypot((end - peak) * shared, shift)),
-        _error(noise * lever, times, arrival, end, leaning * shared),
+        _error(noise * lever, times, arrival, end, np.hypot(leaning * shared, delay)),
     ]
     return np.stack([whole, rising, falling, mean]), np.stack(errors)
 
