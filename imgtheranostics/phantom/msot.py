@@ -173,14 +173,17 @@ def grueneisen_of(spec: PhantomSpec) -> float:
     return float(fluence.grueneisen(scanner_of(spec).temperature_cel))
 
 
+def bulk_region(spec: PhantomSpec, mixture: Mixture) -> str:
+    """The region whose tissue is taken for all that light passes: stated, or the largest."""
+    volumes = mixture.volumes_ml()
+    return scanner_of(spec).bulk or max(volumes, key=lambda name: volumes[name])
+
+
 def bulk_of(
     spec: PhantomSpec, mixture: Mixture, absorption: FloatArray, scattering: FloatArray
 ) -> list[tuple[float, float]]:
     """Absorption and reduced scattering of the bulk at each wavelength, 1/cm."""
-    bulk = scanner_of(spec).bulk
-    if bulk is None:
-        return [(0.0, 0.0)] * absorption.shape[1]
-    row = mixture.names.index(bulk)
+    row = mixture.names.index(bulk_region(spec, mixture))
     pairs = zip(absorption[row], scattering[row], strict=True)
     return [(float(mu_a), float(mu_s)) for mu_a, mu_s in pairs]
 

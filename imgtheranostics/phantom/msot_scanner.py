@@ -51,7 +51,8 @@ class MsotScanner(Model):
         absorption and reduced scattering of the bulk; ``diffusion``: as by diffusion theory in the bulk, and
         from level 2 on in the absorption and scattering of every region.
     bulk
-        The region whose tissue is taken for all that light passes on its way, at levels below 2.
+        The region whose tissue is taken for all that light passes on its way, at levels below 2; by default
+        the largest.
     scattering_per_cm
         Reduced scattering of regions that state none, at `scattering_at_nm` as theirs.
     scattering_power
@@ -60,6 +61,7 @@ class MsotScanner(Model):
         Share of water in every region.
     absorber, absorbers
         What the phantom's ``molar_concentration`` is of; by the values of a particle axis where it has one.
+        By default the spectrum that the record of the phantom's agent names.
     wavelengths_nm
         Where no axis of the phantom holds them.
     temperature_cel
@@ -85,9 +87,3 @@ class MsotScanner(Model):
     elevational_fwhm_mm: Positive | None = None
     photobleaching_per_s: NotNegative = 0.0
     seconds_per_wavelength: Positive = 1.0
-
-    @model_validator(mode="after")
-    def _bulk_known(self) -> MsotScanner:
-        if self.fluence != "none" and self.bulk is None:
-            raise PydanticCustomError("fluence", "bulk names the region whose tissue the light passes")
-        return self

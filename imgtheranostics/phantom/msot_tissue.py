@@ -28,25 +28,25 @@ def stated(spec: PhantomSpec, region: str, quantity: str, case: Case) -> float |
 
 
 def absorber_of(spec: PhantomSpec, case: Case) -> Absorber:
-    """What the phantom's agent absorbs as.
+    """What the phantom's agent absorbs as: stated, or as its record has it.
 
     Raises
     ------
     MissingMetadata
-        If the file does not say it.
+        If particles differ and the file does not say how this one absorbs.
     """
     scanner = scanner_of(spec)
     particle = case.get("particle")
     found = scanner.absorbers.get(str(particle)) if particle is not None else None
     found = found or scanner.absorber
-    if found is None:
+    if found is None and particle is not None:
         raise MissingMetadata(
-            f"{spec.slug} does not say what its agent absorbs as",
-            where="physics.msot",
-            found=f"particle {particle}" if particle is not None else "",
-            needed="absorber, or absorbers with one entry for each particle",
+            f"{spec.slug} does not say what each particle absorbs as",
+            where="physics.msot.absorbers",
+            found=f"particle {particle}",
+            needed="one entry for each particle",
         )
-    return found
+    return found or Absorber(spectrum=spec.agent.record)
 
 
 def molar_extinction(absorber: Absorber, wavelength_nm: FloatArray) -> FloatArray:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from imgtheranostics.errors import MissingMetadata
+from imgtheranostics.phantom.msot import bulk_region
 from imgtheranostics.phantom.msot_fluence import body_share
 from imgtheranostics.phantom.msot_scanner import Absorber
 from imgtheranostics.phantom.msot_scans import MsotScan, scanner_of, scans_of
@@ -36,6 +36,7 @@ AGENT_NAME = "agent"
 OXYGENATED, DEOXYGENATED = "HbO2", "Hb"
 _SIDE = "anterior"
 _LEAST_SHARE = 0.5
+_MOL_PER_MMOL = 1e-3
 
 
 def quantified(session: Session, volume: int, quantity: str) -> Volume | Estimate:
@@ -182,16 +183,18 @@ def slab_light(session: Session, volume: int) -> Volume:
 def bulk_tissue(session: Session, volume: int, wavelength_nm: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Absorption and reduced scattering of the bulk at each wavelength, 1/cm."""
     spec, scan = session.phantom.spec, scan_of(session, volume)
-    scanner = scanner_of(spec)
-    if scanner.bulk is None:
-        raise MissingMetadata(f"{spec.slug} names no bulk", where="physics.msot", needed="bulk")
+    bulk = bulk_region(spec, session.phantom.mixture)
     absorption = api("tissue_absorption", "msot.fluence")(
         wavelength_nm,
-        thb_umol_l=stated(spec, scanner.bulk, "thb", scan.case) or 0.0,
-        so2=(stated(spec, scanner.bulk, "so2", scan.case) or 0.0) / 100.0,
-        water=scanner.water_share,
+        thb_umol_l=stated(spec, bulk, "thb", scan.case) or 0.0,
+        so2=(stated(spec, bulk, "so2", scan.case) or 0.0) / 100.0,
+        water=scanner_of(spec).water_share,
     )
-    at_reference = scattering_of(session, volume, scanner.bulk)
+    held = stated(spec, bulk, AGENT, scan.case)
+    if held:
+        dye = agent_component(absorber_of(spec, scan.case), wavelength_nm)
+        absorption = absorption + held * _MOL_PER_MMOL * dye.natural
+    at_reference = scattering_of(session, volume, bulk)
     return np.asarray(absorption, np.float64), _scattering(session, at_reference, wavelength_nm)
 
 

@@ -105,6 +105,18 @@ def test_dye_adds_its_extinction_and_the_light_is_that_of_the_bulk(small):
     assert vial[0] == pytest.approx(GRUENEISEN_34 * (absorption_700(50, 0.4) + dye[0]), rel=1e-5)
 
 
+def test_bulk_and_absorber_have_defaults(small):
+    """The largest region; what the record of the agent absorbs as, also where it only carries a dye."""
+    stated = make(small).volumes[0].data
+    del small["physics"]["msot"]["bulk"], small["physics"]["msot"]["absorber"]
+    assert_allclose(make(small).volumes[0].data, stated)
+    small["agent"] = {"record": "v7-ruby", "name": "V7-RUBY"}
+    carried = make(small).volumes[0].data
+    small["physics"]["msot"]["absorber"] = {"spectrum": "IR780"}
+    assert_allclose(carried, make(small).volumes[0].data)
+    assert not np.allclose(carried, stated)
+
+
 def test_water_absorbs_in_every_region(small):
     dry, wet = (
         make(small),
@@ -325,9 +337,10 @@ def test_truth_map_is_the_concentration_of_the_absorber(small):
     ("change", "kind", "word"),
     [
         (lambda s: s["physics"].pop("msot"), MissingMetadata, "optoacoustic scanner"),
-        (lambda s: s["physics"]["msot"].pop("bulk"), CorruptInput, "bulk"),
         (lambda s: s["physics"]["msot"].update(bulk="bone"), CorruptInput, "bulk is no region"),
-        (lambda s: s["physics"]["msot"].pop("absorber"), MissingMetadata, "absorbs as"),
+        (lambda s: (s["physics"]["msot"].pop("absorber"),
+                    s.update(axes=[{"kind": "particle", "values": ["rod", "sphere"]}])),
+         MissingMetadata, "each particle"),
         (lambda s: s["regions"][0]["truth"].pop(1), MissingMetadata, "saturation"),
         (lambda s: s["physics"]["msot"].pop("scattering_per_cm"), MissingMetadata, "scattering of vial"),
         (lambda s: s["axis"].update(layout="separate"), UnsupportedInput, "belong together"),
