@@ -30,10 +30,10 @@ LEAST_WIDTH = 2.5
 
 MOST_ITERATIONS = 100
 
-LAST_STEP, LAST_STEP_OF_IMAGES = 0.005, 0.1
+LAST_STEP, LAST_STEP_OF_IMAGES = 0.005, 0.2
 """Last step of a search in standard errors, for curves in float64 and in float32: a fifth of it is left."""
 
-REACH_OF_IMAGES = 0.3
+REACH_OF_IMAGES = 0.5
 """For float32, step in standard errors from the minimum of averages that needs no search of its own."""
 
 WIDTH_LIMITS = {

@@ -241,6 +241,8 @@ def _quantities(one: RegionCurve, second: RegionCurve | None, model: str) -> lis
         own = name in _OWN_OF_BOLUS and model != "replenishment"
         if one.fit is not None and name in one.fit.parameters and not own:
             found.append((quantity, *_number(one.fit, name)))
+    if one.fit is not None:
+        found.append(("r_squared", float(one.fit.r_squared), float("nan")))
     if one.sampled is not None:
         found += [(quantity, *_number(one.sampled, name)) for name, quantity in SAMPLED_QUANTITIES.items()]
     if second is None or one.fit is None or second.fit is None:

@@ -66,6 +66,7 @@ def test_noise_free_cine_gives_the_bolus_of_each_region():
     assert value(found, "tumour", "echo_enhancement_at_peak") == pytest.approx(
         10 * np.log10(1 + PEAK / 200), abs=1e-4
     )
+    assert value(found, "tumour", "r_squared") == pytest.approx(1.0, abs=1e-6)
     assert found.decisions["areas"]["wash_in_area"] == "from arrival t0 to the peak"
     assert tuple(found.table.columns) == STATISTICS_COLUMNS
 
