@@ -181,8 +181,9 @@ class _Noise:
                 f"noise_sd has shape {values.shape}, but must be a number, one per wavelength ({n}), or one "
                 f"per voxel {(*planes.shape, 1)} or sample {(*planes.shape, n)}"
             )
-        if not ((deviations > 0).all() and np.isfinite(deviations).all()):
-            raise ValueError("noise_sd must be above 0")
+        least = deviations.min() if maps is None else min(deviations.min(), np.nanmin(maps))
+        if not ((deviations > 0).all() and np.isfinite(deviations).all() and least >= 0):
+            raise ValueError("noise_sd must be above 0, and nowhere negative")
         even = method == "ls" or bool((deviations == deviations[0]).all())
         return cls(deviations, np.ones(n) if even else 1.0 / deviations, maps)
 

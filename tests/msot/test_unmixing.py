@@ -207,6 +207,7 @@ REFUSED = {
     "wls without noise": ({"method": "wls"}, "needs noise_sd"),
     "method": ({"method": "lasso"}, "method must be one of"),
     "noise zero": ({"noise_sd": 0.0}, "above 0"),
+    "noise negative": ({"noise_sd": [1.0, -1.0, 1.0]}, "above 0"),
     "noise shape": ({"noise_sd": [1.0, 2.0]}, "noise_sd has shape"),
     "mask": ({"mask": [True, False]}, "mask has shape"),
 }
@@ -216,6 +217,17 @@ REFUSED = {
 def test_options_that_do_not_fit_are_refused(options, words):
     with pytest.raises(ValueError, match=words):
         unmix([1.0, 2.0, 3.0], [700, 750, 800], {"a": [1, 2, 3]}, **options)
+
+
+def test_noise_that_is_negative_somewhere_is_refused_and_unknown_noise_is_an_unknown_error():
+    spectra, noise = np.ones((4, 3)), np.ones((4, 1))
+    noise[2] = np.nan
+    fit = unmix(spectra, [700, 750, 800], {"a": [1, 2, 3]}, noise_sd=noise)
+    assert np.isnan(fit.standard_errors["a"]).tolist() == [False, False, True, False]
+    assert np.isfinite(fit.parameters["a"]).all()
+    noise[1] = -1
+    with pytest.raises(ValueError, match="nowhere negative"):
+        unmix(spectra, [700, 750, 800], {"a": [1, 2, 3]}, noise_sd=noise)
 
 
 def test_spectra_that_do_not_fit_are_refused():
