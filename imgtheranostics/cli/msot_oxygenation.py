@@ -158,6 +158,7 @@ def oxygenation(
         common,
         said,
         path=path,
+        residual=found.unmixed.residual,
         files=[*absorbers.files, *light.files],
         curves=curves,
     )

@@ -108,6 +108,7 @@ def deliver(
     said: Mapping[str, Any],
     *,
     path: Path,
+    residual: Volume,
     files: Sequence[Path] = (),
     curves: Sequence[CurveFit] = (),
     warnings: Sequence[Caution] = (),
@@ -116,7 +117,9 @@ def deliver(
     """Write and print."""
     from imgtheranostics.report.run import Run
 
-    images = {} if ready.fluence is None else {"relative_fluence": ready.fluence}
+    images = {"residual": residual}
+    if ready.fluence is not None:
+        images["relative_fluence"] = ready.fluence
     if ready.depth is not None:
         images["depth"] = ready.depth
     run = Run(
@@ -124,7 +127,7 @@ def deliver(
         estimates=estimates,
         table=table,
         regions=ready.regions if ready.named else None,
-        anatomy=loaded(common.anatomy) if common.anatomy is not None else None,
+        anatomy=loaded(common.anatomy) if common.anatomy is not None else _behind(ready.measured),
         parameters=parameters(said),
         inputs=[path, *common.files, *files],
         curves=curves,
@@ -133,3 +136,17 @@ def deliver(
         warnings=(*warnings, *table.attrs.get("warnings", ())),
     )
     runs.deliver(run, common.delivery)
+
+
+def _behind(image: Volume) -> Volume:
+    """What maps are drawn over: the mean of the image over wavelengths and times."""
+    import numpy as np
+
+    from imgtheranostics.volume import make_step
+
+    data = np.asarray(image.data).reshape((*image.grid.shape, -1), order="F")
+    mean = np.zeros(image.grid.shape)
+    for n in range(data.shape[-1]):
+        mean += np.nan_to_num(data[..., n]) / data.shape[-1]
+    step = make_step("mean_of_samples")
+    return image.derived(mean, image.quantity, image.unit, step, axes=()).replace(warnings=())

@@ -108,6 +108,7 @@ def unmix(
         common,
         said,
         path=path,
+        residual=found.residual,
         files=[*absorbers.files, *light.files, *agent.files, *blank_files(blank)],
         curves=curves,
         warnings=() if over_time is None else over_time.warnings,

@@ -69,8 +69,7 @@ def named_components(unmixed: Unmixed, *, blank: Mask = None) -> tuple[Estimate,
     Returns
     -------
     tuple of Estimate
-        With ``detected`` in `maps`: 1 where the component exceeds its limit of detection. The first has the
-        ``residual`` of the unmixing as well.
+        With ``detected`` in `maps`: 1 where the component exceeds its limit of detection.
 
     Raises
     ------
@@ -83,11 +82,9 @@ def named_components(unmixed: Unmixed, *, blank: Mask = None) -> tuple[Estimate,
             f"components need names that differ in letters or digits, not {', '.join(unmixed.estimates)}"
         )
     found = []
-    for n, (name, one) in enumerate(unmixed.estimates.items()):
+    for word, (name, one) in zip(words, unmixed.estimates.items(), strict=True):
         maps = {**one.maps, "detected": _detected(unmixed, name, blank)}
-        if n == 0:
-            maps["residual"] = unmixed.residual
-        found.append(replace(_renamed(one, f"{words[n]}_{one.quantity}"), maps=maps))
+        found.append(replace(_renamed(one, f"{word}_{one.quantity}"), maps=maps))
     return tuple(found)
 
 

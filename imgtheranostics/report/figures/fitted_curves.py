@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from imgtheranostics.fit import CurveFit
-from imgtheranostics.report.figures import asymmetry, theme
+from imgtheranostics.report.figures import asymmetry, component_spectra, depth_curves, theme
 from imgtheranostics.report.figures.curves import AXIS_UNITS, DOWNFIELD_LEFT
 from imgtheranostics.report.registry import Drawing
 from imgtheranostics.report.run import Run
@@ -67,8 +67,14 @@ def keys(run: Run) -> tuple[str, ...]:
 
 
 def _fitted(run: Run) -> list[CurveFit]:
-    """Curves of a model; those of an asymmetry have a figure of their own."""
-    return [curve for curve in run.curves if asymmetry.PART not in curve.parts]
+    """Curves of a model; asymmetries, spectra of light and curves against depth have their own figures."""
+    return [
+        curve
+        for curve in run.curves
+        if asymmetry.PART not in curve.parts
+        and not component_spectra.is_spectrum(curve)
+        and curve.axis != depth_curves.AXIS
+    ]
 
 
 def draw(run: Run, quantity: str) -> Drawing:

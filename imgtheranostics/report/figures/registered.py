@@ -7,10 +7,14 @@ from imgtheranostics.report.figures import (
     asymmetry,
     before_after,
     checkerboard,
+    component_overlay,
+    component_spectra,
     curves,
+    depth_curves,
     detection,
     fit_maps,
     fitted_curves,
+    image_slices,
     known_values,
     mosaic,
     points,
@@ -24,6 +28,8 @@ from imgtheranostics.report.registry import FigureMaker, register, register_comp
 
 register(FigureMaker("retention", "What is retained", retention.keys, retention.draw))
 register(FigureMaker("before-after", "{}: before and after", before_after.keys, before_after.draw))
+register(FigureMaker("image", "The image", image_slices.keys, image_slices.draw))
+register(FigureMaker("components", "Components together", component_overlay.keys, component_overlay.draw))
 register(FigureMaker("map", "{}: where it is", mosaic.keys, mosaic.draw))
 register(FigureMaker("regions", "{}: how much, by region", points.keys, points.draw))
 register(FigureMaker("detection", "{}: what is detected", detection.keys, detection.draw))
@@ -32,6 +38,12 @@ register(FigureMaker("curves", "{}: curves", curves.keys, curves.draw))
 register(FigureMaker("curves-log", "{}: curves, logarithmic", curves.log_keys, curves.draw_log))
 register(FigureMaker("fit", "{}: value, error and flags", fit_maps.keys, fit_maps.draw))
 register(FigureMaker("asymmetry", "{}: Z-spectra and asymmetry", asymmetry.keys, asymmetry.draw))
+register(
+    FigureMaker(
+        "spectra", "Spectra of components and regions", component_spectra.keys, component_spectra.draw
+    )
+)
+register(FigureMaker("depth", "Signal and components with depth", depth_curves.keys, depth_curves.draw))
 register(FigureMaker("fitted-curves", "{}: measured and fitted", fitted_curves.keys, fitted_curves.draw))
 register(FigureMaker("water", "{}: where water was", water_map.keys, water_map.draw))
 register(FigureMaker("alignment", "{}: how the scans fit", checkerboard.keys, checkerboard.draw_run))

@@ -26,6 +26,7 @@ _NEAR = 0.04
 _FLATTEST = 0.3
 _OUTSIDE_REACH = 2.0
 _UPTAKE = ("activity_concentration", "suv_", "id_per_", "count", "absorbed_dose")
+_AMOUNTS = ("_mass_concentration", "_component_amplitude", "_chromophore_concentration")
 _ENOUGH = 100_000
 WINDOW_HU = (-160.0, 240.0)
 
@@ -125,7 +126,7 @@ def is_uptake(quantity: str) -> bool:
 
 def is_amount(quantity: str) -> bool:
     """Whether a map is one of amounts, whose few high voxels are what is looked for, and not of fits."""
-    return is_uptake(quantity) or quantity == "concentration" or quantity.endswith("_mass_concentration")
+    return is_uptake(quantity) or quantity == "concentration" or quantity.endswith(_AMOUNTS)
 
 
 def starts_at_zero(quantity: str) -> bool:
