@@ -20,6 +20,7 @@ from imgtheranostics.cli import (
     phantom,
     results,
     system,
+    ultrasound,
     validating,
 )
 from imgtheranostics.cli.terminal import print_error
@@ -40,6 +41,7 @@ app.add_typer(mri.app, name="mri")
 app.add_typer(cest.app, name="cest")
 app.add_typer(ct.app, name="ct")
 app.add_typer(msot.app, name="msot")
+app.add_typer(ultrasound.app, name="ultrasound")
 app.add_typer(agents.app, name="agents")
 app.add_typer(phantom.app, name="phantom")
 app.command("report")(results.report)

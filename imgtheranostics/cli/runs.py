@@ -12,6 +12,8 @@ import typer
 from imgtheranostics.cli import terminal
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from imgtheranostics.regions import Regions
     from imgtheranostics.report.run import Run
     from imgtheranostics.volume import Volume
@@ -50,8 +52,11 @@ def regions_for(volume: Volume, paths: Sequence[Path] | None, *, resample: bool)
     return Regions.from_masks({"image": np.ones(volume.grid.shape, bool)}, volume.grid)
 
 
-def deliver(run: Run, delivery: Delivery) -> None:
-    """Write the run, then print it: a table for people, or one JSON object."""
+def deliver(run: Run, delivery: Delivery, *, shown: pd.DataFrame | None = None) -> None:
+    """Write the run, then print it: a table for people, or one JSON object.
+
+    Of a long table, `shown` is what people see on the terminal.
+    """
     from imgtheranostics.report.output import write_run
     from imgtheranostics.report.tables import run_as_json
 
@@ -72,6 +77,9 @@ def deliver(run: Run, delivery: Delivery) -> None:
             content["files"] = [str(path) for path in written]
         terminal.print_json(content)
         return
-    terminal.print_quantities(run.table)
+    terminal.print_quantities(run.table if shown is None else shown)
+    if shown is not None and not delivery.quiet:
+        rest = len(run.table) - len(shown)
+        typer.echo(f"and {rest} rows along the frames: see --json, or quantities.tsv in --out")
     if delivery.out is not None and not delivery.quiet:
         typer.echo(f"wrote {len(written)} files to {delivery.out}")

@@ -69,7 +69,8 @@ def enhancement_map(
     Returns
     -------
     Estimate
-        ``echo_enhancement`` in dB. Clipped pixels have none: `Flag.SATURATED` where a pixel of the window is
+        ``echo_enhancement`` in dB; of one map, `Estimate.maps` holds the level ``before`` and ``after`` of
+        each pixel in dB. Clipped pixels have none: `Flag.SATURATED` where a pixel of the window is
         saturated, `Flag.BELOW_NOISE` where all of it is at the floor. The standard error is that of fully
         developed speckle with as many independent cells as the window and the frames hold, less what the
         speckle of both shares.
@@ -152,9 +153,17 @@ def _maps(
     flags[(flags == 0) & ~np.isfinite(value)] = Flag.INVALID_INPUT.value
     flags[~inside] = Flag.MASKED_OUT.value
     value[flags != 0], error[flags != 0] = np.nan, np.nan
+    levels: dict[str, FloatArray] = {}
     if not axes:
         value, error, flags = value[..., 0], error[..., 0], flags[..., 0]
-    return _estimate(linear, value, error, flags, axes, before, window, cells)
+        levels = {"before": _decibels(baseline, inside), "after": _decibels(now, inside)}
+    return _estimate(linear, value, error, flags, axes, before, window, cells, levels)
+
+
+def _decibels(state: _State, inside: BoolArray) -> FloatArray:
+    """Level of a state without any window, as a picture to look at; NaN outside the tissue."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(np.where(inside & (state.raw > 0), 10.0 * np.log10(state.raw), np.nan))
 
 
 def _state(linear: Volume, frames: npt.NDArray[np.int64], window: int, scale: EchoScale | None) -> _State:
@@ -264,6 +273,7 @@ def _estimate(
     before: npt.NDArray[np.int64],
     window: int,
     cells: float,
+    levels: dict[str, FloatArray],
 ) -> Estimate:
     step = make_step("enhancement_map", baseline_frames=before.tolist(), window=window)
     notes: list[Caution] = list(share_cautions(flags, value, "echo_enhancement"))
@@ -288,4 +298,8 @@ def _estimate(
         plain.replace(data=error),
         plain.replace(data=flags, quantity="flags", unit="1"),
         decisions=decisions,
+        maps={
+            name: plain.replace(data=level.astype(np.float32), quantity="echo_level")
+            for name, level in levels.items()
+        },
     )

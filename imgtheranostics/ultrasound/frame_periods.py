@@ -1,0 +1,118 @@
+"""Echo gain of a period of a cine over its baseline frames: one number per region."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from imgtheranostics.regions import Regions
+from imgtheranostics.ultrasound.baseline_power import Frames, frame_list
+from imgtheranostics.ultrasound.cine_series import time_axis
+from imgtheranostics.ultrasound.gas_gain import gain
+from imgtheranostics.volume import Volume
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+IndexArray = npt.NDArray[np.int64]
+
+
+def period_gain(
+    volume: Volume,
+    *,
+    rois: Regions,
+    baseline_frames: Frames,
+    frames: Frames | None = None,
+    reference: str | None = None,
+    **options: Any,
+) -> pd.DataFrame:
+    """Ratio of the mean linear echo power of a period to that of the frames before the agent.
+
+    Parameters
+    ----------
+    volume : Volume
+        A cine: grey levels, dB or linear power.
+    rois : Regions
+    baseline_frames : int, slice, range, (first, stop) or sequence of int
+        As in `imgtheranostics.ultrasound.enhancement`.
+    frames : int, slice, range, (first, stop) or sequence of int, optional
+        The period; by default all frames after the baseline.
+    reference : str, optional
+        One of the regions: ``relative_echo_enhancement`` is reported too, beyond that of the reference.
+    **options
+        ``dynamic_range_db``, ``gamma``, ``gain_db``, ``grey_max``, ``region``, ``largest_saturated``,
+        ``largest_floor_effect``, ``subject``, ``session``, ``workers``, as in
+        `imgtheranostics.ultrasound.gain`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Rows ``echo_gain`` (1) and ``echo_enhancement`` (dB) of each region, without an axis.
+
+    Raises
+    ------
+    MissingMetadata, UnitMismatch, ImplausibleValue, GeometryMismatch, UnsupportedInput
+        As `imgtheranostics.ultrasound.enhancement`.
+    """
+    import pandas as pd
+
+    n_frames = len(time_axis(volume))
+    before = frame_list(baseline_frames, n_frames)
+    during = period_of(frames, before, n_frames)
+    parts = frames_of(volume, before), frames_of(volume, during)
+    table = gain(*parts, rois=rois, **options)
+    if reference is not None:
+        beyond = gain(*parts, rois=rois, reference=reference, **options)
+        kept = beyond["quantity"] == "echo_enhancement"
+        details = [one for one in beyond.attrs["details"] if one["quantity"] == "echo_enhancement"]
+        more = beyond[kept].assign(quantity="relative_echo_enhancement")
+        attrs = table.attrs
+        renamed = [{**one, "quantity": "relative_echo_enhancement"} for one in details]
+        table = pd.concat([table, more], ignore_index=True)
+        table.attrs = {**attrs, "details": [*attrs["details"], *renamed]}
+    table.attrs["decisions"] = {
+        "period": {
+            "rule": "all frames after the baseline" if frames is None else "given",
+            "frames": ranges(during),
+        }
+    }
+    return table
+
+
+def period_of(frames: Frames | None, before: IndexArray, n_frames: int) -> IndexArray:
+    """The frames that are compared with the baseline."""
+    if frames is not None:
+        return frame_list(frames, n_frames, "the period")
+    from imgtheranostics.errors import UnsupportedInput
+
+    after = np.arange(int(before[-1]) + 1, n_frames)
+    if not after.size:
+        raise UnsupportedInput(
+            "no frame follows the baseline",
+            where="--baseline-frames (baseline_frames=)",
+            found=f"{n_frames} frames, the last of which is in the baseline",
+            next_step="name the frames to compare with frames= (--frames)",
+        )
+    return after
+
+
+def ranges(index: IndexArray) -> str:
+    """Frames as runs.
+
+    >>> ranges(np.array([0, 1, 2, 5]))
+    '0-2, 5'
+    """
+    runs = np.split(index, np.flatnonzero(np.diff(index) != 1) + 1)
+    return ", ".join(str(run[0]) if run.size == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+
+
+def frames_of(volume: Volume, index: IndexArray) -> Volume:
+    """A cine of some frames of a cine."""
+    (axis,) = volume.axes
+    kept: Volume = volume.replace(
+        data=np.asfortranarray(volume.data[..., index]), axes=(replace(axis, values=axis.values[index]),)
+    )
+    return kept
