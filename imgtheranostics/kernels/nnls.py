@@ -56,22 +56,23 @@ def _load(samples, by_voxel, order, first, n, x):
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def _first_tile(basis, x, z, total, squares):
+def _first_tile(samples, order, first, basis, z, total, squares):
     """The first four coefficients, with sum and sum of squares over the wavelengths; True where finite.
 
-    basis : (size, n) float64; x : (n * BLOCK,), as samples; z : (size * BLOCK,), others (BLOCK,) float64
+    samples : (n, n_voxels), of which BLOCK from `first` on; order : (n,) int64; basis : (size, n) float64
+    z : (size * BLOCK,), others (BLOCK,) float64
     """
-    n = basis.shape[1]
+    n, last = basis.shape[1], first + BLOCK
     p, q = z[:BLOCK], z[BLOCK : 2 * BLOCK]
     r, s = z[2 * BLOCK : 3 * BLOCK], z[3 * BLOCK : 4 * BLOCK]
     a, b, c, d = basis[0], basis[1], basis[2], basis[3]
     for lane in range(BLOCK):
         p[lane], q[lane], r[lane], s[lane] = 0.0, 0.0, 0.0, 0.0
         total[lane], squares[lane] = 0.0, 0.0
-    last = n - n % 4
-    for j in range(0, last, 4):
-        one, two = x[j * BLOCK : (j + 1) * BLOCK], x[(j + 1) * BLOCK : (j + 2) * BLOCK]
-        three, four = x[(j + 2) * BLOCK : (j + 3) * BLOCK], x[(j + 3) * BLOCK : (j + 4) * BLOCK]
+    whole = n - n % 4
+    for j in range(0, whole, 4):
+        one, two = samples[order[j], first:last], samples[order[j + 1], first:last]
+        three, four = samples[order[j + 2], first:last], samples[order[j + 3], first:last]
         a0, a1, a2, a3 = a[j], a[j + 1], a[j + 2], a[j + 3]
         b0, b1, b2, b3 = b[j], b[j + 1], b[j + 2], b[j + 3]
         c0, c1, c2, c3 = c[j], c[j + 1], c[j + 2], c[j + 3]
@@ -85,8 +86,8 @@ def _first_tile(basis, x, z, total, squares):
             s[lane] += (d0 * u + d1 * v) + (d2 * w + d3 * y)
             total[lane] += (u + v) + (w + y)
             squares[lane] += (u * u + v * v) + (w * w + y * y)
-    for j in range(last, n):
-        one = x[j * BLOCK : (j + 1) * BLOCK]
+    for j in range(whole, n):
+        one = samples[order[j], first:last]
         a0, b0, c0, d0 = a[j], b[j], c[j], d[j]
         for lane in range(BLOCK):
             u = np.float64(one[lane])
@@ -222,6 +223,13 @@ def _any_small(rest, squares):
     for lane in range(BLOCK):
         small += np.float64(rest[lane] < ROUNDING * squares[lane])
     return small > 0.0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _take_residuals(every, squares, summed, rest):
+    """Sums of the residuals one by one, in every lane or where rounding has lost the others."""
+    for lane in range(BLOCK):
+        rest[lane] = summed[lane] if every or rest[lane] < ROUNDING * squares[lane] else rest[lane]
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
@@ -378,6 +386,7 @@ def unmix_voxels(
         np.empty(size * BLOCK),
         np.empty(size * BLOCK),
     )
+    lanes, straight = x.reshape(n_wavelengths, BLOCK), np.arange(n_wavelengths)
     # Rows of one array would be strided ones to the compiler
     total, squares, rest = np.empty(BLOCK), np.empty(BLOCK), np.empty(BLOCK)
     row, other = np.empty(BLOCK), np.empty(BLOCK)
@@ -387,8 +396,12 @@ def unmix_voxels(
     share, some = np.sqrt(1.0 / n_wavelengths), False
     for first in range(begin, end, BLOCK):
         n = min(BLOCK, end - first)
-        _load(samples, by_voxel, order, first, n, x)
-        finite = _first_tile(basis, x, z, total, squares)
+        plain = not by_voxel and n == BLOCK and size == TILE
+        if plain:
+            finite = _first_tile(samples, order, first, basis, z, total, squares)
+        else:
+            _load(samples, by_voxel, order, first, n, x)
+            finite = _first_tile(lanes, straight, 0, basis, z, total, squares)
         sound = _reasons(chosen, finite, squares, first, n, codes)
         _combine(basis, TILE, x, z)
         _combine(freely, 0, z, found)
@@ -403,13 +416,11 @@ def unmix_voxels(
                     _walk_lanes(tables, triangle, n_components, n, z, found, codes, marks, place, rows)
                 _left(triangle, n_components, z, found, row, rest)
                 _settle(marks, held, codes)
-        if direct:
-            _explicit(design, x, found, row, rest)
-        elif _any_small(rest, squares):
+        if direct or _any_small(rest, squares):
+            if plain:
+                _load(samples, by_voxel, order, first, n, x)
             _explicit(design, x, found, row, other)
-            for lane in range(BLOCK):
-                if rest[lane] < ROUNDING * squares[lane]:
-                    rest[lane] = other[lane]
+            _take_residuals(direct, squares, other, rest)
         for k in range(n_components):
             _put(found[k * BLOCK : (k + 1) * BLOCK], unit[k], codes, sound, first, n, values[k])
         _goodness(total, squares, rest, n_wavelengths, other)
