@@ -250,7 +250,7 @@ def _together(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
     from imgtheranostics.errors import merge_cautions
 
-    table = pd.concat(tables, ignore_index=True)
+    table = pd.concat([pd.DataFrame(part) for part in tables], ignore_index=True)
     table.attrs = {
         "details": [one for part in tables for one in part.attrs["details"]],
         "warnings": merge_cautions(*(tuple(part.attrs.get("warnings", ())) for part in tables)),

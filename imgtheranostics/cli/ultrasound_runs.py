@@ -34,7 +34,11 @@ class Made:
     @property
     def shown(self) -> pd.DataFrame | None:
         """What people see of a long table: the rows without an axis; None where it is short."""
-        static = self.table[self.table["axis"] == ""]
+        import pandas as pd
+
+        # without its attributes, which every part of a table would copy
+        bare = pd.DataFrame(self.table)
+        static = bare[bare["axis"] == ""]
         return static if 0 < len(static) < len(self.table) else None
 
 

@@ -6,6 +6,7 @@ import csv
 import io
 import math
 import re
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,11 +68,25 @@ def table_rows(table: pd.DataFrame, label: Callable[[str], str] = str, *, extra:
     extra : bool
         Append the columns that a method added of its own.
     """
+    import pandas as pd
+
+    # columns of a table with attributes come with a deep copy of them, of thousands of rows
+    table = pd.DataFrame(table)
     names = [*STATISTICS_COLUMNS]
     if extra:
         names += [name for name in map(str, table.columns) if name not in STATISTICS_COLUMNS]
     columns = [_column(name, table[name].tolist(), label) for name in names]
     return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
+
+
+def run_rows(run: Run) -> list[Row]:
+    """Rows of the table of a run, made once for all of its figures; they are not to be changed."""
+    if run not in _ROWS:
+        _ROWS[run] = table_rows(run.table)
+    return _ROWS[run]
+
+
+_ROWS: weakref.WeakKeyDictionary[Run, list[Row]] = weakref.WeakKeyDictionary()
 
 
 def _column(name: str, values: Iterable[Any], label: Callable[[str], str]) -> list[Any]:

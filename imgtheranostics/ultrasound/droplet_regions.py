@@ -103,7 +103,9 @@ def region_activation(
     details: list[dict[str, Any]] = []
     curves: list[CurveFit] = []
     flagged: dict[Flag, list[str]] = {}
-    of_power = enhancement[enhancement["quantity"] == "echo_intensity"]
+    # without its attributes, which every part of a table would copy
+    bare = pd.DataFrame(enhancement)
+    of_power = bare[bare["quantity"] == "echo_intensity"]
     for region, frames in of_power.groupby("region", sort=False):
         power = frames["mean"].to_numpy(np.float64)
         if power.size != temperature.size:

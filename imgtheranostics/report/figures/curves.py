@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from imgtheranostics.report.figures import theme
 from imgtheranostics.report.registry import Drawing
 from imgtheranostics.report.run import Run
-from imgtheranostics.report.tables import Row, table_rows
+from imgtheranostics.report.tables import Row, run_rows
 from imgtheranostics.report.wording import (
     duration,
     number,
@@ -50,7 +50,7 @@ DOWNFIELD_LEFT = frozenset({"saturation_offset"})
 def keys(run: Run) -> tuple[str, ...]:
     """Quantities that the table gives at two axis values or more."""
     values: dict[str, set[float]] = {}
-    for row in _along_axis(table_rows(run.table)):
+    for row in _along_axis(run_rows(run)):
         values.setdefault(row["quantity"], set()).add(row["axis_value"])
     return tuple(quantity for quantity, found in values.items() if len(found) > 1)
 
@@ -59,7 +59,7 @@ def log_keys(run: Run) -> tuple[str, ...]:
     """Quantities with positive means that span a factor that a linear axis hides, or that were asked for."""
     found = []
     for quantity in keys(run):
-        rows = [row for row in _along_axis(table_rows(run.table)) if row["quantity"] == quantity]
+        rows = [row for row in _along_axis(run_rows(run)) if row["quantity"] == quantity]
         if rows[0]["axis"] in DOWNFIELD_LEFT:
             continue
         means = [row["mean"] for row in rows]
@@ -93,7 +93,7 @@ def _along_axis(rows: list[Row]) -> list[Row]:
 
 
 def _draw(run: Run, quantity: str, *, logarithmic: bool) -> Drawing:
-    curves = curves_of(table_rows(run.table), quantity)
+    curves = curves_of(run_rows(run), quantity)
     order = sorted(curves, key=lambda region: -max(row["mean"] for row in curves[region]))[:_LARGEST]
     first = next(iter(curves.values()))[0]
     axis = first["axis"]

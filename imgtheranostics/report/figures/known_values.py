@@ -8,7 +8,7 @@ from imgtheranostics.report.figures import theme
 from imgtheranostics.report.figures.points import static_rows
 from imgtheranostics.report.registry import Drawing
 from imgtheranostics.report.run import KnownValue, Run
-from imgtheranostics.report.tables import Row, table_rows
+from imgtheranostics.report.tables import Row, run_rows
 from imgtheranostics.report.wording import quantity_words, rounded, shortened, unit_words, with_unit
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ _COLOURS = (theme.INK, "#3f86c4", "#d9772b")
 
 def keys(run: Run) -> tuple[str, ...]:
     """Quantities with a known value for a region of the table."""
-    measured = {(row["quantity"], row["region"]) for row in static_rows(table_rows(run.table))}
+    measured = {(row["quantity"], row["region"]) for row in static_rows(run_rows(run))}
     return tuple(
         dict.fromkeys(known.quantity for known in run.known if (known.quantity, known.region) in measured)
     )
@@ -30,7 +30,7 @@ def keys(run: Run) -> tuple[str, ...]:
 def draw(run: Run, quantity: str) -> Drawing:
     """One line per region that has a known value, in the order in which they were given."""
     known = [value for value in run.known if value.quantity == quantity]
-    rows = {row["region"]: row for row in static_rows(table_rows(run.table)) if row["quantity"] == quantity}
+    rows = {row["region"]: row for row in static_rows(run_rows(run)) if row["quantity"] == quantity}
     regions = [name for name in dict.fromkeys(value.region for value in known) if name in rows]
     labels = list(dict.fromkeys(value.label for value in known))
     figure = theme.new_figure(0.62 + _ROW_IN * len(regions))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from imgtheranostics.report.figures import theme
 from imgtheranostics.report.registry import Drawing
 from imgtheranostics.report.run import Run
-from imgtheranostics.report.tables import Row, table_rows
+from imgtheranostics.report.tables import Row, run_rows
 from imgtheranostics.report.wording import quantity_words, rounded, shortened, unit_words, with_unit
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _BESIDE = ("detection_limit", "quantification_limit", "detectable_share", "contr
 
 def keys(run: Run) -> tuple[str, ...]:
     """Quantities that the table gives for regions without a further axis."""
-    shown = dict.fromkeys(row["quantity"] for row in static_rows(table_rows(run.table)))
+    shown = dict.fromkeys(row["quantity"] for row in static_rows(run_rows(run)))
     return tuple(quantity for quantity in shown if not quantity.endswith(_BESIDE))
 
 
@@ -38,7 +38,7 @@ def by_mean(rows: list[Row]) -> list[Row]:
 
 def draw(run: Run, quantity: str) -> Drawing:
     """One line per region, highest first."""
-    rows = by_mean([row for row in static_rows(table_rows(run.table)) if row["quantity"] == quantity])
+    rows = by_mean([row for row in static_rows(run_rows(run)) if row["quantity"] == quantity])
     shown = rows[:_LARGEST]
     colours = _colours(run)
     figure = theme.new_figure(0.62 + _ROW_IN * len(shown))

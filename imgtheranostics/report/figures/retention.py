@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from imgtheranostics.report.figures import theme
 from imgtheranostics.report.registry import Drawing
 from imgtheranostics.report.run import Run
-from imgtheranostics.report.tables import Row, table_rows
+from imgtheranostics.report.tables import Row, run_rows
 from imgtheranostics.report.wording import number, rounded, shortened
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class _Point:
 
 def keys(run: Run) -> tuple[str, ...]:
     """What is retained, where the table gives it at follow-ups."""
-    rows = table_rows(run.table)
+    rows = run_rows(run)
     found = any(row["quantity"] == _RETAINED and row["axis_value"] is not None for row in rows)
     return (_RETAINED,) if found and _tumour(rows) else ()
 
@@ -46,7 +46,7 @@ def _tumour(rows: Sequence[Row]) -> str:
 
 def draw(run: Run, quantity: str) -> Drawing:
     """Masses on the left, the retained share on the right."""
-    rows = [row for row in table_rows(run.table) if row["axis_value"] is not None]
+    rows = [row for row in run_rows(run) if row["axis_value"] is not None]
     tumour = _tumour(rows)
     names = list(run.regions) if run.regions is not None else [tumour]
     colour = theme.region_colour(names.index(tumour) if tumour in names else 0)
