@@ -7,6 +7,7 @@ from imgtheranostics.validation import (
     emission_methods,
     mri_methods,
     msot_methods,
+    ultrasound_methods,
 )
 from imgtheranostics.validation.comparing import Validation, compare_phantoms, validate
 from imgtheranostics.validation.methods import METHODS, MethodMissing, method
@@ -39,5 +40,6 @@ __all__ = [
     "method",
     "mri_methods",
     "msot_methods",
+    "ultrasound_methods",
     "validate",
 ]

@@ -162,13 +162,18 @@ class Session:
         return means
 
     def _file(self, volume: int) -> Path:
-        """The image on disk; no DICOM attribute holds saturation offsets, so that CEST is always NIfTI."""
+        """The image on disk.
+
+        No DICOM attribute holds saturation offsets, so that CEST is always NIfTI; ultrasound files hold whole
+        grey levels, which cines without speckle (level 0) are finer than.
+        """
         from imgtheranostics.phantom.writer import nifti_stem, write_image_as_dicom
 
         name = self.phantom.names[volume]
         if self.modality(volume) == "CEST":
             return self._nifti(volume, f"{name}_cest{'.nii' if self.file_format == 'dicom' else '.nii.gz'}")
-        if self.file_format == "dicom":
+        fine = self.modality(volume) == "US" and self.phantom.level == 0
+        if self.file_format == "dicom" and not fine:
             place = self.folder / name
             if not place.is_dir():
                 write_image_as_dicom(self.phantom, volume, self.folder)
