@@ -345,6 +345,20 @@ class DepthOptions:
         ),
     ] = None
 
+    depth_in: Annotated[
+        str | None,
+        typer.Option(
+            "--depth-in",
+            metavar="REGION,REGION|FILE",
+            help="Tissue whose voxels count in these curves; default all of the body.",
+        ),
+    ] = None
+
+    @property
+    def files(self) -> list[Path]:
+        """Files that were read."""
+        return [Path(self.depth_in)] if self.depth_in is not None and Path(self.depth_in).is_file() else []
+
     def check(self, light: LightOptions) -> None:
         """Refuse depth without a body.
 
@@ -353,6 +367,10 @@ class DepthOptions:
         typer.BadParameter
         """
         if self.depth_mm is None:
+            if self.depth_in is not None:
+                raise typer.BadParameter(
+                    "belongs to --depth-curves-mm, which is not given", param_hint="--depth-in"
+                )
             return
         if light.body is None:
             raise typer.BadParameter("needs --body", param_hint="--depth-curves-mm")

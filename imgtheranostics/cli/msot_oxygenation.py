@@ -146,7 +146,12 @@ def oxygenation(
         curves += change.curves
     if depth.depth_mm is not None and ready.depth is not None:
         attenuation, shells = depth_summary(
-            found.unmixed, ready.measured, ready.depth, width_mm=depth.depth_mm, workers=common.workers
+            found.unmixed,
+            ready.measured,
+            ready.depth,
+            width_mm=depth.depth_mm,
+            mask=ready.depth_in,
+            workers=common.workers,
         )
         tables.append(attenuation)
         curves += shells
@@ -159,6 +164,6 @@ def oxygenation(
         said,
         path=path,
         residual=found.unmixed.residual,
-        files=[*absorbers.files, *light.files],
+        files=[*absorbers.files, *light.files, *depth.files],
         curves=curves,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -233,12 +234,23 @@ def reconstruct(
 
 
 def image_table(image: Volume, subject: str | None, session: str | None) -> pd.DataFrame:
-    """Statistics of the whole image at each wavelength."""
+    """The speed of sound that was taken, and statistics of the whole image at each wavelength."""
+    import pandas as pd
+
     from imgtheranostics.cli.runs import regions_for
     from imgtheranostics.regions import roi_statistics
 
     regions = regions_for(image, None, resample=False)
-    return roi_statistics(image, regions, subject=subject, session=session)
+    table = roi_statistics(image, regions, subject=subject, session=session)
+    unknown = dict.fromkeys(("sd", "standard_error", "median", "p05", "p95", "min", "max"), math.nan)
+    first = table.iloc[:1].assign(**unknown, quantity="speed_of_sound", unit="m/s", flags="", warnings="")
+    taken = _decisions(image).get("reconstruct", {})
+    first = first.assign(mean=taken.get("speed_of_sound_m_s", math.nan), axis="", axis_value=math.nan)
+    details = [{"rule": f"speed of sound: {taken.get('speed_of_sound_from')}"}, *table.attrs["details"]]
+    table.attrs = {}
+    joined = pd.concat([first, table], ignore_index=True)
+    joined.attrs["details"] = details
+    return joined
 
 
 def _without(image: Volume, code: str) -> Volume:

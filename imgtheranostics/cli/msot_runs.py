@@ -49,6 +49,7 @@ class Prepared:
     named: bool
     fluence: Volume | None = None
     depth: Volume | None = None
+    depth_in: Any = None
 
 
 def prepared(
@@ -64,15 +65,18 @@ def prepared(
     drawn = regions if common.rois else None
     mask = mask_of(absorbers.mask, "--mask", image, common, drawn)
     body = mask_of(light.body, "--body", image, common, drawn)
+    within = mask_of(depth.depth_in, "--depth-in", image, common, drawn)
     components = absorbers.spectra(image)
     if light.fluence == "none":
         way = None if body is None else light.depth(body)
-        return Prepared(image, image, components, noise, mask, regions, bool(common.rois), None, way)
+        return Prepared(image, image, components, noise, mask, regions, bool(common.rois), None, way, within)
     found = light.corrected(image, body, components)
     own = noise if noise is None or hasattr(noise, "grid") else found.noise(noise)
+    inside = body if mask is None else mask
     return Prepared(
-        found.volume, image, components, own, mask, regions, bool(common.rois), found.fluence, found.depth
-    )
+        found.volume, image, components, own, inside, regions, bool(common.rois), found.fluence, found.depth,
+        within,
+    )  # fmt: skip
 
 
 def joined(tables: Sequence[pd.DataFrame], common: MsotScan) -> pd.DataFrame:

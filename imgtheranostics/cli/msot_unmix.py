@@ -96,7 +96,12 @@ def unmix(
         curves += over_time.curves
     if depth.depth_mm is not None and ready.depth is not None:
         attenuation, shells = depth_summary(
-            found, ready.measured, ready.depth, width_mm=depth.depth_mm, workers=common.workers
+            found,
+            ready.measured,
+            ready.depth,
+            width_mm=depth.depth_mm,
+            mask=ready.depth_in,
+            workers=common.workers,
         )
         tables.append(attenuation)
         curves += shells
@@ -109,7 +114,7 @@ def unmix(
         said,
         path=path,
         residual=found.residual,
-        files=[*absorbers.files, *light.files, *agent.files, *blank_files(blank)],
+        files=[*absorbers.files, *light.files, *depth.files, *agent.files, *blank_files(blank)],
         curves=curves,
         warnings=() if over_time is None else over_time.warnings,
     )

@@ -57,6 +57,13 @@ def agents_among(components: Iterable[str]) -> tuple[str, ...]:
     return found or names
 
 
+def agents_first(components: Iterable[str]) -> tuple[str, ...]:
+    """What was injected, then what is of tissue, each in its order."""
+    names = tuple(components)
+    agents = agents_among(names)
+    return (*agents, *(name for name in names if name not in agents))
+
+
 def named_components(unmixed: Unmixed, *, blank: Mask = None) -> tuple[Estimate, ...]:
     """The map of each component under a name of its own, such as ``ir780_component_amplitude``.
 
@@ -69,7 +76,7 @@ def named_components(unmixed: Unmixed, *, blank: Mask = None) -> tuple[Estimate,
     Returns
     -------
     tuple of Estimate
-        With ``detected`` in `maps`: 1 where the component exceeds its limit of detection.
+        Agents first. With ``detected`` in `maps`: 1 where the component exceeds its limit of detection.
 
     Raises
     ------
@@ -82,9 +89,10 @@ def named_components(unmixed: Unmixed, *, blank: Mask = None) -> tuple[Estimate,
             f"components need names that differ in letters or digits, not {', '.join(unmixed.estimates)}"
         )
     found = []
-    for word, (name, one) in zip(words, unmixed.estimates.items(), strict=True):
+    for name in agents_first(unmixed.estimates):
+        one, word = unmixed.estimates[name], component_word(name)
         maps = {**one.maps, "detected": _detected(unmixed, name, blank)}
-        found.append(replace(_renamed(one, f"{word}_{one.quantity}"), maps=maps))
+        found.append(replace(_renamed(one, name, f"{word}_{one.quantity}"), maps=maps))
     return tuple(found)
 
 
@@ -143,11 +151,11 @@ def component_table(
             f"there is no region {', '.join(repr(name) for name in missing)}; regions: {', '.join(fitted)}"
         )
     tables, details, notes = [], [], []
-    for name, one in unmixed.estimates.items():
-        word = component_word(name)
+    for name in agents_first(unmixed.estimates):
+        one, word = unmixed.estimates[name], component_word(name)
         table = region_table(one, fitted, **options, **labels)
         own = list(table.attrs["details"])
-        notes.append(_under_its_name(table.attrs["warnings"], one.quantity, f"{word}_{one.quantity}"))
+        notes.append(_under_its_name(table.attrs["warnings"], (name, one.quantity), f"{word}_{one.quantity}"))
         table["quantity"] = f"{word}_{one.quantity}"
         table.attrs = {}
         parts = [(table, own)]
@@ -185,8 +193,8 @@ def _detected(unmixed: Unmixed, name: str, blank: Mask) -> Volume:
     return value.derived(found.astype(np.float32), "detected", "1", step).replace(warnings=())
 
 
-def _renamed(one: Estimate, quantity: str) -> Estimate:
-    cautions = _under_its_name(one.value.warnings, one.quantity, quantity)
+def _renamed(one: Estimate, name: str, quantity: str) -> Estimate:
+    cautions = _under_its_name(one.value.warnings, (name, one.quantity), quantity)
     return replace(
         one,
         value=one.value.replace(quantity=quantity, warnings=cautions),
@@ -194,18 +202,14 @@ def _renamed(one: Estimate, quantity: str) -> Estimate:
     )
 
 
-def _under_its_name(cautions: Sequence[Caution], old: str, quantity: str) -> tuple[Caution, ...]:
-    """What is said of a quantity, said of it under another name."""
-    return tuple(
-        replace(
-            one,
-            message=f"{quantity}: {one.message.removeprefix(f'{old}: ')}"
-            if one.message.startswith(f"{old}: ")
-            else one.message,
-            where=quantity if one.where == old else one.where,
-        )
-        for one in cautions
-    )
+def _under_its_name(cautions: Sequence[Caution], olds: Sequence[str], quantity: str) -> tuple[Caution, ...]:
+    """What is said of a component or quantity, said of the name that a report has for it."""
+    found = []
+    for one in cautions:
+        head, colon, rest = one.message.partition(": ")
+        message = f"{quantity}: {rest}" if colon and head in olds else one.message
+        found.append(replace(one, message=message, where=quantity if one.where in olds else one.where))
+    return tuple(found)
 
 
 def _ratio_rows(
@@ -229,10 +233,11 @@ def _ratio_rows(
     rows["region"] = [f"{ratio.numerator.region}/{reference}" for ratio in ratios]
     rows["mean"] = [ratio.value for ratio in ratios]
     rows["standard_error"] = [ratio.standard_error for ratio in ratios]
-    rows["warnings"] = [";".join(caution.code for caution in ratio.warnings) for ratio in ratios]
+    own = [[note for note in ratio.warnings if note not in one.value.warnings] for ratio in ratios]
+    rows["warnings"] = [";".join(caution.code for caution in notes) for notes in own]
     details = [_ratio_detail(ratio, reference) for ratio in ratios]
     said = _under_its_name(
-        [caution for ratio in ratios for caution in ratio.warnings], one.quantity, f"{word}_region_ratio"
+        [caution for notes in own for caution in notes], (one.quantity,), f"{word}_region_ratio"
     )
     return rows, details, merge_cautions(said)
 

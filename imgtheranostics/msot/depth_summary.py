@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from imgtheranostics.fit import CurveFit
+from imgtheranostics.mapping.voxels import Mask
 from imgtheranostics.msot.depth_curves import depth_curve
 from imgtheranostics.msot.unmixed import Unmixed
 from imgtheranostics.msot.wavelength_choice import of_wavelengths
@@ -29,6 +30,7 @@ def depth_summary(
     depth: Volume,
     *,
     width_mm: float,
+    mask: Mask = None,
     resolution_mm: float | Sequence[float] | None = None,
     workers: int | None = None,
 ) -> tuple[pd.DataFrame, tuple[CurveFit, ...]]:
@@ -43,6 +45,8 @@ def depth_summary(
         Of `imgtheranostics.msot.fluence.depth_from_mask`.
     width_mm : float
         Of a shell.
+    mask : Volume, Regions or (i, j, k) array_like, optional
+        Voxels that count, such as one kind of tissue.
     resolution_mm, workers
         As in `imgtheranostics.msot.region_means`.
 
@@ -62,16 +66,21 @@ def depth_summary(
     images = {"measured": measured}
     if unmixed.signal is not measured:
         images["corrected for light"] = unmixed.signal
-    options = {"width_mm": width_mm, "resolution_mm": resolution_mm, "workers": workers}
+    options: dict[str, Any] = {
+        "width_mm": width_mm,
+        "mask": mask,
+        "resolution_mm": resolution_mm,
+        "workers": workers,
+    }
     rows, curves = [], []
     for words, image in images.items():
-        found = depth_curve(_time_mean(of_wavelengths(image, chosen)), depth, **options)  # type: ignore[arg-type]
+        found = depth_curve(_time_mean(of_wavelengths(image, chosen)), depth, **options)
         for at, curve in zip(chosen, found.curves, strict=False):
             curves.append(replace(curve, label=f"{at:g} nm, {words}"))
             if words == "measured" and math.isfinite(curve.value):
                 rows.append(_row(curve, at, depth))
     for name, one in unmixed.estimates.items():
-        of_component = depth_curve(_time_mean(one), depth, **options)  # type: ignore[arg-type]
+        of_component = depth_curve(_time_mean(one), depth, **options)
         curves += [replace(curve, label=name) for curve in of_component.curves]
     table = pd.DataFrame(rows, columns=list(STATISTICS_COLUMNS))
     table.attrs["details"] = [{"rule": "exponential through means of shells of equal depth"} for _ in rows]

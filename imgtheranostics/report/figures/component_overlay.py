@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -42,8 +43,14 @@ def components_of(run: Run) -> dict[str, Estimate]:
         for ending in ENDINGS
         if estimate.quantity.endswith(ending)
     }
-    order = sorted(found, key=lambda word: _OF_TISSUE.index(word) if word in _OF_TISSUE else -1)
-    return {word: found[word] for word in order}
+    return {word: found[word] for word in agents_first(found)}
+
+
+def agents_first(words: Iterable[str]) -> list[str]:
+    """Agents, then blood, then other tissue."""
+    return sorted(
+        words, key=lambda word: _OF_TISSUE.index(word.lower()) if word.lower() in _OF_TISSUE else -1
+    )
 
 
 def component_colours(words: list[str]) -> dict[str, str]:
@@ -60,7 +67,7 @@ def draw(run: Run, _key: str) -> Drawing:
     colours = component_colours(list(shown))
     chosen = scene.scene_of(run, next(iter(shown.values())).quantity)
     samples = {word: scene.sample_of(one.value, chosen.sample_index) for word, one in shown.items()}
-    highs = {word: _high(data) for word, data in samples.items()}
+    highs = {word: scene.scale_of(scene.scene_of(run, one.quantity)).high for word, one in shown.items()}
     placed, height = layout.mosaic(chosen)
     figure = theme.new_figure(height + _FOOT_IN)
     for item in placed:
@@ -72,12 +79,6 @@ def draw(run: Run, _key: str) -> Drawing:
     for n, (word, one) in enumerate(shown.items()):
         _bar(figure, n, word, colours[word], highs[word], unit_words(one.unit, one.quantity))
     return Drawing(figure, _caption(chosen, every, shown), _alt(shown, highs))
-
-
-def _high(data: scene.Array) -> float:
-    values = scene.thinned(data)
-    values = values[np.isfinite(values)]
-    return scene.round_up(float(np.percentile(values, 99.8))) if values.size else 1.0
 
 
 def _blended(

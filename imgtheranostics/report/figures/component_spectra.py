@@ -8,7 +8,7 @@ import numpy as np
 
 from imgtheranostics.fit import CurveFit
 from imgtheranostics.report.figures import theme
-from imgtheranostics.report.figures.component_overlay import component_colours
+from imgtheranostics.report.figures.component_overlay import agents_first, component_colours
 from imgtheranostics.report.registry import Drawing
 from imgtheranostics.report.run import Run
 from imgtheranostics.report.wording import number, shortened, unit_words
@@ -39,7 +39,7 @@ def draw(run: Run, quantity: str) -> Drawing:
     """A panel of all components, then one for each region."""
     every = [curve for curve in run.curves if is_spectrum(curve) and curve.quantity == quantity]
     shown = every[:_LARGEST]
-    names = list(shown[0].parts)
+    names = agents_first(shown[0].parts)
     known = component_colours([name.lower() for name in names])
     colours = {name: known[name.lower()] for name in names}
     figure = theme.new_figure(-(-(len(shown) + 1) // _COLUMNS) * _ROW_IN + _KEY_IN)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from imgtheranostics.report.figures import layout, picture, planes, scene, theme
-from imgtheranostics.report.figures.scene import Scale
+from imgtheranostics.report.figures.scene import Scale, Scene
 from imgtheranostics.report.registry import Drawing
 from imgtheranostics.report.run import Run
 from imgtheranostics.report.wording import number, quantity_words, with_unit
@@ -17,7 +17,8 @@ SHOWN = ("optoacoustic_signal",)
 """Quantities that are drawn; others are only written."""
 
 _FOOT_IN = 0.5
-_TALLEST_IN = 5.0
+_TALLEST_IN = 6.2
+_MOST_PIXELS = 500
 
 
 def keys(run: Run) -> tuple[str, ...]:
@@ -28,7 +29,7 @@ def keys(run: Run) -> tuple[str, ...]:
 def draw(run: Run, name: str) -> Drawing:
     """Grey slices, from the 1st to the 99.7th percentile."""
     image = run.images[name]
-    chosen = scene.scene_of(replace(run, estimates=(_estimate(image),), anatomy=None), image.quantity)
+    chosen = _sharp(scene.scene_of(replace(run, estimates=(_estimate(image),), anatomy=None), image.quantity))
     scale = _scale(chosen.data)
     grid = layout.grid_of(chosen, chosen.tiles, left_in=0.0, width_in=theme.WIDTH_IN, tallest_in=_TALLEST_IN)
     bottom = max(item.top_in + item.height_in for item in grid) + layout.LABEL_IN
@@ -56,6 +57,15 @@ def _estimate(image: Volume) -> Estimate:
     nothing = np.zeros(image.shape, np.float32)
     flags = plain.replace(data=nothing.astype(np.uint16), quantity="flags", unit="1")
     return Estimate(image, plain.replace(data=nothing), flags)
+
+
+def _sharp(chosen: Scene) -> Scene:
+    """The scene with a pixel for each voxel, as far as these are not too many."""
+    stage = chosen.stage
+    finest = np.array(chosen.estimate.grid.spacing_mm).min()
+    count = (stage.high_mm - stage.low_mm) / finest
+    step = finest * max(1.0, float(np.ceil(count.max() / _MOST_PIXELS - 1e-6)))
+    return replace(chosen, stage=replace(stage, pixel_mm=np.minimum(stage.pixel_mm, step)))
 
 
 def _scale(data: scene.Array) -> Scale:

@@ -27,6 +27,8 @@ _FLATTEST = 0.3
 _OUTSIDE_REACH = 2.0
 _UPTAKE = ("activity_concentration", "suv_", "id_per_", "count", "absorbed_dose")
 _AMOUNTS = ("_mass_concentration", "_component_amplitude", "_chromophore_concentration")
+_COMPONENTS = ("_component_amplitude", "_chromophore_concentration")
+_SURE = 3.0
 _ENOUGH = 100_000
 WINDOW_HU = (-160.0, 240.0)
 
@@ -106,8 +108,8 @@ def scene_of(run: Run, quantity: str) -> Scene:
         _sample_words(value, index),
         stage,
         stack,
-        _tiles(value, stage, stack, regions, data),
-        _focus(value, data, regions),
+        _tiles(value, stage, stack, regions, surest(estimate, index, data)),
+        _focus(value, surest(estimate, index, data), regions),
         regions,
         run.anatomy,
         anatomy_data,
@@ -129,6 +131,18 @@ def is_amount(quantity: str) -> bool:
     return is_uptake(quantity) or quantity == "concentration" or quantity.endswith(_AMOUNTS)
 
 
+def surest(estimate: Estimate, index: int, data: Array) -> Array:
+    """A sample of a component's map without the voxels that lie within three standard errors of zero.
+
+    Where light is weak their noise is many times what stands out elsewhere. Other maps stay as they are.
+    """
+    if not estimate.quantity.endswith(_COMPONENTS):
+        return data
+    error = sample_of(estimate.standard_error, index)
+    sure = np.where(data > _SURE * np.nan_to_num(error), data, np.nan)
+    return sure if np.isfinite(sure).any() else data
+
+
 def starts_at_zero(quantity: str) -> bool:
     """Whether 0 means none of it, so that a scale begins there."""
     return quantity != "ph" and not quantity.endswith("_centre")
@@ -142,6 +156,8 @@ def scale_of(scene: Scene) -> Scale:
     """
     quantity = QUANTITIES[scene.estimate.quantity]
     amount = is_amount(scene.estimate.quantity)
+    if scene.estimate.quantity.endswith(_COMPONENTS):
+        return _component_scale(scene)
     data = scene.data if amount else without_flagged(scene, scene.data)
     values = thinned(data)
     values = values[np.isfinite(values)]
@@ -173,6 +189,20 @@ def scale_of(scene: Scene) -> Scale:
     return Scale(
         low, high, colours, beyond.get((smallest < low - 0.1 * (high - low), largest > high), "neither")
     )
+
+
+def _component_scale(scene: Scene) -> Scale:
+    """From zero to the bulk of what is surely there, or to the regions where these reach further."""
+    values = thinned(surest(scene.estimate, scene.sample_index, scene.data))
+    values = values[np.isfinite(values)]
+    bulk = float(np.percentile(values, 99.0)) if values.size else 0.0
+    high = round_up(max(bulk, region_reach(scene, scene.data)))
+    every = scene.data[np.isfinite(scene.data)]
+    below, above = (
+        bool(every.size) and bool(one) for one in (np.any(every < -0.1 * high), np.any(every > high))
+    )
+    beyond = {(False, True): "max", (True, False): "min", (True, True): "both"}.get((below, above), "neither")
+    return Scale(0.0, high, "viridis" if scene.anatomy is None else "inferno", beyond)
 
 
 def without_flagged(scene: Scene, data: Array) -> Array:
