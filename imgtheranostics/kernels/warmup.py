@@ -18,6 +18,7 @@ def compile_all() -> Iterator[tuple[str, Callable[[], None]]]:
     yield "agent concentration", _agent_inversion
     yield "transverse relaxation", _decay
     yield "tracer models", _tracer_models
+    yield "graphical analysis", _graphical_analysis
     yield "flip angles", _flip_angles
     yield "recovery curves", _recovery
     yield "pools of Z-spectra", _pools
@@ -32,6 +33,7 @@ def compile_all() -> Iterator[tuple[str, Callable[[], None]]]:
     yield "differences of scans", _differences_of_scans
     yield "images from sound", _images_from_sound
     yield "echo power", _echo_power
+    yield "motion of tiles", _tile_motion
 
 
 def _region_statistics() -> None:
@@ -73,6 +75,18 @@ def _echo_power() -> None:
 
     grey, out = read_only(np.zeros(2, np.float32)), np.empty(2, np.float32)
     linear_power(grey, np.ones(1, np.float32), 60.0, 1.0, 0.0, 255.0, out, np.zeros(1, np.int64))
+
+
+def _tile_motion() -> None:
+    from imgtheranostics.kernels import tile_motion as kernels
+
+    image, still = np.zeros((2, 2), np.float32), np.eye(3)[:2]
+    kernels.binned(image, 1, np.empty_like(image))
+    kernels.smoothed(image, np.empty(2, np.float32), np.empty_like(image))
+    kernels.add_moved(image, still, np.zeros_like(image), np.zeros_like(image))
+    places, basis = np.zeros((1, 2), np.int32), np.zeros((1, 4), np.float32)
+    sums, outside = np.empty((1, kernels.N_SUMS)), np.empty(1, np.int64)
+    kernels.tile_sums(image, places, basis, np.array([0, 1], np.int64), still, sums, outside)
 
 
 def _images_from_sound() -> None:
@@ -253,6 +267,19 @@ def _tracer_models() -> None:
         1e-6,
         *out,
     )
+
+
+def _graphical_analysis() -> None:
+    from imgtheranostics.kernels import graphical_lines as kernels
+    from imgtheranostics.kernels.lanes import read_only
+
+    chosen, line = read_only(np.ones(1, np.bool_)), np.arange(1.0, 5.0)
+    flags = np.empty(1, np.uint16)
+    for dtype in (np.float32, np.float64):
+        samples, out = read_only(np.ones((4, 1), dtype)), np.empty((kernels.ROWS, 1), dtype)
+        kernels.fixed_lines(samples, chosen, 0, line, line, line, line, line, line, out, flags)
+        for kernel in (kernels.own_lines, kernels.own_planes):
+            kernel(samples, chosen, 0, line, line, line, line, 2, 1.0, out, flags)
 
 
 def _flip_angles() -> None:

@@ -5,6 +5,7 @@ from . import calibration as calibration
 from . import clock as clock
 from . import decay as decay
 from . import dosimetry as dosimetry
+from . import kinetics as kinetics
 from . import maps as maps
 from . import pairs as pairs
 from . import partial_volume as partial_volume

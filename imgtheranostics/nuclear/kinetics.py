@@ -1,0 +1,17 @@
+"""Kinetics of tracers from time-activity curves and an input function, or a reference tissue.
+
+Rates are per minute, times in s since the injection. Tissue and input must be decay corrected to one moment.
+"""
+
+from __future__ import annotations
+
+from imgtheranostics.nuclear.graphical import (
+    logan,
+    logan_reference,
+    ma1,
+    mrtm2,
+    patlak,
+    patlak_reference,
+)
+
+__all__ = ["logan", "logan_reference", "ma1", "mrtm2", "patlak", "patlak_reference"]

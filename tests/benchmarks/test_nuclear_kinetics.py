@@ -1,0 +1,120 @@
+"""Maps of tracer kinetics beside what a user would pick, in one run; goals of reference/performance.md.
+
+Patlak runs beside `numpy.polyfit` of all voxels at once, Logan beside one `numpy.polyfit` per voxel, since
+there each voxel has its own abscissa.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from imgtheranostics.nuclear import kinetics
+
+DURATION = np.array([10.0] * 6 + [30.0] * 4 + [60.0] * 5 + [300.0] * 18)
+MID = np.cumsum(DURATION) - 0.5 * DURATION
+TIME = np.arange(0.0, DURATION.sum() + 1, 5.0)
+PLASMA = 100 * TIME / 30 * np.exp(1 - TIME / 30) + 20 * np.exp(-TIME / 3000) * (1 - np.exp(-TIME / 30))
+INPUT = {"time_s": MID, "input_time_s": TIME, "plasma": PLASMA, "frame_duration_s": DURATION}
+SHAPE = (128, 128, 64)
+
+
+@pytest.fixture(scope="module")
+def image():
+    rng = np.random.default_rng(0)
+    area = np.r_[0.0, np.cumsum(2.5 * (PLASMA[1:] + PLASMA[:-1]))]
+    curve = 0.02 / 60 * np.interp(MID, TIME, area) + 0.3 * np.interp(MID, TIME, PLASMA)
+    scale = 1 + rng.random(SHAPE)[..., np.newaxis]
+    noisy = curve * scale + rng.normal(0, 0.3, (*SHAPE, MID.size))
+    return np.asfortranarray(noisy.astype(np.float32))
+
+
+def interleaved(ours, theirs, rounds=5):
+    """Medians of seconds of both, run in turns."""
+    ours()
+    mine, peer = [], []
+    for _ in range(rounds):
+        for function, times in ((ours, mine), (theirs, peer)):
+            start = time.perf_counter()
+            function()
+            times.append(time.perf_counter() - start)
+    return float(np.median(mine)), float(np.median(peer))
+
+
+def report(benchmark, group, ours, rate, ratio):
+    benchmark.group = group
+    benchmark.extra_info["voxels_per_s"], benchmark.extra_info["ratio"] = round(rate), round(ratio, 1)
+    benchmark.pedantic(ours, rounds=3)
+    print(f"\n{group}: {rate:.3g} voxels/s, {ratio:.3g} x")  # noqa: T201
+
+
+def test_patlak_against_polyfit(benchmark, image):
+    used = MID >= 1200
+    flat = image.reshape(-1, MID.size, order="F").T[used]
+    ours = lambda: kinetics.patlak(image, **INPUT, start_s=1200)  # noqa: E731
+    mine, peer = interleaved(ours, lambda: np.polyfit(MID[used], flat, 1))
+    rate = flat.shape[1] / mine
+    report(benchmark, "patlak", ours, rate, peer / mine)
+    assert rate >= 1e6
+    assert peer / mine >= 50
+
+
+@pytest.mark.parametrize("method", [kinetics.logan, kinetics.ma1])
+def test_logan_against_polyfit(benchmark, image, method):
+    used = MID >= 1200
+    curves = image[:, 0, 0].astype(np.float64)
+    area = np.cumsum(curves * DURATION, axis=1) - 0.5 * curves * DURATION
+    whole = np.interp(MID, TIME, np.r_[0.0, np.cumsum(2.5 * (PLASMA[1:] + PLASMA[:-1]))])
+
+    def theirs():
+        for curve, own in zip(curves, area, strict=True):
+            np.polyfit((whole / curve)[used], (own / curve)[used], 1)
+
+    ours = lambda: method(image, **INPUT, start_s=1200)  # noqa: E731
+    mine, peer = interleaved(ours, theirs)
+    rate = np.prod(SHAPE) / mine
+    report(benchmark, method.__name__, ours, rate, peer / len(curves) * rate)
+    assert rate >= 1e6
+    assert peer / len(curves) * rate >= 50
+
+
+_PEAK = """
+import re, sys
+from pathlib import Path
+import numpy as np
+from imgtheranostics.nuclear import kinetics
+
+def kib(name):
+    return int(re.search(name + r":\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+
+mid = 60.0 * np.arange(40) + 30
+image = np.asfortranarray(1 + np.random.default_rng(0).random((128, 128, 32, 40), np.float32))
+given = dict(time_s=mid, input_time_s=np.r_[0, mid + 30], plasma=np.r_[0, 1 + 0 * mid], start_s=900.0)
+method = getattr(kinetics, sys.argv[1])
+method(image[:2, :2, :2], **given)
+Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts anew
+before = kib("VmRSS")
+found = method(image, **given)
+kept = [*found.parameters.values(), *found.standard_errors.values(), found.r_squared, found.rmse]
+kept += [found.iterations, found.flags]
+print((kib("VmHWM") - before) / 1024 - sum(array.nbytes for array in kept) / 2**20)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux memory accounting")
+@pytest.mark.parametrize("method", ["patlak", "logan", "ma1"])
+def test_memory_above_input_and_output(benchmark, method):
+    """At most 16 MiB and 1 MiB per thread (performance.md, section 5)."""
+
+    def peak() -> float:
+        run = [sys.executable, "-c", _PEAK, method]
+        return float(subprocess.run(run, check=True, capture_output=True, text=True).stdout)
+
+    above = benchmark.pedantic(peak, rounds=1)
+    print(f"\n{method}: {above:.1f} MiB above input and output")  # noqa: T201
+    assert above <= 18
