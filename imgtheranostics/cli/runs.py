@@ -80,6 +80,6 @@ def deliver(run: Run, delivery: Delivery, *, shown: pd.DataFrame | None = None) 
     terminal.print_quantities(run.table if shown is None else shown)
     if shown is not None and not delivery.quiet:
         rest = len(run.table) - len(shown)
-        typer.echo(f"and {rest} rows along the frames: see --json, or quantities.tsv in --out")
+        typer.echo(f"and {rest} more rows: see --json, or quantities.tsv in --out")
     if delivery.out is not None and not delivery.quiet:
         typer.echo(f"wrote {len(written)} files to {delivery.out}")

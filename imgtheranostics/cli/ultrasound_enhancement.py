@@ -232,7 +232,8 @@ class Comparison:
         return Made([estimate], table, decisions, curves, _FIGURES, (*warnings, *table.attrs["warnings"]))
 
 
-_FIGURES = ()
+_FIGURES = ("echo-change", "map", "regions", "curves", "fit", "fitted-curves")
+"""No curves on a logarithmic axis: dB are logarithms already."""
 
 
 def _after(cine: Any, before: Any) -> list[int]:

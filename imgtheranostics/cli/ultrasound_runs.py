@@ -33,12 +33,12 @@ class Made:
 
     @property
     def shown(self) -> pd.DataFrame | None:
-        """What people see of a long table: the rows without an axis; None where it is short."""
+        """What people see of a long table: rows without an axis that have a value; None where that is all."""
         import pandas as pd
 
         # without its attributes, which every part of a table would copy
         bare = pd.DataFrame(self.table)
-        static = bare[bare["axis"] == ""]
+        static = bare[(bare["axis"] == "") & bare["mean"].notna()]
         return static if 0 < len(static) < len(self.table) else None
 
 

@@ -23,6 +23,7 @@ _SMALLEST_RISE = 0.01
 _CERTAIN = 0.001
 _LIKELY = 0.01
 _STANDS_OUT = 3.0
+_ROUNDING = 1e-12
 
 
 def frame_list(frames: Frames | None, n_frames: int, purpose: str = "enhancement") -> IndexArray:
@@ -100,12 +101,15 @@ class AgainstBaseline:
         """Enhancement in dB."""
         with np.errstate(divide="ignore", invalid="ignore"):
             decibels: FloatArray = 10.0 * np.log10(self.ratio)
+        decibels[np.abs(decibels) < _ROUNDING] = 0.0
         return decibels
 
     @property
     def error_db(self) -> FloatArray:
         """Its standard error."""
-        return np.asarray(DECIBELS * self.relative_error)
+        error: FloatArray = DECIBELS * self.relative_error
+        error[error < _ROUNDING] = 0.0
+        return error
 
 
 def against_baseline(

@@ -31,6 +31,8 @@ QUANTITIES_OF = {
 """Name in the table of quantities of each parameter of the fit."""
 
 _LINE_POINTS = 300
+_FREEDOM_OF_TEST = 4
+_CHANCE = 0.001
 _REASONS = {
     Flag.BELOW_NOISE: ("no-activation", "no rise of the echo stands out of the noise"),
     Flag.OUTSIDE_RANGE: ("activation-outside", "the echo rises half way outside the temperatures"),
@@ -159,7 +161,22 @@ def _by_temperature(
 def _fitted(at: FloatArray, mean: FloatArray, noise: Noise, bulk_cel: float | None) -> Fit | None:
     if at.size < FEWEST_TEMPERATURES:
         return None
-    return activation_temperature(mean, at, noise=noise, bulk_transition_cel=bulk_cel)
+    found = activation_temperature(mean, at, noise=noise, bulk_transition_cel=bulk_cel)
+    return found if _explains(float(found.r_squared), at.size) else None
+
+
+def _explains(r_squared: float, n: int) -> bool:
+    """Whether a rise somewhere explains more than noise does by chance (F test against a constant).
+
+    A single high sample at the end is a rise, too, by its own error; few samples are left to that.
+    """
+    from scipy.special import fdtrc
+
+    freedom = n - 4
+    if freedom < _FREEDOM_OF_TEST or not np.isfinite(r_squared):
+        return True
+    ratio = r_squared / 3.0 / max((1.0 - r_squared) / freedom, np.finfo(np.float64).tiny)
+    return bool(ratio > 0 and fdtrc(3.0, freedom, ratio) < _CHANCE)
 
 
 def _rows(like: dict[Any, Any], fit: Fit | None, flags: int, superheat: bool) -> Iterator[dict[str, Any]]:

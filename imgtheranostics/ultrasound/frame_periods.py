@@ -50,7 +50,8 @@ def period_gain(
     Returns
     -------
     pandas.DataFrame
-        Rows ``echo_gain`` (1) and ``echo_enhancement`` (dB) of each region, without an axis.
+        Rows ``echo_enhancement`` (dB) and ``echo_gain`` (1) of each region, without an axis. Named frames
+        count as one state, whose scatter is in the error; all frames after the baseline as a course.
 
     Raises
     ------
@@ -63,16 +64,16 @@ def period_gain(
     before = frame_list(baseline_frames, n_frames)
     during = period_of(frames, before, n_frames)
     parts = frames_of(volume, before), frames_of(volume, during)
-    table = gain(*parts, rois=rois, **options)
+    # frames that somebody names are one state; all after the baseline are a course
+    options["after_changes"] = frames is None
+    own = gain(*parts, rois=rois, **options)
+    tables = [_only(own, name) for name in ("echo_enhancement", "echo_gain")]
     if reference is not None:
         beyond = gain(*parts, rois=rois, reference=reference, **options)
-        kept = beyond["quantity"] == "echo_enhancement"
-        details = [one for one in beyond.attrs["details"] if one["quantity"] == "echo_enhancement"]
-        more = beyond[kept].assign(quantity="relative_echo_enhancement")
-        attrs = table.attrs
-        renamed = [{**one, "quantity": "relative_echo_enhancement"} for one in details]
-        table = pd.concat([table, more], ignore_index=True)
-        table.attrs = {**attrs, "details": [*attrs["details"], *renamed]}
+        tables.insert(1, _only(beyond, "echo_enhancement", "relative_echo_enhancement"))
+    table = pd.concat([rows for rows, _ in tables], ignore_index=True)
+    table.attrs["details"] = [one for _, details in tables for one in details]
+    table.attrs["warnings"] = own.attrs["warnings"]
     table.attrs["decisions"] = {
         "period": {
             "rule": "all frames after the baseline" if frames is None else "given",
@@ -80,6 +81,16 @@ def period_gain(
         }
     }
     return table
+
+
+def _only(table: pd.DataFrame, quantity: str, name: str | None = None) -> tuple[pd.DataFrame, list[Any]]:
+    """Rows of one quantity and their details, by another name where one is given."""
+    import pandas as pd
+
+    bare = pd.DataFrame(table)
+    rows = bare[bare["quantity"] == quantity].assign(quantity=name or quantity)
+    details = [one for one in table.attrs["details"] if one["quantity"] == quantity]
+    return rows, [{**one, "quantity": name or quantity} for one in details]
 
 
 def period_of(frames: Frames | None, before: IndexArray, n_frames: int) -> IndexArray:

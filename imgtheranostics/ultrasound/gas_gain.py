@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+_ROUNDING = 1e-12
+
+
 def gain(
     before: Volume,
     after: Volume,
@@ -40,6 +43,7 @@ def gain(
     region: int | None = None,
     largest_saturated: float = LARGEST_SATURATED,
     largest_floor_effect: float = LARGEST_FLOOR_EFFECT,
+    after_changes: bool = False,
     subject: str | None = None,
     session: str | None = None,
     workers: int | None = None,
@@ -58,6 +62,9 @@ def gain(
         A region in which nothing happens: its own ratio is divided out.
     gain_db : float or (before, after)
         Added to the levels of each, where the receive gain was changed in between.
+    after_changes : bool
+        Whether the echo of `after` follows a course, such as a bolus, and is no single state: the error of
+        its mean is then that of its frames about the course.
     region, largest_saturated, largest_floor_effect, subject, session, workers
         As in `imgtheranostics.ultrasound.enhancement`.
 
@@ -100,11 +107,11 @@ def gain(
     changes: dict[str, Change] = {}
     for name, own in zip(names, voxels, strict=True):
         means = []
-        for image in images:
+        for image, steady in zip(images, (True, not after_changes), strict=True):
             _check_axes(image)
             reader = PowerReader(image.planar, own, EchoScale.of(image))
             power = region_power(image, own, **limits)
-            means.append(FrameMean.of(reader, power, np.arange(len(reader))))
+            means.append(FrameMean.of(reader, power, np.arange(len(reader)), steady=steady))
         changes[name] = change_of(means[0], means[1], Patch.of(own, before.grid.shape))
     found = tuple(caution for name, change in changes.items() for caution in few_cells(name, change))
     cautions = merge_cautions(images[0].warnings, images[1].warnings, notes, rois.warnings, found)
@@ -138,6 +145,8 @@ def _rows(name: str, n_voxels: int, change: Change, reference: Change | None, ow
     if reference is not None:
         ratio = 1.0 if own else ratio / reference.ratio
         relative = 0.0 if own else float(np.hypot(relative, reference.ratio_error / reference.ratio))
+    if abs(ratio - 1.0) + relative < _ROUNDING:
+        ratio, relative = 1.0, 0.0
     decibels = float(10.0 * np.log10(ratio)) if ratio > 0 else float("nan")
     return [
         Row(name, "echo_gain", ratio, ratio * relative, n_voxels, change),

@@ -52,13 +52,20 @@ class FrameMean:
     flags: int
 
     @classmethod
-    def of(cls, reader: PowerReader, power: RegionPower, frames: IndexArray) -> FrameMean:
-        """The mean over these frames of the region that `power` is of."""
+    def of(
+        cls, reader: PowerReader, power: RegionPower, frames: IndexArray, *, steady: bool = True
+    ) -> FrameMean:
+        """The mean over these frames of the region that `power` is of.
+
+        Where the echo is not `steady`, as during a bolus, its course is no error of the mean: only what
+        differs between neighbouring frames is.
+        """
         pixels = np.mean([reader.frame(int(n)) for n in frames], axis=0)
         means = power.mean[frames]
         flags = int(np.bitwise_or.reduce(power.flags[frames]))
         half = float(np.mean(power.floor_half[frames]))
-        return cls(pixels, float(variance_of_mean(means)), frames.size, half, flags)
+        variance = float(variance_of_mean(means)) if steady else _variance_about_course(means)
+        return cls(pixels, variance, frames.size, half, flags)
 
 
 def variance_of_mean(values: npt.ArrayLike) -> FloatArray:
@@ -77,6 +84,14 @@ def variance_of_mean(values: npt.ArrayLike) -> FloatArray:
     r = _neighbour_correlation(centred, squares) if n >= _FEWEST_FOR_CORRELATION else 0.0
     variance = squares / (n - 1) / shortfall(n - 1) ** 2
     return np.asarray(variance / n * (1.0 + r) / (1.0 - r))
+
+
+def _variance_about_course(means: FloatArray) -> float:
+    """Variance of the mean by the differences of neighbours in time; 0 for fewer than three values."""
+    n = means.size
+    if n < _FEWEST_FRAMES:
+        return 0.0
+    return float(np.sum(np.diff(means) ** 2) / (2.0 * (n - 1)) / n)
 
 
 def _neighbour_correlation(centred: FloatArray, squares: FloatArray) -> float:

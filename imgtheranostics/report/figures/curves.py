@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _LARGEST = 8
 _HEIGHT_IN = 2.9
 _LOG_FROM = 20.0
+_DENSE = 60
 
 AXIS_UNITS = {
     "time": "s",
@@ -138,6 +139,11 @@ def _curve(axes: Axes, points: list[Row], step: float, colour: str) -> None:
     x = [row["axis_value"] / step for row in points]
     y = [row["mean"] for row in points]
     errors = [row["standard_error"] if row["standard_error"] is not None else math.nan for row in points]
+    if len(points) > _DENSE:
+        low, high = ([mean + sign * error for mean, error in zip(y, errors, strict=True)] for sign in (-1, 1))
+        axes.fill_between(x, low, high, color=colour, alpha=0.25, linewidth=0, zorder=2)
+        axes.plot(x, y, color=colour, linewidth=0.9, zorder=3)
+        return
     axes.plot(x, y, color=colour, linewidth=0.8, alpha=0.55, zorder=2)
     axes.errorbar(
         x, y, yerr=errors, fmt="o", color=colour, markersize=3.4, markeredgewidth=0, elinewidth=1.1, zorder=3
@@ -185,6 +191,8 @@ def _caption(curves: dict[str, list[Row]], order: list[str]) -> str:
     text = f"Mean over each region with its standard error; n = {n} voxels per point" if n else "Simulated"
     if len(order) < len(curves):
         text += f"; the {len(order)} highest of {len(curves)} regions"
+    if any(len(curves[region]) > _DENSE for region in order):
+        return text + ". Line: mean; band: one standard error on either side."
     return text + ". The line between points is a guide for the eye."
 
 

@@ -37,6 +37,9 @@ _REST_IN = 0.42
 _FOOT_IN = 0.42
 _KEY_IN = 0.22
 
+_OF_ECHO = ("echo_peak_enhancement", "relative_flow", "activation_temperature")
+"""Quantities that are fitted to linear echo power of regions."""
+
 _MOST_PARTS = len(theme.REGION_COLOURS)
 
 
@@ -256,6 +259,8 @@ def _axis_words(figure: Figure, curve: CurveFit, symbol: str, layout: _Layout) -
     upper = 1.0 - (top + layout.curve_in / 2) / height
     lower = 1.0 - (top + layout.curve_in + 0.06 + _REST_IN / 2) / height
     measured = "Concentration" if curve.unit == "mmol/L" else "Signal"
+    if curve.quantity in _OF_ECHO:
+        measured = "Echo power"
     if _is_spectrum(curve):
         measured, words, symbol = "Z", "Offset from water [ppm], downfield on the left", ""
     elif curve.quantity == "exchange_rate":
@@ -270,8 +275,11 @@ def _axis_words(figure: Figure, curve: CurveFit, symbol: str, layout: _Layout) -
 
 
 def _caption(shown: list[CurveFit], every: list[CurveFit], parts: list[str]) -> str:
+    who = "mean of the voxels that have a value in the region, and one voxel with the median value"
+    if shown[0].quantity in _OF_ECHO:
+        who = "mean linear echo power of the region"
     text = (
-        "Points: mean of the voxels that have a value in the region, and one voxel with the median value. "
+        f"Points: {who}. "
         "Line: the model fitted to them. Below: measured minus model, in percent of the "
         f"{'unsaturated signal' if _is_spectrum(shown[0]) else 'largest point'}; the standard error is that "
         "of this fit"

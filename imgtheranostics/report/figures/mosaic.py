@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from imgtheranostics.report.figures import layout, picture, planes, scene, theme
+from imgtheranostics.report.figures import echo_change, layout, picture, planes, scene, theme
 from imgtheranostics.report.figures.scene import Scale, Scene
 from imgtheranostics.report.registry import Drawing
 from imgtheranostics.report.run import Run
@@ -21,8 +21,9 @@ _LARGEST_LEGEND = 16
 
 
 def keys(run: Run) -> tuple[str, ...]:
-    """Quantities that have a map."""
-    return tuple(estimate.quantity for estimate in run.maps)
+    """Quantities that have a map, and no picture before and after with the map over it."""
+    shown = echo_change.keys(run)
+    return tuple(estimate.quantity for estimate in run.maps if estimate.quantity not in shown)
 
 
 def draw(run: Run, quantity: str) -> Drawing:

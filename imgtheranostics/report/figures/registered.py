@@ -12,6 +12,7 @@ from imgtheranostics.report.figures import (
     curves,
     depth_curves,
     detection,
+    echo_change,
     fit_maps,
     fitted_curves,
     image_slices,
@@ -30,6 +31,7 @@ register(FigureMaker("retention", "What is retained", retention.keys, retention.
 register(FigureMaker("before-after", "{}: before and after", before_after.keys, before_after.draw))
 register(FigureMaker("image", "The image", image_slices.keys, image_slices.draw))
 register(FigureMaker("components", "Components together", component_overlay.keys, component_overlay.draw))
+register(FigureMaker("echo-change", "{}: before and after", echo_change.keys, echo_change.draw))
 register(FigureMaker("map", "{}: where it is", mosaic.keys, mosaic.draw))
 register(FigureMaker("regions", "{}: how much, by region", points.keys, points.draw))
 register(FigureMaker("detection", "{}: what is detected", detection.keys, detection.draw))
