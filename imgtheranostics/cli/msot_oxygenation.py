@@ -13,6 +13,7 @@ from imgtheranostics.cli.map_input import is_number
 from imgtheranostics.cli.msot_groups import Absorbers, DepthOptions, LightOptions, MsotScan
 from imgtheranostics.cli.msot_runs import deliver, joined, prepared
 from imgtheranostics.cli.msot_unmix import ImagePath
+from imgtheranostics.cli.msot_words import as_usage
 
 if TYPE_CHECKING:
     from imgtheranostics.msot.gas_challenge_maps import GasChallenge
@@ -123,15 +124,16 @@ def oxygenation(
     runs.check_output(common.out, force=common.force)
     challenge.check(common)
     ready = prepared(path, absorbers, light, depth, common)
-    found = make(
-        ready.image,
-        ready.components,
-        method=absorbers.method,  # type: ignore[arg-type]
-        noise_sd=ready.noise,
-        mask=ready.mask,
-        force=absorbers.force_ill_posed,
-        workers=common.workers,
-    )
+    with as_usage():
+        found = make(
+            ready.image,
+            ready.components,
+            method=absorbers.method,  # type: ignore[arg-type]
+            noise_sd=ready.noise,
+            mask=ready.mask,
+            force=absorbers.force_ill_posed,
+            workers=common.workers,
+        )
     options = {**common.table_options(), "workers": common.workers}
     estimates = list(found.estimates)
     tables = [region_table(found, ready.regions, **options)]

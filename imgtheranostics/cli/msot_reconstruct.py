@@ -13,7 +13,7 @@ from imgtheranostics.cli import options, runs
 from imgtheranostics.cli.groups import Output, grouped
 from imgtheranostics.cli.map_input import is_number, number_list
 from imgtheranostics.cli.map_runs import parameters
-from imgtheranostics.cli.msot_words import wavelength_list
+from imgtheranostics.cli.msot_words import as_usage, wavelength_list
 from imgtheranostics.errors import Caution
 
 if TYPE_CHECKING:
@@ -217,10 +217,8 @@ def reconstruct(
     runs.check_output(common.out, force=common.force)
     keywords = picture.keywords()
     found = signals.load(path)
-    try:
+    with as_usage():
         image = make(found, workers=common.workers, **keywords)
-    except ValueError as error:
-        raise typer.BadParameter(_as_words(str(error))) from error
     run = Run(
         command="msot reconstruct",
         estimates=(),
@@ -269,21 +267,3 @@ def _numbers(text: str | None, option: str, counts: tuple[int, ...]) -> list[flo
         words = " or ".join(str(count) for count in counts)
         raise typer.BadParameter(f"must be {words} numbers with commas between them", param_hint=option)
     return found
-
-
-_OPTIONS = {
-    "shape=": "--shape ",
-    "shape ": "--shape ",
-    "pixel_mm": "--pixel-mm",
-    "band_hz": "--band-mhz (in Hz)",
-    "centre_mm": "--centre-mm",
-    "speed_of_sound_m_s": "--speed-of-sound",
-    "slice_thickness_mm": "--slice-thickness-mm",
-}
-
-
-def _as_words(message: str) -> str:
-    """A message about keywords of Python in the words of the command line."""
-    for keyword, option in _OPTIONS.items():
-        message = message.replace(keyword, option)
-    return message

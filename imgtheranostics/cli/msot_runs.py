@@ -11,6 +11,7 @@ from imgtheranostics.cli import runs
 from imgtheranostics.cli.map_input import loaded
 from imgtheranostics.cli.map_runs import parameters
 from imgtheranostics.cli.msot_groups import Absorbers, DepthOptions, LightOptions, MsotScan, mask_of
+from imgtheranostics.cli.msot_words import as_usage
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,8 +71,10 @@ def prepared(
     if light.fluence == "none":
         way = None if body is None else light.depth(body)
         return Prepared(image, image, components, noise, mask, regions, bool(common.rois), None, way, within)
-    found = light.corrected(image, body, components)
-    own = noise if noise is None or hasattr(noise, "grid") else found.noise(noise)
+    with as_usage("--fluence"):
+        found = light.corrected(image, body, components)
+    with as_usage("--noise-sd"):
+        own = noise if noise is None or hasattr(noise, "grid") else found.noise(noise)
     inside = body if mask is None else mask
     return Prepared(
         found.volume, image, components, own, inside, regions, bool(common.rois), found.fluence, found.depth,

@@ -12,6 +12,7 @@ from imgtheranostics.cli.groups import grouped
 from imgtheranostics.cli.msot_agent import AgentOptions, KineticsOptions
 from imgtheranostics.cli.msot_groups import Absorbers, DepthOptions, LightOptions, MsotScan, mask_of
 from imgtheranostics.cli.msot_runs import deliver, joined, prepared
+from imgtheranostics.cli.msot_words import as_usage
 
 ImagePath = Annotated[
     Path,
@@ -68,15 +69,16 @@ def unmix(
     drawn = ready.regions if ready.named else None
     blank_mask = mask_of(blank, "--blank", ready.image, common, drawn)
     blanks = blank if drawn is not None and blank in list(drawn) else blank_mask
-    found = msot.unmix(
-        ready.image,
-        ready.components,
-        method=absorbers.method or "nnls",  # type: ignore[arg-type]
-        noise_sd=ready.noise,
-        mask=ready.mask,
-        force=absorbers.force_ill_posed,
-        workers=common.workers,
-    )
+    with as_usage():
+        found = msot.unmix(
+            ready.image,
+            ready.components,
+            method=absorbers.method or "nnls",  # type: ignore[arg-type]
+            noise_sd=ready.noise,
+            mask=ready.mask,
+            force=absorbers.force_ill_posed,
+            workers=common.workers,
+        )
     options = {**common.table_options(), "workers": common.workers}
     of = None if agent.agent is None else [agent.name(found, "was injected")]
     tables = [component_table(found, ready.regions, of=of, over=over or (), blanks=blanks, **options)]

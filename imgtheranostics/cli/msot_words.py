@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,15 +13,44 @@ import typer
 
 from imgtheranostics.cli.map_input import is_number
 from imgtheranostics.errors import MissingMetadata, NothingUsable
+from imgtheranostics.mapping.refusals import UnknownChoice
 
 if TYPE_CHECKING:
     from imgtheranostics.msot.component_column import Component
+
+_KEYWORDS = {
+    "noise_sd": "--noise-sd",
+    "thb_umol_l=": "--body-thb-umol-l",
+    "mu_a ": "--mu-a-per-cm ",
+    "mu_s ": "--mu-s-per-cm ",
+    "shape=": "--shape ",
+    "shape ": "--shape ",
+    "pixel_mm": "--pixel-mm",
+    "band_hz": "--band-mhz (in Hz)",
+    "centre_mm": "--centre-mm",
+    "speed_of_sound_m_s": "--speed-of-sound",
+    "slice_thickness_mm": "--slice-thickness-mm",
+}
 
 _AGENT = "agent:"
 _TEXT_FILES = (".csv", ".tsv", ".txt")
 _NAMED_FILE = re.compile(r"(?P<file>.+\.(csv|tsv|txt)):(?P<name>[^:/\\]+)", re.IGNORECASE)
 _SHAPES = ("diameter_nm", "medium_index", "aspect_ratio", "aspect_ratio_sd", "shift_nm")
 _TEXTS = ("optical", "permittivity")
+
+
+@contextmanager
+def as_usage(option: str | None = None) -> Iterator[None]:
+    """Turn the ValueError of options that do not fit into one about usage."""
+    try:
+        yield
+    except UnknownChoice:
+        raise
+    except ValueError as error:
+        message = str(error)
+        for keyword, word in _KEYWORDS.items():
+            message = message.replace(keyword, word)
+        raise typer.BadParameter(message, param_hint=option) from error
 
 
 def component_words(texts: Sequence[str] | None, default: Sequence[str] = ()) -> list[str]:

@@ -61,7 +61,8 @@ def refuse_raw(place: str) -> UnsupportedInput:
         "raw detector data are no volume",
         where=place,
         found="optoacoustic signals without a reconstruction",
-        next_step="read them with imgtheranostics.msot.load_signals, and make images with msot.reconstruct",
+        next_step="make images of them with imgtheranostics msot reconstruct; in Python, with "
+        "msot.load_signals and msot.reconstruct",
     )
 
 

@@ -89,14 +89,14 @@ def _molar(x: Estimate, molar_mass: float | None, error: float) -> tuple[float, 
             where="calibration",
             found=f"{x.quantity} [{x.unit}]",
             needed="vials of known concentration in the same image, or a calibrated absorption image",
-            next_step="give calibration= of msot.calibrate, or unmix optical_absorption",
+            next_step="give calibration= of msot.calibrate (--calibration), or unmix optical_absorption",
         )
     if molar_mass is None:
         raise MissingMetadata(
             "mg/mL needs the molar mass of what is counted",
             where="molar_mass_g_mol",
             needed="g/mol",
-            next_step="give molar_mass_g_mol=, or stay with umol/L",
+            next_step="give molar_mass_g_mol= (--molar-mass-g-mol), or stay with umol/L",
         )
     if not (math.isfinite(molar_mass) and molar_mass > 0 and math.isfinite(error) and error >= 0):
         raise ImplausibleValue(

@@ -125,7 +125,11 @@ class ComponentMatrix:
                 found=f"{figures} at {listed_nm(self.wavelength_nm)}",
                 needed=f"at most {HIGHEST_CONDITION:g}",
                 next_step="unmix fewer components, or measure wavelengths at which they differ"
-                + ("; or take the numbers with force=True" if condition <= UNDETERMINED else ""),
+                + (
+                    "; or take the numbers with force=True (--force-ill-posed)"
+                    if condition <= UNDETERMINED
+                    else ""
+                ),
             )
         if condition > HIGHEST_CONDITION:
             return (Caution("forced-unmixing", f"{figures}: the unmixing was forced", self._most_alike()),)

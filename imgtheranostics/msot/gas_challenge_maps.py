@@ -242,7 +242,7 @@ def _found_change(
             if lost
             else f"noise alone does as much in {chance:.2g} of cases",
             needed="a step above the noise, or the time at which the gas was changed",
-            next_step="give change_s= (--change), or a region that responds with find_in= (--find-in)",
+            next_step="give change_s= (--challenge), or a region that responds with find_in= (--find-in)",
         )
     low, middle, high = (
         float(found.parameters[name]) for name in ("change_low_s", "change_s", "change_high_s")

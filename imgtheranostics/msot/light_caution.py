@@ -21,6 +21,6 @@ def light_cautions(signal: Volume) -> tuple[Caution, ...]:
         return ()
     text = (
         "light was not corrected for: deeper tissue looks weaker, and its spectrum is coloured: oxygen "
-        "saturation at 10 to 15 mm is off by several points; see msot.fluence"
+        "saturation at 10 to 15 mm is off by several points; see msot.fluence (--fluence)"
     )
     return (Caution("fluence-not-corrected", text, "fluence"),)

@@ -305,8 +305,8 @@ def _check_scale(calibration: float | None, thb_umol_l: float | None, has_blood:
         raise MissingMetadata(
             "light depends on absolute absorption, and the image is in arbitrary units",
             found="both" if calibration is not None else "neither",
-            needed="one of calibration= (signal per absorption of 1/cm) and thb_umol_l= (mean total "
-            "haemoglobin of the body)",
+            needed="one of calibration= (--signal-per-absorption: signal per absorption of 1/cm) and "
+            "thb_umol_l= (--body-thb-umol-l: mean total haemoglobin of the body)",
             next_step="give one of the two",
         )
     if thb_umol_l is not None and not (has_blood and thb_umol_l > 0.0):

@@ -211,7 +211,7 @@ def _speed(
             where="speed_of_sound_m_s",
             found=None if offset is None else f"an offset of {offset:g} m/s, which is no speed",
             needed="the speed of sound between detectors and subject in m/s",
-            next_step="give speed_of_sound_m_s, or 'focus' for that of the sharpest image",
+            next_step="give speed_of_sound_m_s (--speed-of-sound), or 'focus' for that of the sharpest image",
         )
     if isinstance(speed, str):
         raise ValueError(f"speed_of_sound_m_s must be a number or 'focus', found {speed!r}")
@@ -227,7 +227,7 @@ def _speed(
             where="speed_of_sound_m_s",
             found=f"{speed:g} m/s",
             needed=f"{slowest:g} to {fastest:g} m/s",
-            next_step=f"{likely}give the speed itself, or speed_of_sound_m_s='focus'",
+            next_step=f"{likely}give the speed itself (--speed-of-sound), or 'focus'",
         )
     return float(speed), "file" if asked is None else "given"
 

@@ -68,7 +68,7 @@ def unknown_spectrum(text: str, *others: str) -> NothingUsable:
         f"there is no spectrum {text!r}",
         found=("near: " + ", ".join(near) + "; " if near else "") + "known: " + ", ".join(_ALIASES),
         needed="; ".join(("a shipped name", *others, "or a file or array of your own")),
-        next_step="choose one of these, or read your own spectrum with msot.spectra.read_spectrum",
+        next_step="choose one of these, or give a FILE.csv of your own (msot.spectra.read_spectrum)",
     )
 
 
