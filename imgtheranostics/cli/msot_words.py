@@ -142,8 +142,10 @@ def wavelength_list(text: str | None, option: str) -> list[float] | None:
     if Path(text).suffix.lower() in (*_TEXT_FILES, ".wavelengths"):
         raise NothingUsable("there is no such file", where=text, next_step=f"check the path after {option}")
     if ":" in text:
-        ends = [_wavelength(part, option) for part in text.split(":")]
-        if len(ends) != 3 or not (ends[2] > 0 and ends[1] >= ends[0]) or (ends[1] - ends[0]) / ends[2] > 1e4:
+        parts = text.split(":")
+        step = parts[-1].strip().lower().removesuffix("nm").strip()
+        ends = [_wavelength(part, option) for part in parts[:2]] + [float(step) if is_number(step) else 0.0]
+        if len(parts) != 3 or not (ends[2] > 0 and ends[1] >= ends[0]) or (ends[1] - ends[0]) / ends[2] > 1e4:
             raise typer.BadParameter("a range is FIRST:LAST:STEP, such as 700:900:10", param_hint=option)
         count = math.floor((ends[1] - ends[0]) / ends[2] + 1e-6) + 1
         return [ends[0] + n * ends[2] for n in range(count)]
@@ -156,7 +158,8 @@ def _in_file(path: Path, option: str) -> list[float]:
     lines = [
         line.split("#")[0].strip() for line in read_text(path, "wavelengths", most_bytes=1 << 20).splitlines()
     ]
-    found = [_wavelength(part, option) for line in lines for part in line.replace(",", " ").split()]
+    words = [word for line in lines for word in line.replace(",", " ").split() if word.lower() != "nm"]
+    found = [_wavelength(word, option) for word in words]
     if not found:
         raise MissingMetadata(
             "the file holds no wavelengths", where=path.name, needed="one in nm on each line"
