@@ -10,12 +10,10 @@ from __future__ import annotations
 import math
 
 from imgtheranostics.data.nuclides import nuclide
-
-MEV_TO_J = 1.602176634e-13
-"""Joule per MeV, exact."""
-
-MGY_G_PER_MBQ_S_MEV = MEV_TO_J * 1e6 * 1e3 * 1e3
-"""mGy x g per MBq s and MeV: 0.1602."""
+from imgtheranostics.nuclear.dose_convolution import convolve as convolve
+from imgtheranostics.nuclear.dose_kernels import voxel_s as voxel_s
+from imgtheranostics.nuclear.decay_energy import MEV_TO_J as MEV_TO_J
+from imgtheranostics.nuclear.decay_energy import MGY_G_PER_MBQ_S_MEV
 
 
 def local_s(name: str, mass_g: float = 1.0) -> float:
