@@ -10,10 +10,10 @@ from __future__ import annotations
 import math
 
 from imgtheranostics.data.nuclides import nuclide
-from imgtheranostics.nuclear.dose_convolution import convolve as convolve
-from imgtheranostics.nuclear.dose_kernels import voxel_s as voxel_s
 from imgtheranostics.nuclear.decay_energy import MEV_TO_J as MEV_TO_J
 from imgtheranostics.nuclear.decay_energy import MGY_G_PER_MBQ_S_MEV
+from imgtheranostics.nuclear.dose_convolution import convolve as convolve
+from imgtheranostics.nuclear.dose_kernels import voxel_s as voxel_s
 
 
 def local_s(name: str, mass_g: float = 1.0) -> float:
