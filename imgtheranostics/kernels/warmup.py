@@ -79,10 +79,11 @@ def _echo_power() -> None:
 
 def _tile_motion() -> None:
     from imgtheranostics.kernels import tile_motion as kernels
+    from imgtheranostics.kernels.lanes import read_only
 
     image, still = np.zeros((2, 2), np.float32), np.eye(3)[:2]
-    kernels.binned(image, 1, np.empty_like(image))
-    kernels.smoothed(image, np.empty(2, np.float32), np.empty_like(image))
+    kernels.binned(read_only(image), 1, np.empty_like(image))
+    kernels.smoothed(read_only(image), np.empty(2, np.float32), np.empty_like(image))
     kernels.add_moved(image, still, np.zeros_like(image), np.zeros_like(image))
     places, basis = np.zeros((1, 2), np.int32), np.zeros((1, 4), np.float32)
     sums, outside = np.empty((1, kernels.N_SUMS)), np.empty(1, np.int64)

@@ -10,12 +10,21 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from imgtheranostics.errors import Caution, IllConditioned, NothingUsable
+from imgtheranostics.errors import IllConditioned, NothingUsable
 from imgtheranostics.regions import Regions
 from imgtheranostics.registration.images import make_pair
 from imgtheranostics.registration.judging import LEAST_OVERLAP, UNRELATED
 from imgtheranostics.registration.matching import as_mask
 from imgtheranostics.registration.motion import MotionReport
+from imgtheranostics.registration.movement import (
+    LARGE_VOXELS,
+    MUCH_LEFT,
+    STILL_VOXELS,
+    angles_deg,
+    middle_mm,
+    motion_cautions,
+    reference_place,
+)
 from imgtheranostics.registration.optimising import METRICS, Metric, Search
 from imgtheranostics.registration.quality import displacements_mm, overlap, residual
 from imgtheranostics.registration.resampling import resample
@@ -25,10 +34,6 @@ from imgtheranostics.volume import Volume, make_step
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
-
-_STILL_VOXELS = 0.1
-_LARGE_VOXELS = 2.0
-_MUCH_LEFT = 5.0  # times the threshold
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +102,7 @@ def align_series(
     samples = [_shown(volume, n) for n in range(volume.shape[-1])]
     fixed = _mean(samples) if place is None else samples[place]
     voxel_mm = min(volume.grid.spacing_mm[:2])
-    still = _STILL_VOXELS * voxel_mm if threshold_mm is None else float(threshold_mm)
+    still = STILL_VOXELS * voxel_mm if threshold_mm is None else float(threshold_mm)
     search = Search(metric, seed_of(rng))
     make_pair(fixed, fixed, inside)
 
@@ -108,7 +113,7 @@ def align_series(
 
     done = _each(one, volume.shape[-1], workers)
     data = np.stack([sample.data for sample in done], axis=-1)
-    large = _LARGE_VOXELS * voxel_mm if large_motion_mm is None else float(large_motion_mm)
+    large = LARGE_VOXELS * voxel_mm if large_motion_mm is None else float(large_motion_mm)
     report = _report(volume, "mean" if place is None else place, fixed, inside, done, still, large)
     step = make_step(
         "align_series",
@@ -129,12 +134,7 @@ def _check(volume: Volume, reference: int | str, metric: str) -> int | None:
         raise ValueError("this volume has no axis beyond space, so there is no series to align")
     if metric not in METRICS:
         raise ValueError(f"metric {metric!r} is not one of {', '.join(METRICS)}")
-    if reference == "mean":
-        return None
-    n = volume.shape[-1]
-    if isinstance(reference, str) or not -n <= reference < n:
-        raise ValueError(f"reference {reference!r} is not a sample from 0 to {n - 1}, or 'mean'")
-    return int(reference) % n
+    return reference_place(reference, volume.shape[-1])
 
 
 def _shown(volume: Volume, n: int) -> Volume:
@@ -181,7 +181,7 @@ def _aligned(
     again = resample(shown, found.transform, like=fixed, workers=1)
     left = _found(fixed, again, inside, replace(search, seed=search.seed + 1), factors=[2, 1])
     residual_mm = float("inf") if left is None else _rms(left.transform, fixed, inside)
-    if residual_mm > max(_MUCH_LEFT * still, 0.5 * moved_mm):
+    if residual_mm > max(MUCH_LEFT * still, 0.5 * moved_mm):
         # half of the motion is still there: what was found is not the motion
         return _Sample(original, None, float("nan"), float("nan"), False)
     return _Sample(corrected.data, found.transform, moved_mm, residual_mm, True)
@@ -215,7 +215,7 @@ def _report(
     still: float,
     large: float,
 ) -> MotionReport:
-    middle = _middle(fixed, inside)
+    middle = middle_mm(fixed, inside)
     matrices = np.stack(
         [sample.transform.linear if sample.transform and sample.corrected else np.eye(4) for sample in done]
     )
@@ -223,7 +223,7 @@ def _report(
     for n, sample in enumerate(done):
         if sample.transform is not None:
             shift[n] = sample.transform.apply(middle) - middle
-            turn[n] = _angles_deg(sample.transform.linear)
+            turn[n] = angles_deg(sample.transform.linear)
     axis = volume.axes[-1]
     displacement = np.array([sample.displacement_mm for sample in done])
     left = np.array([sample.residual_mm for sample in done])
@@ -240,58 +240,5 @@ def _report(
         registered=registered,
         matrices=matrices,
         threshold_mm=still,
-        warnings=_cautions(displacement, left, registered, large, _MUCH_LEFT * still),
+        warnings=motion_cautions(displacement, left, registered, large, still),
     )
-
-
-def _middle(fixed: Volume, inside: BoolArray | None) -> FloatArray:
-    index = (np.array(fixed.shape) - 1.0) / 2.0 if inside is None else np.argwhere(inside).mean(axis=0)
-    return fixed.grid.world_mm(index)
-
-
-def _angles_deg(matrix: FloatArray) -> FloatArray:
-    """Angles about R, A and S of a rotation matrix Rz Ry Rx."""
-    return np.degrees(
-        [
-            np.arctan2(matrix[2, 1], matrix[2, 2]),
-            np.arcsin(np.clip(-matrix[2, 0], -1.0, 1.0)),
-            np.arctan2(matrix[1, 0], matrix[0, 0]),
-        ]
-    )
-
-
-def _cautions(
-    displacement: FloatArray, left: FloatArray, registered: BoolArray, large: float, much_left: float
-) -> tuple[Caution, ...]:
-    cautions = []
-    with np.errstate(invalid="ignore"):
-        far, off = displacement > large, left > much_left
-    if far.any():
-        cautions.append(
-            Caution(
-                "large-motion",
-                f"{_samples(far)} moved by more than {large:.3g} mm, up to {np.nanmax(displacement):.3g}; "
-                "motion during those samples may have blurred them",
-            )
-        )
-    if off.any():
-        cautions.append(
-            Caution(
-                "residual-motion",
-                f"{_samples(off)}: up to {np.nanmax(left):.3g} mm of motion left after correction",
-            )
-        )
-    if not registered.all():
-        cautions.append(
-            Caution(
-                "sample-not-registered",
-                f"{_samples(~registered)} could not be registered and stay as they are",
-            )
-        )
-    return tuple(cautions)
-
-
-def _samples(chosen: BoolArray) -> str:
-    numbers = np.flatnonzero(chosen).tolist()
-    named = ", ".join(str(n) for n in numbers[:10])
-    return f"sample{'s' if len(numbers) > 1 else ''} {named}" + (" and more" if len(numbers) > 10 else "")
