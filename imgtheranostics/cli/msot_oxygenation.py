@@ -115,7 +115,7 @@ def oxygenation(
 ) -> None:
     """Oxygen saturation in % and total haemoglobin, by voxel and of each region's mean haemoglobin."""
     from imgtheranostics.msot.component_curves import component_spectra
-    from imgtheranostics.msot.curve_rows import challenge_details, challenge_rows
+    from imgtheranostics.msot.curve_rows import challenge_details, challenge_rows, counted
     from imgtheranostics.msot.depth_summary import depth_summary
     from imgtheranostics.msot.oxygenation_maps import oxygenation as make
     from imgtheranostics.msot.region_tables import region_table
@@ -145,7 +145,7 @@ def oxygenation(
         rows.attrs["details"] = challenge_details(change)
         tables.append(rows)
         estimates.append(change.delta)
-        curves += change.curves
+        curves += counted(change.curves, ready.regions)
     if depth.depth_mm is not None and ready.depth is not None:
         attenuation, shells = depth_summary(
             found.unmixed,

@@ -55,7 +55,7 @@ def unmix(
     from imgtheranostics import msot
     from imgtheranostics.msot.component_curves import component_spectra
     from imgtheranostics.msot.component_tables import component_table, named_components
-    from imgtheranostics.msot.curve_rows import kinetics_rows
+    from imgtheranostics.msot.curve_rows import counted, kinetics_rows
     from imgtheranostics.msot.depth_summary import depth_summary
     from imgtheranostics.msot.region_tables import region_table
 
@@ -95,7 +95,7 @@ def unmix(
     if over_time is not None:
         tables.append(kinetics_rows(over_time, ready.regions))
         estimates += over_time.maps.values()
-        curves += over_time.curves
+        curves += counted(over_time.curves, ready.regions)
     if depth.depth_mm is not None and ready.depth is not None:
         attenuation, shells = depth_summary(
             found,

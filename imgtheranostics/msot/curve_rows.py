@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from imgtheranostics.fit import CurveFit
 from imgtheranostics.regions import STATISTICS_COLUMNS, Regions
 from imgtheranostics.volume import Flag
 
@@ -65,6 +67,12 @@ def challenge_details(found: GasChallenge) -> list[dict[str, Any]]:
     keys = ("delta_low", "delta_high", "responding", "baseline", "challenge", "baseline_sd")
     rows = [{key: one[key] for key in keys} for one in found.table.to_dict("records")]
     return [*rows, {"interval": (found.change_low_s, found.change_high_s)}]
+
+
+def counted(curves: Iterable[CurveFit], regions: Regions) -> list[CurveFit]:
+    """Curves of regions with the number of voxels that they are means of."""
+    counts = dict(zip(regions, (voxels.size for voxels in regions.voxel_lists()), strict=True))
+    return [replace(curve, n_voxels=counts.get(curve.label, curve.n_voxels)) for curve in curves]
 
 
 def _row(

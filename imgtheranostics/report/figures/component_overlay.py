@@ -28,6 +28,7 @@ _OF_TISSUE = ("hbo2", "hb", "water", "lipid", "melanin")
 _MOST = 3
 _FOOT_IN = 0.5
 _GREY = 0.5
+_OF_BLOOD = 0.6
 
 
 def keys(run: Run) -> tuple[str, ...]:
@@ -88,7 +89,7 @@ def _blended(
     highs: dict[str, float],
     colours: dict[str, str],
 ) -> Picture:
-    """Grey where there is little of anything, and colours that add up."""
+    """Grey where there is little of anything, the colours of tissue added up, and agents laid over them."""
     if chosen.anatomy is not None and chosen.anatomy_data is not None:
         grey = scene.anatomy_scale(chosen.anatomy_data, chosen.anatomy.quantity)
         below, inside = planes.sample(chosen.anatomy_data, chosen.anatomy.affine, chosen.stage, item.plane)
@@ -96,15 +97,18 @@ def _blended(
     else:
         _, inside = planes.sample(chosen.data, chosen.estimate.value.affine, chosen.stage, item.plane)
         painted = np.zeros((*inside.shape, 3))
-    shares = []
+    shares = {}
     for word, data in samples.items():
         values, on_map = planes.sample(data, chosen.estimate.value.affine, chosen.stage, item.plane)
         share = np.clip(np.nan_to_num(np.asarray(values, np.float64)) / highs[word], 0.0, 1.0)
-        shares.append((np.where(on_map, share, 0.0), np.array(scene.rgb_bytes(colours[word]), np.float64)))
-    covered = np.max([share for share, _ in shares], axis=0)[..., np.newaxis]
-    painted = painted * (1.0 - covered)
-    for share, colour in shares:
-        painted += share[..., np.newaxis] * colour
+        shares[word] = np.where(on_map, share, 0.0)[..., np.newaxis]
+    painted = painted * (1.0 - np.max(list(shares.values()), axis=0))
+    for word in reversed(list(shares)):
+        colour = np.array(scene.rgb_bytes(colours[word]), np.float64)
+        if word in _OF_TISSUE:
+            painted = painted + _OF_BLOOD * shares[word] * colour
+        else:
+            painted = painted + shares[word] * (colour - painted)
     return np.asarray(np.round(np.clip(painted, 0.0, 255.0)), np.uint8)
 
 
@@ -126,7 +130,7 @@ def _bar(figure: Figure, n: int, word: str, colour: str, high: float, unit: str)
 
 
 def _caption(chosen: Scene, every: dict[str, Estimate], shown: dict[str, Estimate]) -> str:
-    parts = ["Components in their colours, which add up where they are together"]
+    parts = ["Components in their colours: those of tissue add up, what was injected is laid over them"]
     if chosen.anatomy is not None:
         parts.append("grey: the image behind them")
     if chosen.sample_words:
