@@ -15,6 +15,7 @@ def compile_all() -> Iterator[tuple[str, Callable[[], None]]]:
     yield "phantom shapes", _occupancy
     yield "contrast curves", _contrast_curves
     yield "time-intensity curves", _time_intensity
+    yield "exponentials of activity", _exponentials
     yield "agent concentration", _agent_inversion
     yield "transverse relaxation", _decay
     yield "tracer models", _tracer_models
@@ -85,7 +86,7 @@ def _tile_motion() -> None:
     kernels.binned(read_only(image), 1, np.empty_like(image))
     kernels.smoothed(read_only(image), np.empty(2, np.float32), np.empty_like(image))
     kernels.add_moved(image, still, np.zeros_like(image), np.zeros_like(image))
-    places, basis = np.zeros((1, 2), np.int32), np.zeros((1, 4), np.float32)
+    places, basis = np.zeros((1, 2), np.int32), np.zeros((4, 1), np.float32)
     sums, outside = np.empty((1, kernels.N_SUMS)), np.empty(1, np.int64)
     kernels.tile_sums(image, places, basis, np.array([0, 1], np.int64), still, sums, outside)
 
@@ -228,6 +229,29 @@ def _decay() -> None:
     angles, trains = np.full(1, 3.0), np.empty((1, 3, 3))
     epg.echo_trains(rates, 0.01, 0.99, angles, trains)
     epg.fit_echo_trains(samples, 0, 0.01, np.full(1, 0.99), angles, rates, 3.0, 0.1, trains, *results)
+
+
+def _exponentials() -> None:
+    from imgtheranostics.kernels import exponential_fit as kernels
+
+    time, one = np.array([0.2, 0.5, 1.0]), np.ones(1)
+    table = np.exp(-np.outer([1.0, 2.0], time))
+    search = table, np.array([[0], [1]], np.int64), np.ones((2, 1, 1)), np.ones((2, 1))
+    found = np.empty((1, 6)), np.empty((1, 6)), np.empty((1, 2)), np.empty(1, np.int32), np.empty(1, np.uint8)
+    kernels.fit_exponentials(
+        kernels.PLAIN,
+        table[:1].copy(),
+        time,
+        np.ones(3),
+        one,
+        9.0 * one,
+        0.0,
+        False,
+        *search,
+        5,
+        1e-8,
+        *found,
+    )
 
 
 def _agent_inversion() -> None:

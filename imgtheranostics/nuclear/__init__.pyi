@@ -3,6 +3,7 @@ from . import analysis as analysis
 from . import body as body
 from . import calibration as calibration
 from . import clock as clock
+from . import curves as curves
 from . import decay as decay
 from . import dosimetry as dosimetry
 from . import kinetics as kinetics
