@@ -96,6 +96,7 @@ def curves(
         found.table,
         decisions=dict(found.decisions),
         curves=found.curves,
+        figures=("fitted-curves", "fit"),
         warnings=found.warnings,
     )
     deliver("ultrasound curves", made, scanned, common, said, path, files=[mask] if mask else [])

@@ -36,6 +36,7 @@ FIGURE_LIST = "figures/figures.json"
 _LARGEST_TABLE = 600
 _LARGEST_LIST = 40
 _LARGEST_HEADLINE = 24
+_MOST_OPEN, _OPEN_OF_MANY = 8, 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,7 @@ class Headline:
     axis: str = ""
     extreme: str = "peak"
     note: str = ""
+    without: str = ""
 
 
 def render(quantities: Mapping[str, Any], provenance: Mapping[str, Any], figures: Sequence[Rendered]) -> str:
@@ -75,6 +77,7 @@ def render(quantities: Mapping[str, Any], provenance: Mapping[str, Any], figures
         subjects=_subjects(rows),
         lede=_lede(rows),
         headlines=headlines,
+        open_tables=len(headlines) if len(headlines) <= _MOST_OPEN else _OPEN_OF_MANY,
         warnings=provenance["warnings"],
         figures=[embedded(figure) for figure in figures],
         decisions=decision_list(provenance["decisions"]),
@@ -177,6 +180,7 @@ def headline_tables(rows: Sequence[Row], details: Sequence[Mapping[str, Any]]) -
         ordered = sorted(shown, key=lambda row: -(row["mean"] if row["mean"] is not None else float("-inf")))
         if each:
             ordered = _by_region(ordered)
+        ordered, without = _with_value(ordered)
         unit = chosen[0]["unit"]
         tables.append(
             Headline(
@@ -188,10 +192,27 @@ def headline_tables(rows: Sequence[Row], details: Sequence[Mapping[str, Any]]) -
                 axis=next((row["axis"] for row in chosen if row["axis"]), "") if curves else "",
                 extreme="each follow-up" if each else _extreme(quantity),
                 note=_calibration_note(rows, details, quantity),
+                without=without,
             )
         )
     return tables
 
+
+def _with_value(rows: list[Row]) -> tuple[list[Row], str]:
+    """Rows, and in words those without a value where they are many and others have one."""
+    kept = [row for row in rows if row["mean"] is not None]
+    empty = [row for row in rows if row["mean"] is None]
+    if not kept or len(empty) <= _FEW_EMPTY:
+        return rows, ""
+    reasons = dict.fromkeys(
+        flag_words(part.partition(":")[0]) for row in empty for part in row["flags"].split(";") if part
+    )
+    names = ", ".join(dict.fromkeys(row["region"] for row in empty))
+    why = f" ({', '.join(reasons)})" if reasons else ""
+    return kept, f"No value in {names}{why}."
+
+
+_FEW_EMPTY = 2
 
 _RETAINED = "retained_fraction"
 """Quantity of follow-ups, of which each matters and not the highest."""

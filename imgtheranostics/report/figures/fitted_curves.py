@@ -170,7 +170,8 @@ def _panel(figure: Figure, curve: CurveFit, n: int, layout: _Layout) -> tuple[Ax
 
 
 def _curve(axes: Axes, curve: CurveFit, step: float, colour: str) -> None:
-    axes.plot(curve.line_x / step, curve.line, color=theme.INK, linewidth=0.9, zorder=2)
+    above = 2 if curve.x.size <= _DENSE else 4
+    axes.plot(curve.line_x / step, curve.line, color=theme.INK, linewidth=0.9, zorder=above)
     size = 3.2 if curve.x.size <= _DENSE else 1.8
     axes.plot(curve.x / step, curve.measured, "o", color=colour, markersize=size, markeredgewidth=0, zorder=3)
     axes.tick_params(labelbottom=False)

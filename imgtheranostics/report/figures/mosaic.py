@@ -89,7 +89,8 @@ def _caption(chosen: Scene) -> str:
     if chosen.has_long_views:
         focus = "in the regions" if chosen.regions is not None else "of all"
         parts.append(f"long views pass through the highest value {focus}")
-    parts.append("radiological convention: the left of a picture is the patient's right; head (S) up")
+    if scene.has_place(chosen):
+        parts.append("radiological convention: the left of a picture is the patient's right; head (S) up")
     text = "; ".join(parts) + "."
     return text[0].lower() + text[1:] if text.startswith("n =") else text
 

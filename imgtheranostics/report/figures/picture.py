@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from imgtheranostics.report.figures import planes, theme
+from imgtheranostics.report.figures import planes, scene, theme
 from imgtheranostics.report.figures.layout import Placed
 from imgtheranostics.report.figures.scene import Picture, Scale, Scene
 from imgtheranostics.report.wording import number
@@ -62,7 +62,7 @@ def place(
     )
     axes.text(0.0, -0.03 / item.height_in, _label(item), transform=axes.transAxes, va="top", fontsize=6.5)
     ink = Ink.on(pixels)
-    if marked and item.tile in (None, 1):
+    if marked and item.tile in (None, 1) and scene.has_place(chosen):
         _orientation(axes, item, ink)
     if marked and item.left_in == 0.0 and item.top_in == 0.0:
         ruler(axes, item, chosen, ink)

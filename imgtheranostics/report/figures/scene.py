@@ -260,6 +260,14 @@ def anatomy_scale(data: Array, quantity: str = "") -> Scale:
     return Scale(low, high if high > low else low + 1.0, "gray")
 
 
+def has_place(scene: Scene) -> bool:
+    """Whether the image lies in a patient, so that left and right mean something; ultrasound may not."""
+    return not any(caution.code == _NOWHERE for caution in scene.estimate.value.warnings)
+
+
+_NOWHERE = "no-patient-geometry"
+
+
 def voxel_words(scene: Scene) -> str:
     """Number and size of the voxels that have a value, for captions."""
     spacing = " × ".join(number(v, 3) for v in scene.estimate.grid.spacing_mm)
