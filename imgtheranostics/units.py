@@ -117,7 +117,6 @@ _UNITS = (
     Unit("mGy/(MBq.s)", "dose per time-integrated activity"),
     Unit("MBq.s", "time-integrated activity"),
     Unit("Bq.s/mL", "time-integrated activity concentration"),
-    Unit("MBq.s/mL", "time-integrated activity concentration", 1e6),
     Unit("deg", "angle"),
     Unit("rad", "angle", 57.29577951308232),
     Unit("T", "field"),

@@ -20,4 +20,6 @@ from .analysis import percent_id_per_region as percent_id_per_region
 from .analysis import suv as suv
 from .calibration import Calibration as Calibration
 from .calibration import calibrate as calibrate
+from .dose_maps import absorbed_dose as absorbed_dose
+from .dose_maps import dose_rate as dose_rate
 from .maps import density_from_ct as density_from_ct
