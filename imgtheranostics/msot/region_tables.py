@@ -129,11 +129,14 @@ def _written(
 ) -> tuple[Caution, ...]:
     """Standard errors and codes into the rows of one map; a caution for each code."""
     concerned: dict[str, list[str]] = {}
-    for index, (mean, detail) in enumerate(zip(rows, table.attrs["details"], strict=True)):
-        codes = list(_codes(mean, blanks, str(table.loc[index, "quantity"])))
-        known = [code for code in str(table.loc[index, "warnings"]).split(";") if code]
-        table.loc[index, "warnings"] = ";".join(dict.fromkeys((*known, *codes)))
-        table.loc[index, "standard_error"] = mean.total_error
+    # pandas copies the attributes with every row and column that is looked at
+    attributes, table.attrs = table.attrs, {}
+    quantity = str(table["quantity"].iloc[0]) if len(table) else ""
+    warnings = [str(text) for text in table["warnings"]]
+    for index, (mean, detail) in enumerate(zip(rows, attributes["details"], strict=True)):
+        codes = list(_codes(mean, blanks, quantity))
+        known = [code for code in warnings[index].split(";") if code]
+        warnings[index] = ";".join(dict.fromkeys((*known, *codes)))
         detail |= {
             "standard_error_sampling": mean.standard_error,
             "degrees_of_freedom": mean.freedom,
@@ -143,6 +146,9 @@ def _written(
         }
         for code in codes:
             concerned.setdefault(code, []).append(mean.region)
+    table["warnings"] = warnings
+    table["standard_error"] = [mean.total_error for mean in rows]
+    table.attrs = attributes
     return tuple(
         Caution(code, f"{what}: in {', '.join(dict.fromkeys(names))}: {_CODES[code]}", what)
         for code, names in concerned.items()
