@@ -302,7 +302,7 @@ def _graphical_analysis() -> None:
     flags = np.empty(1, np.uint16)
     for dtype in (np.float32, np.float64):
         samples, out = read_only(np.ones((4, 1), dtype)), np.empty((kernels.ROWS, 1), dtype)
-        kernels.fixed_lines(samples, chosen, 0, line, line, line, line, line, line, out, flags)
+        kernels.fixed_lines(samples, chosen, 0, *6 * [line.astype(dtype)], out, flags)
         for kernel in (kernels.own_lines, kernels.own_planes):
             kernel(samples, chosen, 0, line, line, line, line, 2, 1.0, out, flags)
 

@@ -128,9 +128,10 @@ def _matched(
 ) -> list[Match | None]:
     def first(n: int) -> Match | None:
         image = frames.image(n)
-        if not np.isfinite(image[inside]).all():
+        filled = _filled(image)
+        if filled is not image and not np.isfinite(image[inside]).all():
             return None
-        match = matcher.match(_filled(image))
+        match = matcher.match(filled)
         return match if match.convincing else None
 
     found = _each(first, len(frames), options.workers)

@@ -31,7 +31,7 @@ _FEWEST_TILES = 8
 _LONGEST_SIDE = 320
 _MOST_STEPS = 12
 _FREE_STEPS = 3
-_SETTLED = 0.01
+_SETTLED = 0.02
 _MOST_OUTSIDE = 0.1
 _LEAST_LEFT = 0.05
 _LEAST_CONTRAST = 1e-3
@@ -237,7 +237,7 @@ def _level(image: Float32Array, inside: BoolArray, factor: int, ratio: float) ->
     return _Level(
         factor=factor,
         places=np.stack([x, y], axis=1).astype(np.int32),
-        basis=columns.astype(np.float32),
+        basis=np.ascontiguousarray(columns.T, np.float32),
         first=first.astype(np.int64),
         normal=normal,
         colour=np.array([colour for _, _, colour in tiles], np.int64),

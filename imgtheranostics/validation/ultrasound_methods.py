@@ -31,8 +31,10 @@ BASELINE = 5
 def transition(session: Session, expectation: Expectation) -> float:
     """Temperature at which the echo of a region of droplets has risen half way."""
     volume, cine = _cines(session, expectation)[0]
-    power = _course(session, expectation.region, session.image(volume))
-    found = api("activation_temperature", "ultrasound")(power, cine.temperature_cel)
+    power = _course(session, expectation.region, _still(session, volume))
+    # a frame that was given up has no power
+    known = np.isfinite(power)
+    found = api("activation_temperature", "ultrasound")(power[known], cine.temperature_cel[known])
     return float(found.parameters["t50_cel"])
 
 
@@ -64,9 +66,11 @@ _OF_CURVE = {
 @method("bolus", short="bolus")
 def bolus(session: Session, expectation: Expectation) -> float:
     """A measure of the lognormal curve that fits the echo power of a region during a bolus."""
-    cine = session.image(_cines(session, expectation)[0][0])
+    cine = _still(session, _cines(session, expectation)[0][0])
     power = _course(session, expectation.region, cine)
-    found = api("fit", "ultrasound.curves")(power, cine.axes[0].values, model="lognormal").parameters
+    known = np.isfinite(power)
+    fitted = api("fit", "ultrasound.curves")(power[known], cine.axes[0].values[known], model="lognormal")
+    found = fitted.parameters
     if expectation.quantity in _OF_CURVE:
         return float(found[_OF_CURVE[expectation.quantity]])
     if expectation.quantity == "peak_enhancement_ratio":
