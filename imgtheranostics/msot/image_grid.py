@@ -7,11 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from imgtheranostics.errors import ImplausibleValue
 from imgtheranostics.msot.detector_array import DetectorArray
 from imgtheranostics.volume import FloatArray
 
 PIXEL_MM = 0.075
 """Half of the in-plane resolution of arrays around 5 MHz."""
+
+LEAST_PIXEL_MM = 1e-3
+"""A smaller pixel is one in metres: sound that reaches the detectors has wavelengths of 0.1 mm and more."""
 
 PIXELS = 333
 """Pixels along each side of the image by default: 25 mm, a mouse."""
@@ -105,18 +109,29 @@ def image_grid(
     ------
     ValueError
         If pixel size, shape or centre are none, or are needed because the detectors are no ring around z.
+    ImplausibleValue
+        If pixels are so small that their size must be in metres.
     """
     if not (np.isfinite(pixel_mm) and pixel_mm > 0):
         raise ValueError(f"pixel_mm must be positive, found {pixel_mm}")
+    if pixel_mm < LEAST_PIXEL_MM:
+        raise ImplausibleValue(
+            "pixels are far smaller than what sound can resolve",
+            where="pixel_mm",
+            found=f"{pixel_mm:g} mm",
+            needed=f"{LEAST_PIXEL_MM:g} mm at least",
+            next_step="multiply it by 1000 if it is in metres",
+        )
     if shape is None:
         if not array.in_transverse_plane:
             raise ValueError("shape is needed: the detectors do not lie on a ring around the z axis")
         shape = (PIXELS, PIXELS)
-    counts = tuple(int(n) for n in shape)
+    asked = tuple(np.atleast_1d(shape))
+    counts = tuple(int(n) for n in asked)
     if len(counts) == 2:
         counts = (*counts, 1)
-    if len(counts) != 3 or min(counts) < 1 or counts != (*shape, 1)[:3]:
-        raise ValueError(f"shape must be two or three positive whole numbers, found {tuple(shape)}")
+    if len(counts) != 3 or min(counts) < 1 or counts != (*asked, 1)[:3]:
+        raise ValueError(f"shape must be two or three positive whole numbers, found {shape}")
     if centre_mm is not None:
         centre = np.asarray(centre_mm, dtype=np.float64)
     elif array.centre_mm is not None:

@@ -27,6 +27,9 @@ LOW_HZ, HIGH_HZ = 5e4, 6.5e6
 HIGHEST_OF_RATE = 0.4
 """Upper edge of the band over the sampling rate, at most, where none is given."""
 
+LOWEST_EDGE_HZ = 1e5
+"""A lower upper edge of the band is one in kHz or MHz: 15 mm is a wavelength of sound at 100 kHz."""
+
 LOWEST_RATE_HZ = 1e6
 """A lower sampling rate is one in kHz or MHz: it would hold no sound of anything smaller than 3 mm."""
 
@@ -93,16 +96,32 @@ def set_up(
             needed=f"{LOWEST_RATE_HZ:g} Hz at least",
             next_step="multiply it by 1e6 with signals.replace(sampling_rate_hz=...) if it is in MHz",
         )
+    band = _band(band_hz, rate)
+    response, cautions = _middle_of_response(signals) if deconvolve else (None, ())
+    return Setup(array, grid, band, response, (*array.cautions, *cautions))
+
+
+def _band(band_hz: tuple[float, float] | None, rate: float) -> tuple[float, float]:
+    """The band that was asked for, or that of usual detectors within what the sampling rate holds."""
     if band_hz is None:
-        band_hz = LOW_HZ, min(HIGH_HZ, HIGHEST_OF_RATE * rate)
+        return LOW_HZ, min(HIGH_HZ, HIGHEST_OF_RATE * rate)
+    if np.shape(band_hz) != (2,):
+        raise ValueError(f"band_hz must be two frequencies (low, high), found {band_hz}")
     low, high = float(band_hz[0]), float(band_hz[1])
     if not 0 <= low < high <= rate / 2:
         raise ValueError(
             f"band_hz must rise from 0 at least to half the sampling rate of {rate:g} Hz at most, "
             f"found {low:g} to {high:g}"
         )
-    response, cautions = _middle_of_response(signals) if deconvolve else (None, ())
-    return Setup(array, grid, (low, high), response, (*array.cautions, *cautions))
+    if high < LOWEST_EDGE_HZ:
+        raise ImplausibleValue(
+            "the band ends below all sound of small structures",
+            where="band_hz",
+            found=f"{low:g} to {high:g} Hz",
+            needed=f"an upper edge of {LOWEST_EDGE_HZ:g} Hz at least",
+            next_step="multiply both edges by 1e6 if they are in MHz, by 1e3 if in kHz",
+        )
+    return low, high
 
 
 def _middle_of_response(signals: OptoacousticSignals) -> tuple[FloatArray | None, tuple[Caution, ...]]:

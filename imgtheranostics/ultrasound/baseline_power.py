@@ -42,6 +42,8 @@ def frame_list(frames: Frames | None, n_frames: int, purpose: str = "enhancement
         If nobody states them.
     UnsupportedInput
         If they do not lie within the cine.
+    ValueError
+        If they are no whole numbers, or a window ends before it begins.
     """
     if frames is None:
         raise MissingMetadata(
@@ -49,15 +51,7 @@ def frame_list(frames: Frames | None, n_frames: int, purpose: str = "enhancement
             where="--baseline-frames (baseline_frames=)",
             needed="a list of frames, counted from 0, such as 0:5 for the first five",
         )
-    if isinstance(frames, (int, np.integer)):
-        chosen: Sequence[int] = range(int(frames))
-    elif isinstance(frames, slice):
-        chosen = range(*frames.indices(n_frames))
-    elif isinstance(frames, tuple) and len(frames) == 2 and frames[0] < frames[1]:
-        chosen = range(int(frames[0]), int(frames[1]))
-    else:
-        chosen = [int(n) for n in frames]
-    index = np.unique(np.asarray(chosen, np.int64))
+    index = np.unique(np.asarray(_counted(frames, n_frames), np.int64))
     if not index.size or index[0] < 0 or index[-1] >= n_frames:
         raise UnsupportedInput(
             "the frames before the agent do not lie within the cine",
@@ -68,6 +62,23 @@ def frame_list(frames: Frames | None, n_frames: int, purpose: str = "enhancement
             needed=f"frames from 0 to {n_frames - 1}",
         )
     return index
+
+
+def _counted(frames: Frames, n_frames: int) -> Sequence[int]:
+    """The frames that a number, a slice, a window or a list stands for."""
+    if isinstance(frames, slice):
+        return range(*frames.indices(n_frames))
+    listed = np.atleast_1d(np.asarray(frames))
+    if listed.size and listed.dtype.kind not in "iu":
+        raise ValueError(f"frames are whole numbers, counted from 0, not {frames!r}")
+    if np.ndim(frames) == 0:
+        return range(int(listed[0]))
+    numbers = [int(n) for n in listed]
+    if not isinstance(frames, tuple) or len(numbers) != 2:
+        return numbers
+    if not numbers[0] < numbers[1]:
+        raise ValueError(f"a window of frames (first, stop) ends after it begins, unlike {frames!r}")
+    return range(*numbers)
 
 
 @dataclass(frozen=True, eq=False)

@@ -80,6 +80,29 @@ def test_a_sampling_rate_in_megahertz_is_refused(scan):
         msot.reconstruct(scan.replace(sampling_rate_hz=40.0), **SMALL)
 
 
+@pytest.mark.parametrize("band", [(0.05, 6.5), (50.0, 6500.0)])
+def test_a_band_in_mega_or_kilohertz_is_refused(scan, band):
+    with pytest.raises(ImplausibleValue, match="multiply both edges by 1e6 if they are in MHz"):
+        msot.reconstruct(scan, band_hz=band, **SMALL)
+
+
+@pytest.mark.parametrize("band", [(5e4, 1e6, 6e6), (6e6,), 6e6])
+def test_a_band_has_two_edges(scan, band):
+    with pytest.raises(ValueError, match="two frequencies"):
+        msot.reconstruct(scan, band_hz=band, **SMALL)
+
+
+def test_pixels_in_metres_are_refused(scan):
+    with pytest.raises(ImplausibleValue, match="multiply it by 1000"):
+        msot.reconstruct(scan, pixel_mm=75e-6, shape=(31, 31))
+
+
+@pytest.mark.parametrize("shape", [31, (31,), (31, 30.5), (0, 31), (3, 3, 3, 3)])
+def test_a_shape_is_two_or_three_whole_numbers(scan, shape):
+    with pytest.raises(ValueError, match="two or three positive whole numbers"):
+        msot.reconstruct(scan, pixel_mm=0.2, shape=shape)
+
+
 def test_scattered_detectors_have_no_direction_but_can_be_summed(sphere_scan, rng):
     directions = rng.standard_normal((128, 3))
     scattered = directions / np.linalg.norm(directions, axis=1, keepdims=True) * rng.uniform(25, 45, (128, 1))

@@ -233,6 +233,16 @@ def test_baseline_outside_the_cine_is_refused(cine, boxes, frames):
         )
 
 
+@pytest.mark.parametrize("frames", [(3, 1), (2, 2), 2.5, [0.5, 1], True, "3", [True, False, True, True]])
+def test_baseline_that_is_no_frames_is_a_usage_error(cine, boxes, frames):
+    """A window that runs backwards is not its two ends, and a mask of frames is not frames 0 and 1."""
+    volume = cine(np.full((*SHAPE, 4), 100.0))
+    with pytest.raises(ValueError, match="frames"):
+        it.ultrasound.enhancement(
+            volume, rois=boxes(volume, a=ROI), baseline_frames=frames, dynamic_range_db=60
+        )
+
+
 def test_baseline_that_nobody_states_is_missing(cine, boxes):
     volume = cine(np.full((*SHAPE, 4), 100.0))
     with pytest.raises(MissingMetadata, match="--baseline"):
