@@ -60,7 +60,9 @@ class Scanned(NamedTuple):
         moved = report.displacement_mm[report.registered]
         return {
             "motion": {
-                "rule": "rigid, each frame onto one, by mutual information",
+                "rule": "rigid, each frame onto one, by phase correlation and the correlations of tiles; "
+                "by a search for the largest mutual information where these are not convincing",
+                "frames_searched": list(self.motion.searched),
                 "frames_corrected": int(report.corrected.sum()),
                 "largest_displacement_mm": float(moved.max()) if moved.size else 0.0,
                 "frames_rejected": list(self.motion.rejected),

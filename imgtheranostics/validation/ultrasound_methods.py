@@ -34,7 +34,8 @@ def transition(session: Session, expectation: Expectation) -> float:
     power = _course(session, expectation.region, _still(session, volume))
     # a frame that was given up has no power
     known = np.isfinite(power)
-    found = api("activation_temperature", "ultrasound")(power[known], cine.temperature_cel[known])
+    temperature_cel = np.asarray(cine.temperature_cel)[known]
+    found = api("activation_temperature", "ultrasound")(power[known], temperature_cel)
     return float(found.parameters["t50_cel"])
 
 
