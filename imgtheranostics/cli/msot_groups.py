@@ -183,7 +183,7 @@ class LightOptions:
         typer.Option(
             "--body",
             metavar="REGION,REGION|all|FILE",
-            help="The body, for light and depth: regions of --rois that fill it, or a mask.",
+            help="The body, for light and depth: regions of --rois, or a mask; holes in slices are filled.",
         ),
     ] = None
     illumination: Annotated[
@@ -284,6 +284,15 @@ class LightOptions:
                 raise typer.BadParameter(
                     "does not apply where --tissue or --mu-a-per-cm states the absorption", param_hint=option
                 )
+
+    def outline(self, image: Volume, common: Common, regions: Regions | None) -> Volume | None:
+        """``--body`` as a mask without holes."""
+        found = mask_of(self.body, "--body", image, common, regions)
+        if found is None:
+            return None
+        from imgtheranostics.msot.corrected_light import solid_body
+
+        return solid_body(found.fit_to(image.grid))
 
     def corrected(self, image: Volume, body: Any, components: Any) -> CorrectedLight:
         """The image over its light."""

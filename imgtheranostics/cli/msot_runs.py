@@ -65,7 +65,7 @@ def prepared(
     regions = runs.regions_for(image, common.rois, resample=common.resample_rois)
     drawn = regions if common.rois else None
     mask = mask_of(absorbers.mask, "--mask", image, common, drawn)
-    body = mask_of(light.body, "--body", image, common, drawn)
+    body = light.outline(image, common, drawn)
     within = mask_of(depth.depth_in, "--depth-in", image, common, drawn)
     components = absorbers.spectra(image)
     if light.fluence == "none":

@@ -66,8 +66,8 @@ def _chosen_absorber(
         where=agent.id,
         found=listed,
         needed="one",
-        next_step="choose one with optical= and, for gold, permittivity= or aspect_ratio=; or give a "
-        "spectrum of your own",
+        next_step="choose one with optical= (@optical=NAME) and, for gold, permittivity= or aspect_ratio=; "
+        "or give a spectrum of your own",
     )
 
 
