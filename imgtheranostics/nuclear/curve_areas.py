@@ -8,6 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from imgtheranostics.fit import Fit
+from imgtheranostics.mapping.calculated import nothing_fitted
+from imgtheranostics.mapping.refusals import checked
+from imgtheranostics.mapping.voxel_blocks import Curves
+from imgtheranostics.nuclear.exponential_curves import checked_sampling
 from imgtheranostics.volume import Flag
 
 FloatArray = npt.NDArray[np.float64]
@@ -148,3 +153,127 @@ def area_errors(samples: FloatArray, errors: FloatArray, rule: AreaRule) -> Floa
         with np.errstate(divide="ignore", invalid="ignore"):
             variance += ((above - areas(moved, rule)[0]) / (2.0 * step) * spread[k]) ** 2
     return np.asarray(np.sqrt(variance))
+
+
+def auc(
+    activity: npt.ArrayLike,
+    time_s: npt.ArrayLike,
+    *,
+    method: str = "linear",
+    tail: str = "physical",
+    half_life_s: float,
+    beginning: str = "linear",
+    tail_points: int = 3,
+    standard_error: npt.ArrayLike | None = None,
+    decay_corrected: bool = False,
+    administered: float = 1.0,
+    unit: str = "1",
+    mask: npt.ArrayLike | None = None,
+) -> Fit:
+    """Area under the activity from the injection on, without a model between the samples.
+
+    Parameters
+    ----------
+    activity : (..., n) array_like
+        As in `fit_exponential`. Of one reference for all samples.
+    time_s : (n,) array_like
+        After the injection, increasing.
+    method : {"linear", "linear_log"}
+        Trapezoids; or straight where the curve rises and exponential where it falls.
+    tail : {"physical", "last_phase", "none"}
+        After the last sample C: C / lambda with the decay of the nuclide, which bounds the area from above;
+        or with the rate of a line through the logarithms of the last samples, never below that decay; or
+        nothing.
+    half_life_s : float
+        Of the nuclide.
+    beginning : {"linear", "physical", "none"}
+        Before the first sample: a rise from nothing at the injection; decay alone since then, which suits
+        blood and prompt uptake; or nothing.
+    tail_points : int
+        Samples of the last phase.
+    standard_error : (n,) or (..., n) array_like, optional
+        Of each sample, independent. Without it the results have none.
+    decay_corrected : bool
+        Whether the samples are as if nothing had decayed since the injection.
+    administered, unit, mask
+        As in `fit_exponential`.
+
+    Returns
+    -------
+    Fit
+        ``auc`` (`unit` x s), ``tiac_s`` (over `administered`), ``mean_residence_time_s`` (area under the
+        first moment over the area), ``extrapolated_fraction`` and ``before_first_fraction`` of the area, and
+        of the tail ``terminal_rate_per_s``, ``effective_half_life_s`` and ``biological_half_life_s``
+        (infinite where nothing is cleared). A last phase slower than the decay is `Flag.AT_BOUND`, one that
+        is not positive NaN with `Flag.OUTSIDE_RANGE`; negative samples are `Flag.NEGATIVE_AMPLITUDE`, and
+        what is not finite, or has no positive area, is flagged as in `fit_exponential`.
+
+    Raises
+    ------
+    ValueError
+        If shapes, times or choices do not fit, or there are fewer samples than `tail_points`.
+
+    Examples
+    --------
+    >>> share = 2.0 ** -np.arange(5.0)
+    >>> found = auc(share, 3600.0 * np.arange(5.0), method="linear_log", half_life_s=3600.0)
+    >>> round(float(found.parameters["auc"] * np.log(2) / 3600), 6)
+    1.0
+    """
+    times, decay = checked_sampling(time_s, half_life_s)
+    for name, known, what in ((method, METHODS, "method"), (tail, TAILS, "tail")):
+        checked(name, known, what)
+    checked(beginning, BEGINNINGS, "beginning")
+    if tail == "last_phase" and not 2 <= tail_points <= times.size:
+        raise ValueError(f"a last phase of {tail_points} samples needs 2 to {times.size} of them")
+    if not (math.isfinite(administered) and administered > 0):
+        raise ValueError(f"administered must be positive, not {administered!r}")
+    rule = AreaRule(times, decay, method, tail, beginning, int(tail_points), float(administered))
+    curves = Curves.of(activity, times.size, mask, "activity")
+    spread = _sample_errors(standard_error, curves, times.size)
+    left = np.exp(-decay * times)[:, np.newaxis] if decay_corrected else np.ones((times.size, 1))
+    values, errors = (np.full((len(NAMES), curves.planes.n_voxels), np.nan) for _ in range(2))
+    flags = curves.flags()
+    for index in curves.blocks():
+        samples = curves.samples(index) * left
+        values[:, index], flags[index] = areas(samples, rule)
+        if spread is not None:
+            own = spread.samples(index) if isinstance(spread, Curves) else spread[:, np.newaxis]
+            errors[:, index] = area_errors(samples, own * left, rule)
+    errors[~np.isfinite(values)] = np.nan
+    units = {"auc": "s" if unit == "1" else f"{unit}.s", "tiac_s": "s" if unit == "1" else f"{unit}.s"}
+    shape, dtype = curves.planes.shape, curves.planes.samples.dtype
+    return Fit(
+        {name: curves.restored(row.astype(dtype)) for name, row in zip(NAMES, values, strict=True)},
+        {name: curves.restored(row.astype(dtype)) for name, row in zip(NAMES, errors, strict=True)},
+        *nothing_fitted(shape, dtype),
+        flags=curves.restored(flags),
+        units={name: units.get(name, _plain_unit(name)) for name in NAMES},
+    )
+
+
+def _plain_unit(name: str) -> str:
+    if name.endswith("_per_s"):
+        return "1/s"
+    return "s" if name.endswith("_s") else "1"
+
+
+def _sample_errors(
+    standard_error: npt.ArrayLike | None, curves: Curves, n: int
+) -> Curves | FloatArray | None:
+    """Errors of the samples, for all curves or for each."""
+    if standard_error is None:
+        return None
+    given = np.asarray(standard_error, np.float64)
+    if (given < 0).any():
+        raise ValueError("standard_error must not be negative")
+    if given.ndim == 1 and curves.planes.shape != ():
+        if given.shape != (n,):
+            raise ValueError(f"standard_error must be {n} numbers, one for each time, or one for each sample")
+        return given
+    own = Curves.of(given, n, None, "standard_error")
+    if own.planes.shape != curves.planes.shape:
+        raise ValueError(f"standard_error has shape {given.shape}, which is not that of the activity")
+    if own.planes.order != curves.planes.order:
+        own = Curves.of(np.asarray(given, order=curves.planes.order), n, None, "standard_error")
+    return own

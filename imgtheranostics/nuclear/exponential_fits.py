@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -168,9 +168,14 @@ def fit_curves(curves: Curves, task: Task, administered: float, unit: str, worke
     most = max(model.n_exponentials for model in task.models)
     names = (*names_of(most), "effective_half_life_s", "biological_half_life_s", "terms", "aicc")
     root, slowest = np.sqrt(task.weights), 0.0 if task.decay_corrected else task.decay_per_s
-    settings = tuple(
+    found_settings = [
         setting_of(model, task.time_s / task.last_s, root, slowest * task.last_s) for model in task.models
-    )
+    ]
+    settings = tuple(setting for setting in found_settings if setting is not None)
+    if not settings:
+        raise ValueError("the times are too close together to tell the exponentials apart")
+    kept = zip(task.models, found_settings, strict=True)
+    task = replace(task, models=tuple(model for model, setting in kept if setting is not None))
     values = np.full((len(names), n_voxels), np.nan, samples.dtype)
     errors = values.copy()
     r_squared, rmse = curves.empty_map(), curves.empty_map()

@@ -21,6 +21,9 @@ LEAST_APART = 0.01
 FASTEST = 10.0
 """Largest rate, per smallest gap between samples (or before the first): what is faster is not seen."""
 
+LEAST_PIVOT = 1e-10
+"""Smallest over largest eigenvalue of a normal matrix that a start may have."""
+
 _SLOWEST_START = 0.02
 _N_STARTS = {1: 32, 2: 18, 3: 14, 4: 11}
 """Rates of the table of starts, by the number of exponentials."""
@@ -121,8 +124,8 @@ class Setting:
     starts: FloatArray
 
 
-def setting_of(model: Model, time: FloatArray, root: FloatArray, slowest: float) -> Setting:
-    """Bounds and starts of a model.
+def setting_of(model: Model, time: FloatArray, root: FloatArray, slowest: float) -> Setting | None:
+    """Bounds and starts of a model; None where the times do not tell its exponentials apart.
 
     Parameters
     ----------
@@ -141,22 +144,20 @@ def setting_of(model: Model, time: FloatArray, root: FloatArray, slowest: float)
     upper[0] = max(fastest, slowest * (1.0 + 1e-9))
     rates = np.geomspace(max(slowest, _SLOWEST_START) * 1.02, 0.98 * fastest, _N_STARTS[n])
     table = np.exp(-np.outer(rates, time)) * root
-    found = [np.array(one) for one in combinations(range(rates.size), n)]
-    gram, columns = table @ table.T, model.columns()
-    inverses, kept = [], []
-    for one in found:
-        normal = columns.T @ gram[np.ix_(one, one)] @ columns
-        size = np.sqrt(np.diag(normal))
-        if not (size > 0).all() or np.linalg.cond(normal / np.outer(size, size)) > 1e10:
-            continue
-        inverses.append(np.linalg.inv(normal))
-        kept.append(one)
-    if not kept:
-        kept = [np.linspace(0, rates.size - 1, n).astype(np.int64)]
-        inverses = [np.eye(model.terms)]
-    chosen = np.array(kept, np.int64)
+    found = np.array(list(combinations(range(rates.size), n)), np.int64)
+    columns = model.columns()
+    grams = (table @ table.T)[found[:, :, np.newaxis], found[:, np.newaxis, :]]
+    normal = columns.T @ grams @ columns
+    size = np.sqrt(np.diagonal(normal, axis1=1, axis2=2))
+    there = (size > 0).all(axis=1)
+    size[~there] = 1.0
+    pivots = np.linalg.eigvalsh(normal / (size[:, :, np.newaxis] * size[:, np.newaxis, :]))
+    kept = there & (pivots[:, 0] > LEAST_PIVOT * pivots[:, -1])
+    if not kept.any():
+        return None
+    chosen, inverses = found[kept], np.asarray(np.linalg.inv(normal[kept]), np.float64)
     starts = np.diff(rates[chosen], axis=1, prepend=0.0)
-    return Setting(lower, upper, table, chosen, np.array(inverses), np.clip(starts, lower, upper))
+    return Setting(lower, upper, table, chosen, inverses, np.clip(starts, lower, upper))
 
 
 def corrected_criterion(

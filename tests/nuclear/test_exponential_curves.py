@@ -278,6 +278,14 @@ def test_what_cannot_be_fitted_is_refused(change, words):
         curves.fit_exponential(arguments.pop("activity"), arguments.pop("time_s"), **arguments)
 
 
+def test_times_too_close_for_the_phases_are_refused():
+    time_s = 1e7 + np.arange(7.0)
+    with pytest.raises(ValueError, match="too close"):
+        curves.fit_exponential(np.ones(7), time_s, terms=3, half_life_s=Y90_S)
+    fit = curves.fit_exponential(np.ones(7), time_s, terms="auto", half_life_s=Y90_S)
+    assert value(fit, "terms") == 1
+
+
 def test_numbers_do_not_depend_on_the_threads(rng):
     measured = exponentials(TIME_S, *TRUTHS["two phases"]) + 0.05 * rng.standard_normal((3000, 10))
     one, two = (

@@ -1,0 +1,235 @@
+"""Confidence intervals of what exponentials say about a curve: from the covariance, and from resampling.
+
+References
+----------
+.. [1] Efron B, Tibshirani RJ, An introduction to the bootstrap, Chapman & Hall 1993, chapter 12.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from imgtheranostics.fit import Fit, shortfall
+from imgtheranostics.mapping.refusals import UnknownChoice, checked
+from imgtheranostics.nuclear.exponential_curves import checked_weights, fit_exponential
+from imgtheranostics.nuclear.exponential_models import Model, student_quantile
+
+FloatArray = npt.NDArray[np.float64]
+
+INTERVALS = ("covariance", "bootstrap")
+
+_LEAST_SHARE = 0.9
+"""Share of resampled curves that must have a value and an error."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value and the bounds of its confidence interval.
+
+    Attributes
+    ----------
+    parameter : str
+    value, lower, upper : float
+        NaN where there is none.
+    level : float
+    method : str
+    """
+
+    parameter: str
+    value: float
+    lower: float
+    upper: float
+    level: float
+    method: str
+
+
+@dataclass(frozen=True, eq=False)
+class _Curve:
+    activity: FloatArray
+    times: FloatArray
+    options: dict[str, Any]
+
+    def fit(self, activity: FloatArray, terms: int | None = None) -> Fit:
+        options = self.options if terms is None else {**self.options, "terms": terms}
+        return fit_exponential(activity, self.times, **options)
+
+
+def interval(
+    activity: npt.ArrayLike,
+    time_s: npt.ArrayLike,
+    *,
+    parameter: str = "tiac_s",
+    level: float = 0.95,
+    method: str = "covariance",
+    rng: np.random.Generator | int = 0,
+    n_resamples: int = 999,
+    **options: Any,
+) -> Interval:
+    """Confidence interval of a parameter of `fit_exponential` for one curve.
+
+    Both methods work on the logarithm of the parameter, which keeps the interval positive and is where areas
+    and half-lives are closer to normal; parameters that are not positive are taken as they are.
+
+    Parameters
+    ----------
+    activity, time_s : (n,) array_like
+        As in `fit_exponential`.
+    parameter : str
+        A name of its result.
+    level : float
+        Such as 0.95.
+    method : {"covariance", "bootstrap"}
+        ``covariance`` takes the standard error times Student's t. ``bootstrap`` fits curves made of the
+        fitted one and its residuals, drawn with replacement and scaled by what they have lost to the
+        parameters, and takes the quantiles of their studentised results [1]_. With ``standard_error`` among
+        the options noise of that size is drawn instead.
+    rng : numpy Generator or seed
+    n_resamples : int
+    **options
+        Of `fit_exponential`. ``terms="auto"`` chooses once, for the curve itself.
+
+    Returns
+    -------
+    Interval
+        Bounds are NaN where the fit gives no standard error: at a bound, without a sample more than
+        parameters, or where more than a tenth of the resampled curves have none.
+
+    Raises
+    ------
+    ValueError
+        As `fit_exponential`; or if `activity` is no single curve, or a choice does not exist.
+
+    Examples
+    --------
+    >>> hours = np.array([1.0, 4.0, 8.0, 24.0, 48.0])
+    >>> noisy = [10.1, 7.8, 6.6, 2.4, 0.7]
+    >>> found = interval(noisy, hours * 3600, terms=1, half_life_s=64.1 * 3600)
+    >>> found.lower < found.value < found.upper
+    True
+    """
+    checked(method, INTERVALS, "method")
+    if not 0 < level < 1:
+        raise ValueError(f"level must be between 0 and 1, not {level!r}")
+    if n_resamples < 99:
+        raise ValueError(f"n_resamples must be at least 99, not {n_resamples}")
+    samples = np.asarray(activity, np.float64)
+    if samples.ndim != 1:
+        raise ValueError(f"an interval is that of one curve, but activity has shape {samples.shape}")
+    curve = _Curve(samples, np.asarray(time_s, np.float64), dict(options))
+    whole = curve.fit(samples)
+    if parameter not in whole.parameters:
+        raise UnknownChoice(f"the parameter must be one of {', '.join(whole.parameters)}, not {parameter!r}")
+    model = _chosen(whole, options)
+    value, error = float(whole.parameters[parameter]), float(whole.standard_errors[parameter])
+    lower, upper = np.nan, np.nan
+    if np.isfinite(value) and error > 0:
+        if method == "covariance":
+            lower, upper = _by_covariance(value, error, level, curve, model)
+        else:
+            lower, upper = _by_resampling(
+                parameter, value, error, level, curve, whole, model, np.random.default_rng(rng), n_resamples
+            )
+    return Interval(parameter, value, lower, upper, level, method)
+
+
+def _chosen(fit: Fit, options: dict[str, Any]) -> Model:
+    """The model that a fit has taken."""
+    terms = fit.parameters["terms"]
+    if not np.isfinite(terms):
+        return Model(1, options.get("uptake"))
+    uptake = options.get("uptake")
+    amplitudes = [float(value) for name, value in fit.parameters.items() if name.startswith("amplitude_")]
+    n = int(np.count_nonzero(np.isfinite(amplitudes)))
+    return Model(int(terms), True if n > int(terms) else uptake)
+
+
+def _freedom(curve: _Curve, model: Model) -> tuple[int, bool]:
+    """Degrees of freedom of the scatter, and whether errors were given instead."""
+    weights, known = checked_weights(
+        curve.options.get("weights"), curve.options.get("standard_error"), curve.times.size
+    )
+    return int(np.count_nonzero(weights)) - model.n_parameters, known
+
+
+def _spread(value: float, error: float) -> tuple[float, float]:
+    """Value and error on the scale of the interval."""
+    return (float(np.log(value)), error / value) if value > 0 else (value, error)
+
+
+def _by_covariance(
+    value: float, error: float, level: float, curve: _Curve, model: Model
+) -> tuple[float, float]:
+    freedom, known = _freedom(curve, model)
+    # Student's t has the unbiased variance below it, standard errors are over its shortfall
+    quantile = (
+        student_quantile(level, 10**9) if known else student_quantile(level, freedom) * shortfall(freedom)
+    )
+    middle, width = _spread(value, error)
+    ends = middle - quantile * width, middle + quantile * width
+    return (float(np.exp(ends[0])), float(np.exp(ends[1]))) if value > 0 else ends
+
+
+def _by_resampling(
+    parameter: str,
+    value: float,
+    error: float,
+    level: float,
+    curve: _Curve,
+    whole: Fit,
+    model: Model,
+    rng: np.random.Generator,
+    n_resamples: int,
+) -> tuple[float, float]:
+    freedom, known = _freedom(curve, model)
+    fitted = model_curve(whole, curve.times, curve.options)
+    weights, _ = checked_weights(
+        curve.options.get("weights"), curve.options.get("standard_error"), curve.times.size
+    )
+    counts = weights > 0
+    root = np.sqrt(np.where(counts, weights, 1.0))
+    shape = (n_resamples, curve.times.size)
+    if known:
+        noise = rng.standard_normal(shape) / root
+    else:
+        left = ((curve.activity - fitted) * root)[counts]
+        left = (left - left.mean()) * np.sqrt(left.size / freedom)
+        noise = rng.choice(left, shape) / root
+    options = {**curve.options, "terms": model.terms, "uptake": model.uptake}
+    repeats = fit_exponential(fitted + np.where(counts, noise, 0.0), curve.times, **options)
+    values, errors = repeats.parameters[parameter], repeats.standard_errors[parameter]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if value > 0:
+            values, errors = np.log(values), errors / values
+        middle, width = _spread(value, error)
+        studentised = (values - middle) / errors
+    studentised = studentised[np.isfinite(studentised)]
+    if studentised.size < _LEAST_SHARE * n_resamples:
+        return np.nan, np.nan
+    low, high = np.quantile(studentised, [0.5 * (1 - level), 0.5 * (1 + level)])
+    ends = middle - high * width, middle - low * width
+    return (float(np.exp(ends[0])), float(np.exp(ends[1]))) if value > 0 else (float(ends[0]), float(ends[1]))
+
+
+def model_curve(fit: Fit, time_s: FloatArray, options: dict[str, Any]) -> FloatArray:
+    """The fitted curve at some times, of the reference that the samples had.
+
+    Parameters
+    ----------
+    fit : Fit
+        Of one curve, by `fit_exponential`.
+    time_s : (m,) ndarray
+    options : dict
+        ``half_life_s`` and ``decay_corrected`` as the fit had them.
+    """
+    extra = np.log(2.0) / options["half_life_s"] if options.get("decay_corrected") else 0.0
+    total = np.zeros(np.shape(time_s))
+    n = sum(name.startswith("amplitude_") for name in fit.parameters)
+    for j in range(1, n + 1):
+        amplitude, rate = fit.parameters[f"amplitude_{j}"], fit.parameters[f"rate_{j}_per_s"]
+        if np.isfinite(amplitude) and np.isfinite(rate):
+            total = total + amplitude * np.exp(-(rate - extra) * time_s)
+    return total
