@@ -5,12 +5,15 @@ from . import calibration as calibration
 from . import clock as clock
 from . import curves as curves
 from . import decay as decay
+from . import dose_volume as dose_volume
 from . import dosimetry as dosimetry
 from . import kinetics as kinetics
 from . import maps as maps
 from . import pairs as pairs
 from . import partial_volume as partial_volume
+from . import radiobiology as radiobiology
 from . import reference_time as reference_time
+from .absorbed_fractions import absorbed_fraction as absorbed_fraction
 from .activity_curves import time_activity as time_activity
 from .administration import Administration as Administration
 from .analysis import convert_suv as convert_suv
@@ -22,4 +25,6 @@ from .calibration import Calibration as Calibration
 from .calibration import calibrate as calibrate
 from .dose_maps import absorbed_dose as absorbed_dose
 from .dose_maps import dose_rate as dose_rate
+from .dose_volume import dose_table as dose_table
 from .maps import density_from_ct as density_from_ct
+from .radiobiology import bed_map as bed_map

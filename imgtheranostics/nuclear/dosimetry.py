@@ -1,4 +1,4 @@
-"""Absorbed dose where the energy stays in the place of the decay: self-dose of non-penetrating radiation.
+"""Absorbed dose: local deposition here, and the functions on arrays of voxel kernels, bodies and biology.
 
 References
 ----------
@@ -10,10 +10,18 @@ from __future__ import annotations
 import math
 
 from imgtheranostics.data.nuclides import nuclide
+from imgtheranostics.nuclear.absorbed_fractions import absorbed_fraction as absorbed_fraction
 from imgtheranostics.nuclear.decay_energy import MEV_TO_J as MEV_TO_J
 from imgtheranostics.nuclear.decay_energy import MGY_G_PER_MBQ_S_MEV
 from imgtheranostics.nuclear.dose_convolution import convolve as convolve
 from imgtheranostics.nuclear.dose_kernels import voxel_s as voxel_s
+from imgtheranostics.nuclear.dose_volume import dose_at_volume as dose_at_volume
+from imgtheranostics.nuclear.dose_volume import dose_volume_histogram as dose_volume_histogram
+from imgtheranostics.nuclear.dose_volume import geud as geud
+from imgtheranostics.nuclear.dose_volume import volume_at_dose as volume_at_dose
+from imgtheranostics.nuclear.radiobiology import bed as bed
+from imgtheranostics.nuclear.radiobiology import eqd2 as eqd2
+from imgtheranostics.nuclear.radiobiology import g_factor as g_factor
 
 
 def local_s(name: str, mass_g: float = 1.0) -> float:

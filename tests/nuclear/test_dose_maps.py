@@ -80,7 +80,7 @@ def test_dose_rate_integrates_to_the_dose():
 
 
 def test_standard_errors_cover_the_scatter_of_repeats(rng):
-    """300 repeats with independent noise per voxel: their spread is the stated error, beside what all share."""
+    """300 repeats with independent noise per voxel: their spread is the stated error."""
     truth = np.full((9, 9, 9), 1e9)
     noise = np.full(truth.shape, 2e8)
     stated = it.nuclear.absorbed_dose(estimate(tia(truth), noise), "Y-90", s_relative_uncertainty=0.0)
