@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,6 +22,7 @@ from imgtheranostics.cli.ultrasound_groups import (
     frame_choice,
     odd,
 )
+from imgtheranostics.cli.ultrasound_states import Before, of_two_scans
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -139,6 +140,7 @@ class Heating:
 def enhancement(
     path: options.InputPath,
     baseline_frames: BaselineFrames = None,
+    before: Before = None,
     frames: Period = None,
     reference: Reference = None,
     window: Window = 1,
@@ -155,17 +157,32 @@ def enhancement(
 
     runs.check_output(common.out, force=common.force)
     burst, period = pulse.keywords(), frame_choice(frames, "--frames")
-    before = frame_choice(baseline_frames)
+    baseline = frame_choice(baseline_frames)
     heating.check()
     odd(window)
+    along = {
+        "--baseline-frames": baseline_frames,
+        "--frames": frames,
+        "--burst-time": pulse.burst_time,
+        "--temperatures": heating.temperatures,
+    }
+    if before is not None:
+        _refuse("does not apply to --before, which compares two scans", along)
     if grey_only:
-        _check_grey_only(scale, reference, window, [baseline_frames, frames, pulse, heating])
+        why = "does not apply to --grey-only: log-compressed grey has no enhancement"
+        scale.unused(why)
+        others = {"--reference": reference, "--window": None if window == 1 else window, "--before": before}
+        _refuse(why, along | others)
     scanned = common.scan(path)
     if grey_only:
         deliver("ultrasound enhancement", _grey(scanned, common), scanned, common, said, path)
         return
     known = common.known(reference, scanned.regions)
-    how = Comparison(before, period, known, window, scale.keywords(), common)
+    if before is not None:
+        states = of_two_scans(before, scanned, common, reference=known, window=window, scale=scale.keywords())
+        deliver("ultrasound enhancement", states, scanned, common, said, path, files=[before])
+        return
+    how = Comparison(baseline, period, known, window, scale.keywords(), common)
     made = how.made(scanned, burst if pulse.burst_time is not None else None, heating)
     deliver("ultrasound enhancement", made, scanned, common, said, path, files=heating.files)
 
@@ -259,20 +276,10 @@ def _together(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     return table
 
 
-def _check_grey_only(scale: GreyScale, reference: str | None, window: int, others: Sequence[Any]) -> None:
-    """Refuse what grey statistics would not use."""
-    why = "does not apply to --grey-only: log-compressed grey has no enhancement"
-    scale.unused(why)
-    given = (
-        ("--reference", reference is not None),
-        ("--window", window != 1),
-        ("--baseline-frames", others[0] is not None),
-        ("--frames", others[1] is not None),
-        ("--burst-time", others[2].burst_time is not None),
-        ("--temperatures", others[3].temperatures is not None),
-    )
-    for option, is_given in given:
-        if is_given:
+def _refuse(why: str, given: Mapping[str, Any]) -> None:
+    """Refuse options that would not be used."""
+    for option, value in given.items():
+        if value is not None:
             raise typer.BadParameter(why, param_hint=option)
 
 

@@ -12,7 +12,7 @@ from imgtheranostics.regions import Regions
 from imgtheranostics.ultrasound.baseline_power import Frames, frame_list
 from imgtheranostics.ultrasound.cine_series import time_axis
 from imgtheranostics.ultrasound.gas_gain import gain
-from imgtheranostics.volume import Volume
+from imgtheranostics.volume import Axis, Volume
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,22 +58,13 @@ def period_gain(
     MissingMetadata, UnitMismatch, ImplausibleValue, GeometryMismatch, UnsupportedInput
         As `imgtheranostics.ultrasound.enhancement`.
     """
-    import pandas as pd
-
     n_frames = len(time_axis(volume))
     before = frame_list(baseline_frames, n_frames)
     during = period_of(frames, before, n_frames)
     parts = frames_of(volume, before), frames_of(volume, during)
     # frames that somebody names are one state; all after the baseline are a course
     options["after_changes"] = frames is None
-    own = gain(*parts, rois=rois, **options)
-    tables = [_only(own, name) for name in ("echo_enhancement", "echo_gain")]
-    if reference is not None:
-        beyond = gain(*parts, rois=rois, reference=reference, **options)
-        tables.insert(1, _only(beyond, "echo_enhancement", "relative_echo_enhancement"))
-    table = pd.concat([rows for rows, _ in tables], ignore_index=True)
-    table.attrs["details"] = [one for _, details in tables for one in details]
-    table.attrs["warnings"] = own.attrs["warnings"]
+    table = gain_table(*parts, rois=rois, reference=reference, **options)
     table.attrs["decisions"] = {
         "period": {
             "rule": "all frames after the baseline" if frames is None else "given",
@@ -81,6 +72,66 @@ def period_gain(
         }
     }
     return table
+
+
+def gain_table(
+    before: Volume, after: Volume, *, rois: Regions, reference: str | None = None, **options: Any
+) -> pd.DataFrame:
+    """Gain of one state over another, and with a reference region the enhancement beyond it.
+
+    Parameters
+    ----------
+    before, after : Volume
+    rois : Regions
+    reference : str, optional
+    **options
+        As in `imgtheranostics.ultrasound.gain`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Rows ``echo_enhancement``, ``relative_echo_enhancement`` where there is a reference, and
+        ``echo_gain``, not divided by that of the reference.
+    """
+    import pandas as pd
+
+    own = gain(before, after, rois=rois, **options)
+    tables = [_only(own, name) for name in ("echo_enhancement", "echo_gain")]
+    if reference is not None:
+        beyond = gain(before, after, rois=rois, reference=reference, **options)
+        tables.insert(1, _only(beyond, "echo_enhancement", "relative_echo_enhancement"))
+    table = pd.concat([rows for rows, _ in tables], ignore_index=True)
+    table.attrs["details"] = [one for _, details in tables for one in details]
+    table.attrs["warnings"] = own.attrs["warnings"]
+    return table
+
+
+def stacked(before: Volume, after: Volume) -> tuple[Volume, int]:
+    """Two scans of one place as one cine whose times are counts, and how many frames the first has.
+
+    Raises
+    ------
+    GeometryMismatch
+        If they lie on different grids.
+    UnitMismatch
+        If they hold different quantities, or grey levels of different full scales.
+    """
+    from imgtheranostics.errors import GeometryMismatch, UnitMismatch
+
+    same = before.grid.same_as(after.grid)
+    if not same:
+        raise GeometryMismatch("the two scans lie on different grids", found=str(same))
+    scales = [(one.quantity, getattr(one.acquisition, "grey_max", None)) for one in (before, after)]
+    if scales[0] != scales[1]:
+        raise UnitMismatch(
+            "the two scans have different scales",
+            found=" and ".join(f"{quantity}, full scale {largest}" for quantity, largest in scales),
+        )
+    frames = [one.data if one.axes else one.data[..., np.newaxis] for one in (before, after)]
+    data = np.asfortranarray(np.concatenate(frames, axis=-1))
+    axis = Axis("time", np.arange(data.shape[-1], dtype=np.float64), "s")
+    both: Volume = after.replace(data=data, axes=(axis,))
+    return both, frames[0].shape[-1]
 
 
 def _only(table: pd.DataFrame, quantity: str, name: str | None = None) -> tuple[pd.DataFrame, list[Any]]:

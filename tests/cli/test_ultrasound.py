@@ -113,6 +113,26 @@ def test_enhancement_is_that_of_linear_power_and_not_of_grey(cine, rois, capsys)
     assert abs(expected - STEP_DB / 2.0) > 8.0
 
 
+def test_two_scans_are_compared_as_two_states(tmp_path, rois, capsys):
+    """Gas in one half of the tumour; the reference is as it was."""
+    folders = [tmp_path / name for name in ("neutral", "acid")]
+    for folder, frames in zip(folders, (np.s_[..., :BEFORE], np.s_[..., BEFORE:]), strict=True):
+        folder.mkdir()
+        write(folder, grey_cine()[frames])
+    arguments = ["ultrasound", "enhancement", folders[1], "--before", folders[0], "--dynamic-range", 60]
+    out = tmp_path / "out"
+    rows = rows_of([*arguments, "--rois", rois, "--reference", "muscle", "-o", out, "--no-report"], capsys)
+    expected = (10.0 ** (STEP_DB / 10.0) + 1.0) / 2.0
+    assert mean(rows, "tumour", "echo_gain") == pytest.approx(expected, rel=1e-5)
+    assert mean(rows, "tumour", "relative_echo_enhancement") == pytest.approx(
+        10 * np.log10(expected), abs=1e-4
+    )
+    image = np.asarray(nibabel.load(out / "echo_enhancement.nii.gz").dataobj)
+    assert image[5, 6, 0] == pytest.approx(STEP_DB, abs=1e-3)
+    assert "--before" in usage([*arguments, "--baseline-frames", 2], capsys)
+    assert refusal([*arguments[:4], tmp_path / "none", *arguments[5:]], capsys)[0] == 3
+
+
 def test_gamma_gain_and_full_scale_are_used(cine, rois, capsys):
     arguments = ["ultrasound", "enhancement", cine, "--dynamic-range", 60, "--baseline-frames", BEFORE]
     given = ["--rois", rois, "--gamma", 2, "--gain", 3, "--grey-max", 250]
