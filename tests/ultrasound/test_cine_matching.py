@@ -210,6 +210,33 @@ def test_options_that_do_not_exist_are_refused(contrast, cine):
         it.ultrasound.motion_compensate(volume, reference=2)
 
 
+def test_large_frames_of_pixels_that_are_not_square_turn_in_mm(compressed, cine):
+    """Such frames are matched at half their resolution; a turn of mm is no turn of pixels."""
+    rng = np.random.default_rng(15)
+    shape, spacing = (420, 340), np.array([0.1, 0.16])
+    field = [gaussian_filter(rng.normal(size=shape), (3.0, 2.0)) for _ in range(2)]
+    middle, shift_mm = (np.array(shape) - 1) / 2, np.array([0.41, -0.75])
+    there = turned((0, 0, 0.8)) * spacing / spacing[:, np.newaxis]
+    back = np.linalg.inv(there)
+    offset = middle - back @ (middle + shift_mm / spacing)
+    moved = [affine_transform(part, back, offset, order=3, mode="nearest") for part in field]
+    power = [sum(part**2 for part in parts) for parts in (field, moved)]
+    grey = compressed(3e5 * np.stack(power, axis=-1) / np.mean(power[0]) / 100)
+    volume = cine(grey, affine=np.diag([-spacing[0], -spacing[1], 1, 1]))
+    _, motion = it.ultrasound.motion_compensate(volume, method="phase", workers=1)
+    assert motion.rejected == ()
+    index = np.stack(np.meshgrid(np.arange(0, 420, 20), np.arange(0, 340, 20), indexing="ij"), -1).reshape(
+        -1, 2
+    )
+    expected = ((index - middle) @ there.T + middle) * spacing + shift_mm
+    points = np.column_stack([-index * spacing, np.zeros(len(index)), np.ones(len(index))])
+    found = -(points @ motion.report.matrices[1].T)[:, :2]
+    assert np.sqrt(np.mean(np.sum((found - expected) ** 2, axis=1))) < 0.05 * spacing[0]
+    turn = motion.report.matrices[1][:3, :3]
+    assert_allclose(turn @ turn.T, np.eye(3), atol=1e-12)
+    assert abs(motion.report.rotation_deg[1, 2]) == pytest.approx(0.8, abs=0.02)
+
+
 @pytest.fixture(scope="module")
 def breathing():
     """Cines of the phantom and their displacement along the depth, pixels."""
