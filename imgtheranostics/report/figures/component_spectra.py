@@ -138,18 +138,21 @@ def _largest_residual(curve: CurveFit) -> float:
 
 
 def _words(figure: Figure, curve: CurveFit) -> None:
+    """What stands on the axes: beside rows of regions, and on top where these stand in the first row only."""
     _, height = figure.get_size_inches()
     rows = round((height - _KEY_IN) / _ROW_IN)
-    unit = unit_words(curve.unit)
     signal = "Absorption" if curve.quantity == "optical_absorption" else "Signal"
+    words = f"{signal} [{unit_words(curve.unit)}]"
     for row in range(rows):
         top = _KEY_IN + row * _ROW_IN + _TITLE_IN
-        words = f"{signal} [{unit}]" if row else "Share"
         middle = 1.0 - (top + _CURVE_IN / 2) / height
-        figure.text(0.005, middle, words, rotation=90, va="center", fontsize=7)
+        figure.text(0.005, middle, words if row else "Share", rotation=90, va="center", fontsize=7)
         rest = 1.0 - (top + _CURVE_IN + 0.06 + _REST_IN / 2) / height
         if row:
             figure.text(0.005, rest, "Residual [%]", rotation=90, va="center", fontsize=7)
+    if rows == 1:
+        text = f"Regions: {words}, below: residual [%]"
+        figure.text(0.995, 1.0 - 0.04 / height, text, ha="right", va="top", fontsize=7)
     figure.text(_LEFT_IN / theme.WIDTH_IN, 0.04 / height, "Wavelength [nm]", fontsize=8)
 
 
