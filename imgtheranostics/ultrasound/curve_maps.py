@@ -17,7 +17,7 @@ from imgtheranostics.regions import Regions
 from imgtheranostics.ultrasound import curves as array_level
 from imgtheranostics.ultrasound.baseline_power import Frames, frame_list
 from imgtheranostics.ultrasound.cine_series import Series, one_run, series_of, time_axis
-from imgtheranostics.ultrasound.echo_scale import EchoScale, linearise
+from imgtheranostics.ultrasound.echo_scale import EchoScale, linearise, scale_decision
 from imgtheranostics.ultrasound.region_curve_table import RegionCurves
 from imgtheranostics.ultrasound.region_power import LARGEST_SATURATED
 from imgtheranostics.ultrasound.time_intensity import (
@@ -157,19 +157,9 @@ def curves(
 
 
 def _decisions(series: Series, window_pixels: int) -> dict[str, Any]:
-    scale = EchoScale.of(series.linear)
-    linearisation: dict[str, Any] = {"rule": "linear or dB input, not linearised again"}
-    if scale is not None:
-        linearisation = {
-            "rule": "10^((DR (g/g_max)^gamma + gain)/10)",
-            "dynamic_range_db": scale.dynamic_range_db,
-            "grey_max": scale.grey_max,
-            "gamma": scale.gamma,
-            "gain_db": scale.gain_db,
-        }
     decided: dict[str, Any] = {
         "method": {"rule": series.model, "baseline": series.baseline, "scale": "linear echo power"},
-        "linearisation": linearisation,
+        "linearisation": scale_decision(series.linear),
         "areas": {
             "wash_in_area": "from arrival t0 to the peak",
             "wash_in_area_from_ti": "from the foot TI of the steepest rising tangent to the peak",

@@ -270,6 +270,20 @@ def scale_of(
     return EchoScale(float(dynamic_range_db), largest, float(gamma), float(gain_db)), (*cautions, *found)
 
 
+def scale_decision(linear: Volume) -> dict[str, Any]:
+    """How grey levels became power, for the record."""
+    scale = EchoScale.of(linear)
+    if scale is None:
+        return {"rule": "linear or dB input, not linearised again"}
+    return {
+        "rule": "10^(0.1 (DR (g / g_max)^gamma + gain))",
+        "dynamic_range_db": scale.dynamic_range_db,
+        "grey_max": scale.grey_max,
+        "gamma": scale.gamma,
+        "gain_db": scale.gain_db,
+    }
+
+
 def full_scale(volume: Volume, grey_max: float | None = None) -> tuple[float, tuple[Caution, ...]]:
     """The largest storable grey level of a grey image.
 

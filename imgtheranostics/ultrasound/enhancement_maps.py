@@ -16,7 +16,7 @@ from imgtheranostics.errors import Caution, UnsupportedInput, merge_cautions
 from imgtheranostics.mapping.estimates import share_cautions
 from imgtheranostics.mapping.voxels import Mask, mask_array
 from imgtheranostics.ultrasound.baseline_power import Frames, baseline_decision, frame_list
-from imgtheranostics.ultrasound.echo_scale import EchoScale, linearise
+from imgtheranostics.ultrasound.echo_scale import EchoScale, linearise, scale_decision
 from imgtheranostics.ultrasound.speckle import Patch, count_cells, images_used
 from imgtheranostics.ultrasound.tissue_area import tissue_mask
 from imgtheranostics.volume import Axis, Estimate, Flag, Volume, make_step
@@ -291,6 +291,7 @@ def _estimate(
     decisions: dict[str, Any] = {
         "baseline": baseline_decision(before),
         "window": {"rule": "mean of linear power in a square", "pixels": window, "cells": cells},
+        "linearisation": scale_decision(linear),
         "clipped": {"rule": "saturated windows, and windows at the floor, have no value"},
     }
     return Estimate(

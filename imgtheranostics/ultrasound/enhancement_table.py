@@ -22,7 +22,7 @@ from imgtheranostics.ultrasound.baseline_power import (
     baseline_decision,
     frame_list,
 )
-from imgtheranostics.ultrasound.echo_scale import EchoScale, linearise
+from imgtheranostics.ultrasound.echo_scale import EchoScale, linearise, scale_decision
 from imgtheranostics.ultrasound.region_power import (
     DECIBELS,
     LARGEST_FLOOR_EFFECT,
@@ -162,7 +162,7 @@ def enhancement(
     table.attrs["warnings"] = cautions
     table.attrs["decisions"] = {
         "baseline": baseline_decision(frames),
-        "linearisation": _scale_decision(linear),
+        "linearisation": scale_decision(linear),
         "reference": {"rule": "given" if reference else "none", "region": reference},
         "floor": {"rule": "pixels at the floor count with half the power of grey level 1", **limits},
     }
@@ -280,19 +280,6 @@ def _scale_unknown(linear: Volume) -> tuple[Caution, ...]:
             "dB or linear values do not tell which pixels were cut off at the floor or the top",
         ),
     )
-
-
-def _scale_decision(linear: Volume) -> dict[str, Any]:
-    scale = EchoScale.of(linear)
-    if scale is None:
-        return {"rule": "linear or dB input, not linearised again"}
-    return {
-        "rule": "10^((DR (g/g_max)^gamma + gain)/10)",
-        "dynamic_range_db": scale.dynamic_range_db,
-        "grey_max": scale.grey_max,
-        "gamma": scale.gamma,
-        "gain_db": scale.gain_db,
-    }
 
 
 def _quantities(one: _Measured, second: _Measured | None) -> list[_Rows]:
