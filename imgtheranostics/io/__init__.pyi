@@ -1,5 +1,6 @@
 from .cest_offsets import read_offsets as read_offsets
 from .cest_offsets import with_offsets as with_offsets
+from .dose_writing import save_dose as save_dose
 from .entries import SeriesSummary as SeriesSummary
 from .loading import info as info
 from .loading import load as load
