@@ -12,6 +12,9 @@ from numba import njit, prange
 BLOCK = 256
 """Voxels whose sums lie in the first-level cache together."""
 
+WIDE_BLOCK = 2048
+"""The same where there are few sums, and more of the samples fit."""
+
 SLOPE, INTERCEPT, SLOPE_ERROR, INTERCEPT_ERROR, R_SQUARED, RMSE = range(6)
 """Rows of the result."""
 
@@ -44,17 +47,36 @@ def _weight_sums(x, weights):
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "arcp", "nsz"})
-def _add_fixed(row, a, b, slope, intercept):
-    for k in range(row.size):
-        value = np.float64(row[k])
-        slope[k] += a * value
-        intercept[k] += b * value
+def _add_three(one, two, three, i, to_slope, to_intercept, slope, intercept):
+    a, b, c = to_slope[i], to_slope[i + 1], to_slope[i + 2]
+    d, e, f = to_intercept[i], to_intercept[i + 1], to_intercept[i + 2]
+    for k in range(one.size):
+        slope[k] += a * one[k] + b * two[k] + c * three[k]
+        intercept[k] += d * one[k] + e * two[k] + f * three[k]
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "arcp", "nsz"})
-def _add_rest(row, scale, at, weight, slope, intercept, squares):
+def _add_one(row, a, b, slope, intercept):
     for k in range(row.size):
-        rest = np.float64(row[k]) * scale - intercept[k] - slope[k] * at
+        slope[k] += a * row[k]
+        intercept[k] += b * row[k]
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "arcp", "nsz"})
+def _three_rests(one, two, three, i, scale, x, weights, slope, intercept, squares):
+    u, v, w = scale[i], scale[i + 1], scale[i + 2]
+    a, b, c = x[i], x[i + 1], x[i + 2]
+    d, e, f = weights[i], weights[i + 1], weights[i + 2]
+    for k in range(one.size):
+        m, q = slope[k], intercept[k]
+        first, second, third = one[k] * u - q - m * a, two[k] * v - q - m * b, three[k] * w - q - m * c
+        squares[k] += d * first * first + e * second * second + f * third * third
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "arcp", "nsz"})
+def _one_rest(row, scale, at, weight, slope, intercept, squares):
+    for k in range(row.size):
+        rest = row[k] * scale - intercept[k] - slope[k] * at
         squares[k] += weight * (rest * rest)
 
 
@@ -81,22 +103,32 @@ def fixed_lines(samples, chosen, first, scale, x, to_slope, to_intercept, weight
 
     samples : (n, n_voxels) float32 or float64; those from `first` on are used
     chosen : (n_voxels,) bool
-    scale, x, to_slope, to_intercept, weights : (m,) float64: ordinate per sample, abscissa, rows of the
-    pseudo-inverse for samples as they are, and weights of the squares (1 on average)
-    scatter : (4,) float64: factors from the root of the weighted squares to both standard errors and to the
-    root mean square; weighted squares of x about its mean
+    scale, x, to_slope, to_intercept, weights : (m,) in the type of the samples: ordinate per sample,
+    abscissa, rows of the pseudo-inverse for samples as they are, and weights of the squares (1 on average)
+    scatter : (4,) in the same type: factors from the root of the weighted squares to both standard errors
+    and to the root mean square; weighted squares of x about its mean
     out : (6, n_voxels), written; flags : (n_voxels,) uint16, written
     """
     n_voxels, n = samples.shape[1], x.size
-    for block in prange((n_voxels + BLOCK - 1) // BLOCK):
-        begin, end = block * BLOCK, min((block + 1) * BLOCK, n_voxels)
-        sums = np.zeros((3, end - begin))
+    for block in prange((n_voxels + WIDE_BLOCK - 1) // WIDE_BLOCK):
+        begin, end = block * WIDE_BLOCK, min((block + 1) * WIDE_BLOCK, n_voxels)
+        sums = np.zeros((3, end - begin), samples.dtype)
         slope, intercept, squares = sums[0], sums[1], sums[2]
-        for i in range(n):
-            _add_fixed(samples[first + i, begin:end], to_slope[i], to_intercept[i], slope, intercept)
-        for i in range(n):
+        # Three samples at a time: sums are read and written once for all three.
+        for i in range(0, n - 2, 3):
+            one, two = samples[first + i, begin:end], samples[first + i + 1, begin:end]
+            three = samples[first + i + 2, begin:end]
+            _add_three(one, two, three, i, to_slope, to_intercept, slope, intercept)
+        for i in range(n - n % 3, n):
             row = samples[first + i, begin:end]
-            _add_rest(row, scale[i], x[i], weights[i], slope, intercept, squares)
+            _add_one(row, to_slope[i], to_intercept[i], slope, intercept)
+        for i in range(0, n - 2, 3):
+            one, two = samples[first + i, begin:end], samples[first + i + 1, begin:end]
+            three = samples[first + i + 2, begin:end]
+            _three_rests(one, two, three, i, scale, x, weights, slope, intercept, squares)
+        for i in range(n - n % 3, n):
+            row = samples[first + i, begin:end]
+            _one_rest(row, scale[i], x[i], weights[i], slope, intercept, squares)
         _finish_fixed(slope, intercept, squares, scatter, begin, out, flags)
         for k in range(end - begin):
             if not chosen[begin + k]:

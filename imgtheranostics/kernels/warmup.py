@@ -20,6 +20,7 @@ def compile_all() -> Iterator[tuple[str, Callable[[], None]]]:
     yield "transverse relaxation", _decay
     yield "tracer models", _tracer_models
     yield "graphical analysis", _graphical_analysis
+    yield "compartments", _compartments
     yield "flip angles", _flip_angles
     yield "recovery curves", _recovery
     yield "pools of Z-spectra", _pools
@@ -294,6 +295,23 @@ def _tracer_models() -> None:
     )
 
 
+def _compartments() -> None:
+    from imgtheranostics.kernels import compartment_fit, compartment_models
+
+    start = np.arange(4.0)
+    frames, inflow = np.stack([start, start + 1.0, np.ones(4)]), np.stack([start, start, start])
+    table, rates = np.empty((1, 2, 4)), np.array([0.0, 0.1])
+    compartment_fit.tabulate_frames(frames, inflow, rates[1:], np.zeros(1), table)
+    search = (table, np.ones((1, 2, 2)), np.array([[1, -1]], np.int64), rates, np.zeros(1), np.zeros(1))
+    limits = (np.zeros(4), np.array([1.0, 1.0, 0.0, 0.0]), np.full(4, 1e-6))
+    out = (np.empty((1, 4)), np.empty((1, 4)), np.empty((1, 4)), np.empty((1, 2)))
+    rest = (np.empty(1, np.int32), np.empty(1, np.uint8))
+    model = compartment_models.ONE_TISSUE
+    compartment_fit.fit_compartments(
+        model, np.ones((1, 4)), frames, inflow, *limits, *search, 2, 5, 1e-6, *out, *rest
+    )
+
+
 def _graphical_analysis() -> None:
     from imgtheranostics.kernels import graphical_lines as kernels
     from imgtheranostics.kernels.lanes import read_only
@@ -302,9 +320,10 @@ def _graphical_analysis() -> None:
     flags = np.empty(1, np.uint16)
     for dtype in (np.float32, np.float64):
         samples, out = read_only(np.ones((4, 1), dtype)), np.empty((kernels.ROWS, 1), dtype)
-        kernels.fixed_lines(samples, chosen, 0, *6 * [line.astype(dtype)], out, flags)
-        for kernel in (kernels.own_lines, kernels.own_planes):
-            kernel(samples, chosen, 0, line, line, line, line, 2, 1.0, out, flags)
+        own = line.astype(dtype)
+        kernels.fixed_lines(samples, chosen, 0, own, own, own, own, own, own, out, flags)
+        kernels.own_lines(samples, chosen, 0, line, line, line, line, 2, 1.0, out, flags)
+        kernels.own_planes(samples, chosen, 0, line, line, line, line, 2, 1.0, out, flags)
 
 
 def _flip_angles() -> None:

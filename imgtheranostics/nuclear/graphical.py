@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -492,20 +493,11 @@ def _fixed(
         ]
     )
     scale = 1.0 / level[part]
+    rows = (scale, x, to_slope * scale, to_intercept * scale, weights, scatter)
+    own_type = [np.asarray(row, out.dtype) for row in rows]
+    kernel: Any = fixed_lines
     with thread_limit(workers):
-        fixed_lines(
-            read_only(curves.samples),
-            read_only(chosen),
-            line.first,
-            scale,
-            x,
-            to_slope * scale,
-            to_intercept * scale,
-            weights,
-            scatter,
-            out,
-            flags,
-        )
+        kernel(read_only(curves.samples), read_only(chosen), line.first, *own_type, out, flags)
     return _fit_of(curves, out, flags, {"Ki": (0, _PER_MIN, "mL/cm3/min"), "intercept": (1, 1.0, "mL/cm3")})
 
 
@@ -530,7 +522,7 @@ def _own(
     weights = np.zeros(line.stop)
     weights[line.first :] = line.weights
     freedom = int(np.count_nonzero(line.weights)) - 2
-    kernel = own_planes if plane else own_lines
+    kernel: Any = own_planes if plane else own_lines
     with thread_limit(workers):
         kernel(
             read_only(curves.samples[: line.stop]),

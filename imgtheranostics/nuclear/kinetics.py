@@ -5,6 +5,7 @@ Rates are per minute, times in s since the injection. Tissue and input must be d
 
 from __future__ import annotations
 
+from imgtheranostics.nuclear.compartments import fit
 from imgtheranostics.nuclear.graphical import (
     logan,
     logan_reference,
@@ -14,4 +15,4 @@ from imgtheranostics.nuclear.graphical import (
     patlak_reference,
 )
 
-__all__ = ["logan", "logan_reference", "ma1", "mrtm2", "patlak", "patlak_reference"]
+__all__ = ["fit", "logan", "logan_reference", "ma1", "mrtm2", "patlak", "patlak_reference"]
