@@ -43,6 +43,10 @@ FloatArray = npt.NDArray[np.float64]
 IndexArray = npt.NDArray[np.int64]
 
 
+_NEGLIGIBLE_DB = 0.001
+"""What pixels at the floor may leave open without a caution; the table counts them in any case."""
+
+
 @dataclass(frozen=True, eq=False)
 class _Measured:
     """One region: its pixels, power, and power against baseline."""
@@ -261,8 +265,8 @@ def _clipping(one: _Measured) -> list[Caution]:
             text += f"; {refused} of {n.size} frames are refused"
         found.append(Caution("saturated-pixels", text, one.name))
     refused = int(np.count_nonzero(power.flags & Flag.BELOW_NOISE.value))
-    if floor.max(initial=0.0) > 0:
-        open_db = float(np.nanmax(np.where(np.isfinite(one.change.floor_db), one.change.floor_db, 0.0)))
+    open_db = float(np.max(np.where(np.isfinite(one.change.floor_db), one.change.floor_db, 0.0), initial=0.0))
+    if refused or open_db > _NEGLIGIBLE_DB:
         text = f"{one.name}: up to {100 * floor.max():.2g} % of the pixels are at the floor of the log "
         text += f"compression, which leaves the enhancement open by {open_db:.2g} dB at most"
         if refused:

@@ -258,12 +258,14 @@ def _number(fit: Fit, name: str) -> tuple[float, float]:
 
 
 def _ratio(one: RegionCurve, second: RegionCurve, name: str) -> tuple[float, float]:
-    """Ratio of two regions, whose curves have independent noise; exactly 1 of the reference itself."""
-    if one is second or one.fit is None or second.fit is None:
-        return 1.0, 0.0
+    """Ratio of two regions, whose curves have independent noise; 1 of the reference if it has a value."""
+    if one.fit is None or second.fit is None:
+        return float("nan"), float("nan")
     (above, error), (below, other) = _number(one.fit, name), _number(second.fit, name)
     if not below > 0:
         return float("nan"), float("nan")
+    if one is second:
+        return 1.0, 0.0
     return above / below, abs(above / below) * float(np.hypot(error / above, other / below))
 
 

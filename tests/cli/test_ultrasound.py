@@ -347,6 +347,30 @@ def test_the_fitted_bolus_is_the_one_that_was_drawn(tmp_path, rois, capsys):
         assert mean(rows, "tumour", quantity) == pytest.approx(expected, rel=2e-4)
     assert mean(rows, "tumour", "peak_enhancement_ratio") == 1.0
     assert mean(rows, "muscle", "time_to_peak") is None
+    flat = rows_of(
+        ["ultrasound", "curves", path, "--rois", rois, "--reference", "muscle", "--no-maps"], capsys
+    )
+    # a reference without a bolus has no ratio, not even to itself
+    assert {row["mean"] for row in flat if row["quantity"].endswith("_ratio")} == {None}
+
+
+def test_pixels_at_the_floor_are_counted_and_said_only_where_they_matter(tmp_path, rois, capsys):
+    """One of 80 pixels at level 0: 10^0.024/2 of 226 at most, 2e-5 dB; and all but one."""
+    codes = []
+    for n in (1, 79):
+        data = grey_cine()
+        tumour = data[4:12, 5:15].reshape(80, N_FRAMES).copy()
+        tumour[:n] = 0
+        data[4:12, 5:15] = tumour.reshape(8, 10, 1, N_FRAMES)
+        path = write(tmp_path, data)
+        arguments = ["ultrasound", "enhancement", path, "--dynamic-range", 60, "--baseline-frames", 4]
+        assert main([str(word) for word in [*arguments, "--rois", rois, "--json", "-q"]]) == 0
+        found = json.loads(capsys.readouterr().out)
+        codes.append({one["code"] for one in found["warnings"]})
+        (row, *_) = [row for row in found["quantities"] if row["region"] == "tumour" and row["axis"]]
+        assert f"BELOW_NOISE:{n}" in row["flags"]
+    assert "floor-pixels" not in codes[0]
+    assert "floor-pixels" in codes[1]
 
 
 def test_maps_of_curves_carry_errors_and_their_goodness_once(tmp_path, rois, capsys):
@@ -372,7 +396,7 @@ def test_identifiers_stay_out_of_errors(tmp_path, capsys):
     header.PatientName, header.PatientID = "Canary^Yellow", "CANARY-7"
     header.save_as(tmp_path / "cine.dcm")
     arguments = ["ultrasound", "enhancement", tmp_path / "cine.dcm"]
-    for more in ([], ["--dynamic-range", 60], ["--dynamic-range", 60, "--baseline-frames", "0:99"]):
+    for more in ([], ["--dynamic-range", 60, "--baseline-frames", "0:99"]):
         code = main([str(word) for word in [*arguments, *more]])
         printed = capsys.readouterr()
         assert code in (4, 5)
