@@ -177,25 +177,32 @@ def _model(parameters: DoubleArray, temperature: DoubleArray) -> tuple[DoubleArr
 
 def _starts(values: DoubleArray, temperature: DoubleArray, bounds: tuple[float, float]) -> DoubleArray:
     """The best of a grid of T50 and width, with the plateaus that fit each best."""
-    best = np.full(values.shape[0], np.inf)
+    explained = np.full(values.shape[0], -1.0)
     found = np.zeros((values.shape[0], 4))
+    mean = values.mean(axis=1)
     ordered = np.unique(temperature)
     places = np.union1d(ordered, 0.5 * (ordered[1:] + ordered[:-1]))
     for log_width in np.linspace(bounds[0], bounds[1], 8):
-        for t50 in places:
-            share = _logistic(WIDTH_STEEPNESS / np.exp(log_width) * (temperature - t50))
-            centred = share - share.mean()
-            squares = float(centred @ centred)
-            if squares < _LEAST_SHARE:
-                continue
-            rise = (values @ centred) / squares
-            low = values.mean(axis=1) - rise * share.mean()
-            cost = np.sum((values - low[:, np.newaxis] - rise[:, np.newaxis] * share) ** 2, axis=1)
-            better = cost < best
-            best[better] = cost[better]
-            found[better] = np.stack(
-                [np.full(low.size, t50), np.full(low.size, log_width), low, low + rise], axis=1
-            )[better]
+        slope = WIDTH_STEEPNESS / np.exp(log_width)
+        share = _logistic(slope * (temperature - places[:, np.newaxis]))
+        level = share.mean(axis=1)
+        centred = share - level[:, np.newaxis]
+        squares = np.sum(centred**2, axis=1)
+        kept = np.flatnonzero(squares >= _LEAST_SHARE)
+        if not kept.size:
+            continue
+        # what a curve of these plateaus explains of the squares is the product with it, squared, over its own
+        product = values @ centred[kept].T
+        chosen = np.argmax(product**2 / squares[kept], axis=1)
+        best = product[np.arange(chosen.size), chosen]
+        chosen = kept[chosen]
+        gain = best**2 / squares[chosen]
+        better = gain > explained
+        explained[better] = gain[better]
+        rise = best / squares[chosen]
+        low = mean - rise * level[chosen]
+        start = np.stack([places[chosen], np.full(low.size, log_width), low, low + rise], axis=1)
+        found[better] = start[better]
     return found
 
 
