@@ -15,6 +15,7 @@ from imgtheranostics.mapping.estimates import STATED_SHARE
 from imgtheranostics.mapping.refusals import checked
 from imgtheranostics.mapping.voxels import Mask, mask_array
 from imgtheranostics.msot.component_matrix import ComponentMatrix, Components
+from imgtheranostics.msot.residual_caution import residual_cautions
 from imgtheranostics.msot.unmixed import Unmixed
 from imgtheranostics.msot.unmixing import METHODS, Method, UnmixingFit, unmix_planes
 from imgtheranostics.units import UNITS
@@ -66,7 +67,8 @@ def unmix(
     Unmixed
         From absorption, concentrations in umol/L: absorption to base e is ln 10 times molar extinction times
         concentration. From arbitrary units the amounts are those that the signal would have if it were
-        absorption in 1/cm, in ``[arb'U]``, with the caution ``arbitrary-units``.
+        absorption in 1/cm, in ``[arb'U]``, with the caution ``arbitrary-units``. Where noise is given and the
+        residuals of many voxels are far above it, the caution ``residual-above-noise`` says so.
 
     Raises
     ------
@@ -92,6 +94,9 @@ def unmix(
     planes, noise = planar(image.data, len(axis), contiguous=False), _noise(noise_sd, image, axis)
     inside = _inside(mask, image)
     fit = unmix_planes(matrix, planes, method, noise, force=force, mask=inside, workers=workers)
+    if noise is not None:
+        misfit = residual_cautions(fit.rmse, np.asarray(noise))
+        fit = replace(fit, warnings=merge_cautions(fit.warnings, misfit))
     quantities = {
         name: _QUANTITIES.get(unit, "component_amplitude") if calibrated else "component_amplitude"
         for name, unit in zip(given.names, given.units, strict=True)

@@ -194,3 +194,37 @@ def test_spectra_as_numbers_keep_their_own_unit():
         name: it.msot.spectra.component(values, WAVELENGTHS, unit="M") for name, values in extinction.items()
     }
     assert means(it.msot.unmix(image(absorption()), known)) == pytest.approx(TRUTH, rel=1e-5)
+
+
+def told(unmixed):
+    return [caution.code for caution in unmixed.cautions]
+
+
+@pytest.mark.parametrize("noise", ["one", "of wavelengths", "map"])
+def test_a_missing_component_is_told_by_residuals_above_the_noise(rng, noise):
+    """20 uM of dye in 5 % of the voxels, which unmixing without it makes haemoglobin of."""
+    spread = 0.02 * np.linspace(0.7, 1.3, WAVELENGTHS.size)
+    spectra = absorption() + spread * rng.standard_normal((20, 10, 2, WAVELENGTHS.size))
+    spectra[0] += np.log(10) * 20e-6 * it.msot.spectra.molar_extinction("IR780", WAVELENGTHS)
+    seen = image(spectra, shape=(20, 10, 2))
+    given = {
+        "one": float(np.sqrt(np.mean(spread**2))),
+        "of wavelengths": spread,
+        "map": image(spread, shape=(20, 10, 2)),
+    }[noise]
+    without = it.msot.unmix(seen, list(TRUTH), noise_sd=given)
+    (caution,) = [one for one in without.cautions if one.code == "residual-above-noise"]
+    assert "in 20 of 400 voxels (5 %)" in caution.message
+    assert "residual-above-noise" in [one.code for one in it.msot.oxygenation(without).warnings]
+    assert "residual-above-noise" not in told(it.msot.unmix(seen, [*TRUTH, "IR780"], noise_sd=given))
+
+
+@pytest.mark.parametrize("names", [["Hb", "HbO2"], ["Hb", "HbO2", "ICG"]])
+@pytest.mark.parametrize("count", [3, 4, 10])
+def test_noise_alone_is_no_reason_to_doubt_the_components(rng, names, count):
+    wavelengths = np.linspace(700.0, 880.0, count)
+    spectra = np.log(10) * sum(3e-5 * it.msot.spectra.molar_extinction(name, wavelengths) for name in names)
+    seen = image(spectra + 0.05 * rng.standard_normal((40, 40, 4, count)), wavelengths, shape=(40, 40, 4))
+    for method in ("ls", "nnls"):
+        found = it.msot.unmix(seen, names, method=method, noise_sd=0.05, force=True)
+        assert "residual-above-noise" not in told(found)
