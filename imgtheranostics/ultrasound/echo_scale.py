@@ -254,8 +254,8 @@ def scale_of(
                 where="--dynamic-range (dynamic_range_db=), or DynamicRange in the sidecar",
                 found="grey levels of an unknown scale; DICOM does not carry it",
                 needed="the dynamic range in dB that the scanner was set to",
-                next_step="give --dynamic-range DB; without it there are only statistics of log-compressed grey, "
-                "labelled so (--grey-only, ultrasound.grey_table)",
+                next_step="give --dynamic-range DB; without it there are only statistics of log-compressed "
+                "grey, labelled so (--grey-only, ultrasound.grey_table)",
             )
         dynamic_range_db = stated
     elif stated is not None and abs(stated - dynamic_range_db) > 1e-6 * stated:
