@@ -11,7 +11,13 @@ import typer
 from imgtheranostics.cli import msot_words, options
 from imgtheranostics.cli.groups import Common
 from imgtheranostics.cli.map_input import is_number, loaded, number_list
-from imgtheranostics.cli.msot_words import component_words, components_at, shares, wavelength_list
+from imgtheranostics.cli.msot_words import (
+    component_words,
+    components_at,
+    shares,
+    spectrum_files,
+    wavelength_list,
+)
 
 if TYPE_CHECKING:
     from imgtheranostics.msot.corrected_light import CorrectedLight
@@ -134,11 +140,20 @@ class Absorbers:
     def files(self) -> list[Path]:
         """Files that were read."""
         named = [text for text in (self.noise_sd, self.mask) if text is not None]
-        return [Path(text) for text in named if Path(text).is_file()]
+        return [*(Path(text) for text in named if Path(text).is_file()), *spectrum_files(self.words())]
 
     def words(self) -> list[str]:
-        """What ``--components`` names."""
-        return component_words(self.components, ("HbO2", "Hb"))
+        """What ``--components`` names.
+
+        Raises
+        ------
+        typer.BadParameter
+            If it was given and names nothing.
+        """
+        found = component_words(self.components, () if self.components else ("HbO2", "Hb"))
+        if not found:
+            raise typer.BadParameter("names no component", param_hint="--components")
+        return found
 
     def spectra(self, image: Volume) -> dict[str, Any]:
         """Components at the wavelengths of an image.
@@ -326,6 +341,8 @@ class LightOptions:
             raise typer.BadParameter(
                 "needs thb=UMOL_L,so2=PERCENT, and takes water= and lipid= beside", param_hint="--tissue"
             )
+        if not 1.0 < given["so2"] <= 100.0 and given["so2"] != 0.0:
+            raise typer.BadParameter("so2 is in %, such as 70", param_hint="--tissue")
         from imgtheranostics.msot.fluence_maps import signal_wavelengths
         from imgtheranostics.msot.tissue_light import tissue_absorption
 

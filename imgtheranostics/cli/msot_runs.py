@@ -11,7 +11,7 @@ from imgtheranostics.cli import runs
 from imgtheranostics.cli.map_input import loaded
 from imgtheranostics.cli.map_runs import parameters
 from imgtheranostics.cli.msot_groups import Absorbers, DepthOptions, LightOptions, MsotScan, mask_of
-from imgtheranostics.cli.msot_words import as_usage
+from imgtheranostics.cli.msot_words import as_usage, without_paths
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -135,7 +135,7 @@ def deliver(
         table=table,
         regions=ready.regions if ready.named else None,
         anatomy=loaded(common.anatomy) if common.anatomy is not None else _behind(ready.measured),
-        parameters=parameters(said),
+        parameters=_recorded(said),
         inputs=[path, *common.files, *files],
         curves=curves,
         images=images,
@@ -157,3 +157,11 @@ def _behind(image: Volume) -> Volume:
         mean += np.nan_to_num(data[..., n]) / data.shape[-1]
     step = make_step("mean_of_samples")
     return image.derived(mean, image.quantity, image.unit, step, axes=()).replace(warnings=())
+
+
+def _recorded(said: Mapping[str, Any]) -> dict[str, Any]:
+    """Options for the record, without the paths of spectra."""
+    found = parameters(said)
+    if "components" in found:
+        found["components"] = [without_paths(text) for text in found["components"]]
+    return found

@@ -87,6 +87,37 @@ def components_at(words: Sequence[str], wavelength_nm: Any) -> dict[str, Compone
     return found
 
 
+def spectrum_files(words: Sequence[str]) -> list[Path]:
+    """Files that components are read from."""
+    return [Path(file) for file in map(_file_of, words) if file]
+
+
+def without_paths(text: str) -> str:
+    """``--components`` for the record, with ``file`` where a path was.
+
+    >>> without_paths("HbO2,dye=/home/somebody/mine.csv@shift_nm=10")
+    'HbO2,dye=file@shift_nm=10'
+    """
+    words = []
+    for word in component_words([text]):
+        file = _file_of(word)
+        # a name behind a colon would look like an address of a file
+        head, colon, name = word.partition(f"{file}:") if file else (word, "", "")
+        words.append(
+            f"{name}=file" if colon and not head else word.replace(file, "file", 1) if file else word
+        )
+    return ",".join(words)
+
+
+def _file_of(word: str) -> str:
+    """The path that a component names, or an empty text."""
+    what = word.split("@")[0]
+    given = what.partition("=")[2].strip() if "=" in what else what.strip()
+    labelled = _NAMED_FILE.fullmatch(given)
+    file = labelled["file"] if labelled is not None else given
+    return file if Path(file).suffix.lower() in _TEXT_FILES else ""
+
+
 def _component(word: str, wavelength_nm: Any) -> Component:
     from imgtheranostics.msot.components import component
 

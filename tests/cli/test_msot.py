@@ -244,7 +244,14 @@ def test_a_users_spectrum_is_a_component_under_its_name(capsys, scan, rois, tmp_
     file = tmp_path / "mine.csv"
     lines = [f"{nm:g},{spectra.molar_extinction('IR780', nm)[()]:g}" for nm in WAVELENGTHS]
     file.write_text("wavelength_nm,molar_extinction_per_m_cm\n" + "\n".join(lines))
-    rows = rows_of(capsys, "msot", "unmix", scan, "--rois", rois, "--components", f"HbO2,Hb,{file}:dye")
+    out = tmp_path / "out"
+    words = ("--components", f"HbO2,Hb,{file}:dye", "--no-report", "-o", out)
+    rows = rows_of(capsys, "msot", "unmix", scan, "--rois", rois, *words)
+    record = json.loads((out / "provenance.json").read_text())
+    assert record["parameters"]["components"] == ["HbO2,Hb,dye=file"]
+    assert len(record["inputs"]) == 3
+    assert str(tmp_path) not in json.dumps(record)
+    assert "mine" not in json.dumps(record)
     assert rows["tumour", "dye_chromophore_concentration", None]["mean"] == pytest.approx(0.7, abs=0.02)
     file.write_text("wavelength_nm,molar_extinction_per_m_cm\n" + "\n".join(lines[:-2]))
     refused = run(capsys, "msot", "unmix", scan, "--components", f"HbO2,Hb,{file}", code=4)
@@ -306,6 +313,7 @@ def test_kinetics_of_the_dye(capsys, over_time, rois):
         (("--only", "700:880:30"), 4, "the nearest is"),
         (("--only", "700:880"), 2, "FIRST:LAST:STEP"),
         (("--components", "HbO2,HbO2"), 2, "stands twice"),
+        (("--components", ""), 2, "names no component"),
         (("--components", "HbO2,x=Hb@colour=3"), 2, "@colour=3"),
         (("--components", "HbO2,=Hb"), 2, "no component"),
         (("--components", "HbO2,other=HbO2"), 6, "cannot be told apart"),
@@ -317,6 +325,7 @@ def test_kinetics_of_the_dye(capsys, over_time, rois):
         (("--illumination", "left"), 2, "belongs to --body"),
         (("--fluence", "diffusion", "--body", "all", "--tissue", "thb=1,so2=70"), 2, "slab or a cylinder"),
         (("--fluence", "slab", "--body", "all", "--tissue", "thb=1"), 2, "so2=PERCENT"),
+        (("--fluence", "slab", "--body", "all", "--tissue", "thb=100,so2=0.7"), 2, "in %"),
         (("--depth-curves-mm", 1), 2, "needs --body"),
         (("--only", "0.7um"), 2, "no wavelength in nm"),
         (("--only", "7e-7"), 2, "are 700"),
