@@ -23,6 +23,8 @@ from .analysis import percent_id_per_region as percent_id_per_region
 from .analysis import suv as suv
 from .calibration import Calibration as Calibration
 from .calibration import calibrate as calibrate
+from .curve_tables import fit_curve as fit_curve
+from .integrated_activity import time_integrated_activity as time_integrated_activity
 from .dose_maps import absorbed_dose as absorbed_dose
 from .dose_maps import dose_rate as dose_rate
 from .dose_volume import dose_table as dose_table

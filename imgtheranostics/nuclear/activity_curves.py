@@ -119,9 +119,9 @@ def time_activity(
     if quantity is not None and quantity not in QUANTITIES:
         raise ValueError(f"quantity must be one of {', '.join(QUANTITIES)}, not {quantity!r}")
     choices = Choices(administration, decay_correction, strict_clock=strict_clock)
-    _check_one_subject(volumes)
-    scans = [_scan(v, quantity, decay_corrected, choices, density_g_ml, subject) for v in volumes]
-    origin = _one_origin(scans)
+    check_one_subject(volumes)
+    scans = [scan_values(v, quantity, decay_corrected, choices, density_g_ml, subject) for v in volumes]
+    origin = common_origin(scans)
     tables = [
         _table(scan, region, decay_corrected, peak, resolution_mm, workers)
         for scan, region in zip(scans, regions, strict=True)
@@ -137,15 +137,24 @@ def time_activity(
         "decay_corrected": decay_corrected,
         "decay_reference": reference,
         "decisions": [dict(scans[n].values.template.decisions) for n in order],
-        "warnings": merge_cautions(_injection_cautions(scans), *(scans[n].warnings for n in order)),
+        "warnings": merge_cautions(injection_cautions(scans), *(scans[n].warnings for n in order)),
         "details": details,
     }
     return frame
 
 
 @dataclass(frozen=True, eq=False)
-class _Scan:
-    """One volume as values over time: mid-frame times, what they count from, and when that was."""
+class ScanValues:
+    """One volume as values over time: mid-frame times, what they count from, and when that was.
+
+    Attributes
+    ----------
+    values : CurveValues
+    mid_s : (n_frames,) ndarray
+    origin : {"injection", "scan start"}
+    injected : datetime or None
+    warnings : tuple of Caution
+    """
 
     values: CurveValues
     mid_s: FloatArray
@@ -154,14 +163,15 @@ class _Scan:
     warnings: tuple[Caution, ...]
 
 
-def _scan(
+def scan_values(
     v: Volume,
     quantity: str | None,
     decay_corrected: bool,
     choices: Choices,
     density_g_ml: float | Volume,
     subject: dict[str, Any],
-) -> _Scan:
+) -> ScanValues:
+    """Values of one scan over time, and what its times count from; keywords as in `time_activity`."""
     record = emission_record(v)
     wanted = quantity or (v.quantity if v.quantity in QUANTITIES else "activity_concentration")
     timing: ScanTiming | None = None
@@ -186,13 +196,13 @@ def _scan(
     )
     warnings = merge_cautions(values.template.warnings, cautions)
     if timing is None:
-        return _Scan(values, np.zeros(1) if axis is None else axis.values, "scan start", None, warnings)
+        return ScanValues(values, np.zeros(1) if axis is None else axis.values, "scan start", None, warnings)
     mid_s = _frame_times(v, timing) - time_origin_s(timing)
     if timing.injection is None:
-        return _Scan(values, mid_s, "scan start", None, warnings)
+        return ScanValues(values, mid_s, "scan start", None, warnings)
     started = timing.clock.origin
     injected = None if started is None else started + timedelta(seconds=timing.injection.seconds)
-    return _Scan(values, mid_s, "injection", injected, warnings)
+    return ScanValues(values, mid_s, "injection", injected, warnings)
 
 
 def _frame_times(v: Volume, timing: ScanTiming) -> FloatArray:
@@ -214,7 +224,7 @@ def _frame_times(v: Volume, timing: ScanTiming) -> FloatArray:
 
 
 def _table(
-    scan: _Scan,
+    scan: ScanValues,
     regions: Regions,
     decay_corrected: bool,
     peak: bool | None,
@@ -280,7 +290,14 @@ def _add_peak(
     ]
 
 
-def _one_origin(scans: Sequence[_Scan]) -> str:
+def common_origin(scans: Sequence[ScanValues]) -> str:
+    """What the times of all scans count from.
+
+    Raises
+    ------
+    MissingMetadata
+        If several scans do not all have an injection.
+    """
     origins = {scan.origin for scan in scans}
     if len(scans) > 1 and origins != {"injection"}:
         raise MissingMetadata(
@@ -293,7 +310,8 @@ def _one_origin(scans: Sequence[_Scan]) -> str:
     return origins.pop()
 
 
-def _injection_cautions(scans: Sequence[_Scan]) -> tuple[Caution, ...]:
+def injection_cautions(scans: Sequence[ScanValues]) -> tuple[Caution, ...]:
+    """A caution where scans state different injections."""
     moments = [scan.injected for scan in scans if scan.injected is not None]
     if not moments or (max(moments) - min(moments)).total_seconds() <= _SAME_INJECTION_S:
         return ()
@@ -302,7 +320,8 @@ def _injection_cautions(scans: Sequence[_Scan]) -> tuple[Caution, ...]:
     return (Caution("injections-differ", text, "RadiopharmaceuticalStartDateTime (0018,1078)"),)
 
 
-def _check_one_subject(volumes: Sequence[Volume]) -> None:
+def check_one_subject(volumes: Sequence[Volume]) -> None:
+    """`ImplausibleValue` where scans are of several subjects."""
     if len({v.source.subject for v in volumes} - {""}) > 1:
         raise ImplausibleValue(
             "the scans are of different subjects", needed="scans of one subject for one curve"

@@ -37,7 +37,7 @@ _SAME = 1e-6
 """Relative difference of two samples below which a logarithmic segment is a straight one."""
 
 _STEP = 1e-5
-"""Part of the largest sample that each is moved by for the propagation of errors."""
+"""Part of itself that each sample is moved by for the propagation of errors."""
 
 _AT_PHYSICS = 1e-9
 
@@ -142,11 +142,12 @@ def _tail_rate(samples: FloatArray, rule: AreaRule, flags: FlagArray) -> FloatAr
 
 def area_errors(samples: FloatArray, errors: FloatArray, rule: AreaRule) -> FloatArray:
     """Standard errors of `areas`, (K, m), for independent errors (n,) or (n, m) of the samples."""
-    step = _STEP * np.max(np.abs(samples), axis=0)
+    size = np.abs(samples)
+    steps = _STEP * np.where(size > 0, size, size.max(axis=0))
     variance = np.zeros((len(NAMES), samples.shape[1]))
     spread = np.broadcast_to(errors.reshape(errors.shape[0], -1), samples.shape)
     for k in range(samples.shape[0]):
-        moved = samples.copy()
+        moved, step = samples.copy(), steps[k]
         moved[k] += step
         above = areas(moved, rule)[0]
         moved[k] -= 2.0 * step
@@ -232,7 +233,8 @@ def auc(
     curves = Curves.of(activity, times.size, mask, "activity")
     spread = _sample_errors(standard_error, curves, times.size)
     left = np.exp(-decay * times)[:, np.newaxis] if decay_corrected else np.ones((times.size, 1))
-    values, errors = (np.full((len(NAMES), curves.planes.n_voxels), np.nan) for _ in range(2))
+    shape, dtype = curves.planes.shape, curves.planes.samples.dtype
+    values, errors = (np.full((len(NAMES), curves.planes.n_voxels), np.nan, dtype) for _ in range(2))
     flags = curves.flags()
     for index in curves.blocks():
         samples = curves.samples(index) * left
@@ -242,10 +244,9 @@ def auc(
             errors[:, index] = area_errors(samples, own * left, rule)
     errors[~np.isfinite(values)] = np.nan
     units = {"auc": "s" if unit == "1" else f"{unit}.s", "tiac_s": "s" if unit == "1" else f"{unit}.s"}
-    shape, dtype = curves.planes.shape, curves.planes.samples.dtype
     return Fit(
-        {name: curves.restored(row.astype(dtype)) for name, row in zip(NAMES, values, strict=True)},
-        {name: curves.restored(row.astype(dtype)) for name, row in zip(NAMES, errors, strict=True)},
+        {name: curves.restored(row) for name, row in zip(NAMES, values, strict=True)},
+        {name: curves.restored(row) for name, row in zip(NAMES, errors, strict=True)},
         *nothing_fitted(shape, dtype),
         flags=curves.restored(flags),
         units={name: units.get(name, _plain_unit(name)) for name in NAMES},

@@ -128,7 +128,7 @@ def interval(
     lower, upper = np.nan, np.nan
     if np.isfinite(value) and error > 0:
         if method == "covariance":
-            lower, upper = _by_covariance(value, error, level, curve, model)
+            lower, upper = _around(value, error, level, *_freedom(curve, model))
         else:
             lower, upper = _by_resampling(
                 parameter, value, error, level, curve, whole, model, np.random.default_rng(rng), n_resamples
@@ -155,22 +155,43 @@ def _freedom(curve: _Curve, model: Model) -> tuple[int, bool]:
     return int(np.count_nonzero(weights)) - model.n_parameters, known
 
 
-def _spread(value: float, error: float) -> tuple[float, float]:
-    """Value and error on the scale of the interval."""
-    return (float(np.log(value)), error / value) if value > 0 else (value, error)
-
-
-def _by_covariance(
-    value: float, error: float, level: float, curve: _Curve, model: Model
+def covariance_interval(
+    fit: Fit, parameter: str, level: float, n_samples: int, *, known: bool = False
 ) -> tuple[float, float]:
-    freedom, known = _freedom(curve, model)
+    """Interval of one parameter of one fitted curve from its standard error.
+
+    Parameters
+    ----------
+    fit : Fit
+        Of one curve, by `fit_exponential`.
+    parameter : str
+    level : float
+    n_samples : int
+        That counted.
+    known : bool
+        Whether the fit had the errors of its samples.
+
+    Returns
+    -------
+    tuple of float
+        NaN where there is no standard error.
+    """
+    value, error = float(fit.parameters[parameter]), float(fit.standard_errors[parameter])
+    if not (np.isfinite(value) and error > 0):
+        return np.nan, np.nan
+    model = _chosen(fit, {})
+    return _around(value, error, level, n_samples - model.n_parameters, known)
+
+
+def _around(value: float, error: float, level: float, freedom: int, known: bool) -> tuple[float, float]:
     # Student's t has the unbiased variance below it, standard errors are over its shortfall
     quantile = (
         student_quantile(level, 10**9) if known else student_quantile(level, freedom) * shortfall(freedom)
     )
-    middle, width = _spread(value, error)
-    ends = middle - quantile * width, middle + quantile * width
-    return (float(np.exp(ends[0])), float(np.exp(ends[1]))) if value > 0 else ends
+    if value > 0:
+        factor = float(np.exp(quantile * error / value))
+        return value / factor, value * factor
+    return value - quantile * error, value + quantile * error
 
 
 def _by_resampling(
@@ -204,7 +225,7 @@ def _by_resampling(
     with np.errstate(divide="ignore", invalid="ignore"):
         if value > 0:
             values, errors = np.log(values), errors / values
-        middle, width = _spread(value, error)
+        middle, width = (float(np.log(value)), error / value) if value > 0 else (value, error)
         studentised = (values - middle) / errors
     studentised = studentised[np.isfinite(studentised)]
     if studentised.size < _LEAST_SHARE * n_resamples:
