@@ -172,7 +172,7 @@ def headline_tables(rows: Sequence[Row], details: Sequence[Mapping[str, Any]]) -
     several_sessions = len({row["session"] for row in rows}) > 1
     quantities = dict.fromkeys(row["quantity"] for row in rows)
     for quantity in quantities:
-        chosen = [row for row in rows if row["quantity"] == quantity]
+        chosen = _whole_first([row for row in rows if row["quantity"] == quantity])
         curves = any(row["axis_value"] is not None for row in chosen)
         each = curves and _RETAINED in quantities
         shown = _peaks(chosen) if curves and not each else chosen
@@ -196,6 +196,12 @@ def headline_tables(rows: Sequence[Row], details: Sequence[Mapping[str, Any]]) -
             )
         )
     return tables
+
+
+def _whole_first(rows: list[Row]) -> list[Row]:
+    """Those that hold for all of a series, where there are such: the highest of many frames is noise, too."""
+    whole = [row for row in rows if row["axis_value"] is None]
+    return whole or rows
 
 
 def _with_value(rows: list[Row]) -> tuple[list[Row], str]:
@@ -312,7 +318,7 @@ def _lede(rows: Sequence[Row]) -> list[dict[str, str]]:
     if not rows:
         return []
     first = _leading(rows)
-    chosen = [row for row in rows if row["quantity"] == first and row["mean"] is not None]
+    chosen = _whole_first([row for row in rows if row["quantity"] == first and row["mean"] is not None])
     if first == _RETAINED:
         ordered = _by_region(chosen)[:3]
     else:

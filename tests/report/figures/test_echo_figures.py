@@ -89,6 +89,20 @@ def test_rows_of_a_run_are_made_once(run):
     assert run_rows(run) == table_rows(run.table)
 
 
+def test_what_holds_for_a_period_stands_before_the_highest_of_its_frames():
+    rows = [
+        dict.fromkeys(STATISTICS_COLUMNS, "")
+        | {"region": "muscle", "quantity": "echo_enhancement", "unit": "dB", "axis_value": at, "mean": value}
+        | {"standard_error": 0.2, "volume_ml": None, "n_valid": 5, "n_voxels": 5, "axis": axis}
+        for at, axis, value in ((None, "", 0.01), (0.1, "time", 0.7), (0.2, "time", -0.3))
+    ]
+    (table,) = headline_tables(rows, [])
+    assert [row["value"] for row in table.rows] == ["0.01"]
+    assert table.axis == ""
+    (frames,) = headline_tables(rows[1:], [])
+    assert [(row["value"], row["at"]) for row in frames.rows] == [("0.70", "0.1 s")]
+
+
 def test_many_regions_without_a_value_are_one_line():
     rows = [
         dict.fromkeys(STATISTICS_COLUMNS, "")
