@@ -24,9 +24,9 @@ from .analysis import suv as suv
 from .calibration import Calibration as Calibration
 from .calibration import calibrate as calibrate
 from .curve_tables import fit_curve as fit_curve
-from .integrated_activity import time_integrated_activity as time_integrated_activity
 from .dose_maps import absorbed_dose as absorbed_dose
 from .dose_maps import dose_rate as dose_rate
 from .dose_volume import dose_table as dose_table
+from .integrated_activity import time_integrated_activity as time_integrated_activity
 from .maps import density_from_ct as density_from_ct
 from .radiobiology import bed_map as bed_map
