@@ -115,7 +115,7 @@ def dye_kinetics_maps(
     Raises
     ------
     MissingMetadata
-        If there is no time axis, or the injection is needed and not given.
+        If there is no time axis, its frames were only numbered, or the injection is needed and not given.
     UnsupportedInput
         If baseline, tail or injection do not fit the times.
     UnknownChoice
@@ -172,6 +172,14 @@ def _times(value: Volume) -> FloatArray:
             found=", ".join(one.name for one in value.axes) or "one image",
             needed="an axis of time and no other",
             next_step="unmix the series first; its frames need FrameTimes in the sidecar",
+        )
+    if any(caution.code == "time-unknown" for caution in value.warnings):
+        raise MissingMetadata(
+            "the times of the frames are not known; rates and half-lives need them",
+            where="time axis",
+            found="frames that were numbered in their place",
+            needed="the time of each frame in s",
+            next_step="write FrameTimes into the sidecar, or give the images a time axis of their own",
         )
     return np.asarray(axis.values * UNITS[axis.unit].factor)
 

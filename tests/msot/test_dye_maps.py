@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import imgtheranostics as it
-from imgtheranostics.errors import GeometryMismatch, MissingMetadata, UnsupportedInput
+from imgtheranostics.errors import Caution, GeometryMismatch, MissingMetadata, UnsupportedInput
 from imgtheranostics.mapping.refusals import UnknownChoice
 from imgtheranostics.msot.dye_kinetics import compartment_curve
 from imgtheranostics.regions import Regions
@@ -109,3 +109,10 @@ def test_what_is_missing_or_does_not_fit_is_refused(rng):
         it.msot.dye_kinetics_maps(image, baseline=(0, 200))
     with pytest.raises(GeometryMismatch):
         it.msot.dye_kinetics_maps(image, mask=np.ones((2, 2, 2)), **GIVEN)
+
+
+def test_rates_of_frames_that_were_only_numbered_are_refused(rng):
+    """A loader numbers frames without times in s and says so; a rate per frame is none per s."""
+    caution = Caution("time-unknown", "the frames have no times: they are numbered in s")
+    with pytest.raises(MissingMetadata, match="times of the frames are not known"):
+        it.msot.dye_kinetics_maps(volume(rng).replace(warnings=(caution,)), **GIVEN)
