@@ -12,7 +12,7 @@ from numba import njit, prange
 BLOCK = 256
 """Voxels whose sums lie in the first-level cache together."""
 
-WIDE_BLOCK = 2048
+WIDE_BLOCK = 4096
 """The same where there are few sums, and more of the samples fit."""
 
 SLOPE, INTERCEPT, SLOPE_ERROR, INTERCEPT_ERROR, R_SQUARED, RMSE = range(6)

@@ -21,6 +21,7 @@ def compile_all() -> Iterator[tuple[str, Callable[[], None]]]:
     yield "tracer models", _tracer_models
     yield "graphical analysis", _graphical_analysis
     yield "compartments", _compartments
+    yield "reference tissue", _reference_tissue
     yield "flip angles", _flip_angles
     yield "recovery curves", _recovery
     yield "pools of Z-spectra", _pools
@@ -309,6 +310,31 @@ def _compartments() -> None:
     model = compartment_models.ONE_TISSUE
     compartment_fit.fit_compartments(
         model, np.ones((1, 4)), frames, inflow, *limits, *search, 2, 5, 1e-6, *out, *rest
+    )
+
+
+def _reference_tissue() -> None:
+    from imgtheranostics.kernels import frame_convolution, reference_bases
+
+    curve = np.arange(1.0, 5.0)
+    workspace = np.empty((3, 6)), np.empty(9), np.empty(9)
+    frame_convolution.frame_averages(curve, curve, curve, curve, 0.1, 0.0, *workspace, np.empty((4, 4)))
+    table, out, squares = np.ones((3, 4)), np.empty((1, reference_bases.N_VALUES)), np.empty((1, 2))
+    reference_bases.fit_reference_model(
+        np.ones((1, 4)),
+        curve,
+        curve,
+        table,
+        table,
+        np.ones((3, 2)),
+        -3.0,
+        0.1,
+        0.0,
+        1,
+        out,
+        out,
+        squares,
+        np.empty(1, np.uint8),
     )
 
 

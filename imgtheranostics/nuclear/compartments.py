@@ -10,7 +10,13 @@ import numpy.typing as npt
 
 from imgtheranostics.errors import ImplausibleValue
 from imgtheranostics.fit import Fit, PlanarSignal, planar, shortfall
-from imgtheranostics.nuclear.kinetic_inputs import Frames, InputCurve, checked_frames, checked_input
+from imgtheranostics.nuclear.kinetic_inputs import (
+    Frames,
+    InputCurve,
+    checked_frames,
+    checked_input,
+    root_weights,
+)
 from imgtheranostics.volume import Flag
 
 __all__ = ["fit"]
@@ -144,7 +150,7 @@ def fit(
     )  # fmt: skip
     fraction = _known_fraction(blood_fraction)
     bounds = _bounds(model, fraction, delay_s, delay_bounds_s, frames)
-    root, used = _root_weights(weights, len(frames))
+    root, used = root_weights(weights, len(frames))
     free = int(np.count_nonzero(bounds.lower < bounds.upper))
     if used < free:
         raise ValueError(
@@ -210,17 +216,6 @@ def _bounds(
     return _Bounds(
         (*rates, "vB", "delay_s"), np.array(lower), np.array(upper), np.array(scale), np.array(factor)
     )
-
-
-def _root_weights(weights: npt.ArrayLike | None, n: int) -> tuple[FloatArray, int]:
-    """Roots of the weights, whose mean over the frames that count is 1, and how many count."""
-    given = np.ones(n) if weights is None else np.array(weights, np.float64)
-    if given.shape != (n,):
-        raise ValueError(f"weights has shape {given.shape}, but needs one per frame, {n}")
-    if not np.isfinite(given).all() or (given < 0.0).any() or not given.any():
-        raise ValueError("weights must be finite and not negative, and not all zero")
-    used = int(np.count_nonzero(given))
-    return np.sqrt(given * used / given.sum()), used
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,14 +15,18 @@ import numpy.typing as npt
 
 from imgtheranostics.errors import ImplausibleValue
 from imgtheranostics.fit import Fit, PlanarSignal, planar, shortfall
-from imgtheranostics.nuclear.kinetic_inputs import Frames, checked_input, checked_mid_times
+from imgtheranostics.nuclear.kinetic_inputs import (
+    Frames,
+    checked_clearance,
+    checked_input,
+    checked_mid_times,
+    checked_reference,
+    refuse_late_tissue,
+)
 
 FloatArray = npt.NDArray[np.float64]
 
 __all__ = ["logan", "logan_reference", "ma1", "mrtm2", "patlak", "patlak_reference"]
-
-LATEST_TISSUE_S = 60.0
-"""How long after the injection the first frame may start where the tissue's integral is needed."""
 
 _PER_MIN = 60.0
 
@@ -366,16 +370,7 @@ def _last_start(times: FloatArray, frames: Frames | None) -> float:
 
 def _area_weights(times: FloatArray, frames: Frames | None) -> tuple[FloatArray, FloatArray]:
     """What the sample before and the sample itself add to the integral up to each middle of a frame."""
-    start = times if frames is None else frames.start_s
-    began = start[0] if frames is not None or times.size < 2 else times[0] - 0.5 * (times[1] - times[0])
-    if began > LATEST_TISSUE_S:
-        raise ImplausibleValue(
-            "the first frame is too late for the integral of the tissue curve",
-            where="time_s",
-            found=f"it starts about {began:g} s after the injection",
-            needed=f"frames from the injection on, at most {LATEST_TISSUE_S:g} s later",
-            next_step="give all frames of the scan, or use patlak, which needs none before start_s",
-        )
+    refuse_late_tissue(times, frames)
     half = np.zeros(times.size) if frames is None else 0.5 * (frames.end_s - frames.start_s)
     before = np.concatenate([[0.0], times[:-1]])
     older = np.concatenate([[0.0], half[:-1]])
@@ -406,13 +401,7 @@ def _reference(
     reference: npt.ArrayLike, times: FloatArray, frames: Frames | None
 ) -> tuple[FloatArray, FloatArray]:
     """The reference's curve and its integral up to the middles of the frames."""
-    curve = np.array(reference, np.float64)
-    if curve.shape != times.shape:
-        raise ValueError(f"reference has shape {curve.shape}, but needs one value per frame, {times.size}")
-    if not np.isfinite(curve).all():
-        raise ValueError("the reference curve must be finite")
-    if not (curve > 0.0).any():
-        raise ImplausibleValue("the reference curve is nowhere above zero", where="reference")
+    curve = checked_reference(reference, times)
     older, newer = _area_weights(times, frames)
     before = np.concatenate([[0.0], curve[:-1]])
     return curve, np.cumsum(older * before + newer * curve)
@@ -432,13 +421,7 @@ def _reference_areas(
     line = _window(times, start_s, end_s, weights)
     curve, area = _reference(reference, times, frames)
     if k2_per_min is not None:
-        if not (np.isfinite(k2_per_min) and k2_per_min > 0.0):
-            raise ImplausibleValue(
-                "the clearance of the reference tissue is not positive",
-                where="k2_reference_per_min",
-                found=f"{k2_per_min:g}",
-                needed="1/min, as srtm finds it",
-            )
+        checked_clearance(k2_per_min)
         area = area + curve * (_PER_MIN / k2_per_min)
     return times, frames, line, area
 

@@ -21,6 +21,9 @@ LATEST_START_S = 30.0
 NEGLIGIBLE = 0.05
 """Share of the peak that counts as nothing at the start of an input function, and below zero."""
 
+LATEST_TISSUE_S = 60.0
+"""How long after the injection the first frame may start where the tissue's integral is needed."""
+
 SAME_TIME = 1e-6
 """Overlap of neighbouring frames, relative to their length, that is rounding."""
 
@@ -214,3 +217,79 @@ def checked_input(
             next_step="give all samples, or leave out the frames after the last one",
         )
     return InputCurve(time, curve)
+
+
+def refuse_late_tissue(times: FloatArray, frames: Frames | None) -> None:
+    """A curve whose integral since the injection is needed must begin with it.
+
+    Raises
+    ------
+    ImplausibleValue
+        If the first frame starts more than a minute after the injection.
+    """
+    if frames is not None:
+        began = float(frames.start_s[0])
+    else:
+        began = float(times[0] - 0.5 * (times[1] - times[0]) if times.size > 1 else times[0])
+    if began > LATEST_TISSUE_S:
+        raise ImplausibleValue(
+            "the first frame is too late for the integral of the tissue curve",
+            where="time_s",
+            found=f"it starts about {began:g} s after the injection",
+            needed=f"frames from the injection on, at most {LATEST_TISSUE_S:g} s later",
+            next_step="give all frames of the scan, or use patlak, which needs none before start_s",
+        )
+
+
+def checked_reference(reference: npt.ArrayLike, times: FloatArray) -> FloatArray:
+    """The curve of a reference tissue, one value per frame.
+
+    Raises
+    ------
+    ValueError
+        If there are more or fewer values, or one is not finite.
+    ImplausibleValue
+        If it is negative or nowhere above zero.
+    """
+    curve = np.array(reference, np.float64)
+    if curve.shape != times.shape:
+        raise ValueError(f"reference has shape {curve.shape}, but needs one value per frame, {times.size}")
+    if not np.isfinite(curve).all():
+        raise ValueError("the reference curve must be finite")
+    peak = float(curve.max())
+    if not peak > 0.0:
+        raise ImplausibleValue("the reference curve is nowhere above zero", where="reference")
+    if curve.min() < -NEGLIGIBLE * peak:
+        raise ImplausibleValue(
+            "the reference curve is negative", where="reference", found=f"down to {curve.min():.4g}"
+        )
+    return curve
+
+
+def checked_clearance(k2_per_min: float) -> float:
+    """The clearance of a reference tissue, above zero; `ImplausibleValue` otherwise."""
+    if not (np.isfinite(k2_per_min) and k2_per_min > 0.0):
+        raise ImplausibleValue(
+            "the clearance of the reference tissue is not positive",
+            where="k2_reference_per_min",
+            found=f"{k2_per_min:g}",
+            needed="1/min, as srtm finds it",
+        )
+    return float(k2_per_min)
+
+
+def root_weights(weights: npt.ArrayLike | None, n: int) -> tuple[FloatArray, int]:
+    """Roots of the weights of `n` frames, whose mean over those that count is 1, and how many count.
+
+    Raises
+    ------
+    ValueError
+        If there are more or fewer, one is negative or not finite, or all are zero.
+    """
+    given = np.ones(n) if weights is None else np.array(weights, np.float64)
+    if given.shape != (n,):
+        raise ValueError(f"weights has shape {given.shape}, but needs one per frame, {n}")
+    if not np.isfinite(given).all() or (given < 0.0).any() or not given.any():
+        raise ValueError("weights must be finite and not negative, and not all zero")
+    used = int(np.count_nonzero(given))
+    return np.sqrt(given * used / given.sum()), used

@@ -14,5 +14,16 @@ from imgtheranostics.nuclear.graphical import (
     patlak,
     patlak_reference,
 )
+from imgtheranostics.nuclear.reference_tissue import srtm, srtm2
 
-__all__ = ["fit", "logan", "logan_reference", "ma1", "mrtm2", "patlak", "patlak_reference"]
+__all__ = [
+    "fit",
+    "logan",
+    "logan_reference",
+    "ma1",
+    "mrtm2",
+    "patlak",
+    "patlak_reference",
+    "srtm",
+    "srtm2",
+]
