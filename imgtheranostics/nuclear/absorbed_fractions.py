@@ -21,7 +21,7 @@ from imgtheranostics.nuclear.point_kernels import (
     electron_energy_within,
     electron_reach_mm,
     electrons_of,
-    photon_energy_per_mm,
+    photon_energy_within,
 )
 
 FloatArray = npt.NDArray[np.float64]
@@ -109,8 +109,8 @@ def absorbed_fraction(
         kept = float((shells * _inside(0.5 * (edges[1:] + edges[:-1]), stretch)).sum())
     radius = np.linspace(0.0, 2 * max(axes), _SHELLS + 1)
     middle = 0.5 * (radius[1:] + radius[:-1])
-    per_mm = photon_energy_per_mm(name, middle, density_g_ml)
-    photons = float((per_mm * _inside(middle, stretch)).sum() * radius[1])
+    shells = np.diff(photon_energy_within(name, radius, density_g_ml))
+    photons = float((shells * _inside(middle, stretch)).sum())
     energy = kept + photons + record.mean_alpha_mev + record.mean_recoil_mev
     emitted = emission(name)["photon"].total_mev
     return AbsorbedFraction(

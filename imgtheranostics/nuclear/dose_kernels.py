@@ -20,6 +20,7 @@ from imgtheranostics.nuclear.point_kernels import (
     electron_reach_mm,
     electrons_of,
     photon_energy_per_mm,
+    photon_energy_within,
 )
 from imgtheranostics.nuclear.voxel_geometry import shell_shares, smooth_shares, whole
 
@@ -146,7 +147,12 @@ def _electrons(
     fine = np.linspace(0, furthest, shells * _FINER + 1)
     within = electron_energy_within(groups, fine, density)
     within[-1] = groups.total_mev
-    return shell_shares(*_shells(fine, np.diff(within)), spacing, reach)
+    own = tuple(min(n, math.floor(furthest / edge) + 1) for n, edge in zip(reach, spacing, strict=True))
+    found = np.zeros(tuple(n + 1 for n in reach))
+    found[: own[0] + 1, : own[1] + 1, : own[2] + 1] = shell_shares(
+        *_shells(fine, np.diff(within)), spacing, own
+    )
+    return found
 
 
 def _shells(edges: FloatArray, energy: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -169,8 +175,7 @@ def _photons(
     furthest = float(np.linalg.norm([(n + 1) * edge for n, edge in zip(near, spacing, strict=True)]))
     shells = int(np.clip(_PART_OF_A_VOXEL * furthest / min(spacing), 60, 1500))
     edges = np.linspace(0, furthest, shells * _FINER + 1)
-    middle = 0.5 * (edges[1:] + edges[:-1])
-    energy = photon_energy_per_mm(name, middle, density) * (edges[1] - edges[0])
+    energy = np.diff(photon_energy_within(name, edges, density))
     inner = shell_shares(*_shells(edges, energy), spacing, near)
     found[: near[0] + 1, : near[1] + 1, : near[2] + 1] = inner
     return found

@@ -18,6 +18,7 @@ from imgtheranostics.data.emissions import Emission, electron_kernels, emission,
 FloatArray = npt.NDArray[np.float64]
 
 MM_PER_CM = 10.0
+_SHORTEST_MM, _STEPS = 1e-5, 3000
 NEGLIGIBLE = 1e-4
 """Share of the electrons' energy that may be beyond the reach of a kernel."""
 
@@ -108,13 +109,48 @@ def photon_energy_per_mm(name: str, radius_mm: npt.ArrayLike, density_g_ml: floa
     place = np.interp(np.log(groups.energy_mev), np.log(table.energy_mev), np.arange(table.energy_mev.size))
     found = np.zeros(radius.shape)
     powers = np.arange(1, table.build_up.shape[1] + 1)
-    for energy, one_mu, one_absorption, where in zip(
-        groups.mev_per_decay, mu, absorption, place, strict=True
+    scattered = 1.0 - absorption / mu
+    for energy, one_mu, one_absorption, where, softer in zip(
+        groups.mev_per_decay, mu, absorption, place, _softer(groups.energy_mev, scattered), strict=True
     ):
         row = min(int(where), table.energy_mev.size - 2)
         part = where - row
         depth = one_mu * radius
         held = np.minimum(depth, table.deepest_mean_free_paths)[:, np.newaxis] ** powers
-        rise = held @ ((1 - part) * table.build_up[row] + part * table.build_up[row + 1])
+        rise = softer * (held @ ((1 - part) * table.build_up[row] + part * table.build_up[row + 1]))
         found += energy * one_absorption * np.exp(-depth) * np.maximum(1.0 + rise, 1.0)
     return found
+
+
+def _softer(energy_mev: FloatArray, scattered: FloatArray) -> FloatArray:
+    """Factor of the build-up below the table's lowest energy: it falls as the share that is scattered."""
+    table = photon_kernels()
+    lowest = table.energy_mev[0]
+    energies = table.attenuation_energy_mev
+    absorbed = table.energy_absorption_cm2_g / table.attenuation_cm2_g
+    there = 1.0 - float(np.interp(lowest, energies, absorbed))
+    return np.asarray(np.where(energy_mev < lowest, np.maximum(scattered, 0.0) / there, 1.0))
+
+
+def photon_energy_within(name: str, radius_mm: FloatArray, density_g_ml: float) -> FloatArray:
+    """Energy of photons that is absorbed within distances of the source, MeV per decay.
+
+    Parameters
+    ----------
+    name : str
+    radius_mm : ndarray, shape (n,)
+        Ascending, from 0.
+    density_g_ml : float
+
+    Returns
+    -------
+    ndarray, shape (n,)
+    """
+    # The softest photons stop within micrometres, the hardest go through metres: steps grow with distance.
+    shortest = _SHORTEST_MM / density_g_ml
+    furthest = max(float(radius_mm[-1]), 10 * shortest)
+    fine = np.concatenate([[0.0], np.geomspace(shortest, furthest, _STEPS)])
+    rate = photon_energy_per_mm(name, fine, density_g_ml)
+    pieces = 0.5 * (rate[1:] + rate[:-1]) * np.diff(fine)
+    within = np.concatenate([[0.0], np.cumsum(pieces)])
+    return np.asarray(np.interp(radius_mm, fine, within))

@@ -15,6 +15,8 @@ FloatArray = npt.NDArray[np.float64]
 _GOLDEN = 0.6180339887498949
 _SHIFT = 0.7548776662466927
 _OUTER, _CENTRE = 5.0 / 24.0, 7.0 / 12.0
+_POINTS = 200_000
+"""Points that are worked on at once."""
 _NODE = np.sqrt(0.4)
 """Three points that integrate a triangle's weight exactly up to the fifth power."""
 
@@ -43,23 +45,32 @@ def shell_shares(
     sine = np.sqrt(1.0 - cosine**2)
     shape = tuple(n + 2 for n in reach)
     total = np.zeros(int(np.prod(shape)))
-    top = np.array(shape)[:, np.newaxis] - 2
-    for number, (radius, part) in enumerate(zip(radius_mm, energy, strict=True)):
-        if part == 0.0:
-            continue
-        angle = 0.5 * np.pi * ((np.arange(count) * _GOLDEN + number * _SHIFT) % 1.0)
-        place = radius * np.stack([sine * np.cos(angle), sine * np.sin(angle), cosine])
-        place /= spacing[:, np.newaxis]
-        first = np.floor(place).astype(np.int64)
-        beyond = place - first
-        first = np.minimum(first, top + 1)
-        for corner in np.ndindex(2, 2, 2):
-            index = np.minimum(first + np.array(corner)[:, np.newaxis], top + 1)
-            weight = np.prod([beyond[a] if corner[a] else 1.0 - beyond[a] for a in range(3)], axis=0)
-            flat = np.ravel_multi_index(tuple(index), shape)
-            total += np.bincount(flat, weight * (part / count), total.size)
+    at_once = max(1, _POINTS // count)
+    angle = (
+        0.5 * np.pi * ((np.arange(count) * _GOLDEN)[np.newaxis] + np.arange(at_once)[:, np.newaxis] * _SHIFT)
+    )
+    angle %= 0.5 * np.pi
+    direction = np.stack([sine * np.cos(angle), sine * np.sin(angle), np.broadcast_to(cosine, angle.shape)])
+    direction /= spacing[:, np.newaxis, np.newaxis]
+    for start in range(0, radius_mm.size, at_once):
+        part = slice(start, start + at_once)
+        here = radius_mm[part]
+        _add_points(total, shape, direction[:, : here.size] * here[:, np.newaxis], energy[part] / count)
     octant = total.reshape(shape)[:-1, :-1, :-1]
     return np.asarray(_mirrored(octant, spacing))
+
+
+def _add_points(total: FloatArray, shape: tuple[int, ...], place: FloatArray, energy: FloatArray) -> None:
+    """Share the energy of points, (3, shells, directions), between the eight boxes around each."""
+    first = np.floor(place)
+    beyond = place - first
+    outermost = np.array(shape)[:, np.newaxis, np.newaxis] - 1
+    index = [np.minimum(first + step, outermost).astype(np.int64) for step in (0, 1)]
+    weight = (1.0 - beyond, beyond)
+    for a, b, c in np.ndindex(2, 2, 2):
+        flat = (index[a][0] * shape[1] + index[b][1]) * shape[2] + index[c][2]
+        part = weight[a][0] * weight[b][1] * weight[c][2] * energy[:, np.newaxis]
+        total += np.bincount(flat.ravel(), part.ravel(), total.size)
 
 
 def _mirrored(octant: FloatArray, spacing: FloatArray) -> FloatArray:
@@ -97,7 +108,7 @@ def smooth_shares(
     grids = [np.arange(n + 1, dtype=np.float64) for n in reach]
     found = np.zeros(tuple(n + 1 for n in reach))
     nodes = ((-_NODE, _OUTER), (0.0, _CENTRE), (_NODE, _OUTER))
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):
         density = energy_per_mm / (4.0 * np.pi * radius_mm**2)
     density[0] = density[1]
     for x, weight_x in nodes:
