@@ -39,6 +39,7 @@ def absorbed_dose(
     nuclide: str | None = None,
     *,
     method: str = "kernel",
+    administered_mbq: float | None = None,
     density: Volume | float = SOFT_TISSUE_G_ML,
     radius_mm: float | None = None,
     s_relative_uncertainty: float | None = None,
@@ -50,12 +51,14 @@ def absorbed_dose(
     ----------
     activity : Volume or Estimate
         ``time_integrated_activity``, Bq.s/mL: decays of the nuclide that gives the dose, not of an imaging
-        twin.
+        twin. Or decays over the injected activity, ``tiac_per_ml`` or ``tiac_per_g``.
     nuclide : str, optional
         Such as ``Y-90``; that of the image without it. The dose of progeny is not included.
     method : str
         ``kernel``: electrons and photons are spread by voxel S-values of this voxel size and a uniform
         medium. ``local``: all non-penetrating energy stays in its voxel.
+    administered_mbq : float, optional
+        Injected activity, for decays over it; 1 gives Gy per MBq.
     density : Volume or float
         g/mL; a map, such as `density_from_ct` gives it, divides the energy in each voxel by the mass there.
         The spread of the kernel stays that of soft tissue.
@@ -77,7 +80,7 @@ def absorbed_dose(
     UnitMismatch
         If the map is no time-integrated activity, or the density none.
     MissingMetadata
-        If the nuclide is not known.
+        If the nuclide, or the injected activity of a coefficient, is not known.
     UnsupportedInput
         If the nuclide is not in the table, or there is no such method.
     GeometryMismatch
@@ -85,12 +88,14 @@ def absorbed_dose(
     ValueError
         If a number is not positive.
     """
+    v = activity.value if isinstance(activity, Estimate) else activity
+    here = density_of(density, v)
     return _dose(
-        source_of(activity, "time_integrated_activity"),
+        source_of(activity, "time_integrated_activity", density=here, administered_mbq=administered_mbq),
         ("absorbed_dose", "Gy"),
-        *chosen_nuclide(activity.value if isinstance(activity, Estimate) else activity, nuclide),
+        *chosen_nuclide(v, nuclide),
         method=method,
-        density=density,
+        here=here,
         radius_mm=radius_mm,
         uncertainty=s_relative_uncertainty,
         workers=workers,
@@ -125,12 +130,13 @@ def dose_rate(
     ImgTheranosticsError, ValueError
         As `absorbed_dose`.
     """
+    v = activity.value if isinstance(activity, Estimate) else activity
     return _dose(
         source_of(activity, "activity_concentration"),
         ("absorbed_dose_rate", "Gy/s"),
-        *chosen_nuclide(activity.value if isinstance(activity, Estimate) else activity, nuclide),
+        *chosen_nuclide(v, nuclide),
         method=method,
-        density=density,
+        here=density_of(density, v),
         radius_mm=radius_mm,
         uncertainty=s_relative_uncertainty,
         workers=workers,
@@ -144,14 +150,13 @@ def _dose(
     cautions: tuple[Caution, ...],
     *,
     method: str,
-    density: Volume | float,
+    here: FloatArray | float,
     radius_mm: float | None,
     uncertainty: float | None,
     workers: int | None,
 ) -> Estimate:
     check_method(method)
     v = source.volume
-    here = density_of(density, v)
     uniform = here if isinstance(here, float) else SOFT_TISSUE_G_ML
     own = (KERNEL_RELATIVE_UNCERTAINTY if method == "kernel" else 0.0) if uncertainty is None else uncertainty
     if not (math.isfinite(own) and own >= 0):

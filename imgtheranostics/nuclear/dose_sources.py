@@ -16,6 +16,9 @@ from imgtheranostics.volume import Estimate, Flag, Volume
 
 FloatArray = npt.NDArray[np.float64]
 
+COEFFICIENTS = ("tiac_per_ml", "tiac_per_g")
+"""Decays per injected activity that can become dose."""
+
 _RIGHT_ANGLE = 1e-3
 PENETRATING = 0.1
 """Photon energy over non-penetrating energy above which leaving photons out is said."""
@@ -81,18 +84,36 @@ def chosen_nuclide(v: Volume, name: str | None) -> tuple[Nuclide, tuple[Caution,
     return found, tuple(cautions)
 
 
-def source_of(x: Volume | Estimate, quantity: str) -> Source:
+def source_of(
+    x: Volume | Estimate,
+    quantity: str,
+    *,
+    density: FloatArray | float = 1.0,
+    administered_mbq: float | None = None,
+) -> Source:
     """Decays per voxel from a map of decays per volume, or of activity.
+
+    Parameters
+    ----------
+    x : Volume or Estimate
+    quantity : str
+        What is taken; in the place of ``time_integrated_activity`` also a coefficient per volume or mass.
+    density : ndarray or float
+        g/mL, for a coefficient per mass.
+    administered_mbq : float, optional
+        Activity that makes decays of a coefficient.
 
     Raises
     ------
     UnitMismatch
         If the map is of another quantity.
+    MissingMetadata
+        If it is a coefficient and the activity is not given.
     GeometryMismatch
         If the voxels are no right-angled boxes.
     """
     v = x.value if isinstance(x, Estimate) else x
-    factor = _factor(v, quantity)
+    factor = _factor(v, quantity, density, administered_mbq)
     _check_boxes(v)
     decays = v.data.astype(np.float64) * factor
     noise, shared = None, 0.0
@@ -126,11 +147,27 @@ def source_of(x: Volume | Estimate, quantity: str) -> Source:
     return Source(v, decays, noise, shared, flags, tuple(cautions))
 
 
-def _factor(v: Volume, quantity: str) -> float:
-    """From the unit of the voxels, per mL and in Bq, to MBq s or MBq per voxel."""
-    if v.quantity == quantity:
-        return v.grid.voxel_volume_ml * 1e-6
+def _factor(
+    v: Volume, quantity: str, density: FloatArray | float, administered_mbq: float | None
+) -> FloatArray | float:
+    """From the unit of the voxels, per mL and in Bq, or per MBq, to MBq s or MBq per voxel."""
+    if administered_mbq is not None and not (np.isfinite(administered_mbq) and administered_mbq > 0):
+        raise ValueError(f"administered_mbq must be positive, not {administered_mbq!r}")
     integrated = quantity == "time_integrated_activity"
+    if v.quantity == quantity:
+        if administered_mbq is not None:
+            raise ValueError("administered_mbq must not be given: the map already holds decays")
+        return v.grid.voxel_volume_ml * 1e-6
+    if integrated and v.quantity in COEFFICIENTS:
+        if administered_mbq is None:
+            raise MissingMetadata(
+                "decays per injected activity become decays by that activity",
+                where=f"{v.quantity} [{v.unit}]",
+                needed="administered_mbq",
+                next_step="give administered_mbq; 1 gives the dose per MBq",
+            )
+        per_ml = density if v.quantity == "tiac_per_g" else 1.0
+        return per_ml * (v.grid.voxel_volume_ml * administered_mbq)
     raise UnitMismatch(
         "dose needs decays per volume" if integrated else "dose rate needs activity per volume",
         found=f"{v.quantity} [{v.unit}]",

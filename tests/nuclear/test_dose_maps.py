@@ -116,6 +116,24 @@ def test_a_density_map_divides_by_the_mass_there():
     assert local.value.data[5, 5, 5] == pytest.approx(expected, rel=1e-5)
 
 
+def test_decays_per_injected_activity_take_the_activity():
+    """12 %ID/g of 90Y at 31.0 h is 2.888 Gy per MBq, per gram whatever the density, per mL at 1 g/mL."""
+    per_gram = np.full((5, 5, 5), 0.12 * 31.0 * 3600 / math.log(2))
+    by_mass = tia(per_gram, quantity="tiac_per_g", unit="s/g")
+    by_volume = tia(per_gram, quantity="tiac_per_ml", unit="s/mL")
+    for map_, density in ((by_mass, 1.0), (by_mass, 1.3), (by_volume, 1.0)):
+        found = it.nuclear.absorbed_dose(map_, "Y-90", method="local", density=density, administered_mbq=2.0)
+        np.testing.assert_allclose(found.value.data, 2 * 2.888, rtol=1e-3)
+    density = tia(np.full((5, 5, 5), 0.8), quantity="density", unit="g/mL")
+    found = it.nuclear.absorbed_dose(by_mass, "Y-90", method="local", density=density, administered_mbq=1.0)
+    np.testing.assert_allclose(found.value.data, 2.888, rtol=1e-3)
+    with pytest.raises(MissingMetadata, match="that activity"):
+        it.nuclear.absorbed_dose(by_mass, "Y-90")
+    for map_, activity in ((tia(per_gram), 1.0), (by_mass, 0.0)):
+        with pytest.raises(ValueError, match="must"):
+            it.nuclear.absorbed_dose(map_, "Y-90", administered_mbq=activity)
+
+
 def test_unknown_and_negative_activity_are_flagged_and_said():
     data = np.full((9, 9, 9), 1e9)
     data[4, 4, 4], data[2, 2, 2] = np.nan, -1e8
