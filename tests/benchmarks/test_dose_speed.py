@@ -7,8 +7,11 @@ least 1.2 times as fast as scipy.signal.fftconvolve in float32, and 30 times as 
 
 from __future__ import annotations
 
+import json
+import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -72,3 +75,36 @@ def test_kernel_of_mouse_voxels(benchmark):
     kernel = benchmark.pedantic(ours, rounds=2)
     sys.stderr.write(f"\n{kernel.shape} in {benchmark.stats.stats.min:.2f} s\n")
     assert benchmark.stats.stats.min < 20
+
+
+_PEAK = """
+import json, re
+from pathlib import Path
+import numpy as np
+from imgtheranostics.nuclear.dosimetry import convolve
+
+def kib(name):
+    return int(re.search(name + r":\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+
+tia = np.random.default_rng(0).random((128, 128, 128), dtype=np.float32)
+kernel = np.random.default_rng(1).random((31, 31, 31), dtype=np.float32)
+convolve(tia[:8], kernel[:3, :3, :3])
+Path("/proc/self/clear_refs").write_text("5")
+before = kib("VmRSS")
+done = convolve(tia, kernel)
+print(json.dumps((kib("VmHWM") - before) / 1024))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux memory accounting")
+def test_memory_above_input_and_output(benchmark):
+    """128^3 by 31^3: at most 32 MiB above input and output; the transforms of both take 24 MiB."""
+
+    def peak():
+        run = [sys.executable, "-c", _PEAK]
+        return json.loads(subprocess.run(run, check=True, capture_output=True, text=True).stdout)
+
+    risen = benchmark.pedantic(peak, rounds=1) - 128**3 * 4 / 2**20
+    sys.stderr.write(f"\n{risen:.1f} MiB above input and output\n")
+    benchmark.extra_info["mib_above_output"] = risen
+    assert risen <= 32

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from datetime import timedelta
 
 import numpy as np
 import pytest
@@ -132,6 +133,29 @@ def test_decays_per_injected_activity_take_the_activity():
     for map_, activity in ((tia(per_gram), 1.0), (by_mass, 0.0)):
         with pytest.raises(ValueError, match="must"):
             it.nuclear.absorbed_dose(map_, "Y-90", administered_mbq=activity)
+
+
+def test_from_scans_to_dose(series, moments, scan_at):
+    """64Cu at 1, 4, 24 and 48 h, 50 kBq/mL at injection, cleared with 30 h: the closed form."""
+    half, biological = 45720.0, 30 * 3600.0
+    scans = []
+    for after in (3600.0, 4 * 3600.0, 24 * 3600.0, 48 * 3600.0):
+        at = scan_at + timedelta(seconds=after - 3600)
+        left = 2 ** (-after / half) * 2 ** (-(after + 150) / biological)
+        data = np.full((8, 8, 4), 5e4 * left)
+        scans.append(
+            series(
+                data=data, spacing=30.0, series_datetime=at, acquisition_datetime=moments(at),
+                nuclide="Cu-64", half_life_s=half,
+            )
+        )  # fmt: skip
+    decays = it.nuclear.time_integrated_activity(scans, model="mono")
+    found = it.nuclear.absorbed_dose(decays, method="local", density=1.0)
+    effective = 1 / (1 / half + 1 / biological)
+    expected = 5e4 * effective / math.log(2) * nuclide("Cu-64").delta_np_mev * 1.602176634e-10
+    np.testing.assert_allclose(found.value.data, expected, rtol=1e-5)
+    assert [step.name for step in found.value.history][-2:] == ["time_integrated_activity", "absorbed_dose"]
+    assert codes(found)[-1] == "photons-not-included"
 
 
 def test_unknown_and_negative_activity_are_flagged_and_said():
