@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from imgtheranostics.errors import ImplausibleValue
 from imgtheranostics.fit import Fit, FloatArray, planar, shortfall
 from imgtheranostics.mapping.refusals import checked
 from imgtheranostics.volume import Flag
@@ -37,6 +38,8 @@ _REWEIGHTED = 4
 _SIGNIFICANT = 3.0
 _CURVES_AT_ONCE = 2048
 _LEAST_SHARE = 1e-3
+_HOTTEST_CEL = 150.0
+_SINGULAR = 1e-8
 
 DoubleArray = npt.NDArray[np.float64]
 
@@ -91,13 +94,16 @@ def activation_temperature(
         ``t50_cel``, ``width_cel`` (10 to 90 %), ``low`` and ``high`` in the unit of the signal. NaN and
         `Flag.BELOW_NOISE` where the two plateaus do not differ by three standard errors, `Flag.OUTSIDE_RANGE`
         where T50 lies outside the temperatures. A rise between two neighbouring temperatures has a width that
-        is only known to be small: `Flag.AT_BOUND`, without an error, and T50 is known to their distance.
+        is only known to be small: `Flag.AT_BOUND`, without an error, and T50 is known to their distance. So
+        it is where noise leaves such a width open by more than itself.
         `Flag.NEGATIVE_AMPLITUDE` where the echo falls.
 
     Raises
     ------
     ValueError
         If shapes do not fit, or there are fewer than five temperatures.
+    ImplausibleValue
+        If temperatures are those of no tissue or bath, such as kelvin.
     """
     checked(noise, NOISES, "noise")
     del workers
@@ -105,6 +111,14 @@ def activation_temperature(
     distinct = np.unique(temperature)
     if temperature.ndim != 1 or not np.isfinite(temperature).all() or distinct.size < 5:
         raise ValueError("activation needs at least five different temperatures in Cel")
+    if distinct[-1] > _HOTTEST_CEL:
+        raise ImplausibleValue(
+            "temperatures are too high for tissue or a bath",
+            where="temperature_cel",
+            found=f"{distinct[0]:g} to {distinct[-1]:g} Cel",
+            needed=f"degrees Celsius, at most {_HOTTEST_CEL:g}",
+            next_step="subtract 273.15 if they are in kelvin",
+        )
     planes = planar(signal, temperature.size)
     values = np.asarray(planes.samples, np.float64).T
     chosen = planes.chosen(mask)
@@ -305,11 +319,14 @@ def _report(
     design = derivatives * weight[..., np.newaxis]
     design[narrow, :, :2] = 0.0
     variance = np.sum(residual**2, axis=1) / max(freedom, 1)
-    inverse = np.linalg.pinv(np.einsum("cni,cnj->cij", design, design), rcond=1e-13, hermitian=True)
-    with np.errstate(invalid="ignore"):
-        error = np.sqrt(np.einsum("cii->ci", inverse) * variance[:, np.newaxis])
-    error = error / shortfall(freedom) if freedom > 0 else np.full_like(error, np.nan)
+    error = _errors(design, variance, freedom)
     width = np.exp(parameters[:, 1])
+    # only a rise between two temperatures leaves the width open by more than itself: as good as a step
+    told = (error[:, 1] <= 1.0) & _regular(design)
+    open_width = ~narrow & ~told & (width <= _spacing(parameters[:, 0], np.unique(temperature)))
+    design[open_width, :, :2] = 0.0
+    error[open_width] = _errors(design[open_width], variance[open_width], freedom)
+    narrow, converged = narrow | open_width, converged | open_width
     value = np.stack([parameters[:, 0], width, parameters[:, 2], parameters[:, 3]])
     spread = np.stack([error[:, 0], error[:, 1] * width, error[:, 2], error[:, 3]])
     spread[0, narrow] = _uniform_error(parameters[narrow, 0], np.unique(temperature))
@@ -326,10 +343,31 @@ def _report(
     result.flags[index] |= flags
 
 
+def _errors(design: DoubleArray, variance: DoubleArray, freedom: int) -> DoubleArray:
+    """Standard errors of the parameters, (n_curves, 4)."""
+    inverse = np.linalg.pinv(np.einsum("cni,cnj->cij", design, design), rcond=1e-13, hermitian=True)
+    with np.errstate(invalid="ignore"):
+        error = np.sqrt(np.einsum("cii->ci", inverse) * variance[:, np.newaxis])
+    return error / shortfall(freedom) if freedom > 0 else np.full_like(error, np.nan)
+
+
+def _regular(design: DoubleArray) -> npt.NDArray[np.bool_]:
+    """Whether the samples tell all parameters apart; where not, the pseudo-inverse has too small errors."""
+    length = np.sqrt(np.sum(design**2, axis=1, keepdims=True))
+    scaled = np.divide(design, length, out=np.zeros_like(design), where=length > 0)
+    least = np.linalg.eigvalsh(np.einsum("cni,cnj->cij", scaled, scaled))[:, 0]
+    return np.asarray(least > _SINGULAR)
+
+
+def _spacing(t50: DoubleArray, ordered: DoubleArray) -> DoubleArray:
+    """Distance of the two neighbouring temperatures around each T50."""
+    above = np.clip(np.searchsorted(ordered, t50), 1, ordered.size - 1)
+    return np.asarray(ordered[above] - ordered[above - 1])
+
+
 def _uniform_error(t50: DoubleArray, ordered: DoubleArray) -> DoubleArray:
     """Of a rise somewhere between two neighbouring temperatures: their distance over the root of 12."""
-    place = np.clip(np.searchsorted(ordered, t50), 1, ordered.size - 1)
-    return np.asarray((ordered[place] - ordered[place - 1]) / math.sqrt(12.0))
+    return np.asarray(_spacing(t50, ordered) / math.sqrt(12.0))
 
 
 def _flags(

@@ -20,6 +20,8 @@ _ROUNDING = 1e-6
 _STANDS_OUT = 5.0
 _ABRUPT = 3.0
 _MAD = 1.4826
+_NEAR = 20
+"""Steps on each side of a fall that tell the noise there."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +87,8 @@ def find_burst(times: FloatArray, curve: npt.ArrayLike, *, settle_s: float = 0.0
     """The one abrupt drop of a curve.
 
     The median of five frames falls by the most to that of the next five; the fall must stand out of the noise
-    of the frames by five of its standard errors, and be three times any fall right before or after it, which
+    of all frames, and of those on either side of it since bright speckle fluctuates more, by five of its
+    standard errors, and be three times any fall right before or after it, which
     a wash-out is not. Frames next to it that lie far from both sides are those of the pulse, bright or dark.
 
     Raises
@@ -111,7 +114,9 @@ def find_burst(times: FloatArray, curve: npt.ArrayLike, *, settle_s: float = 0.0
     likely = np.flatnonzero(falls >= _NEARLY * largest)
     first = int(likely[np.argmin((misfit[:-_WINDOW] + misfit[_WINDOW:])[likely])])
     steps = np.diff(signal)
-    noise = _MAD * float(np.median(np.abs(steps - np.median(steps)))) / np.sqrt(2.0)
+    crossed = first + _WINDOW - 1
+    sides_of = steps, steps[max(0, crossed - _NEAR) : crossed], steps[crossed + 1 : crossed + 1 + _NEAR]
+    noise = max(_noise(some) for some in sides_of)
     beside = [float(falls[k]) for k in (first - _WINDOW, first + _WINDOW) if 0 <= k < falls.size]
     needed = max(_STANDS_OUT * noise * np.sqrt(2.0 / _WINDOW), _ABRUPT * max([0.0, *beside]))
     if not largest > needed or largest <= _ROUNDING * float(np.abs(signal).max()):
@@ -136,6 +141,13 @@ def find_burst(times: FloatArray, curve: npt.ArrayLike, *, settle_s: float = 0.0
     after = np.flatnonzero((np.arange(signal.size) >= start) & (times > settled))
     after = after[~np.isin(after, pulse)]
     return _checked(Burst(float(times[begin]), np.arange(begin), after, decision), times)
+
+
+def _noise(steps: FloatArray) -> float:
+    """Standard deviation of a frame from the steps between neighbours; 0 for too few to tell."""
+    if steps.size < _WINDOW:
+        return 0.0
+    return _MAD * float(np.median(np.abs(steps - np.median(steps)))) / float(np.sqrt(2.0))
 
 
 def _pulse_frames(signal: FloatArray, start: int, sides: tuple[float, float], far: float) -> list[int]:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from scipy.optimize import curve_fit
 
+from imgtheranostics.errors import ImplausibleValue
 from imgtheranostics.ultrasound.activation import activation_curve, activation_temperature
 from imgtheranostics.volume import Flag
 
@@ -125,3 +126,27 @@ def test_too_few_temperatures_and_unknown_noise_are_usage_errors():
         activation_temperature(made(), TEMPERATURE, noise="loud")
     with pytest.raises(ValueError, match="last axis"):
         activation_temperature(made()[:-1], TEMPERATURE)
+
+
+@pytest.mark.parametrize("step", [2.0, 4.0])
+@pytest.mark.parametrize("t50", [29.0, 56.0])
+def test_errors_hold_where_few_temperatures_lie_on_the_rise(t50, step):
+    """A width that noise leaves open has no error instead of one of thousands of degrees."""
+    temperature = np.arange(20.0, 71.0, step)
+    rng = np.random.default_rng(int(t50 + step))
+    curve = activation_curve(temperature, t50, WIDTH, 1.0, 9.0)
+    fit = activation_temperature(curve * rng.gamma(200, 1 / 200, (1500, temperature.size)), temperature)
+    found, error = fit.parameters["t50_cel"], fit.standard_errors["t50_cel"]
+    assert not np.isnan(error).any()
+    assert error.max() <= 2 * step
+    assert np.mean(np.abs(found - t50) < 3 * error) > 0.95  # the rule of ultrasound.md for fits
+    width, width_error = fit.parameters["width_cel"], fit.standard_errors["width_cel"]
+    assert np.nanmax(width_error / width) < 1.5
+    assert ((fit.flags[np.isnan(width_error)] & Flag.AT_BOUND.value) != 0).all()
+    known = ~np.isnan(width_error)
+    assert np.mean(np.abs(width - WIDTH)[known] < 3 * width_error[known]) > 0.9
+
+
+def test_temperatures_in_kelvin_are_refused():
+    with pytest.raises(ImplausibleValue, match=r"subtract 273\.15"):
+        activation_temperature(made(), TEMPERATURE + 273.15)

@@ -10,6 +10,7 @@ from numpy.testing import assert_allclose
 
 import imgtheranostics as it
 from imgtheranostics.errors import IllConditioned, MissingMetadata, UnsupportedInput
+from imgtheranostics.ultrasound.bolus_models import lognormal
 from imgtheranostics.ultrasound.destruction import find_burst
 from imgtheranostics.volume import Flag
 
@@ -138,3 +139,25 @@ def test_cine_needs_regions_and_its_dynamic_range(cine, boxes):
         targeted(volume, TIME, rois=boxes(volume, a=(2, 38, 2, 38)))
     with pytest.raises(UnsupportedInput, match="cine"):
         targeted(volume.frame(0), rois=boxes(volume, a=(2, 38, 2, 38)), burst_time_s=1.0)
+
+
+@pytest.mark.parametrize(
+    ("course", "most"),
+    [
+        (lambda time: np.where(time < 10, 8.0, 50.0), 0.05),
+        (lambda time: 5 + lognormal(time, area=400, log_mean=1.5, log_sd=0.5, arrival_time_s=2), 0.15),
+    ],
+    ids=["step up", "bolus"],
+)
+def test_bright_speckle_is_no_destruction_pulse(course, most):
+    """Echo that rises fluctuates more where it is bright, by a tenth of itself; 100 curves of each kind."""
+    time = np.arange(0, 20, 0.1)
+    rng = np.random.default_rng(11)
+    found = 0
+    for curve in course(time) * rng.gamma(100, 0.01, (100, time.size)):
+        try:
+            it.ultrasound.targeted_enhancement(curve, time)
+        except IllConditioned:
+            continue
+        found += 1
+    assert found <= 100 * most
