@@ -1,10 +1,14 @@
 """Spectra as sums of known ones with amounts that are not negative: exact, for every voxel.
 
-With columns of the length one and their factors Q R, a spectrum enters by its few coefficients z = Q'y alone.
-For every set of components that are held at zero (a support) a table has one matrix on z: a row gives the
-amount of a component that is free, and the multiplier of one that is held. The solution is the support whose
-rows are all at least 0. All voxels try the support that holds nothing first, as vectors over lanes; only
-those with a negative amount go on (`imgtheranostics.kernels.nnls_supports`).
+A spectrum enters by a few coefficients alone. Up to four components that are not too much alike, those are
+the products of the columns with it, and all lanes of a block are solved side by side by one run of
+instructions (`imgtheranostics.kernels.nnls_supports.solve_four`).
+
+Else, with columns of the length one and their factors Q R, they are z = Q'y. For every set of components that
+are held at zero (a support) a table has one matrix on z: a row gives the amount of a component that is free,
+and the multiplier of one that is held. The solution is the support whose rows are all at least 0. All voxels
+try the support that holds nothing first, as vectors over lanes; only those with a negative amount go on
+(`imgtheranostics.kernels.nnls_supports.walk`).
 
 `imgtheranostics.msot.bounded_solutions` makes the tables. All sums are float64.
 """
@@ -14,18 +18,19 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from imgtheranostics.kernels.nnls_supports import PENDING, try_all, walk
+from imgtheranostics.kernels.nnls_supports import PENDING, of_eight, solve_four, walk
 
-BLOCK = 256
+BLOCK = 1024
 """Lanes of a block: voxels beside each other. A short block is padded with its first voxel, so that every
-lane goes through the same instructions and the bytes do not depend on the chunks."""
+lane goes through the same instructions and the bytes do not depend on the chunks. Memory is read and written
+in runs of this length: 256 lanes took a tenth longer."""
 
 TILE = 4
 """Coefficients are summed four at a time; tables are padded to a multiple of it."""
 
 FAST = {"reassoc", "contract", "arcp", "nsz"}
 
-ROUNDING = 1e-6
+ROUNDING = 1e-5
 """Share of the sum of squares below which that of the residuals is summed from the residuals themselves."""
 
 _MASKED_OUT, _INVALID_INPUT, _AT_BOUND = 1, 4, 8
@@ -233,59 +238,73 @@ def _take_residuals(every, squares, summed, rest):
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def _goodness(total, squares, rest, n_wavelengths, explained):
-    """Residuals' squares become their root, with the share of the variation over wavelengths explained."""
-    share = 1.0 / n_wavelengths
-    for lane in range(BLOCK):
+def _put_goodness(total, squares, rest, n_wavelengths, first, n, root, goodness):
+    """Write root mean square residuals and shares of the variation explained; root of the residuals' squares.
+
+    root : (BLOCK,), as goodness
+    """
+    residual, explained = goodness[0, first : first + n], goodness[1, first : first + n]
+    share, mean = 1.0 / n_wavelengths, np.sqrt(1.0 / n_wavelengths)
+    for lane in range(n):
         around = squares[lane] - total[lane] * total[lane] * share
         part = 1.0 - rest[lane] / around
         explained[lane] = part if around > _NO_VARIATION * squares[lane] else np.nan
-        rest[lane] = np.sqrt(rest[lane])
+        left = np.sqrt(rest[lane])
+        root[lane], residual[lane] = left, left * mean
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _put(row, factor, codes, sound, first, n, plane):
-    """Write the lanes of a row times a factor, not a number where a lane has no result."""
+def _put(row, factor, first, n, plane):
+    """Write the lanes of a row times a factor."""
     out = plane[first : first + n]
     for lane in range(n):
         out[lane] = row[lane] * factor
-    if not sound:
-        for lane in range(n):
-            if codes[lane] & _NO_RESULT:
-                out[lane] = np.nan
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _put_errors(deviations, known, root, held, some, codes, sound, first, n, errors):
-    """Standard errors by support: those of known noise, or times the root of the residuals' squares."""
+def _put_errors(spread, held, few, some, root, first, n, errors):
+    """Standard errors: those of the support times the root of the residuals' squares, or times one.
+
+    spread : (n_components, n_supports), as errors; n_supports is 16 where there are `few`
+    """
     for k in range(errors.shape[0]):
-        out, own = errors[k, first : first + n], deviations[k]
-        if some and known:
+        out, own = errors[k, first : first + n], spread[k]
+        if few:
+            a, b, c, d, e, f, g, h = own[0], own[1], own[2], own[3], own[4], own[5], own[6], own[7]
+            i, j, o, p, q, r, s, t = own[8], own[9], own[10], own[11], own[12], own[13], own[14], own[15]
             for lane in range(n):
-                out[lane] = own[held[lane]]
+                one, two = held[lane] & 1 != 0, held[lane] & 2 != 0
+                four, eight = held[lane] & 4 != 0, held[lane] & 8 != 0
+                low = of_eight(four, two, one, a, b, c, d, e, f, g, h)
+                high = of_eight(four, two, one, i, j, o, p, q, r, s, t)
+                out[lane] = (high if eight else low) * root[lane]
         elif some:
             for lane in range(n):
                 out[lane] = own[held[lane]] * root[lane]
-        elif known:
-            for lane in range(n):
-                out[lane] = own[0]
         else:
             for lane in range(n):
                 out[lane] = own[0] * root[lane]
-        if not sound:
-            for lane in range(n):
-                if codes[lane] & _NO_RESULT:
-                    out[lane] = np.nan
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _blank(codes, first, n, planes):
+    """Not a number where a lane has no result."""
+    for k in range(planes.shape[0]):
+        out = planes[k, first : first + n]
+        for lane in range(n):
+            if codes[lane]:
+                out[lane] = np.nan
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _reasons(chosen, finite, squares, first, n, codes):
     """Why a lane has no result; True where all have one."""
-    every = finite
+    taken, run = 0, chosen[first : first + n]
     for lane in range(n):
-        every &= chosen[first + lane]
+        taken += run[lane]
     for lane in range(BLOCK):
         codes[lane] = 0
+    every = finite and taken == n
     if not every:
         for lane in range(n):
             if not chosen[first + lane]:
@@ -296,27 +315,21 @@ def _reasons(chosen, finite, squares, first, n, codes):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _settle(marks, held, codes):
-    """Supports as whole numbers, and the flag of lanes in which something is held."""
+def _settle(marks, held):
+    """Supports as whole numbers."""
     for lane in range(BLOCK):
-        held[lane] = np.int64(max(marks[lane], 0.0))
-    for lane in range(BLOCK):
-        codes[lane] |= np.uint16(_AT_BOUND) if marks[lane] > 0.0 else np.uint16(0)
+        held[lane] = np.int32(max(marks[lane], 0.0))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _put_codes(codes, held, some, first, n, flags, supports):
+def _put_codes(codes, held, first, n, flags, supports):
     """Write flags and supports; a lane without a result has no support, and no flag of one."""
     flag, support = flags[first : first + n], supports[first : first + n]
     for lane in range(n):
-        lost = codes[lane] & _NO_RESULT
-        flag[lane] = lost if lost else codes[lane]
-    if some:
-        for lane in range(n):
-            support[lane] = held[lane] if flag[lane] == _AT_BOUND else 0
-    else:
-        for lane in range(n):
-            support[lane] = 0
+        lost, bits = codes[lane], held[lane]
+        bound = _AT_BOUND if bits != 0 else 0
+        flag[lane] = lost if lost != 0 else bound
+        support[lane] = bits if lost == 0 else 0
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -356,15 +369,15 @@ def unmix_voxels(
     chosen : (n_voxels,) bool
         Which voxels are worked on.
     basis : (size, n_wavelengths) float64
-        From spectra to coefficients.
+        From spectra to coefficients: products of the columns where there are `inverses`.
     tables : (n_supports, size, size) float64
         On the coefficients; bit k of a support holds component k. Amount or multiplier k is the sum over j of
         [support, j, k] times coefficient j. NaN where columns are alike. One support alone is without bounds.
     triangle : (size, size) float64
         Coefficients of each column.
-    inverses : (17, TILE, TILE) or (0, TILE, TILE) float64
-        As `imgtheranostics.kernels.nnls_supports.try_all` takes them, for up to four components that are not
-        too much alike.
+    inverses : (16, TILE, TILE) or (0, TILE, TILE) float64
+        As `imgtheranostics.kernels.nnls_supports.solve_four` takes them, for up to four components that are
+        not too much alike.
     design : (n_wavelengths, n_components) float64
         The columns, of the length one.
     unit : (n_components,) float64
@@ -381,6 +394,7 @@ def unmix_voxels(
     flags, supports : (n_voxels,) uint16
     """
     n_wavelengths, n_components, size = order.size, unit.size, basis.shape[0]
+    few, bounded, some = inverses.shape[0] > 0, tables.shape[0] > 1, False
     x, z, found = (
         np.empty(n_wavelengths * BLOCK, samples.dtype),
         np.empty(size * BLOCK),
@@ -389,11 +403,15 @@ def unmix_voxels(
     lanes, straight = x.reshape(n_wavelengths, BLOCK), np.arange(n_wavelengths)
     # Rows of one array would be strided ones to the compiler
     total, squares, rest = np.empty(BLOCK), np.empty(BLOCK), np.empty(BLOCK)
-    row, other = np.empty(BLOCK), np.empty(BLOCK)
-    codes, held, marks = np.empty(BLOCK, np.uint16), np.zeros(BLOCK, np.int64), np.empty(BLOCK)
+    row, marks, held = np.empty(BLOCK), np.empty(BLOCK), np.zeros(BLOCK, np.int32)
+    codes, root, ones = (
+        np.empty(BLOCK, np.uint16),
+        np.empty(BLOCK, samples.dtype),
+        np.ones(BLOCK, samples.dtype),
+    )
     freely, place, rows = np.ascontiguousarray(tables[0].T), np.empty(size), np.empty(size)
-    products, b = np.ascontiguousarray(triangle.T), np.empty(size * BLOCK)
-    share, some = np.sqrt(1.0 / n_wavelengths), False
+    spread = np.zeros((n_components, max(16, deviations.shape[1])), samples.dtype)
+    spread[:, : deviations.shape[1]] = deviations
     for first in range(begin, end, BLOCK):
         n = min(BLOCK, end - first)
         plain = not by_voxel and n == BLOCK and size == TILE
@@ -403,32 +421,33 @@ def unmix_voxels(
             _load(samples, by_voxel, order, first, n, x)
             finite = _first_tile(lanes, straight, 0, basis, z, total, squares)
         sound = _reasons(chosen, finite, squares, first, n, codes)
-        _combine(basis, TILE, x, z)
-        _combine(freely, 0, z, found)
-        _remaining(z, squares, rest)
-        if tables.shape[0] > 1:
-            some = _negative(found, n_components, marks)
+        if few:
+            solve_four(inverses, z, squares, found, held, rest)
+        else:
+            _combine(basis, TILE, x, z)
+            _combine(freely, 0, z, found)
+            _remaining(z, squares, rest)
+            some = bounded and _negative(found, n_components, marks)
             if some:
-                if inverses.shape[0] > 0:
-                    _combine(products, 0, z, b)
-                    try_all(inverses, (1 << n_components) - 1, b, found, marks)
-                if _any_below(marks):
-                    _walk_lanes(tables, triangle, n_components, n, z, found, codes, marks, place, rows)
+                _walk_lanes(tables, triangle, n_components, n, z, found, codes, marks, place, rows)
                 _left(triangle, n_components, z, found, row, rest)
-                _settle(marks, held, codes)
+                _settle(marks, held)
+            elif bounded:
+                held[:] = 0
         if direct or _any_small(rest, squares):
             if plain:
                 _load(samples, by_voxel, order, first, n, x)
-            _explicit(design, x, found, row, other)
-            _take_residuals(direct, squares, other, rest)
+            _explicit(design, x, found, row, marks)
+            _take_residuals(direct, squares, marks, rest)
         for k in range(n_components):
-            _put(found[k * BLOCK : (k + 1) * BLOCK], unit[k], codes, sound, first, n, values[k])
-        _goodness(total, squares, rest, n_wavelengths, other)
-        if errors.shape[0] > 0:
-            _put_errors(deviations, known, rest, held, some, codes, sound, first, n, errors)
-        _put(rest, share, codes, sound, first, n, goodness[0])
-        _put(other, 1.0, codes, sound, first, n, goodness[1])
-        _put_codes(codes, held, some, first, n, flags, supports)
+            _put(found[k * BLOCK : (k + 1) * BLOCK], unit[k], first, n, values[k])
+        _put_goodness(total, squares, rest, n_wavelengths, first, n, root, goodness)
+        _put_errors(spread, held, few, some, ones if known else root, first, n, errors)
+        _put_codes(codes, held, first, n, flags, supports)
+        if not sound:
+            _blank(codes, first, n, values)
+            _blank(codes, first, n, errors)
+            _blank(codes, first, n, goodness)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -31,7 +31,8 @@ def run_chunks(task: Callable[[int, int], None], count: int, chunk: int, workers
 
     For kernels that release the interpreter and are too long to be compiled once more as a parallel loop,
     which takes as long again. Few voxels are cut into smaller chunks, so that all threads end together:
-    what a task finds for a voxel must not depend on the others of its chunk.
+    what a task finds for a voxel must not depend on the others of its chunk. Chunks that run at the same time
+    lie far apart: else threads wait for each other where they write a page of memory for the first time.
     """
     with thread_limit(workers) as threads:
         chunk = min(chunk, max(SMALLEST_CHUNK, -(-count // (2 * threads))))
@@ -40,6 +41,11 @@ def run_chunks(task: Callable[[int, int], None], count: int, chunk: int, workers
             for first in firsts:
                 task(first, min(first + chunk, count))
             return
+        part = -(-len(firsts) // threads)
         with ThreadPoolExecutor(min(threads, len(firsts))) as pool:
-            for done in [pool.submit(task, first, min(first + chunk, count)) for first in firsts]:
+            for done in [
+                pool.submit(task, first, min(first + chunk, count))
+                for begin in range(part)
+                for first in firsts[begin::part]
+            ]:
                 done.result()

@@ -15,8 +15,8 @@ DoubleArray = npt.NDArray[np.float64]
 MOST_BOUNDED = 10
 """Components that tables of supports are made for."""
 
-WELL_CONDITIONED = 1e3
-"""Condition number up to which products of columns lose nothing that matters: 1e-10 of the amounts."""
+WELL_CONDITIONED = 1e2
+"""Condition number up to which products of columns lose nothing that matters: 1e-12 of the amounts."""
 
 SINGULAR = 1e12
 """Condition number, of columns of the length one, from which columns are alike to rounding."""
@@ -32,17 +32,18 @@ class BoundedSolutions:
     ----------
     basis : (size, n_samples) ndarray
         From samples to the coefficients that all solutions are linear in; padded with zeros like all that
-        the kernel `imgtheranostics.kernels.nnls.unmix_voxels` takes.
+        the kernel `imgtheranostics.kernels.nnls.unmix_voxels` takes. Products of the columns where there are
+        `inverses`, else those of an orthogonal basis, which `tables` and `triangle` are for.
     tables : (n_supports, size, size) ndarray
         On the coefficients: [support, j, k] is what coefficient j adds to the amount of column k, of the
         length one, where it is free, and to its multiplier where it is held. NaN where the free columns are
         alike.
     triangle : (size, size) ndarray
         Coefficients of each column.
-    inverses : (17, size, size) ndarray or (0, size, size)
+    inverses : (16, size, size) ndarray or (0, size, size)
         For up to four components that are not too much alike: inverse of the free part of the matrix of
-        products of the columns for each support of four, and that matrix at the end. NaN where a component
-        is free that there is not.
+        products of the columns for each support of four. A column that there is not has a product of 1 with
+        itself and of 0 with all else.
     columns : (n_samples, n_components) ndarray
         The matrix without weights, for columns whose weighted ones have the length one.
     unit : (n_components,) ndarray
@@ -103,7 +104,7 @@ class BoundedSolutions:
             solvers[support] = unit[:, np.newaxis] * (amounts @ basis[:n])
         inverses = np.empty((0, size, size))
         if bounded and size == TILE and np.linalg.cond(square) <= WELL_CONDITIONED:
-            inverses = _products(triangle, n)
+            inverses, basis[:n] = _inverses(triangle, n), (weighted * unit).T * weights
         return cls(basis, tables, triangle, inverses, matrix * unit, unit, solvers)
 
     def covariances(self, variances: DoubleArray) -> DoubleArray:
@@ -138,15 +139,13 @@ class BoundedSolutions:
         return spread * factors[:, np.newaxis], covariances
 
 
-def _products(triangle: DoubleArray, n: int) -> DoubleArray:
-    """Inverse of the matrix of products of the free columns for each support of four, and that matrix."""
-    found = np.full((17, TILE, TILE), np.nan)
-    found[16] = triangle.T @ triangle
-    for support in range(16):
+def _inverses(triangle: DoubleArray, n: int) -> DoubleArray:
+    """Inverse of the matrix of products of the free columns for each support of four."""
+    found, products = np.zeros((16, TILE, TILE)), triangle.T @ triangle + np.diag(np.arange(TILE) >= n)
+    for support in range(15):
         free = np.flatnonzero((support >> np.arange(TILE)) & 1 == 0)
-        inverse = _inverse(triangle[:, free]) if free.max(initial=-1) < n else None
-        if inverse is not None:
-            found[support][np.ix_(free, free)] = inverse @ inverse.T
+        own = np.ix_(free, free)
+        found[support][own] = np.linalg.inv(products[own])
     return found
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -94,6 +96,40 @@ def test_any_problem_equals_scipy_nnls(problem):
         norm = nnls(matrix, spectrum)[1]
         assert (values[:, voxel] >= 0).all()
         assert np.linalg.norm(matrix @ values[:, voxel] - spectrum) <= norm + 1e-7
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 4, 5])
+def test_every_support_is_found_and_an_amount_of_exactly_zero_is_not_held(k):
+    """Columns at right angles: an amount is held where its own product is negative."""
+    signs = np.array(list(itertools.product([-1.0, 0.0, 1.0], repeat=k)))
+    spectra = np.pad(signs * np.arange(1.0, k + 1), ((0, 0), (0, 7 - k)))
+    values, _, _, flags, supports = solve(spectra, np.eye(7, k) * 2.0 ** np.arange(k))
+    expected = np.maximum(signs * np.arange(1.0, k + 1) / 2.0 ** np.arange(k), 0.0)
+    np.testing.assert_allclose(values.T, expected, rtol=1e-14, atol=1e-15)
+    np.testing.assert_array_equal(supports, (signs < 0) @ (1 << np.arange(k)))
+    np.testing.assert_array_equal(flags, np.where((signs < 0).any(axis=1), Flag.AT_BOUND.value, 0))
+
+
+@pytest.mark.parametrize("k", [2, 3, 4])
+def test_lanes_and_the_walk_find_the_same(rng, k):
+    """The two ways to a support, on columns that are alike a little and much."""
+    left, _, right = np.linalg.svd(rng.uniform(0, 1, (12, k)), full_matrices=False)
+    ways = set()
+    for condition in (3.0, 30.0, 300.0, 3000.0):
+        matrix = (left * np.geomspace(condition, 1, k)) @ right
+        matrix /= np.linalg.norm(matrix, axis=0)
+        tables = BoundedSolutions.of(matrix, np.ones(12), bounded=True)
+        ways.add(len(tables.inverses) > 0)
+        spectra = rng.uniform(-1, 2, (2000, k)) @ matrix.T + 0.1 * rng.standard_normal((2000, 12))
+        expected = np.array([nnls(matrix, spectrum)[0] for spectrum in spectra])
+        values, errors, goodness, _, supports = solve(spectra, matrix)
+        np.testing.assert_allclose(values.T, expected, atol=1e-9 * np.abs(expected).max())
+        np.testing.assert_array_equal(supports, (expected == 0) @ (1 << np.arange(k)))
+        squares = ((spectra - expected @ matrix.T) ** 2).sum(axis=1)
+        np.testing.assert_allclose(goodness[0], np.sqrt(squares / 12), rtol=1e-8)
+        expected_errors = tables.from_residuals()[0][supports].T * np.sqrt(squares)
+        np.testing.assert_allclose(errors, expected_errors, rtol=1e-8)
+    assert ways == {True, False}
 
 
 def test_without_bounds_equals_least_squares_with_its_errors_and_residuals(rng):
