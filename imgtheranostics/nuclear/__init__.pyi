@@ -7,6 +7,7 @@ from . import curves as curves
 from . import decay as decay
 from . import dose_volume as dose_volume
 from . import dosimetry as dosimetry
+from . import input_functions as input_functions
 from . import kinetics as kinetics
 from . import maps as maps
 from . import pairs as pairs
