@@ -75,8 +75,8 @@ def read_blood(
 
     Plasma times the parent fraction, both by straight lines between their own samples; the parent fraction
     starts at 1 and stays as it is after its last sample. Where whole blood has more samples than plasma, as
-    that of an autosampler, plasma is whole blood times their ratio, which is what lies on straight lines then,
-    so that the peak is not lost between manual samples. Of several tables (an autosampler's and a manual
+    that of an autosampler, plasma is whole blood times their ratio, which then lies on straight lines: the
+    peak is not lost between manual samples. Of several tables (an autosampler's and a manual
     one), each column is joined in the order of time; where two have the same time, the first table counts.
 
     Parameters
@@ -293,7 +293,8 @@ def _plasma_ratio(
             where=f"columns {PLASMA}, {BLOOD}",
             next_step="check the times of both, or leave out whole blood",
         )
-    return np.interp(time, plasma[0][usable], plasma[1][usable] / under[usable])
+    ratio = plasma[1][usable] / under[usable]
+    return np.asarray(np.interp(time, plasma[0][usable], ratio), np.float64)
 
 
 def _parent_fraction(time: FloatArray, when: FloatArray, fraction: FloatArray) -> FloatArray:
