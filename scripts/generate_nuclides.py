@@ -20,6 +20,9 @@ NUCLIDES = (
     "Re-186 Re-188 Au-198 Au-199 Tl-201 At-211 Pb-203 Pb-212 Bi-212 Bi-213 Ra-223 Ra-224 Ac-225 "
     "Fr-221 At-217 Po-213 Tl-208 Tl-209 Pb-209 Po-212 Po-216 Rn-220 Rn-219 Po-215 Pb-211 Bi-211 "
     "Tl-207 Th-227 Th-226 U-230 "
+    # Progeny of these with half-lives below a century
+    "Mn-52m Fe-55 Cd-111m In-114 Te-123m Xe-131m Ba-133 Pm-145 Sm-145 Eu-145 Gd-149 Eu-149 Hg-206 Tl-206 "
+    "Bi-207 Pb-210 Bi-210 Po-210 Po-211 Po-214 Rn-218 Ra-222 "
 )
 
 SPECIES = {

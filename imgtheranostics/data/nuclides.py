@@ -38,13 +38,19 @@ _ELEMENT_NAMES = {
     "Zr": "zirconium",
     "Mo": "molybdenum",
     "Tc": "technetium",
+    "Cd": "cadmium",
     "In": "indium",
     "Sn": "tin",
+    "Te": "tellurium",
     "I": "iodine",
     "Xe": "xenon",
+    "Ba": "barium",
     "La": "lanthanum",
     "Ce": "cerium",
+    "Pm": "promethium",
     "Sm": "samarium",
+    "Eu": "europium",
+    "Gd": "gadolinium",
     "Tb": "terbium",
     "Ho": "holmium",
     "Er": "erbium",
@@ -53,6 +59,7 @@ _ELEMENT_NAMES = {
     "Lu": "lutetium",
     "Re": "rhenium",
     "Au": "gold",
+    "Hg": "mercury",
     "Tl": "thallium",
     "At": "astatine",
     "Pb": "lead",
@@ -204,3 +211,34 @@ def nuclide(name: str) -> Nuclide:
             next_step="check the name, or add the nuclide with scripts/generate_nuclides.py",
         )
     return record
+
+
+def decays_in_chain(name: str) -> Mapping[str, float]:
+    """Decays of a nuclide and of its progeny per decay of the nuclide, itself first.
+
+    Followed are daughters that live at most ten times as long as the nuclide, or a day: what lives longer
+    decays after anything that is asked about.
+
+    Raises
+    ------
+    UnsupportedInput
+        If the nuclide is not in the table.
+
+    Examples
+    --------
+    >>> chain = decays_in_chain("Pb-212")
+    >>> list(chain), round(chain["Tl-208"], 4)
+    (['Pb-212', 'Bi-212', 'Po-212', 'Tl-208'], 0.3594)
+    """
+    first = nuclide(name)
+    longest = max(10.0 * first.half_life_s, 86400.0)
+    decays = {first.name: 1.0}
+    waiting = [(first, 1.0)]
+    while waiting:
+        record, number = waiting.pop(0)
+        for daughter, branch in record.progeny.items():
+            following = nuclides().get(daughter)
+            if following is not None and following.half_life_s <= longest:
+                decays[daughter] = decays.get(daughter, 0.0) + number * branch
+                waiting.append((following, number * branch))
+    return MappingProxyType(decays)

@@ -9,7 +9,7 @@ from importlib.resources import files
 
 import pytest
 
-from imgtheranostics.data.nuclides import nuclide, nuclide_name, nuclides
+from imgtheranostics.data.nuclides import decays_in_chain, nuclide, nuclide_name, nuclides
 from imgtheranostics.errors import ImgTheranosticsError, UnsupportedInput
 
 # ICRP Publication 107 as tabulated in the PET reference sheet: half-life in s, mean energies per decay in
@@ -160,3 +160,25 @@ def test_every_name_finds_itself_in_three_spellings():
         symbol, mass = name.split("-")
         for spelling in (name, symbol + mass, mass + symbol):
             assert nuclide(spelling).name == name
+
+
+def test_chains_of_therapy_nuclides():
+    """Branching of ICRP-107; four alpha particles of 225Ac give 27 to 28 MeV, with betas and recoils 28.7."""
+    actinium = decays_in_chain("225Ac")
+    assert list(actinium)[:3] == ["Ac-225", "Fr-221", "At-217"]
+    alphas = sum(number * nuclide(name).mean_alpha_mev for name, number in actinium.items())
+    assert 27.0 < alphas < 28.0
+    lead = decays_in_chain("Pb-212")
+    assert lead["Po-212"] == pytest.approx(0.6406, abs=1e-4)
+    assert lead["Po-212"] + lead["Tl-208"] == pytest.approx(lead["Bi-212"], rel=1e-9)
+    assert dict(decays_in_chain("At-211")) == {"At-211": 1.0, "Po-211": 0.582}
+    assert dict(decays_in_chain("Y-90")) == {"Y-90": 1.0}
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_table_holds_all_progeny_that_lives_less_than_a_century():
+    radioactivedecay = pytest.importorskip("radioactivedecay")
+    century = 100 * 365.25 * 86400
+    for record in nuclides().values():
+        for daughter in set(record.progeny) - set(nuclides()):
+            assert radioactivedecay.Nuclide(daughter).half_life("s") > century, (record.name, daughter)
