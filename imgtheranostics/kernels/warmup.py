@@ -235,6 +235,7 @@ def _decay() -> None:
 
 def _exponentials() -> None:
     from imgtheranostics.kernels import exponential_fit as kernels
+    from imgtheranostics.kernels import exponential_pair_lanes as pairs
 
     time, one = np.array([0.2, 0.5, 1.0]), np.ones(1)
     table = np.exp(-np.outer([1.0, 2.0], time))
@@ -252,6 +253,22 @@ def _exponentials() -> None:
         *search,
         5,
         1e-8,
+        *found,
+    )
+    both, times = np.ones(2), np.linspace(0.1, 1.0, 5)
+    table = np.exp(-np.outer([1.0, 4.0], times))
+    search = table, np.array([[0, 1]], np.int64), np.eye(2)[np.newaxis], np.array([[1.0, 3.0]])
+    found = np.empty((1, 8)), np.empty((1, 8)), *found[2:]
+    pairs.fit_pairs(
+        kernels.PLAIN,
+        table[:1].copy(),
+        times,
+        np.ones(5),
+        0.1 * both,
+        9.0 * both,
+        0.0,
+        False,
+        *search,
         *found,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,7 @@ from imgtheranostics.volume import Flag
 
 FloatArray = npt.NDArray[np.float64]
 FlagArray = npt.NDArray[np.uint16]
+IndexArray = npt.NDArray[np.int64]
 
 BLOCK_BYTES = 1 << 20
 """Size of one block of curves in float64, of which each thread has one."""
@@ -101,17 +103,29 @@ def fit_block(rows: FloatArray, task: Task, settings: tuple[Setting, ...]) -> Bl
 
 def _one_model(rows: FloatArray, task: Task, model: Model, setting: Setting, most: int) -> Block:
     from imgtheranostics.kernels import exponential_fit as kernels
+    from imgtheranostics.kernels import exponential_pair_lanes as pairs
 
     m, n = rows.shape[0], model.n_exponentials
     values, errors = np.empty((2, m, 2 * n + kernels.N_SUMMARIES))
     squares, iterations, state = np.empty((m, 2)), np.empty(m, np.int32), np.empty(m, np.uint8)
+    found: tuple[npt.NDArray[Any], ...] = (values, errors, squares, iterations, state)
     last = task.last_s
     extra = task.decay_per_s * last if task.decay_corrected else 0.0
-    kernels.fit_exponentials(
-        model.mode, rows, task.time_s / last, np.sqrt(task.weights), setting.lower, setting.upper, extra,
-        task.known, setting.table, setting.combinations, setting.inverses, setting.starts, MOST_ITERATIONS,
-        TOLERANCE, values, errors, squares, iterations, state,
+    given = (
+        task.time_s / last, np.sqrt(task.weights), setting.lower, setting.upper, extra, task.known,
+        setting.table, setting.combinations, setting.inverses, setting.starts,
     )  # fmt: skip
+    left: slice | IndexArray = slice(None)
+    if n == model.terms == 2 and task.n_used > model.n_parameters:
+        pairs.fit_pairs(model.mode, rows, *given, *found)
+        left = np.flatnonzero(state == pairs.LEFT)
+    if isinstance(left, slice):
+        kernels.fit_exponentials(model.mode, rows, *given, MOST_ITERATIONS, TOLERANCE, *found)
+    elif left.size:
+        own = tuple(np.empty_like(array[left]) for array in found)
+        kernels.fit_exponentials(model.mode, rows[left], *given, MOST_ITERATIONS, TOLERANCE, *own)
+        for array, part in zip(found, own, strict=True):
+            array[left] = part
     for array in (values, errors):
         array[:, n : 2 * n + 1] /= last
         array[:, 2 * n + 1] *= last

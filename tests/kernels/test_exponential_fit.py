@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize, nnls
 
 from imgtheranostics.kernels import exponential_fit as kernels
+from imgtheranostics.kernels import exponential_pair_lanes as lanes
 from imgtheranostics.kernels.warmup import compile_all
 from imgtheranostics.nuclear.exponential_models import Model, setting_of
 
@@ -80,7 +82,64 @@ def test_more_exponentials_never_leave_more(rng):
     assert (two <= one * (1 + 1e-9)).all()
 
 
+@pytest.mark.parametrize("uptake", [None, False])
+@pytest.mark.parametrize("known", [False, True])
+def test_lanes_find_what_the_voxel_kernel_finds(rng, uptake, known):
+    """Values and errors of the curves that they do not leave to it, which are most."""
+    model, root = Model(2, uptake), np.sqrt(np.linspace(1, 2, TIME.size))
+    measured = np.exp(-2 * TIME) + 2 * np.exp(-20 * TIME) + 0.02 * rng.standard_normal((300, TIME.size))
+    measured[::7] -= 2.6 * np.exp(-20 * TIME)
+    measured[5], measured[6] = 0.0, -1.0
+    setting = setting_of(model, TIME, root, 0.5)
+    given = (
+        measured, TIME, root, setting.lower, setting.upper, 0.3, known, setting.table,
+        setting.combinations, setting.inverses, setting.starts,
+    )  # fmt: skip
+    first, second = (
+        (np.empty((300, 8)), np.empty((300, 8)), np.empty((300, 2)), np.empty(300, np.int32),
+         np.empty(300, np.uint8))
+        for _ in range(2)
+    )  # fmt: skip
+    lanes.fit_pairs(model.mode, *given, *first)
+    kernels.fit_exponentials(model.mode, *given, 60, 1e-9, *second)
+    held = first[4] != lanes.LEFT
+    assert not held[[5, 6]].any()
+    assert held.mean() > (0.9 if uptake is None else 0.8)
+    assert (first[4][held] == second[4][held]).all()
+    assert (first[2][held, 0] <= second[2][held, 0] * (1 + 1e-6)).all()
+    same = np.isclose(first[2][held, 0], second[2][held, 0], rtol=1e-6)
+    assert same.mean() > 0.99
+    for mine, other in zip(first[:2], second[:2], strict=True):
+        assert np.isclose(mine[held][same], other[held][same], rtol=2e-4).all()
+
+
+def test_lanes_do_not_depend_on_their_neighbours(rng):
+    model, root = Model(2, None), np.ones(TIME.size)
+    measured = np.exp(-2 * TIME) + 2 * np.exp(-20 * TIME) + 0.05 * rng.standard_normal((150, TIME.size))
+    setting = setting_of(model, TIME, root, 0.5)
+
+    def values(curves):
+        m = len(curves)
+        found = (
+            np.empty((m, 8)),
+            np.empty((m, 8)),
+            np.empty((m, 2)),
+            np.empty(m, np.int32),
+            np.empty(m, np.uint8),
+        )
+        lanes.fit_pairs(
+            model.mode, curves, TIME, root, setting.lower, setting.upper, 0.0, False, setting.table,
+            setting.combinations, setting.inverses, setting.starts, *found,
+        )  # fmt: skip
+        return found
+
+    whole, part = values(measured), values(np.ascontiguousarray(measured[37:90]))
+    for one, other in zip(whole, part, strict=True):
+        assert one[37:90].tobytes() == other.tobytes()
+
+
 def test_every_mode_is_compiled_by_the_warm_up():
     names = dict(compile_all())
     names["exponentials of activity"]()
     assert len(kernels.fit_exponentials.signatures) == 1
+    assert len(lanes.fit_pairs.signatures) == 1
