@@ -7,6 +7,7 @@ water of the given density; boxes are integrated exactly. Alpha particles and re
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import lru_cache
 
 import numpy as np
@@ -84,6 +85,43 @@ def voxel_s(
     if radius_mm is not None and not (math.isfinite(radius_mm) and radius_mm >= 0):
         raise ValueError(f"radius_mm must not be negative, not {radius_mm!r}")
     return _voxel_s(_name(nuclide), spacing, radius_mm, float(density_g_ml)).copy()
+
+
+def chain_s(
+    decays: Mapping[str, float],
+    spacing_mm: float | npt.ArrayLike,
+    *,
+    radius_mm: float | None = None,
+    density_g_ml: float = 1.04,
+) -> FloatArray:
+    """Voxel S-values of several nuclides that decay in one place, mGy/(MBq s) per decay of the first.
+
+    Parameters
+    ----------
+    decays : mapping of str to float
+        Decays of each nuclide, see `imgtheranostics.data.nuclides.decays_in_chain`.
+    spacing_mm, radius_mm, density_g_ml
+        As in `voxel_s`; the kernel that reaches farthest gives the shape.
+
+    Returns
+    -------
+    ndarray
+
+    Raises
+    ------
+    ValueError, UnsupportedInput
+        As `voxel_s`.
+    """
+    kernels = [
+        number * voxel_s(name, spacing_mm, radius_mm=radius_mm, density_g_ml=density_g_ml)
+        for name, number in decays.items()
+    ]
+    shape = np.max([kernel.shape for kernel in kernels], axis=0)
+    total = np.zeros(tuple(shape))
+    for kernel in kernels:
+        inner = tuple(slice((n - m) // 2, (n + m) // 2) for n, m in zip(shape, kernel.shape, strict=True))
+        total[inner] += kernel
+    return total
 
 
 def _name(text: str) -> str:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from imgtheranostics.data.nuclides import Nuclide
+from imgtheranostics.data.nuclides import nuclide as nuclide_of
 from imgtheranostics.errors import Caution
 from imgtheranostics.nuclear.decay_energy import MGY_G_PER_MBQ_S_MEV
 from imgtheranostics.nuclear.dose_convolution import GY_PER_MGY, convolve
-from imgtheranostics.nuclear.dose_kernels import voxel_s
+from imgtheranostics.nuclear.dose_kernels import chain_s
 from imgtheranostics.nuclear.dose_sources import (
     PENETRATING,
     Source,
+    chain_of,
     check_method,
     chosen_nuclide,
     density_of,
@@ -39,6 +42,7 @@ def absorbed_dose(
     nuclide: str | None = None,
     *,
     method: str = "kernel",
+    progeny: str = "none",
     administered_mbq: float | None = None,
     density: Volume | float = SOFT_TISSUE_G_ML,
     radius_mm: float | None = None,
@@ -53,10 +57,12 @@ def absorbed_dose(
         ``time_integrated_activity``, Bq.s/mL: decays of the nuclide that gives the dose, not of an imaging
         twin. Or decays over the injected activity, ``tiac_per_ml`` or ``tiac_per_g``.
     nuclide : str, optional
-        Such as ``Y-90``; that of the image without it. The dose of progeny is not included.
+        Such as ``Y-90``; that of the image without it.
     method : str
         ``kernel``: electrons and photons are spread by voxel S-values of this voxel size and a uniform
         medium. ``local``: all non-penetrating energy stays in its voxel.
+    progeny : str
+        ``none``, or ``in_place``: daughters count where they arise, with the decays of `decays_in_chain`.
     administered_mbq : float, optional
         Injected activity, for decays over it; 1 gives Gy per MBq.
     density : Volume or float
@@ -95,6 +101,7 @@ def absorbed_dose(
         ("absorbed_dose", "Gy"),
         *chosen_nuclide(v, nuclide),
         method=method,
+        progeny=progeny,
         here=here,
         radius_mm=radius_mm,
         uncertainty=s_relative_uncertainty,
@@ -107,6 +114,7 @@ def dose_rate(
     nuclide: str | None = None,
     *,
     method: str = "kernel",
+    progeny: str = "none",
     density: Volume | float = SOFT_TISSUE_G_ML,
     radius_mm: float | None = None,
     s_relative_uncertainty: float | None = None,
@@ -136,6 +144,7 @@ def dose_rate(
         ("absorbed_dose_rate", "Gy/s"),
         *chosen_nuclide(v, nuclide),
         method=method,
+        progeny=progeny,
         here=density_of(density, v),
         radius_mm=radius_mm,
         uncertainty=s_relative_uncertainty,
@@ -150,6 +159,7 @@ def _dose(
     cautions: tuple[Caution, ...],
     *,
     method: str,
+    progeny: str,
     here: FloatArray | float,
     radius_mm: float | None,
     uncertainty: float | None,
@@ -161,16 +171,18 @@ def _dose(
     own = (KERNEL_RELATIVE_UNCERTAINTY if method == "kernel" else 0.0) if uncertainty is None else uncertainty
     if not (math.isfinite(own) and own >= 0):
         raise ValueError(f"s_relative_uncertainty must not be negative, not {own!r}")
+    chain, of_progeny = chain_of(record, progeny)
     if method == "kernel":
-        kernel = voxel_s(record.name, v.grid.spacing_mm, radius_mm=radius_mm, density_g_ml=uniform)
+        kernel = chain_s(chain, v.grid.spacing_mm, radius_mm=radius_mm, density_g_ml=uniform)
         dose, noise = _convolved(source, kernel, workers)
-        said, more = _kernel_facts(record, kernel, uniform * v.grid.voxel_volume_ml, here, radius_mm)
+        said, more = _kernel_facts(chain, kernel, uniform * v.grid.voxel_volume_ml, here, radius_mm)
     else:
-        each = record.delta_np_mev * MGY_G_PER_MBQ_S_MEV * GY_PER_MGY / (uniform * v.grid.voxel_volume_ml)
+        energy = sum(number * nuclide_of(name).delta_np_mev for name, number in chain.items())
+        each = energy * MGY_G_PER_MBQ_S_MEV * GY_PER_MGY / (uniform * v.grid.voxel_volume_ml)
         dose = source.decays_mbq_s * each
         noise = None if source.noise_mbq_s is None else source.noise_mbq_s * each
-        said = {"energy_mev_per_decay": record.delta_np_mev}
-        more = local_cautions(record, v.grid.spacing_mm, uniform)
+        said = {"energy_mev_per_decay": energy}
+        more = local_cautions(chain, v.grid.spacing_mm, uniform)
     flags = np.array(source.flags, order="F")
     if not isinstance(here, float):
         air = np.broadcast_to(~(here >= LOWEST_DENSITY_G_ML), dose.shape)
@@ -181,11 +193,12 @@ def _dose(
     shared = math.hypot(source.calibration_relative, own)
     rules = {
         "method": {"rule": method, "nuclide": record.name, "source": record.source, **said},
+        "progeny": {"rule": progeny, "decays": dict(chain)},
         "density": {"rule": "map" if not isinstance(here, float) else "uniform", "g_ml": uniform},
         "uncertainty": {"s_relative": own, "activity_shared_relative": source.calibration_relative},
     }
     step = make_step(named[0], nuclide=record.name, method=method, density_g_ml=uniform, radius_mm=radius_mm)
-    return _estimate(source, named, dose, noise, flags, shared, step, rules, (*cautions, *more))
+    return _estimate(source, named, dose, noise, flags, shared, step, rules, (*cautions, *of_progeny, *more))
 
 
 def _estimate(
@@ -233,7 +246,7 @@ def _convolved(
 
 
 def _kernel_facts(
-    record: Nuclide,
+    chain: Mapping[str, float],
     kernel: FloatArray,
     mass_g: float,
     density: FloatArray | float,
@@ -241,7 +254,9 @@ def _kernel_facts(
 ) -> tuple[dict[str, Any], tuple[Caution, ...]]:
     """What the kernel holds of the energy, and what a reader has to know of the rest."""
     held = float(kernel.sum()) * mass_g / MGY_G_PER_MBQ_S_MEV
-    emitted = record.delta_np_mev + record.mean_photon_mev
+    records = [(nuclide_of(name), number) for name, number in chain.items()]
+    kept = sum(number * record.delta_np_mev for record, number in records)
+    emitted = kept + sum(number * record.mean_photon_mev for record, number in records)
     said = {
         "kernel_voxels": list(kernel.shape),
         "radius_mm": radius_mm,
@@ -249,9 +264,9 @@ def _kernel_facts(
         "emitted_mev_per_decay": emitted,
     }
     cautions = []
-    if emitted - held > PENETRATING * record.delta_np_mev:
+    if emitted - held > PENETRATING * kept:
         text = (
-            f"{emitted - held:.3g} of {emitted:.3g} MeV per decay of {record.name} are absorbed beyond the "
+            f"{emitted - held:.3g} of {emitted:.3g} MeV per decay are absorbed beyond the "
             "kernel, or leave the body: photons go farther than it reaches"
         )
         cautions.append(Caution("photons-beyond-kernel", text))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from imgtheranostics.acquisition import EmissionAcquisition, NuclearAcquisition
-from imgtheranostics.data.nuclides import Nuclide, nuclide, nuclides
+from imgtheranostics.data.nuclides import Nuclide, decays_in_chain, nuclide
 from imgtheranostics.errors import Caution, GeometryMismatch, MissingMetadata, UnitMismatch, UnsupportedInput
 from imgtheranostics.nuclear.point_kernels import electron_range_mm, electrons_of
 from imgtheranostics.units import QUANTITIES
@@ -22,6 +23,8 @@ COEFFICIENTS = ("tiac_per_ml", "tiac_per_g")
 _RIGHT_ANGLE = 1e-3
 PENETRATING = 0.1
 """Photon energy over non-penetrating energy above which leaving photons out is said."""
+PROGENY = 0.01
+"""Energy of progeny over that of the nuclide itself above which leaving it out is said."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,18 +73,45 @@ def chosen_nuclide(v: Volume, name: str | None) -> tuple[Nuclide, tuple[Caution,
             next_step="give nuclide (--nuclide)",
         )
     found = nuclide(name or str(own))
-    cautions = []
-    if name is not None and own is not None and nuclide(own).name != found.name:
-        text = (
-            f"the image is of {nuclide(own).name} and the dose of {found.name}: the time-integrated activity "
-            f"must already be that of {found.name}, with the biology of what was imaged"
+    if name is None or own is None or nuclide(own).name == found.name:
+        return found, ()
+    text = (
+        f"the image is of {nuclide(own).name} and the dose of {found.name}: the time-integrated activity "
+        f"must already be that of {found.name}, with the biology of what was imaged"
+    )
+    return found, (Caution("other-nuclide", text),)
+
+
+def chain_of(record: Nuclide, progeny: str) -> tuple[Mapping[str, float], tuple[Caution, ...]]:
+    """Decays of each nuclide that counts per decay of the first, and what is to be said of the others.
+
+    Raises
+    ------
+    UnsupportedInput
+        If `progeny` is neither ``none`` nor ``in_place``.
+    """
+    if progeny not in ("none", "in_place"):
+        raise UnsupportedInput(
+            "there is no such way to count progeny", found=repr(progeny), needed="'none' or 'in_place'"
         )
-        cautions.append(Caution("other-nuclide", text))
-    active = [daughter for daughter in found.progeny if daughter in nuclides()]
-    if active:
-        text = f"the progeny of {found.name}, {', '.join(active)}, gives dose too and is not included"
-        cautions.append(Caution("progeny-not-included", text))
-    return found, tuple(cautions)
+    whole = decays_in_chain(record.name)
+    others = [name for name in whole if name != record.name]
+    energy = {
+        name: number * (nuclide(name).delta_np_mev + nuclide(name).mean_photon_mev)
+        for name, number in whole.items()
+    }
+    if progeny == "in_place":
+        text = f"{', '.join(others)} count where {record.name} decayed: none of them moves before it decays"
+        return whole, (Caution("progeny-in-place", text),) if others else ()
+    alone = {record.name: 1.0}
+    extra = sum(energy[name] for name in others)
+    if extra <= PROGENY * energy[record.name]:
+        return alone, ()
+    text = (
+        f"the progeny of {record.name}, {', '.join(others)}, emits {extra:.3g} MeV per decay beside "
+        f"{energy[record.name]:.3g} MeV and is not included; progeny='in_place' counts it where it arises"
+    )
+    return alone, (Caution("progeny-not-included", text),)
 
 
 def source_of(
@@ -188,24 +218,31 @@ def _check_boxes(v: Volume) -> None:
         )
 
 
-def local_cautions(record: Nuclide, spacing_mm: tuple[float, ...], density: float) -> tuple[Caution, ...]:
+def local_cautions(
+    chain: Mapping[str, float], spacing_mm: tuple[float, ...], density: float
+) -> tuple[Caution, ...]:
     """What local deposition leaves out here: photons, and electrons that leave their voxel."""
     cautions = []
-    if record.mean_photon_mev > PENETRATING * record.delta_np_mev:
+    records = [(nuclide(name), number) for name, number in chain.items()]
+    photons = sum(number * record.mean_photon_mev for record, number in records)
+    kept = sum(number * record.delta_np_mev for record, number in records)
+    if photons > PENETRATING * kept:
         text = (
-            f"photons of {record.name} ({record.mean_photon_mev:.3g} MeV per decay beside "
-            f"{record.delta_np_mev:.3g} MeV that is absorbed locally) are not included"
+            f"photons ({photons:.3g} MeV per decay beside {kept:.3g} MeV that is absorbed locally) are not "
+            "included"
         )
         cautions.append(Caution("photons-not-included", text))
-    groups = electrons_of(record.name)
-    if groups.total_mev > 0:
-        mean = float((groups.energy_mev * groups.mev_per_decay).sum() / groups.total_mev)
-        length = float(electron_range_mm(mean, density))
+    electrons = [(electrons_of(record.name), number) for record, number in records]
+    total = sum(number * groups.total_mev for groups, number in electrons)
+    if total > PENETRATING * kept:
+        weighted = sum(
+            number * float((groups.energy_mev * groups.mev_per_decay).sum()) for groups, number in electrons
+        )
+        length = float(electron_range_mm(weighted / total, density))
         if length > min(spacing_mm):
             text = (
-                f"electrons of {record.name} reach {length:.2g} mm, farther than a voxel of "
-                f"{min(spacing_mm):.2g} mm: local deposition holds them in the voxel, which is right inside "
-                "large uniform regions only"
+                f"electrons reach {length:.2g} mm, farther than a voxel of {min(spacing_mm):.2g} mm: local "
+                "deposition holds them in the voxel, which is right inside large uniform regions only"
             )
             cautions.append(Caution("electrons-leave-voxel", text))
     return tuple(cautions)

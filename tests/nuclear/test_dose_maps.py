@@ -187,6 +187,24 @@ def test_what_a_method_leaves_out_is_said():
     assert codes(it.nuclear.absorbed_dose(tia(data), "Ac-225", method="local")) == ["progeny-not-included"]
 
 
+def test_progeny_counts_where_it_arises_when_asked(rng):
+    """225Ac: 5.917 MeV alone, 28.68 MeV with all that follows; 212Pb by kernels as the sum of its chain's."""
+    data = rng.uniform(0, 1e9, (9, 9, 9))
+    alone = it.nuclear.absorbed_dose(tia(data), "Ac-225", method="local")
+    both = it.nuclear.absorbed_dose(tia(data), "Ac-225", method="local", progeny="in_place")
+    np.testing.assert_allclose(both.value.data, alone.value.data * 28.6843 / 5.91676, rtol=1e-4)
+    assert "progeny-in-place" in codes(both)
+    assert both.decisions["progeny"]["decays"]["Bi-213"] == pytest.approx(0.9999, abs=1e-3)
+    lead = it.nuclear.absorbed_dose(tia(data), "Pb-212", progeny="in_place")
+    chain = {"Pb-212": 1.0, "Bi-212": 1.0, "Po-212": 0.6406, "Tl-208": 0.3594}
+    expected = sum(number * convolve(data * 0.027e-6, voxel_s(name, 3.0)) for name, number in chain.items())
+    np.testing.assert_allclose(lead.value.data, expected, rtol=1e-4)
+    assert codes(it.nuclear.absorbed_dose(tia(data), "I-131", progeny="in_place"))[0] == "progeny-in-place"
+    assert "progeny-not-included" not in codes(it.nuclear.absorbed_dose(tia(data), "I-131"))
+    with pytest.raises(UnsupportedInput, match="progeny"):
+        it.nuclear.absorbed_dose(tia(data), "Ac-225", progeny="all")
+
+
 def test_the_nuclide_is_that_of_the_image_unless_another_is_named():
     record = EmissionAcquisition(radiopharmaceutical=Radiopharmaceutical(nuclide="Y-86"))
     v = tia(np.full((7, 7, 7), 1e9), acquisition=record)
