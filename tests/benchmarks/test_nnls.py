@@ -38,7 +38,7 @@ def problem():
     return matrix, spectra
 
 
-def seconds(*functions, rounds=9):
+def seconds(*functions, rounds=21):
     """Interleaved A B A B ...; least time by the wall, and least CPU time of all threads."""
     times = [[] for _ in functions]
     for function in functions:
