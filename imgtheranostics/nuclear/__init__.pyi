@@ -29,5 +29,6 @@ from .dose_maps import absorbed_dose as absorbed_dose
 from .dose_maps import dose_rate as dose_rate
 from .dose_volume import dose_table as dose_table
 from .integrated_activity import time_integrated_activity as time_integrated_activity
+from .kinetic_maps import kinetics_maps as kinetics_maps
 from .maps import density_from_ct as density_from_ct
 from .radiobiology import bed_map as bed_map
