@@ -22,6 +22,8 @@ FloatArray = npt.NDArray[np.float64]
 
 INTERVALS = ("covariance", "bootstrap")
 
+_FEWEST_RESAMPLES = 99
+
 _LEAST_SHARE = 0.9
 """Share of resampled curves that must have a value and an error."""
 
@@ -53,9 +55,9 @@ class _Curve:
     times: FloatArray
     options: dict[str, Any]
 
-    def fit(self, activity: FloatArray, terms: int | None = None) -> Fit:
-        options = self.options if terms is None else {**self.options, "terms": terms}
-        return fit_exponential(activity, self.times, **options)
+    def fit(self, activity: FloatArray) -> Fit:
+        """Of samples at these times."""
+        return fit_exponential(activity, self.times, **self.options)
 
 
 def interval(
@@ -112,18 +114,9 @@ def interval(
     True
     """
     checked(method, INTERVALS, "method")
-    if not 0 < level < 1:
-        raise ValueError(f"level must be between 0 and 1, not {level!r}")
-    if n_resamples < 99:
-        raise ValueError(f"n_resamples must be at least 99, not {n_resamples}")
-    samples = np.asarray(activity, np.float64)
-    if samples.ndim != 1:
-        raise ValueError(f"an interval is that of one curve, but activity has shape {samples.shape}")
-    curve = _Curve(samples, np.asarray(time_s, np.float64), dict(options))
-    whole = curve.fit(samples)
+    curve, whole, model = _fitted(activity, time_s, level, n_resamples, options)
     if parameter not in whole.parameters:
         raise UnknownChoice(f"the parameter must be one of {', '.join(whole.parameters)}, not {parameter!r}")
-    model = _chosen(whole, options)
     value, error = float(whole.parameters[parameter]), float(whole.standard_errors[parameter])
     lower, upper = np.nan, np.nan
     if np.isfinite(value) and error > 0:
@@ -194,17 +187,10 @@ def _around(value: float, error: float, level: float, freedom: int, known: bool)
     return value - quantile * error, value + quantile * error
 
 
-def _by_resampling(
-    parameter: str,
-    value: float,
-    error: float,
-    level: float,
-    curve: _Curve,
-    whole: Fit,
-    model: Model,
-    rng: np.random.Generator,
-    n_resamples: int,
-) -> tuple[float, float]:
+def _repeats(
+    curve: _Curve, whole: Fit, model: Model, rng: np.random.Generator, n_resamples: int
+) -> tuple[Fit, dict[str, Any]]:
+    """Fits of resampled curves, and the options that they were made with."""
     freedom, known = _freedom(curve, model)
     fitted = model_curve(whole, curve.times, curve.options)
     weights, _ = checked_weights(
@@ -220,7 +206,21 @@ def _by_resampling(
         left = (left - left.mean()) * np.sqrt(left.size / freedom)
         noise = rng.choice(left, shape) / root
     options = {**curve.options, "terms": model.terms, "uptake": model.uptake}
-    repeats = fit_exponential(fitted + np.where(counts, noise, 0.0), curve.times, **options)
+    return fit_exponential(fitted + np.where(counts, noise, 0.0), curve.times, **options), options
+
+
+def _by_resampling(
+    parameter: str,
+    value: float,
+    error: float,
+    level: float,
+    curve: _Curve,
+    whole: Fit,
+    model: Model,
+    rng: np.random.Generator,
+    n_resamples: int,
+) -> tuple[float, float]:
+    repeats, _ = _repeats(curve, whole, model, rng, n_resamples)
     values, errors = repeats.parameters[parameter], repeats.standard_errors[parameter]
     with np.errstate(divide="ignore", invalid="ignore"):
         if value > 0:
@@ -235,22 +235,92 @@ def _by_resampling(
     return (float(np.exp(ends[0])), float(np.exp(ends[1]))) if value > 0 else (float(ends[0]), float(ends[1]))
 
 
+def band(
+    activity: npt.ArrayLike,
+    time_s: npt.ArrayLike,
+    at_s: npt.ArrayLike,
+    *,
+    level: float = 0.95,
+    rng: np.random.Generator | int = 0,
+    n_resamples: int = 399,
+    **options: Any,
+) -> tuple[FloatArray, FloatArray]:
+    """Confidence band of a fitted curve, at each time by itself.
+
+    The scatter of the curves of resampled data, as in `interval`, times Student's t about the fitted curve.
+
+    Parameters
+    ----------
+    activity, time_s : (n,) array_like
+        As in `fit_exponential`.
+    at_s : (m,) array_like
+        Times of the band, after the injection.
+    level, rng, n_resamples, **options
+        As in `interval`.
+
+    Returns
+    -------
+    lower, upper : (m,) ndarray
+        Not below zero; NaN where there is no fit, or no sample more than parameters.
+
+    Raises
+    ------
+    ValueError
+        As `interval`.
+    """
+    curve, whole, model = _fitted(activity, time_s, level, n_resamples, options)
+    wanted = np.asarray(at_s, np.float64)
+    freedom, known = _freedom(curve, model)
+    nothing = np.full(wanted.shape, np.nan)
+    if not np.isfinite(whole.parameters["terms"]) or (freedom < 1 and not known):
+        return nothing, nothing.copy()
+    repeats, used = _repeats(curve, whole, model, np.random.default_rng(rng), n_resamples)
+    middle = model_curve(whole, wanted, used)
+    drawn = model_curve(repeats, wanted, used)[np.isfinite(repeats.parameters["terms"])]
+    quantile = student_quantile(level, 10**9 if known else freedom)
+    width = quantile * np.std(drawn, axis=0)
+    return np.maximum(middle - width, 0.0), middle + width
+
+
+def _fitted(
+    activity: npt.ArrayLike, time_s: npt.ArrayLike, level: float, n_resamples: int, options: dict[str, Any]
+) -> tuple[_Curve, Fit, Model]:
+    """A single curve, its fit and the model that was taken."""
+    if not 0 < level < 1:
+        raise ValueError(f"level must be between 0 and 1, not {level!r}")
+    if n_resamples < _FEWEST_RESAMPLES:
+        raise ValueError(f"n_resamples must be at least {_FEWEST_RESAMPLES}, not {n_resamples}")
+    samples = np.asarray(activity, np.float64)
+    if samples.ndim != 1:
+        raise ValueError(f"an interval is that of one curve, but activity has shape {samples.shape}")
+    curve = _Curve(samples, np.asarray(time_s, np.float64), dict(options))
+    whole = curve.fit(samples)
+    return curve, whole, _chosen(whole, options)
+
+
 def model_curve(fit: Fit, time_s: FloatArray, options: dict[str, Any]) -> FloatArray:
-    """The fitted curve at some times, of the reference that the samples had.
+    """Fitted curves at some times, of the reference that the samples had.
 
     Parameters
     ----------
     fit : Fit
-        Of one curve, by `fit_exponential`.
+        By `fit_exponential`, of one curve or many (...).
     time_s : (m,) ndarray
     options : dict
         ``half_life_s`` and ``decay_corrected`` as the fit had them.
+
+    Returns
+    -------
+    (..., m) ndarray
+        Phases that a curve does not have are left out.
     """
     extra = np.log(2.0) / options["half_life_s"] if options.get("decay_corrected") else 0.0
-    total = np.zeros(np.shape(time_s))
+    total = np.zeros((*np.shape(fit.flags), *np.shape(time_s)))
     n = sum(name.startswith("amplitude_") for name in fit.parameters)
     for j in range(1, n + 1):
-        amplitude, rate = fit.parameters[f"amplitude_{j}"], fit.parameters[f"rate_{j}_per_s"]
-        if np.isfinite(amplitude) and np.isfinite(rate):
-            total = total + amplitude * np.exp(-(rate - extra) * time_s)
+        amplitude = np.asarray(fit.parameters[f"amplitude_{j}"], np.float64)[..., np.newaxis]
+        rate = np.asarray(fit.parameters[f"rate_{j}_per_s"], np.float64)[..., np.newaxis]
+        there = np.isfinite(amplitude) & np.isfinite(rate)
+        part = np.where(there, amplitude, 0.0) * np.exp(-(np.where(there, rate, extra) - extra) * time_s)
+        total += part
     return total

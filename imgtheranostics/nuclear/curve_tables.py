@@ -13,7 +13,7 @@ from imgtheranostics.errors import Caution, IllConditioned, merge_cautions
 from imgtheranostics.fit import CurveFit, Fit
 from imgtheranostics.mapping.refusals import UnknownChoice, checked
 from imgtheranostics.nuclear.curve_areas import auc
-from imgtheranostics.nuclear.curve_intervals import covariance_interval, model_curve
+from imgtheranostics.nuclear.curve_intervals import band, covariance_interval, model_curve
 from imgtheranostics.nuclear.curve_models import AREAS, MODELS, TERMS
 from imgtheranostics.nuclear.curve_rows import RegionCurve, region_curves
 from imgtheranostics.nuclear.exponential_curves import fit_exponential
@@ -94,7 +94,8 @@ def fit_curve(
         warning ``no-clearance`` where it is infinite), ``mean_residence_time`` and ``extrapolated_fraction``,
         in the columns of `imgtheranostics.regions.STATISTICS_COLUMNS`. The standard error of an area contains
         the calibration that all scans share. ``attrs`` has the ``curves`` to draw, the ``details`` of each
-        row (interval, model, amplitudes, rates), and the ``warnings``.
+        row (interval, model, amplitudes, rates), and the ``warnings``; for exponentials the ``bands`` of the
+        curves, lower and upper at ``line_x``.
 
     Raises
     ------
@@ -128,6 +129,7 @@ def fit_curve(
     given = tuple(table.attrs.get("warnings", ()))
     result.attrs = {
         "curves": tuple(_drawn(one, model) for one in found),
+        "bands": tuple(_band(one, model, uptake, weights, level) for one in found) if model in TERMS else (),
         "details": details,
         "warnings": merge_cautions(given, *(one.warnings for one in found)),
     }
@@ -245,6 +247,23 @@ def _rows(one: _Quantified, model: str, level: float) -> list[tuple[dict[str, An
             detail |= {"interval_level": level, "lower": lower * scale, "upper": upper * scale}
         found.append((row, detail))
     return found
+
+
+def _band(
+    one: _Quantified, model: str, uptake: bool | None, weights: str, level: float
+) -> tuple[FloatArray, FloatArray]:
+    curve = one.curve
+    return band(
+        curve.values,
+        curve.time_s,
+        np.linspace(0.0, float(curve.time_s[-1]), _LINE_POINTS),
+        level=level,
+        terms=TERMS[model],
+        uptake=uptake,
+        half_life_s=curve.half_life_s,
+        decay_corrected=curve.decay_corrected,
+        weights=curve.importance() if weights == "standard_error" else None,
+    )
 
 
 def _drawn(one: _Quantified, model: str) -> CurveFit:

@@ -7,7 +7,7 @@ are decay corrected to the injection; both give the same half-lives and areas: t
 from __future__ import annotations
 
 from imgtheranostics.nuclear.curve_areas import auc
-from imgtheranostics.nuclear.curve_intervals import Interval, interval
+from imgtheranostics.nuclear.curve_intervals import Interval, band, interval
 from imgtheranostics.nuclear.exponential_curves import fit_exponential
 
-__all__ = ["Interval", "auc", "fit_exponential", "interval"]
+__all__ = ["Interval", "auc", "band", "fit_exponential", "interval"]

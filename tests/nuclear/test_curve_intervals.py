@@ -42,6 +42,32 @@ def test_nominal_intervals_cover_the_truth(case, parameter, options):
     assert 0.92 <= inside / 500 <= 0.98
 
 
+def test_bands_cover_the_curve():
+    """Of 300 curves, at each of three times: 95 % within three standard deviations of that many."""
+    time_s, truth, noise = TWO
+    rng = np.random.default_rng(7)
+    at_s = np.array([0.75, 12, 60]) * HOUR
+    clean, expected = (sum(a * np.exp(-k * t) for a, k in truth) for t in (time_s, at_s))
+    inside = np.zeros(3)
+    for seed in range(300):
+        measured = clean + noise * rng.standard_normal(time_s.size)
+        lower, upper = curves.band(
+            measured, time_s, at_s, terms=2, half_life_s=Y90_S, rng=seed, n_resamples=99
+        )
+        inside += (lower <= expected) & (expected <= upper)
+    assert (abs(inside / 300 - 0.95) < 3 * np.sqrt(0.95 * 0.05 / 300)).all()
+
+
+def test_a_band_is_about_the_fit_of_the_same_reference():
+    time_s, truth, _ = ONE
+    activity = truth[0][0] * np.exp(-truth[0][1] * time_s) * np.array([1.02, 0.98, 1.02, 0.98, 1.02])
+    corrected = activity * np.exp(DECAY * time_s)
+    lower, upper = curves.band(corrected, time_s, time_s, terms=1, half_life_s=Y90_S, decay_corrected=True)
+    assert ((lower < corrected * 1.03) & (corrected * 0.97 < upper)).all()
+    nothing = curves.band([2.0, 1.0], SCANS_S[:2], SCANS_S, terms=1, half_life_s=Y90_S)
+    assert np.isnan(nothing).all()
+
+
 def test_both_methods_agree_where_the_noise_is_small(rng):
     time_s, truth, noise = TWO
     measured = sum(a * np.exp(-k * time_s) for a, k in truth) + 0.2 * noise * rng.standard_normal(time_s.size)

@@ -99,7 +99,9 @@ def test_details_hold_the_interval_and_curves_are_ready_to_be_drawn(rng):
     for row, detail in zip(result.itertuples(), result.attrs["details"], strict=True):
         if row.quantity != "extrapolated_fraction":
             assert detail["lower"] < row.mean < detail["upper"]
-    for drawn in result.attrs["curves"]:
+    for drawn, (lower, upper) in zip(result.attrs["curves"], result.attrs["bands"], strict=True):
+        assert (lower < drawn.line).all()
+        assert (drawn.line < upper).all()
         assert drawn.axis == "time"
         assert drawn.fitted == pytest.approx(drawn.measured, rel=0.25)
         assert drawn.line[0] == pytest.approx(drawn.fitted[0], rel=0.05)
