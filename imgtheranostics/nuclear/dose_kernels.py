@@ -1,18 +1,20 @@
 """Voxel S-values: mean dose in every box of a lattice per decay in its central one.
 
 Electrons are spread by scaled point kernels of their spectrum, photons by attenuation and build-up, both in
-water of the given density; boxes are integrated exactly. Alpha particles and recoils stay in their voxel.
+water of the given density; boxes are integrated exactly. Alpha particles and recoils stay in their voxel, and
+bremsstrahlung counts where the electron is.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
+from imgtheranostics.data.emissions import Emission
 from imgtheranostics.data.nuclides import nuclide
 from imgtheranostics.errors import UnsupportedInput
 from imgtheranostics.nuclear.decay_energy import MGY_G_PER_MBQ_S_MEV
@@ -22,6 +24,7 @@ from imgtheranostics.nuclear.point_kernels import (
     electrons_of,
     photon_energy_per_mm,
     photon_energy_within,
+    reach_mm,
 )
 from imgtheranostics.nuclear.voxel_geometry import shell_shares, smooth_shares, whole
 
@@ -32,6 +35,8 @@ LEAST_REACH = 5
 
 MOST_VOXELS = 2**25
 """Of one kernel; beyond it the array alone takes a quarter of a gigabyte."""
+
+PARTICLES = ("alpha", "beta", "electron", "photon")
 
 _PART_OF_A_VOXEL = 16
 _NEAR = 2
@@ -45,6 +50,7 @@ def voxel_s(
     *,
     radius_mm: float | None = None,
     density_g_ml: float = 1.04,
+    particles: Sequence[str] = PARTICLES,
 ) -> FloatArray:
     """Voxel S-values of a nuclide, mGy/(MBq s): dose in each voxel per decay in the central one.
 
@@ -59,6 +65,9 @@ def voxel_s(
         five voxels on each side: photons go farther, and what is absorbed beyond is not in the kernel.
     density_g_ml : float
         Of the uniform medium, which is water otherwise.
+    particles : sequence of str
+        What counts: ``alpha`` (with the recoil), ``beta`` of both signs, ``electron`` (conversion, Auger) and
+        ``photon``. Some published tables leave a part of the conversion electrons out.
 
     Returns
     -------
@@ -69,7 +78,7 @@ def voxel_s(
     Raises
     ------
     ValueError
-        If a length or the density is not positive and finite.
+        If a length or the density is not positive and finite, or there is no such particle.
     UnsupportedInput
         If the nuclide is not known, or the kernel would have too many voxels.
 
@@ -84,7 +93,10 @@ def voxel_s(
         raise ValueError(f"density_g_ml must be positive, not {density_g_ml!r}")
     if radius_mm is not None and not (math.isfinite(radius_mm) and radius_mm >= 0):
         raise ValueError(f"radius_mm must not be negative, not {radius_mm!r}")
-    return _voxel_s(_name(nuclide), spacing, radius_mm, float(density_g_ml)).copy()
+    if not particles or set(particles) - set(PARTICLES):
+        raise ValueError(f"particles must be some of {', '.join(PARTICLES)}, not {particles!r}")
+    counted = tuple(kind for kind in PARTICLES if kind in particles)
+    return _voxel_s(_name(nuclide), spacing, radius_mm, float(density_g_ml), counted).copy()
 
 
 def chain_s(
@@ -163,12 +175,19 @@ def kernel_reach(
 
 @lru_cache(maxsize=8)
 def _voxel_s(
-    name: str, spacing: tuple[float, float, float], radius_mm: float | None, density: float
+    name: str,
+    spacing: tuple[float, float, float],
+    radius_mm: float | None,
+    density: float,
+    particles: tuple[str, ...],
 ) -> FloatArray:
     reach = kernel_reach(name, spacing, radius_mm, density)
-    energy = _electrons(name, spacing, reach, density) + _photons(name, spacing, reach, density)
-    record = nuclide(name)
-    energy[0, 0, 0] += record.mean_alpha_mev + record.mean_recoil_mev
+    energy = _electrons(electrons_of(name, particles), spacing, reach, density)
+    if "photon" in particles:
+        energy += _photons(name, spacing, reach, density)
+    if "alpha" in particles:
+        record = nuclide(name)
+        energy[0, 0, 0] += record.mean_alpha_mev + record.mean_recoil_mev
     mass_g = density * math.prod(spacing) * 1e-3
     kernel = whole(energy * (MGY_G_PER_MBQ_S_MEV / mass_g))
     kernel.setflags(write=False)
@@ -176,11 +195,10 @@ def _voxel_s(
 
 
 def _electrons(
-    name: str, spacing: tuple[float, float, float], reach: tuple[int, int, int], density: float
+    groups: Emission, spacing: tuple[float, float, float], reach: tuple[int, int, int], density: float
 ) -> FloatArray:
     """Energy of electrons by voxel of the octant, MeV per decay."""
-    groups = electrons_of(name)
-    furthest = electron_reach_mm(name, density)
+    furthest = reach_mm(groups, density)
     shells = int(np.clip(_PART_OF_A_VOXEL * furthest / min(spacing), 60, 1500))
     fine = np.linspace(0, furthest, shells * _FINER + 1)
     within = electron_energy_within(groups, fine, density)

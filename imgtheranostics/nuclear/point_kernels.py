@@ -10,6 +10,8 @@ References
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -18,6 +20,9 @@ from imgtheranostics.data.emissions import Emission, electron_kernels, emission,
 FloatArray = npt.NDArray[np.float64]
 
 MM_PER_CM = 10.0
+ELECTRONS = ("beta", "electron")
+"""Kinds of `emission` that are electrons."""
+
 _SHORTEST_MM, _STEPS = 1e-5, 3000
 NEGLIGIBLE = 1e-4
 """Share of the electrons' energy that may be beyond the reach of a kernel."""
@@ -39,12 +44,12 @@ def electron_range_mm(energy_mev: npt.ArrayLike, density_g_ml: float) -> FloatAr
     return np.asarray(length * MM_PER_CM / density_g_ml)
 
 
-def electrons_of(name: str) -> Emission:
-    """Beta, conversion and Auger electrons of a nuclide together; positrons count as electrons."""
-    emitted = emission(name)
+def electrons_of(name: str, kinds: Sequence[str] = ELECTRONS) -> Emission:
+    """Beta, conversion and Auger electrons of a nuclide, or one kind of them; positrons are electrons."""
+    groups = [found for kind, found in emission(name).items() if kind in kinds and kind in ELECTRONS]
     return Emission(
-        np.concatenate([emitted[kind].energy_mev for kind in ("beta", "electron")]),
-        np.concatenate([emitted[kind].mev_per_decay for kind in ("beta", "electron")]),
+        np.concatenate([group.energy_mev for group in groups] or [np.empty(0)]),
+        np.concatenate([group.mev_per_decay for group in groups] or [np.empty(0)]),
     )
 
 
@@ -75,8 +80,12 @@ def electron_energy_within(groups: Emission, radius_mm: npt.ArrayLike, density_g
 
 
 def electron_reach_mm(name: str, density_g_ml: float) -> float:
+    """`reach_mm` of all electrons of a nuclide."""
+    return reach_mm(electrons_of(name), density_g_ml)
+
+
+def reach_mm(groups: Emission, density_g_ml: float) -> float:
     """Distance within which all but a ten-thousandth of the electrons' energy is absorbed; 0 without any."""
-    groups = electrons_of(name)
     if not groups.total_mev > 0:
         return 0.0
     longest = float(electron_range_mm(groups.energy_mev.max(), density_g_ml))

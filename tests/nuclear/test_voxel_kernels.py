@@ -7,6 +7,7 @@ import pytest
 
 from imgtheranostics.data.nuclides import nuclide
 from imgtheranostics.errors import UnsupportedInput
+from imgtheranostics.nuclear.dose_kernels import PARTICLES
 from imgtheranostics.nuclear.dosimetry import local_s, voxel_s
 from imgtheranostics.nuclear.voxel_geometry import shell_shares, smooth_shares, whole
 
@@ -24,8 +25,17 @@ def of_octant(kernel, index):
     return kernel[tuple(n // 2 + i for n, i in zip(kernel.shape, index, strict=True))]
 
 
-@pytest.mark.parametrize("edge", [2.21, 3.0, 4.42])
-@pytest.mark.parametrize("name", ["Y-90", "I-131", "Lu-177"])
+TABLES = pytest.mark.parametrize(
+    ("name", "edge"), [(name, edge) for name in ("Y-90", "I-131", "Lu-177") for edge in (2.21, 3.0, 4.42)]
+)
+
+
+def published(public_data, name, edge):
+    symbol, mass = name.split("-")
+    return table_of(public_data(f"pet/voxel_s/{mass}{symbol}{edge:g}mmsoft.txt"))
+
+
+@TABLES
 def test_published_tables_of_soft_tissue(public_data, name, edge):
     """Monte Carlo tables at 1.04 g/mL; 5 % in the voxel and its neighbours.
 
@@ -33,9 +43,7 @@ def test_published_tables_of_soft_tissue(public_data, name, edge):
     section 6): a part of the conversion and Auger electrons, which stay in the voxel, is not in them. There
     the voxel itself is compared by its share of all energy in the 11^3 voxels.
     """
-    symbol, mass = name.split("-")
-    table = table_of(public_data(f"pet/voxel_s/{mass}{symbol}{edge:g}mmsoft.txt"))
-    kernel = voxel_s(name, edge)
+    table, kernel = published(public_data, name, edge), voxel_s(name, edge)
     for index in NEIGHBOURS:
         assert of_octant(kernel, index) == pytest.approx(table[index], rel=0.05), index
     if name == "Lu-177":
@@ -44,6 +52,22 @@ def test_published_tables_of_soft_tissue(public_data, name, edge):
         assert kernel.max() / kernel.sum() == pytest.approx(table[0, 0, 0] / total, rel=0.05)
     else:
         assert kernel.max() == pytest.approx(table[0, 0, 0], rel=0.05)
+
+
+@TABLES
+def test_published_tables_by_beta_particles_and_photons(public_data, name, edge):
+    """Without conversion and Auger electrons, all nine: 5 % in the voxel and in its neighbours."""
+    kernel = voxel_s(name, edge, particles=("beta", "photon"))
+    table = published(public_data, name, edge)
+    for index in ((0, 0, 0), *NEIGHBOURS):
+        assert of_octant(kernel, index) == pytest.approx(table[index], rel=0.05), index
+
+
+def test_particles_add_up():
+    parts = [voxel_s("Bi-212", 3.0, radius_mm=9.0, particles=[kind]) for kind in PARTICLES]
+    np.testing.assert_allclose(sum(parts), voxel_s("Bi-212", 3.0, radius_mm=9.0), rtol=2e-3, atol=1e-9)
+    assert all(part.sum() > 0 for part in parts)
+    assert parts[0].max() == pytest.approx(parts[0].sum())
 
 
 @pytest.mark.parametrize("name", ["I-131", "Lu-177"])
@@ -163,6 +187,8 @@ def test_both_ways_to_the_boxes_agree_away_from_the_source():
         lambda: voxel_s("Y-90", (1.0, np.nan, 2.0)),
         lambda: voxel_s("Y-90", 1.0, density_g_ml=0.0),
         lambda: voxel_s("Y-90", 1.0, radius_mm=-1.0),
+        lambda: voxel_s("Y-90", 1.0, particles=()),
+        lambda: voxel_s("Y-90", 1.0, particles=("neutron",)),
     ],
 )
 def test_impossible_lengths_are_refused(call):
