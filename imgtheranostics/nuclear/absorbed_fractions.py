@@ -16,6 +16,7 @@ import numpy.typing as npt
 from imgtheranostics.data import nuclides
 from imgtheranostics.data.emissions import emission
 from imgtheranostics.nuclear.decay_energy import MGY_G_PER_MBQ_S_MEV
+from imgtheranostics.nuclear.dose_convolution import GY_PER_MGY
 from imgtheranostics.nuclear.point_kernels import (
     MM_PER_CM,
     electron_energy_within,
@@ -55,6 +56,19 @@ class AbsorbedFraction:
     photon: float
     energy_mev_per_decay: float
     s_mgy_per_mbq_s: float
+
+    def dose_gy(self, tia_mbq_s: npt.ArrayLike) -> FloatArray:
+        """Mean absorbed dose of the body from the decays inside, Gy.
+
+        Raises
+        ------
+        ValueError
+            If there are fewer than no decays.
+        """
+        decays = np.asarray(tia_mbq_s, np.float64)
+        if (decays < 0).any():
+            raise ValueError("tia_mbq_s must not be negative")
+        return np.asarray(decays * self.s_mgy_per_mbq_s * GY_PER_MGY)
 
 
 def absorbed_fraction(
