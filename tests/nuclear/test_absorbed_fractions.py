@@ -84,7 +84,7 @@ def test_a_shape_is_scaled_to_a_mass():
 
 
 def test_dose_of_an_organ_by_its_mass():
-    """Flynn et al., mouse kidneys of 0.34 g, 131I: 92 % of the electrons' energy stays, by ellipsoids; 3 %."""
+    """Flynn et al., mouse kidneys of 0.34 g, 131I: 92 % of the electrons' energy stays, by ellipsoids."""
     kidneys = absorbed_fraction("I-131", mass_g=0.34)
     assert kidneys.electron == pytest.approx(0.919, rel=0.03)
     doses = kidneys.dose_gy([0.0, 161.544])
