@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imgtheranostics.fit import shortfall
 from imgtheranostics.kernels import graphical_lines as kernels
 from imgtheranostics.kernels.lanes import read_only
 from imgtheranostics.kernels.threads import thread_limit
+from imgtheranostics.kernels.warmup import compile_all
+from imgtheranostics.nuclear import kinetics
 
 
 def least_squares(design, ordinate, weights):
@@ -51,6 +53,7 @@ def run(kernel, samples, first, older, newer, x, weights, chosen=None):
     return out, flags, used
 
 
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**32 - 1), n=st.integers(6, 30), m=st.sampled_from([1, 3, 300]))
 def test_own_lines_are_those_of_least_squares(seed, n, m):
     rng = np.random.default_rng(seed)
@@ -68,6 +71,7 @@ def test_own_lines_are_those_of_least_squares(seed, n, m):
     np.testing.assert_allclose(out[kernels.RMSE, v], np.sqrt(squares / used.sum()), rtol=1e-5)
 
 
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**32 - 1), n=st.integers(6, 30), m=st.sampled_from([1, 3, 300]))
 def test_own_planes_are_those_of_least_squares(seed, n, m):
     rng = np.random.default_rng(seed)
@@ -86,6 +90,7 @@ def test_own_planes_are_those_of_least_squares(seed, n, m):
     np.testing.assert_allclose(out[kernels.RMSE, v], np.sqrt(squares / used.sum()), rtol=1e-5)
 
 
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**32 - 1), n=st.integers(3, 30))
 def test_fixed_lines_are_those_of_least_squares(seed, n):
     rng = np.random.default_rng(seed)
@@ -123,3 +128,15 @@ def test_own_lines_do_not_depend_on_threads_and_say_what_failed(kernel, rng):
     np.testing.assert_array_equal(np.flatnonzero(flags), [300, 500])
     np.testing.assert_array_equal(flags[[300, 500]], [kernels.INVALID_INPUT, kernels.MASKED_OUT])
     np.testing.assert_array_equal(np.isnan(one).any(axis=0), flags > 0)
+
+
+def test_warmup_compiles_what_fits_use():
+    dict(compile_all())["graphical analysis"]()
+    compiled = (kernels.fixed_lines, kernels.own_lines, kernels.own_planes)
+    before = [len(kernel.signatures) for kernel in compiled]
+    mid = np.arange(30.0, 1800.0, 60.0)
+    given = {"time_s": mid, "input_time_s": mid, "plasma": mid, "start_s": 300.0}
+    for dtype in (np.float32, np.float64):
+        for method in (kinetics.patlak, kinetics.logan, kinetics.ma1):
+            method(np.asfortranarray(np.ones((3, 3, mid.size), dtype)), **given)
+    assert [len(kernel.signatures) for kernel in compiled] == before
