@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imgtheranostics.acquisition import EmissionAcquisition, NuclearAcquisition
-from imgtheranostics.data.nuclides import Nuclide, decays_in_chain, nuclide
+from imgtheranostics.data.nuclides import Nuclide, decays_in_chain, nuclide, nuclide_in
 from imgtheranostics.errors import Caution, GeometryMismatch, MissingMetadata, UnitMismatch, UnsupportedInput
 from imgtheranostics.nuclear.point_kernels import electron_range_mm, electrons_of
 from imgtheranostics.units import QUANTITIES
@@ -73,10 +73,11 @@ def chosen_nuclide(v: Volume, name: str | None) -> tuple[Nuclide, tuple[Caution,
             next_step="give nuclide (--nuclide)",
         )
     found = nuclide(name or str(own))
-    if name is None or own is None or nuclide(own).name == found.name:
+    imaged = None if own is None else nuclide_in(own) or own
+    if name is None or imaged is None or imaged == found.name:
         return found, ()
     text = (
-        f"the image is of {nuclide(own).name} and the dose of {found.name}: the time-integrated activity "
+        f"the image is of {imaged} and the dose of {found.name}: the time-integrated activity "
         f"must already be that of {found.name}, with the biology of what was imaged"
     )
     return found, (Caution("other-nuclide", text),)

@@ -213,6 +213,11 @@ def test_the_nuclide_is_that_of_the_image_unless_another_is_named():
     twin = it.nuclear.absorbed_dose(v, "90Y", method="local")
     assert twin.decisions["method"]["nuclide"] == "Y-90"
     assert "other-nuclide" in codes(twin)
+    # What was imaged need not be in the table of those that give dose.
+    rare = v.replace(acquisition=EmissionAcquisition(radiopharmaceutical=Radiopharmaceutical("Br-75")))
+    assert "other-nuclide" in codes(it.nuclear.absorbed_dose(rare, "Y-90", method="local"))
+    with pytest.raises(UnsupportedInput):
+        it.nuclear.absorbed_dose(rare)
     with pytest.raises(MissingMetadata, match="nuclide"):
         it.nuclear.absorbed_dose(tia(np.ones((3, 3, 3))))
 
