@@ -16,7 +16,7 @@ from imgtheranostics.io.bids_ct import interpret_ct, is_ct, read_ct
 from imgtheranostics.io.bids_mri import interpret_mr, is_mr, read_mr
 from imgtheranostics.io.bids_pet import interpret_pet, is_emission
 from imgtheranostics.io.bids_photoacoustic import interpret_pa
-from imgtheranostics.io.bids_ultrasound import interpret_us, is_us, read_us
+from imgtheranostics.io.bids_ultrasound import interpret_us, is_us, place_cautions, read_us
 from imgtheranostics.io.meaning import Meaning, extra_axes, modality_of
 from imgtheranostics.io.nifti_header import NiftiHeader
 from imgtheranostics.io.own_sidecar import interpret_own, is_own
@@ -132,7 +132,7 @@ def _with_foreign_acquisition(meaning: Meaning, sidecar: Sidecar, header: NiftiH
     elif meaning.quantity in _CT_QUANTITIES and (modality == "CT" or is_ct(sidecar)):
         acquisition = read_ct(sidecar)
     elif meaning.quantity in _US_QUANTITIES and (modality == "US" or is_us(sidecar)):
-        acquisition = read_us(sidecar)
+        acquisition, cautions = read_us(sidecar), place_cautions(header)
     else:
         return meaning
     return replace(meaning, acquisition=acquisition, cautions=(*meaning.cautions, *cautions))

@@ -67,7 +67,7 @@ def interpret_us(sidecar: Sidecar, header: NiftiHeader) -> Meaning:
         )
     quantity, unit = _SCALES[stated]
     axes, cautions = _axes(sidecar, header)
-    return Meaning(quantity, unit, 1.0, axes, read_us(sidecar), (), cautions)
+    return Meaning(quantity, unit, 1.0, axes, read_us(sidecar), (), (*cautions, *place_cautions(header)))
 
 
 def read_us(sidecar: Sidecar) -> UltrasoundAcquisition:
@@ -93,6 +93,16 @@ def read_us(sidecar: Sidecar) -> UltrasoundAcquisition:
         acquisition_datetime=_moment(sidecar),
         subject=subject_of(sidecar),
     )
+
+
+def place_cautions(header: NiftiHeader) -> tuple[Caution, ...]:
+    """A caution where the header holds the spacing of the image alone, and no pose of the transducer."""
+    cosines = header.affine[:3, :3] / np.linalg.norm(header.affine[:3, :3], axis=0)
+    along = np.abs(cosines).round(6)
+    if not ((along == 0.0) | (along == 1.0)).all():
+        return ()
+    text = "the image lies along its own rows and columns: how the transducer was held is not stated"
+    return (Caution("no-patient-geometry", text, "sform, qform"),)
 
 
 def with_given_frame_time(sidecar: Sidecar, frame_time_s: float) -> Sidecar:

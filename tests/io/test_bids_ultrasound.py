@@ -44,6 +44,35 @@ def test_all_keys_of_the_sheet_reach_the_record(write):
     assert (record.dynamic_range_db, record.grey_max, record.gain_db) == (60.0, 255.0, 20.0)
 
 
+def codes(volume):
+    return {one.code for one in volume.warnings}
+
+
+def test_rows_and_columns_are_no_place_in_a_patient(write, tmp_path):
+    """Nobody knows which side of such an image is left; a map keeps that, also once it was saved."""
+    volume = it.load(write(US))
+    assert "no-patient-geometry" in codes(volume)
+    level = it.ultrasound.enhancement_map(volume, baseline_frames=1)
+    assert "no-patient-geometry" in codes(level.value)
+    it.save(level.value, tmp_path / "map.nii.gz")
+    assert "no-patient-geometry" in codes(it.load(tmp_path / "map.nii.gz"))
+
+
+def test_a_turned_image_has_a_place_in_a_patient(write):
+    """Only a tracked probe, or a registration, turns an image by 20 degrees."""
+    path = write(US)
+    turned = np.eye(4)
+    angle = np.radians(20.0)
+    turned[:2, :2] = 0.1 * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    nibabel.save(nibabel.Nifti1Image(np.asarray(nibabel.load(path).dataobj), turned), path)
+    assert "no-patient-geometry" not in codes(it.load(path))
+
+
+def test_own_quantity_with_a_sidecar_by_hand_has_no_place_either(write):
+    path = write({"Modality": "US", "Quantity": "echo_level", "Units": "dB"}, frames=1)
+    assert "no-patient-geometry" in codes(it.load(path))
+
+
 def test_dynamic_range_of_the_sidecar_is_enough_to_linearise(write):
     linear = it.ultrasound.linearise(it.load(write(US)))
     assert linear.data[0, 0, 0, 1] == pytest.approx(1027.46, abs=0.01)
