@@ -77,6 +77,8 @@ _SYMBOLS = {
     **{symbol.lower(): symbol for symbol in _ELEMENT_NAMES},
     "fluor": "F",
 }
+_ONLY_PROGENY = frozenset({"Cd", "Te", "Ba", "Pm", "Eu", "Gd", "Hg"})
+"""Elements that nobody images: beside a number they are more often words, as in 12 PM, CD20 or Gd 1 mmol."""
 _MASS_LAST = re.compile(r"\^?\[?\b([A-Za-z]{1,10})[\s\-_^]*\[?(\d{1,3})(m?)\]?")
 _MASS_FIRST = re.compile(r"\[?\^?(\d{1,3})(m?)\]?[\s\-_^]*([A-Za-z]{1,10})")
 _SPELLING = re.compile(r"(?P<before>[a-z]*?)(?P<mass>\d{1,3})(?P<after>[a-z]*)")
@@ -181,7 +183,8 @@ def nuclide_in(text: str) -> str | None:
         for word, mass, isomer in pairs
         if word.lower() in _SYMBOLS
     ]
-    return next((name for name in found if name in nuclides()), found[0] if found else None)
+    legible = [name for name in found if name.split("-")[0] not in _ONLY_PROGENY]
+    return next((name for name in found if name in nuclides()), legible[0] if legible else None)
 
 
 def nuclide(name: str) -> Nuclide:

@@ -9,7 +9,7 @@ from importlib.resources import files
 
 import pytest
 
-from imgtheranostics.data.nuclides import decays_in_chain, nuclide, nuclide_name, nuclides
+from imgtheranostics.data.nuclides import decays_in_chain, nuclide, nuclide_in, nuclide_name, nuclides
 from imgtheranostics.errors import ImgTheranosticsError, UnsupportedInput
 
 # ICRP Publication 107 as tabulated in the PET reference sheet: half-life in s, mean energies per decay in
@@ -182,3 +182,11 @@ def test_the_table_holds_all_progeny_that_lives_less_than_a_century():
     for record in nuclides().values():
         for daughter in set(record.progeny) - set(nuclides()):
             assert radioactivedecay.Nuclide(daughter).half_life("s") > century, (record.name, daughter)
+
+
+def test_hours_and_markers_are_no_nuclides():
+    """Elements that are in the table only as progeny do not make one of a word beside a number."""
+    for text in ("FDG 12 PM", "anti-CD20", "CD 4 cells", "Gd 1 mmol"):
+        assert nuclide_in(text) is None, text
+    assert nuclide_in("89Zr anti-CD20 at 2 PM") == "Zr-89"
+    assert nuclide_in("133Ba source") == "Ba-133"
