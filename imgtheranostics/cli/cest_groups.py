@@ -10,7 +10,7 @@ import typer
 
 from imgtheranostics.cest.methods import B0_METHODS, DRIFTS, RANK_RULES
 from imgtheranostics.cli import options
-from imgtheranostics.cli.groups import Common
+from imgtheranostics.cli.groups import Common, refuse_given
 from imgtheranostics.cli.map_input import is_number, loaded, map_or_number, mapped, volume_of
 from imgtheranostics.errors import NothingUsable
 
@@ -128,9 +128,7 @@ class Offsets:
             "--offset-sign": self.offset_sign,
             "--frequency-mhz": self.frequency_mhz,
         }
-        for option, value in unused.items():
-            if value is not None:
-                raise typer.BadParameter("belongs to --offsets, which is not given", param_hint=option)
+        refuse_given(unused, "belongs to --offsets, which is not given")
 
 
 @dataclass(frozen=True)
@@ -233,9 +231,7 @@ class Correction:
         typer.BadParameter
             With `why`.
         """
-        for option, value in (("--b1", self.b1), ("--resample-b1", self.resample_b1 or None)):
-            if value is not None:
-                raise typer.BadParameter(why, param_hint=option)
+        refuse_given({"--b1": self.b1, "--resample-b1": self.resample_b1 or None}, why)
 
     def _check_sources(self) -> None:
         """Refuse two statements of where water is."""

@@ -10,7 +10,7 @@ import typer
 from imgtheranostics.cest.methods import IOPAMIDOL_PPM, POWER_RATIOS, SITE_RATIOS
 from imgtheranostics.cli import options, runs
 from imgtheranostics.cli.cest_groups import CestScan, Correction, Offsets, one_or_several
-from imgtheranostics.cli.groups import grouped
+from imgtheranostics.cli.groups import grouped, refuse_given
 from imgtheranostics.cli.map_input import volume_of
 from imgtheranostics.cli.map_runs import deliver
 
@@ -128,9 +128,7 @@ def _check(
     if (calibration is None) == (vials is None):
         raise typer.BadParameter("give one of --calibration and --vials", param_hint="--calibration")
     if vials is None:
-        for option, value in (("--save-calibration", save), ("--degree", degree)):
-            if value is not None:
-                raise typer.BadParameter("belongs to --vials", param_hint=option)
+        refuse_given({"--save-calibration": save, "--degree": degree}, "belongs to --vials")
     elif not common.rois:
         raise typer.BadParameter("needs --rois", param_hint="--vials")
     elif high is not None:

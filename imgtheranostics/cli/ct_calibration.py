@@ -9,7 +9,7 @@ import typer
 
 from imgtheranostics.cli import options, terminal
 from imgtheranostics.cli.ct_groups import CtScan, Hounsfield
-from imgtheranostics.cli.groups import grouped
+from imgtheranostics.cli.groups import grouped, refuse_given
 from imgtheranostics.cli.map_input import loaded
 
 if TYPE_CHECKING:
@@ -119,10 +119,8 @@ def _check(
         if material is None:
             raise typer.BadParameter("name what the vials hold, such as I or HfO2", param_hint="--material")
         return
-    given = (("--material", material), ("--water-cm", water_cm), ("--stock-error", stock_error))
-    for option, value in given:
-        if value is not None:
-            raise typer.BadParameter("belongs to vials; the table has HU of rods", param_hint=option)
+    given = {"--material": material, "--water-cm": water_cm, "--stock-error": stock_error}
+    refuse_given(given, "belongs to vials; the table has HU of rods")
     hounsfield.unused("the table has HU of rods, which are the calibration")
 
 

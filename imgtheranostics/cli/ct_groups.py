@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imgtheranostics.cli import options
-from imgtheranostics.cli.groups import Output
+from imgtheranostics.cli.groups import InRegions, Output, refuse_given
 from imgtheranostics.cli.map_input import is_number, loaded, number_list
 from imgtheranostics.ct.choices import PRIORS, REGISTRATIONS, SETTINGS
 from imgtheranostics.errors import NothingUsable
@@ -24,11 +24,9 @@ _REGION = "region:"
 
 
 @dataclass(frozen=True)
-class CtScan(Output):
+class CtScan(Output, InRegions):
     """What every command takes that measures CT in regions."""
 
-    rois: options.RoiPaths = None
-    resample_rois: options.ResampleRois = False
     blank: Annotated[
         str | None,
         typer.Option(
@@ -38,16 +36,12 @@ class CtScan(Output):
             "mask. By default soft tissue of the scan before the agent, away from all regions.",
         ),
     ] = None
-    anatomy: options.Anatomy = None
-    series: options.Series = None
-    subject: options.Subject = None
-    session: options.Session = None
 
     @property
     def files(self) -> list[Path]:
         """Files that were read beside the scan."""
         mask = [Path(self.blank)] if self.blank is not None and Path(self.blank).is_file() else []
-        return [*(self.rois or []), *([self.anatomy] if self.anatomy is not None else []), *mask]
+        return [*super().files, *mask]
 
     def blanks(self, regions: Regions, like: Volume) -> Any:
         """``--blank`` as the functions on regions take it: a region's name, a mask, or None.
@@ -126,10 +120,8 @@ class Hounsfield:
         typer.BadParameter
             With `why`.
         """
-        given = (("--units", self.units), ("--water", self.water), ("--air", self.air), ("--rods", self.rods))
-        for option, value in given:
-            if value is not None:
-                raise typer.BadParameter(why, param_hint=option)
+        given = {"--units": self.units, "--water": self.water, "--air": self.air, "--rods": self.rods}
+        refuse_given(given, why)
 
     def scan(self, path: Path, common: CtScan, series: str | None, allow: Sequence[str] = ()) -> Volume:
         """The scan at a path in HU, as far as the options say how."""
@@ -253,16 +245,14 @@ class Comparison:
         typer.BadParameter
             With `why`.
         """
-        given = (
-            ("--register", self.register),
-            ("--register-mask", self.register_mask),
-            ("--allow-mismatch", self.allow_mismatch or None),
-            ("--noise-sd", self.noise_sd),
-            ("--saturation-hu", self.saturation_hu),
-        )
-        for option, value in given:
-            if value is not None:
-                raise typer.BadParameter(why, param_hint=option)
+        given = {
+            "--register": self.register,
+            "--register-mask": self.register_mask,
+            "--allow-mismatch": self.allow_mismatch or None,
+            "--noise-sd": self.noise_sd,
+            "--saturation-hu": self.saturation_hu,
+        }
+        refuse_given(given, why)
 
 
 @dataclass(frozen=True)

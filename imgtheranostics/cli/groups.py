@@ -43,12 +43,11 @@ class Output:
 
 
 @dataclass(frozen=True)
-class Measured:
-    """One scan and where it is measured."""
+class InRegions:
+    """One scan and the regions in which it is measured."""
 
     rois: options.RoiPaths = None
     resample_rois: options.ResampleRois = False
-    resolution_mm: options.Resolution = None
     anatomy: options.Anatomy = None
     series: options.Series = None
     subject: options.Subject = None
@@ -58,6 +57,13 @@ class Measured:
     def files(self) -> list[Path]:
         """Files that were read beside the scan."""
         return [*(self.rois or []), *([self.anatomy] if self.anatomy is not None else [])]
+
+
+@dataclass(frozen=True)
+class Measured(InRegions):
+    """One scan of a known resolution and the regions in which it is measured."""
+
+    resolution_mm: options.Resolution = None
 
     def table_options(self) -> dict[str, Any]:
         """Keywords of region tables."""
@@ -74,6 +80,25 @@ class MrScan(Common):
     """What every command takes that measures one MR scan in regions."""
 
     mr_scaling: options.MrScaling = None
+
+
+def refuse_given(given: Mapping[str, Any], why: str) -> None:
+    """Refuse options that would not be used.
+
+    Parameters
+    ----------
+    given : mapping of str to object
+        What was given for each option; None where nothing was.
+    why : str
+
+    Raises
+    ------
+    typer.BadParameter
+        With `why`, of the first that was given.
+    """
+    for option, value in given.items():
+        if value is not None:
+            raise typer.BadParameter(why, param_hint=option)
 
 
 def grouped(command: Callable[..., None]) -> Callable[..., None]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imgtheranostics.cli import msot_words, options
-from imgtheranostics.cli.groups import Common
+from imgtheranostics.cli.groups import Common, refuse_given
 from imgtheranostics.cli.map_input import is_number, loaded, number_list
 from imgtheranostics.cli.msot_words import (
     component_words,
@@ -276,9 +276,7 @@ class LightOptions:
             "--background": self.background,
         }
         if self.fluence == "none":
-            for option, value in given.items():
-                if value is not None:
-                    raise typer.BadParameter("belongs to --fluence, which is not given", param_hint=option)
+            refuse_given(given, "belongs to --fluence, which is not given")
             if self.illumination is not None and self.body is None:
                 raise typer.BadParameter("belongs to --body, which is not given", param_hint="--illumination")
             return
@@ -294,11 +292,11 @@ class LightOptions:
                 "belongs to a slab or a cylinder; diffusion takes the absorption where it is",
                 param_hint="--tissue" if self.mu_a is None else "--mu-a-per-cm",
             )
-        for option in ("--body-thb-umol-l", "--background") if stated else ():
-            if given[option] is not None:
-                raise typer.BadParameter(
-                    "does not apply where --tissue or --mu-a-per-cm states the absorption", param_hint=option
-                )
+        if stated:
+            refuse_given(
+                {option: given[option] for option in ("--body-thb-umol-l", "--background")},
+                "does not apply where --tissue or --mu-a-per-cm states the absorption",
+            )
 
     def outline(self, image: Volume, common: Common, regions: Regions | None) -> Volume | None:
         """``--body`` as a mask without holes."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imgtheranostics.cli import runs
-from imgtheranostics.cli.groups import grouped
+from imgtheranostics.cli.groups import grouped, refuse_given
 from imgtheranostics.cli.map_input import is_number
 from imgtheranostics.cli.msot_groups import Absorbers, DepthOptions, LightOptions, MsotScan
 from imgtheranostics.cli.msot_runs import deliver, joined, prepared
@@ -71,9 +71,8 @@ class ChallengeOptions:
             "--baseline-from-s": self.baseline_from_s,
             "--challenge-until-s": self.challenge_until_s,
         }
-        for option, value in given.items():
-            if value is not None and self.challenge is None:
-                raise typer.BadParameter("belongs to --challenge, which is not given", param_hint=option)
+        if self.challenge is None:
+            refuse_given(given, "belongs to --challenge, which is not given")
         if self.challenge is not None and self.challenge != FIND and not is_number(self.challenge):
             raise typer.BadParameter("must be a time in s, or find", param_hint="--challenge")
         if self.find_in is not None and (self.challenge != FIND or not common.rois):
@@ -116,7 +115,6 @@ def oxygenation(
     """Oxygen saturation in % and total haemoglobin, by voxel and of each region's mean haemoglobin."""
     from imgtheranostics.msot.component_curves import component_spectra
     from imgtheranostics.msot.curve_rows import challenge_details, challenge_rows, counted
-    from imgtheranostics.msot.depth_summary import depth_summary
     from imgtheranostics.msot.oxygenation_maps import oxygenation as make
     from imgtheranostics.msot.region_tables import region_table
 
@@ -125,15 +123,7 @@ def oxygenation(
     challenge.check(common)
     ready = prepared(path, absorbers, light, depth, common)
     with as_usage():
-        found = make(
-            ready.image,
-            ready.components,
-            method=absorbers.method,  # type: ignore[arg-type]
-            noise_sd=ready.noise,
-            mask=ready.mask,
-            force=absorbers.force_ill_posed,
-            workers=common.workers,
-        )
+        found = make(ready.image, ready.components, **ready.keywords(absorbers, common))
     options = {**common.table_options(), "workers": common.workers}
     estimates = list(found.estimates)
     tables = [region_table(found, ready.regions, **options)]
@@ -146,26 +136,16 @@ def oxygenation(
         tables.append(rows)
         estimates.append(change.delta)
         curves += counted(change.curves, ready.regions)
-    if depth.depth_mm is not None and ready.depth is not None:
-        attenuation, shells = depth_summary(
-            found.unmixed,
-            ready.measured,
-            ready.depth,
-            width_mm=depth.depth_mm,
-            mask=ready.depth_in,
-            workers=common.workers,
-        )
-        tables.append(attenuation)
-        curves += shells
+    attenuation, shells = ready.shells(found.unmixed, depth, common)
     deliver(
         "msot oxygenation",
         ready,
         estimates,
-        joined(tables, common),
+        joined([*tables, *attenuation], common),
         common,
         said,
         path=path,
         residual=found.unmixed.residual,
         files=[*absorbers.files, *light.files, *depth.files],
-        curves=curves,
+        curves=[*curves, *shells],
     )

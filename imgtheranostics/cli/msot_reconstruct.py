@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imgtheranostics.cli import options, runs
-from imgtheranostics.cli.groups import Output, grouped
+from imgtheranostics.cli.groups import Output, grouped, refuse_given
 from imgtheranostics.cli.map_input import is_number, number_list
 from imgtheranostics.cli.map_runs import parameters
 from imgtheranostics.cli.msot_words import as_usage, wavelength_list
@@ -156,13 +156,12 @@ class Picture:
     def keywords(self) -> dict[str, Any]:
         """As `imgtheranostics.msot.reconstruct` takes them; only those that were given."""
         if self.method != "model":
-            for option, value in (
-                ("--signed", self.signed or None),
-                ("--regularisation", self.regularisation),
-                ("--max-iterations", self.iterations),
-            ):
-                if value is not None:
-                    raise typer.BadParameter("belongs to --method model", param_hint=option)
+            of_model = {
+                "--signed": self.signed or None,
+                "--regularisation": self.regularisation,
+                "--max-iterations": self.iterations,
+            }
+            refuse_given(of_model, "belongs to --method model")
         if self.pixel_mm is not None and not 0.001 <= self.pixel_mm <= 10:
             raise typer.BadParameter("must be a size in mm, 0.001 to 10", param_hint="--pixel-mm")
         band = _numbers(self.band_mhz, "--band-mhz", (2,))

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from imgtheranostics.errors import Caution
     from imgtheranostics.fit import CurveFit
+    from imgtheranostics.msot.unmixed import Unmixed
     from imgtheranostics.regions import Regions
     from imgtheranostics.volume import Estimate, Volume
 
@@ -52,6 +53,35 @@ class Prepared:
     depth: Volume | None = None
     depth_in: Any = None
 
+    def keywords(self, absorbers: Absorbers, common: MsotScan) -> dict[str, Any]:
+        """What `imgtheranostics.msot.unmix` and `oxygenation` take beside the image and components."""
+        chosen = {} if absorbers.method is None else {"method": absorbers.method}
+        return {
+            "noise_sd": self.noise,
+            "mask": self.mask,
+            "force": absorbers.force_ill_posed,
+            "workers": common.workers,
+            **chosen,
+        }
+
+    def shells(
+        self, found: Unmixed, depth: DepthOptions, common: MsotScan
+    ) -> tuple[list[pd.DataFrame], list[CurveFit]]:
+        """How signal and components fall with depth, where that was asked for: tables, and curves."""
+        if depth.depth_mm is None or self.depth is None:
+            return [], []
+        from imgtheranostics.msot.depth_summary import depth_summary
+
+        attenuation, curves = depth_summary(
+            found,
+            self.measured,
+            self.depth,
+            width_mm=depth.depth_mm,
+            mask=self.depth_in,
+            workers=common.workers,
+        )
+        return [attenuation], list(curves)
+
 
 def prepared(
     path: Path, absorbers: Absorbers, light: LightOptions, depth: DepthOptions, common: MsotScan
@@ -84,25 +114,12 @@ def prepared(
 
 def joined(tables: Sequence[pd.DataFrame], common: MsotScan) -> pd.DataFrame:
     """Several tables as one, with the details and warnings of all and the labels that were given."""
-    import pandas as pd
+    from imgtheranostics.mapping.region_tables import below_each_other
 
-    from imgtheranostics.errors import merge_cautions
-
-    details: list[dict[str, Any]] = []
-    notes, parts = [], []
-    for one in tables:
-        if len(one):
-            details += one.attrs.get("details") or [{} for _ in range(len(one))]
-            notes.append(tuple(one.attrs.get("warnings", ())))
-            part = one.copy()
-            part.attrs = {}
-            for column, label in (("subject", common.subject), ("session", common.session)):
-                if label is not None:
-                    part[column] = label
-            parts.append(part)
-    table = pd.concat(parts, ignore_index=True)
-    table.attrs["details"] = details
-    table.attrs["warnings"] = merge_cautions(*notes)
+    table = below_each_other(tables)
+    for column, label in (("subject", common.subject), ("session", common.session)):
+        if label is not None:
+            table[column] = label
     return table
 
 

@@ -56,7 +56,6 @@ def unmix(
     from imgtheranostics.msot.component_curves import component_spectra
     from imgtheranostics.msot.component_tables import component_table, named_components
     from imgtheranostics.msot.curve_rows import counted, kinetics_rows
-    from imgtheranostics.msot.depth_summary import depth_summary
     from imgtheranostics.msot.region_tables import region_table
 
     said = locals()
@@ -70,15 +69,7 @@ def unmix(
     blank_mask = mask_of(blank, "--blank", ready.image, common, drawn)
     blanks = blank if drawn is not None and blank in list(drawn) else blank_mask
     with as_usage():
-        found = msot.unmix(
-            ready.image,
-            ready.components,
-            method=absorbers.method or "nnls",  # type: ignore[arg-type]
-            noise_sd=ready.noise,
-            mask=ready.mask,
-            force=absorbers.force_ill_posed,
-            workers=common.workers,
-        )
+        found = msot.unmix(ready.image, ready.components, **ready.keywords(absorbers, common))
     options = {**common.table_options(), "workers": common.workers}
     of = None if agent.agent is None else [agent.name(found, "was injected")]
     tables = [component_table(found, ready.regions, of=of, over=over or (), blanks=blanks, **options)]
@@ -96,28 +87,18 @@ def unmix(
         tables.append(kinetics_rows(over_time, ready.regions))
         estimates += over_time.maps.values()
         curves += counted(over_time.curves, ready.regions)
-    if depth.depth_mm is not None and ready.depth is not None:
-        attenuation, shells = depth_summary(
-            found,
-            ready.measured,
-            ready.depth,
-            width_mm=depth.depth_mm,
-            mask=ready.depth_in,
-            workers=common.workers,
-        )
-        tables.append(attenuation)
-        curves += shells
+    attenuation, shells = ready.shells(found, depth, common)
     deliver(
         "msot unmix",
         ready,
         estimates,
-        joined(tables, common),
+        joined([*tables, *attenuation], common),
         common,
         said,
         path=path,
         residual=found.residual,
         files=[*absorbers.files, *light.files, *depth.files, *agent.files, *blank_files(blank)],
-        curves=curves,
+        curves=[*curves, *shells],
         warnings=() if over_time is None else over_time.warnings,
     )
 

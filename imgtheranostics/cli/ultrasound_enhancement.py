@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imgtheranostics.cli import options, runs
-from imgtheranostics.cli.groups import grouped
+from imgtheranostics.cli.groups import grouped, refuse_given
 from imgtheranostics.cli.map_input import is_number
 from imgtheranostics.cli.ultrasound_groups import (
     BaselineFrames,
@@ -25,8 +25,6 @@ from imgtheranostics.cli.ultrasound_groups import (
 from imgtheranostics.cli.ultrasound_states import Before, of_two_scans
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from imgtheranostics.cli.ultrasound_runs import Made
     from imgtheranostics.errors import Caution
     from imgtheranostics.fit import CurveFit
@@ -167,12 +165,12 @@ def enhancement(
         "--temperatures": heating.temperatures,
     }
     if before is not None:
-        _refuse("does not apply to --before, which compares two scans", along)
+        refuse_given(along, "does not apply to --before, which compares two scans")
     if grey_only:
         why = "does not apply to --grey-only: log-compressed grey has no enhancement"
         scale.unused(why)
         others = {"--reference": reference, "--window": None if window == 1 else window, "--before": before}
-        _refuse(why, along | others)
+        refuse_given(along | others, why)
     scanned = common.scan(path)
     if grey_only:
         deliver("ultrasound enhancement", _grey(scanned, common), scanned, common, said, path)
@@ -202,6 +200,7 @@ class Comparison:
         """Rows of the period, of a pulse and of heating, those of every frame, and the map of the period."""
         from imgtheranostics import ultrasound
         from imgtheranostics.cli.ultrasound_runs import Made
+        from imgtheranostics.mapping.region_tables import below_each_other
 
         cine, shared = scanned.cine, {**self.scale, "region": self.common.us_region}
         measured = {"rois": scanned.regions, **shared}
@@ -245,7 +244,7 @@ class Comparison:
             tables.append(heated.table)
             decisions |= heated.decisions
             curves, warnings = heated.curves, heated.warnings
-        table = _together([*tables, along])
+        table = below_each_other([*tables, along])
         return Made([estimate], table, decisions, curves, _FIGURES, (*warnings, *table.attrs["warnings"]))
 
 
@@ -260,27 +259,6 @@ def _after(cine: Any, before: Any) -> list[int]:
 
     n_frames = len(cine.axes[0])
     return [int(n) for n in period_of(None, frame_list(before, n_frames), n_frames)]
-
-
-def _together(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Tables below each other, with their details and warnings."""
-    import pandas as pd
-
-    from imgtheranostics.errors import merge_cautions
-
-    table = pd.concat([pd.DataFrame(part) for part in tables], ignore_index=True)
-    table.attrs = {
-        "details": [one for part in tables for one in part.attrs["details"]],
-        "warnings": merge_cautions(*(tuple(part.attrs.get("warnings", ())) for part in tables)),
-    }
-    return table
-
-
-def _refuse(why: str, given: Mapping[str, Any]) -> None:
-    """Refuse options that would not be used."""
-    for option, value in given.items():
-        if value is not None:
-            raise typer.BadParameter(why, param_hint=option)
 
 
 def _grey(scanned: Scanned, common: Cine) -> Made:

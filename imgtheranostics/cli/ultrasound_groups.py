@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from imgtheranostics.cli import options, runs
-from imgtheranostics.cli.groups import Output
+from imgtheranostics.cli.groups import InRegions, Output, refuse_given
 
 if TYPE_CHECKING:
     from imgtheranostics.regions import Regions
@@ -71,11 +71,9 @@ class Scanned(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Cine(Output):
+class Cine(Output, InRegions):
     """What every command takes that measures one contrast cine in regions."""
 
-    rois: options.RoiPaths = None
-    resample_rois: options.ResampleRois = False
     us_region: Annotated[
         int | None,
         typer.Option(
@@ -109,15 +107,6 @@ class Cine(Output):
             "--motion-reference", metavar="FRAME|mean", help="What the frames are brought onto; default 0."
         ),
     ] = "0"
-    anatomy: options.Anatomy = None
-    series: options.Series = None
-    subject: options.Subject = None
-    session: options.Session = None
-
-    @property
-    def files(self) -> list[Path]:
-        """Files that were read beside the cine."""
-        return [*(self.rois or []), *([self.anatomy] if self.anatomy is not None else [])]
 
     def labels(self) -> dict[str, Any]:
         """Keywords of tables."""
@@ -226,15 +215,13 @@ class GreyScale:
         typer.BadParameter
             With `why`.
         """
-        given = (
-            ("--dynamic-range", self.dynamic_range),
-            ("--gamma", None if self.gamma == 1.0 else self.gamma),
-            ("--gain", self.gain or None),
-            ("--grey-max", self.grey_max),
-        )
-        for option, value in given:
-            if value is not None:
-                raise typer.BadParameter(why, param_hint=option)
+        given = {
+            "--dynamic-range": self.dynamic_range,
+            "--gamma": None if self.gamma == 1.0 else self.gamma,
+            "--gain": self.gain or None,
+            "--grey-max": self.grey_max,
+        }
+        refuse_given(given, why)
 
 
 def frame_choice(

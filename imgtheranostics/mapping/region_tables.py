@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from imgtheranostics.errors import Caution
+from imgtheranostics.errors import Caution, merge_cautions
 from imgtheranostics.fit import CurveFit
 from imgtheranostics.mapping.estimates import STATED_SHARE
 from imgtheranostics.regions import Regions, roi_statistics
@@ -78,6 +78,21 @@ def region_table(
     table.attrs["details"] = details
     cautions = _mark_rows(table)
     return table, cautions
+
+
+def below_each_other(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Region tables as one, with the details and warnings of all; those without rows are left out."""
+    import pandas as pd
+
+    given = [one for one in tables if len(one)]
+    details: list[dict[str, Any]] = []
+    for one in given:
+        details += one.attrs.get("details") or [{} for _ in range(len(one))]
+    # without their attributes, which pandas compares part by part
+    table = pd.concat([pd.DataFrame(one) for one in given], ignore_index=True)
+    cautions = merge_cautions(*(tuple(one.attrs.get("warnings", ())) for one in given))
+    table.attrs = {"details": details, "warnings": cautions}
+    return table
 
 
 def _mark_rows(table: pd.DataFrame) -> tuple[Caution, ...]:

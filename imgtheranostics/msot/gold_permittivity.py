@@ -5,15 +5,13 @@ The two put the peak of a nanorod 7 to 61 nm apart, so that every result names t
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from imgtheranostics.data.spectra import index_tables
 from imgtheranostics.msot.spectrum import FloatArray, check_covered
-
-Permittivity = Literal["johnson-christy-1972", "lorentz-drude-1998"]
 
 SOURCES = {
     "johnson-christy-1972": "doi:10.1103/PhysRevB.6.4370",

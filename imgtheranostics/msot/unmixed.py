@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from imgtheranostics.errors import Caution, MissingMetadata, merge_cautions
 from imgtheranostics.fit import shortfall
+from imgtheranostics.mapping.detection import DETECTION_SDS, false_positive_rate
 from imgtheranostics.mapping.refusals import UnknownChoice, checked
 from imgtheranostics.mapping.voxels import Mask, mask_array
 from imgtheranostics.msot.component_matrix import ComponentMatrix
@@ -20,10 +21,6 @@ from imgtheranostics.volume import Estimate, Volume, make_step
 
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.floating]
-
-DETECTION_SDS = 3.3
-"""Standard deviations of the blank at the limit of detection (ICH Q2, unconfirmed): normal noise exceeds it
-in 4.8e-4 of the voxels."""
 
 FEWEST_BLANKS = 8
 """Fewer blank voxels say too little about the scatter."""
@@ -127,7 +124,6 @@ class Unmixed:
                 needed=f"at least {FEWEST_BLANKS}",
                 next_step="draw a larger region without the component",
             )
-        columns = dict(zip(self.components.names, self.components.values.T, strict=True))
         known = self.components
         columns = dict(zip(known.names, known.values.T, strict=True))
         solved = unmix(
@@ -176,4 +172,4 @@ def _sds_of(freedom: int) -> float:
     """What Student's t exceeds as often as normal noise does 3.3 of its standard deviations."""
     from scipy.special import stdtrit
 
-    return float(stdtrit(freedom, 0.5 + 0.5 * math.erf(DETECTION_SDS / math.sqrt(2.0))))
+    return float(stdtrit(freedom, 1.0 - false_positive_rate()))

@@ -17,7 +17,7 @@ from imgtheranostics.units import conversion_factor
 
 FloatArray = npt.NDArray[np.float64]
 
-PROTOCOL, TIME, ACIDITY, HEAT, STATE = "protocol", "time", "ph", "temperature", "state"
+PROTOCOL, TIME, ACIDITY, HEAT = "protocol", "time", "ph", "temperature"
 BEFORE, AFTER = "before", "after"
 
 _TENTH_TO_NINE_TENTHS = 2.0 * math.log(9.0)

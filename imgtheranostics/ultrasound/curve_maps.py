@@ -17,7 +17,7 @@ from imgtheranostics.regions import Regions
 from imgtheranostics.ultrasound import curves as array_level
 from imgtheranostics.ultrasound.baseline_power import Frames, frame_list
 from imgtheranostics.ultrasound.cine_series import Series, one_run, series_of, time_axis
-from imgtheranostics.ultrasound.echo_scale import EchoScale, linearise, scale_decision
+from imgtheranostics.ultrasound.echo_scale import EchoScale, linear_power, scale_decision
 from imgtheranostics.ultrasound.region_curve_table import RegionCurves
 from imgtheranostics.ultrasound.region_power import LARGEST_SATURATED
 from imgtheranostics.ultrasound.time_intensity import (
@@ -122,7 +122,7 @@ def curves(
         rois.number(reference)
     if rois is None and (reference is not None or not maps):
         raise ValueError("without regions there are only maps, and no reference")
-    scaled = linearise(
+    linear = linear_power(
         volume,
         dynamic_range_db=dynamic_range_db,
         gamma=gamma,
@@ -130,7 +130,6 @@ def curves(
         grey_max=grey_max,
         workers=workers,
     )
-    linear = volume if volume.quantity == "echo_intensity" else scaled
     series, cautions = series_of(linear, time, model, baseline, burst_time_s)
     inside = tissue_mask(volume, region)
     decisions = _decisions(series, window_pixels)

@@ -131,6 +131,12 @@ class ClippedPixels:
         return bool(self.saturated.any())
 
 
+def linear_power(volume: Volume, **scale: Any) -> Volume:
+    """A volume as `linearise` gives it; what is linear already stays, without saying so."""
+    linear = linearise(volume, **scale)
+    return volume if volume.quantity == "echo_intensity" else linear
+
+
 def linearise(
     volume: Volume,
     *,

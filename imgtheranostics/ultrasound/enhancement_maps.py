@@ -16,7 +16,7 @@ from imgtheranostics.errors import Caution, UnsupportedInput, merge_cautions
 from imgtheranostics.mapping.estimates import share_cautions
 from imgtheranostics.mapping.voxels import Mask, mask_array
 from imgtheranostics.ultrasound.baseline_power import Frames, baseline_decision, frame_list
-from imgtheranostics.ultrasound.echo_scale import EchoScale, linearise, scale_decision
+from imgtheranostics.ultrasound.echo_scale import EchoScale, linear_power, scale_decision
 from imgtheranostics.ultrasound.speckle import Patch, count_cells, images_used
 from imgtheranostics.ultrasound.tissue_area import tissue_mask
 from imgtheranostics.volume import Axis, Estimate, Flag, Volume, make_step
@@ -98,7 +98,7 @@ def enhancement_map(
     inside = tissue_mask(volume, region)
     if mask is not None:
         inside = inside & mask_array(mask, volume)
-    linear = linearise(
+    linear = linear_power(
         volume,
         dynamic_range_db=dynamic_range_db,
         gamma=gamma,
@@ -106,8 +106,6 @@ def enhancement_map(
         grey_max=grey_max,
         workers=workers,
     )
-    if volume.quantity == "echo_intensity":
-        linear = volume
     axes = () if frames is not None else (axis,)
     return _maps(linear, before, groups, window, inside, axes)
 

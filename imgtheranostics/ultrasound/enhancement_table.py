@@ -22,7 +22,7 @@ from imgtheranostics.ultrasound.baseline_power import (
     baseline_decision,
     frame_list,
 )
-from imgtheranostics.ultrasound.echo_scale import EchoScale, linearise, scale_decision
+from imgtheranostics.ultrasound.echo_scale import EchoScale, linear_power, scale_decision
 from imgtheranostics.ultrasound.region_power import (
     DECIBELS,
     LARGEST_FLOOR_EFFECT,
@@ -149,7 +149,14 @@ def enhancement(
     if reference is not None:
         fitted.number(reference)
     voxels, outside = voxels_in_tissue(fitted, tissue_mask(volume, region), names)
-    linear = _linear(volume, dynamic_range_db, gamma, gain_db, grey_max, workers)
+    linear = linear_power(
+        volume,
+        dynamic_range_db=dynamic_range_db,
+        gamma=gamma,
+        gain_db=gain_db,
+        grey_max=grey_max,
+        workers=workers,
+    )
     limits = {"largest_saturated": largest_saturated, "largest_floor_effect": largest_floor_effect}
     measured = [_measure(linear, name, own, frames, limits) for name, own in zip(names, voxels, strict=True)]
     _check_not_all_saturated(measured, largest_saturated)
@@ -182,28 +189,6 @@ def _time_axis(volume: Volume) -> Axis:
             needed="frames along time, and no other axis",
         )
     return axis
-
-
-def _linear(
-    volume: Volume,
-    dynamic_range_db: float | None,
-    gamma: float,
-    gain_db: float,
-    grey_max: float | None,
-    workers: int | None,
-) -> Volume:
-    """The cine as linear power; what is linear already stays, without saying so."""
-    linear = linearise(
-        volume,
-        dynamic_range_db=dynamic_range_db,
-        gamma=gamma,
-        gain_db=gain_db,
-        grey_max=grey_max,
-        workers=workers,
-    )
-    if volume.quantity == "echo_intensity":
-        return volume
-    return linear
 
 
 def _measure(
