@@ -20,7 +20,7 @@ SLOPE, INTERCEPT, SLOPE_ERROR, INTERCEPT_ERROR, R_SQUARED, RMSE = range(6)
 
 ROWS = 6
 
-MASKED_OUT, INVALID_INPUT, ILL_CONDITIONED = 1, 4, 64
+MASKED_OUT, INVALID_INPUT, ILL_CONDITIONED, NEGATIVE_AMPLITUDE = 1, 4, 64, 256
 
 LEAST_SPREAD = 1e-12
 """Share of a sum of squares below which nothing but rounding is left of it."""
@@ -105,8 +105,8 @@ def fixed_lines(samples, chosen, first, scale, x, to_slope, to_intercept, weight
     chosen : (n_voxels,) bool
     scale, x, to_slope, to_intercept, weights : (m,) in the type of the samples: ordinate per sample,
     abscissa, rows of the pseudo-inverse for samples as they are, and weights of the squares (1 on average)
-    scatter : (4,) in the same type: factors from the root of the weighted squares to both standard errors
-    and to the root mean square; weighted squares of x about its mean
+    scatter : (5,) in the same type: factors from the root of the weighted squares to both standard errors
+    and to the root mean square; weighted squares of x about its mean; that mean
     out : (6, n_voxels), written; flags : (n_voxels,) uint16, written
     """
     n_voxels, n = samples.shape[1], x.size
@@ -135,6 +135,8 @@ def fixed_lines(samples, chosen, first, scale, x, to_slope, to_intercept, weight
                 _unknown(out, flags, begin + k, MASKED_OUT)
             elif not np.isfinite(squares[k]):
                 _unknown(out, flags, begin + k, INVALID_INPUT)
+            elif intercept[k] + slope[k] * scatter[4] < 0.0:
+                flags[begin + k] = NEGATIVE_AMPLITUDE
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "arcp", "nsz"})
@@ -287,3 +289,5 @@ def own_planes(samples, chosen, first, older, newer, x, weights, freedom, unbias
                 _unknown(out, flags, begin + k, INVALID_INPUT)
             elif not determinant > LEAST_SPREAD * size:
                 _unknown(out, flags, begin + k, ILL_CONDITIONED)
+            elif sums[6, k] < 0.0:
+                flags[begin + k] = NEGATIVE_AMPLITUDE

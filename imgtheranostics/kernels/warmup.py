@@ -359,10 +359,10 @@ def _graphical_analysis() -> None:
     from imgtheranostics.kernels import graphical_lines as kernels
     from imgtheranostics.kernels.lanes import read_only
 
-    chosen, line = read_only(np.ones(1, np.bool_)), np.arange(1.0, 5.0)
+    chosen, line = read_only(np.ones(1, np.bool_)), np.arange(1.0, 6.0)
     flags = np.empty(1, np.uint16)
     for dtype in (np.float32, np.float64):
-        samples, out = read_only(np.ones((4, 1), dtype)), np.empty((kernels.ROWS, 1), dtype)
+        samples, out = read_only(np.ones((5, 1), dtype)), np.empty((kernels.ROWS, 1), dtype)
         own = line.astype(dtype)
         kernels.fixed_lines(samples, chosen, 0, own, own, own, own, own, own, out, flags)
         kernels.own_lines(samples, chosen, 0, line, line, line, line, 2, 1.0, out, flags)

@@ -75,7 +75,7 @@ def patlak(
     Fit
         ``Ki`` in mL/cm3/min and ``intercept`` in mL/cm3, the volume of what is not trapped. `r_squared` and
         `rmse` are those of the plot. A voxel with a value in the line that is not finite is NaN and flagged
-        INVALID_INPUT.
+        INVALID_INPUT; one whose activity is below zero on average keeps its value, NEGATIVE_AMPLITUDE.
 
     Raises
     ------
@@ -473,6 +473,7 @@ def _fixed(
             unit * np.sqrt(1.0 / weights.sum() + mean**2 / spread),
             1.0 / np.sqrt(weights.sum()),
             spread,
+            mean,
         ]
     )
     scale = 1.0 / level[part]

@@ -76,7 +76,8 @@ def srtm(
     Fit
         ``R1``, ``BP_ND`` (no unit), ``k2``, ``k2a`` and ``k2_reference`` = k2/R1 in 1/min. INVALID_INPUT for
         a frame that is not finite; AT_BOUND where k2a ends at a bound, without standard errors;
-        ILL_CONDITIONED where the curve does not determine it, as one that is a multiple of the reference.
+        ILL_CONDITIONED where the curve does not determine it, as one that is a multiple of the reference;
+        NEGATIVE_AMPLITUDE where R1 is below zero.
 
     Raises
     ------
@@ -286,6 +287,7 @@ def _run(
     flags = np.zeros(m, np.uint16)
     flags[(state & AT_END) != 0] |= np.uint16(Flag.AT_BOUND)
     flags[(state & UNDETERMINED) != 0] |= np.uint16(Flag.ILL_CONDITIONED)
+    flags[values[:, 0] < 0.0] |= np.uint16(Flag.NEGATIVE_AMPLITUDE)
     return values, variances, squares, flags
 
 

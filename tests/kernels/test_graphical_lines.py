@@ -102,7 +102,9 @@ def test_fixed_lines_are_those_of_least_squares(seed, n):
     mean = weights @ x / n
     spread = weights @ (x - mean) ** 2
     unit = 1 / np.sqrt(n - 2) / shortfall(n - 2)
-    scatter = np.array([unit / np.sqrt(spread), unit * np.sqrt(1 / n + mean**2 / spread), n**-0.5, spread])
+    scatter = np.array(
+        [unit / np.sqrt(spread), unit * np.sqrt(1 / n + mean**2 / spread), n**-0.5, spread, mean]
+    )
     out, flags = np.empty((kernels.ROWS, 5)), np.empty(5, np.uint16)
     chosen = read_only(np.ones(5, np.bool_))
     kernels.fixed_lines(

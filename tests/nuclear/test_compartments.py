@@ -104,15 +104,16 @@ def test_weights_say_which_frames_count():
 
 def test_values_that_are_no_numbers_fail_alone():
     curve = simulated(TRUTH["one_tissue"], 0.05, 0.0)
-    curves = np.stack([curve, curve, np.zeros_like(curve), curve]).astype(np.float32)
+    curves = np.stack([curve, curve, np.zeros_like(curve), curve, -curve]).astype(np.float32)
     curves[1, 5] = np.nan
-    mask = np.array([True, True, True, False])
+    mask = np.array([True, True, True, False, True])
     found = kinetics.fit("one_tissue", curves, **GIVEN, whole_blood=BLOOD, mask=mask, workers=1)
     assert found.flags[0] == 0
     assert found.flags[1] == Flag.INVALID_INPUT
     assert found.flags[2] & Flag.NOT_ENHANCING
     assert found.flags[3] == Flag.MASKED_OUT
-    assert found.parameters["K1"][2] == 0.0
+    assert found.flags[4] & Flag.NOT_ENHANCING
+    np.testing.assert_allclose(found.parameters["K1"][[2, 4]], 0.0, atol=1e-9)
     assert np.isnan(found.parameters["k2"][1:]).all()
     assert found.parameters["k2"].dtype == np.float32
 

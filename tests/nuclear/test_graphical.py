@@ -153,6 +153,14 @@ def test_images_masks_and_threads_do_not_matter(method, rng):
     assert (one.flags[~mask] == Flag.MASKED_OUT).all()
 
 
+def test_activity_below_zero_is_flagged():
+    curves = np.stack([frame_means(one_tissue(0.1, 0.05)), -frame_means(one_tissue(0.1, 0.05))])
+    for method in (kinetics.patlak, kinetics.ma1):
+        found = method(curves, **INPUT, start_s=1800)
+        np.testing.assert_array_equal(found.flags, [0, Flag.NEGATIVE_AMPLITUDE])
+    assert kinetics.logan(curves, **INPUT, start_s=1800).flags[1] == Flag.INVALID_INPUT
+
+
 METHODS = [kinetics.patlak, kinetics.logan, kinetics.ma1]
 
 

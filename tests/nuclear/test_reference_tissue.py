@@ -103,12 +103,13 @@ def test_a_known_clearance_is_taken():
 
 
 def test_curves_that_tell_nothing_are_flagged():
-    curves = np.stack([target(1, 1), REFERENCE, np.zeros(MID.size), target(1, 1)])
+    curves = np.stack([target(1, 1), REFERENCE, np.zeros(MID.size), target(1, 1), -target(1, 1)])
     curves[3, 4] = np.nan
     found = kinetics.srtm(curves, REFERENCE, **GIVEN)
     assert found.flags[0] == 0
     assert found.flags[2] & Flag.ILL_CONDITIONED
     assert found.flags[3] == Flag.INVALID_INPUT
+    assert found.flags[4] == Flag.NEGATIVE_AMPLITUDE
     assert np.isnan(found.standard_errors["BP_ND"][2])
     with pytest.raises(IllConditioned, match="clearance"):
         kinetics.srtm2(curves[2], REFERENCE, **GIVEN)
