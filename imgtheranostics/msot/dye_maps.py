@@ -13,6 +13,7 @@ import numpy.typing as npt
 from imgtheranostics.errors import Caution, MissingMetadata, merge_cautions
 from imgtheranostics.fit import CurveFit, Fit
 from imgtheranostics.mapping.estimates import estimate_of
+from imgtheranostics.mapping.frame_seconds import frame_seconds
 from imgtheranostics.mapping.refusals import UnknownChoice, checked, typed_refusals
 from imgtheranostics.mapping.voxels import Mask, chosen_voxels
 from imgtheranostics.msot import dye_kinetics
@@ -181,7 +182,7 @@ def _times(value: Volume) -> FloatArray:
             needed="the time of each frame in s",
             next_step="write FrameTimes into the sidecar, or give the images a time axis of their own",
         )
-    return np.asarray(axis.values * UNITS[axis.unit].factor)
+    return frame_seconds(axis)
 
 
 def _options(

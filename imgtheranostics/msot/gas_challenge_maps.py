@@ -13,6 +13,7 @@ import numpy.typing as npt
 from imgtheranostics.errors import Caution, IllConditioned, MissingMetadata, UnsupportedInput, merge_cautions
 from imgtheranostics.fit import CurveFit, Fit
 from imgtheranostics.mapping.estimates import share_cautions
+from imgtheranostics.mapping.frame_seconds import frame_seconds
 from imgtheranostics.mapping.refusals import UnknownChoice, typed_refusals
 from imgtheranostics.mapping.voxels import Mask, mask_array
 from imgtheranostics.msot import gas_challenge
@@ -23,7 +24,6 @@ from imgtheranostics.msot.region_averages import known_regions
 from imgtheranostics.msot.region_oxygenation import region_so2
 from imgtheranostics.pickling import reduced
 from imgtheranostics.regions import Regions, region_curve
-from imgtheranostics.units import UNITS
 from imgtheranostics.volume import Axis, Estimate, Flag, Volume, make_step
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ def _times(saturation: Estimate) -> FloatArray:
             needed="an axis of time and no other",
             next_step="load the frames as one series, with FrameTimes in the sidecar",
         )
-    return np.asarray(axis.values * UNITS[axis.unit].factor)
+    return frame_seconds(axis)
 
 
 def _region_curves(

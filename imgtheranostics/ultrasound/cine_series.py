@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from imgtheranostics.errors import Caution, UnsupportedInput
 from imgtheranostics.fit import Fit
+from imgtheranostics.mapping.frame_seconds import frame_seconds
 from imgtheranostics.ultrasound import curves as array_level
-from imgtheranostics.units import UNITS
 from imgtheranostics.volume import Axis, Volume
 
 FloatArray = npt.NDArray[np.float64]
@@ -48,6 +48,8 @@ def time_axis(volume: Volume) -> Axis:
     ------
     UnsupportedInput
         If there is no time axis, another one beside it, or times repeat or fall.
+    UnitMismatch
+        If the axis is in no unit of time, such as numbers of frames.
     """
     axis = volume.axis("time")
     if axis is None or len(volume.axes) != 1:
@@ -56,7 +58,7 @@ def time_axis(volume: Volume) -> Axis:
             found=", ".join(one.name for one in volume.axes) or "a single image",
             needed="frames along time, and no other axis",
         )
-    seconds = axis.values * UNITS[axis.unit].factor
+    seconds = frame_seconds(axis)
     if not (np.isfinite(seconds).all() and (np.diff(seconds) > 0).all()):
         raise UnsupportedInput(
             "the times of the frames do not increase",

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import imgtheranostics as it
-from imgtheranostics.errors import Caution, GeometryMismatch, MissingMetadata, UnsupportedInput
+from imgtheranostics.errors import Caution, GeometryMismatch, MissingMetadata, UnitMismatch, UnsupportedInput
 from imgtheranostics.mapping.refusals import UnknownChoice
 from imgtheranostics.msot.dye_kinetics import compartment_curve
 from imgtheranostics.regions import Regions
@@ -116,3 +116,16 @@ def test_rates_of_frames_that_were_only_numbered_are_refused(rng):
     caution = Caution("time-unknown", "the frames have no times: they are numbered in s")
     with pytest.raises(MissingMetadata, match="times of the frames are not known"):
         it.msot.dye_kinetics_maps(volume(rng).replace(warnings=(caution,)), **GIVEN)
+
+
+@pytest.mark.parametrize("unit", ["1", "nm"])
+def test_an_axis_of_frame_numbers_is_no_time(rng, unit):
+    numbered = Volume(
+        volume(rng).data, np.eye(4), "component_amplitude", "[arb'U]", (Axis("time", TIMES, unit),)
+    )
+    with pytest.raises(UnitMismatch, match="numbers of frames are no times"):
+        it.msot.dye_kinetics_maps(numbered, **GIVEN)
+    saturation = numbered.replace(quantity="so2", unit="%")
+    flags = numbered.replace(data=np.zeros(numbered.shape, np.uint16), quantity="flags", unit="1")
+    with pytest.raises(UnitMismatch, match="numbers of frames are no times"):
+        it.msot.delta_so2(Estimate(saturation, saturation, flags))

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 import imgtheranostics as it
-from imgtheranostics.errors import GeometryMismatch, ImplausibleValue, MissingMetadata, UnsupportedInput
+from imgtheranostics.errors import (
+    GeometryMismatch,
+    ImplausibleValue,
+    MissingMetadata,
+    UnitMismatch,
+    UnsupportedInput,
+)
 from imgtheranostics.regions import STATISTICS_COLUMNS, Regions
 from imgtheranostics.volume import Axis, Flag, Volume
 
@@ -145,6 +151,14 @@ def test_time_is_in_seconds_whatever_the_axis_counts_in():
     volume = linear(powers()).replace(axes=(Axis("time", TIME * 1e3, "ms"),))
     found = curves(volume, rois=regions(volume), maps=False)
     assert value(found, "tumour", "time_to_peak") == pytest.approx(7.7679, rel=1e-5)
+
+
+def test_numbers_of_frames_are_no_times():
+    """ultrasound.md section 1: the frame index used as time is a silent cause of wrong numbers."""
+    volume = linear(powers())
+    numbered = volume.replace(axes=(Axis("time", np.arange(len(volume.axes[0])), "1"),))
+    with pytest.raises(UnitMismatch, match="numbers of frames are no times"):
+        curves(numbered, rois=regions(volume))
 
 
 def test_frames_without_pixels_are_left_out_and_listed():
