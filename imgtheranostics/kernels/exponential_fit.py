@@ -1,13 +1,6 @@
 """Sums of exponentials fitted to many curves: best start of a table, then Levenberg-Marquardt on the rates.
 
-Amplitudes are linear and not below zero: they are solved for at every place (variable projection), so that
-only the rates are searched for. These are counted as increments, the slowest first, which keeps them in
-order. Times are in units of the last one. What the amplitudes stand for depends on the mode:
-
-PLAIN  sum of c_j e_j, all phases positive;
-OPEN   c_j of (e_j - e_last), and c_last of e_last, the activity at time 0: the fastest phase may be negative,
-       which is uptake;
-ZERO   c_j of (e_j - e_last) alone: no activity at time 0.
+Amplitudes are eliminated (`exponential_sums`), so that only the rates are searched for, within bounds.
 """
 
 from __future__ import annotations
@@ -16,9 +9,30 @@ import numpy as np
 from numba import njit
 
 from imgtheranostics.kernels import small_matrices as pieces
-from imgtheranostics.kernels.bolus_shapes import exponential
+from imgtheranostics.kernels.exponential_sums import (
+    OPEN,
+    PLAIN,
+    ZERO,
+    dot,
+    evaluate,
+    fill_normal,
+    fill_slopes,
+    fill_summaries,
+    project,
+)
 
-PLAIN, OPEN, ZERO = range(3)
+__all__ = [
+    "AT_BOUND",
+    "CONVERGED",
+    "NEGATIVE",
+    "NO_ACTIVITY",
+    "N_SUMMARIES",
+    "OPEN",
+    "PLAIN",
+    "UNDETERMINED",
+    "ZERO",
+    "fit_exponentials",
+]
 
 CONVERGED, UNDETERMINED, AT_BOUND, NO_ACTIVITY, NEGATIVE = 1, 2, 4, 8, 16
 """Bits of the state of a fit; NEGATIVE says that a sample was below zero."""
@@ -31,103 +45,6 @@ LEAST_GAIN = 1e-10
 
 ROUNDING = 1e-26
 """Part of the sum of squares of the curve below which residuals are those of rounding."""
-
-DEPENDENT = 1e-13
-"""Determinant, relative to the product of the diagonal, below which columns are one and the same."""
-
-LEAST_EXPONENT = -700.0
-"""What is left after so many mean lives is nothing."""
-
-_FAST = {"reassoc", "contract", "nsz"}
-
-
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=_FAST)
-def _dot(a, b):
-    total = 0.0
-    for i in range(a.size):
-        total += a[i] * b[i]
-    return total
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _subset(gram, products, chosen, c, factor):
-    """Solve for the chosen of up to three columns; False where they are dependent.
-
-    gram : (C, C) float64, lower triangle; c : (C,) float64, zero where not chosen; factor : (C, C), workspace
-    """
-    size = products.size
-    for row in range(size):
-        there = (chosen >> row) & 1
-        for column in range(row):
-            both = there and (chosen >> column) & 1
-            factor[row, column] = gram[row, column] if both else 0.0
-        factor[row, row] = gram[row, row] if there else 1.0
-        c[row] = products[row] if there else 0.0
-    if not pieces.cholesky(factor, factor):
-        return False
-    for row in range(size):
-        if (chosen >> row) & 1 and not factor[row, row] * factor[row, row] > DEPENDENT * gram[row, row]:
-            return False
-    pieces.solve_factored(factor, c, c)
-    return True
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _amplitudes(gram, products, c, trial, factor):
-    """Least-squares amplitudes that are not below zero, of up to three columns, and what they explain."""
-    size = products.size
-    if size == 1:
-        c[0] = max(products[0], 0.0) / gram[0, 0] if gram[0, 0] > 0.0 else 0.0
-        return c[0] * products[0]
-    if size == 2:
-        x, y, a, b, d = products[0], products[1], gram[0, 0], gram[1, 0], gram[1, 1]
-        determinant = a * d - b * b
-        if determinant > DEPENDENT * a * d:
-            c[0], c[1] = (d * x - b * y) / determinant, (a * y - b * x) / determinant
-            if c[0] >= 0.0 and c[1] >= 0.0:
-                return c[0] * x + c[1] * y
-    whole = (1 << size) - 1
-    best = 0.0
-    for j in range(size):
-        c[j] = 0.0
-    for chosen in range(whole, 0, -1):
-        if not _subset(gram, products, chosen, trial, factor):
-            continue
-        explained, feasible = 0.0, True
-        for j in range(size):
-            feasible = feasible and trial[j] >= 0.0
-            explained += trial[j] * products[j]
-        if feasible and explained > best:
-            best = explained
-            c[:] = trial
-            if chosen == whole:
-                break
-    return best
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _combined(mode, rows, n_columns, out):
-    """Columns of the amplitudes from the exponentials: differences to the last one unless PLAIN."""
-    last = rows.shape[0] - 1
-    for j in range(n_columns):
-        if mode == PLAIN or j == last:
-            out[j] = rows[j]
-        else:
-            for i in range(rows.shape[1]):
-                out[j, i] = rows[j, i] - rows[last, i]
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _plain_amplitudes(mode, c, a):
-    """Amplitude of each exponential."""
-    last = a.size - 1
-    total = 0.0
-    for j in range(c.size):
-        a[j] = c[j]
-        if j < last:
-            total += c[j]
-    if mode != PLAIN:
-        a[last] = (c[last] if mode == OPEN else 0.0) - total
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -168,7 +85,7 @@ def _start(mode, curve, search, products, c, right):
     table, combinations, inverses = search
     size = c.size
     for row in range(table.shape[0]):
-        products[row] = _dot(table[row], curve)
+        products[row] = dot(table[row], curve)
     if size == 2 and combinations.shape[1] == 2:
         return _best_pair(mode, products, combinations, inverses)
     best, place = -1.0, -1
@@ -195,85 +112,6 @@ def _start(mode, curve, search, products, c, right):
     return max(place, 0)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=_FAST)
-def _fill_exponential(rate, time, root, e):
-    """Root of the weight times exp(-rate time)."""
-    for i in range(time.size):
-        e[i] = root[i] * exponential(max(-rate * time[i], LEAST_EXPONENT))
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _evaluate(mode, curve, time, root, increments, state):
-    """Exponentials, columns, best amplitudes and residuals at a place; the sum of squares."""
-    rates, c, a, e, columns, gram, products, spare, residual, small = state
-    rate = 0.0
-    for j in range(rates.size):
-        rate += increments[j]
-        rates[j] = rate
-        _fill_exponential(rate, time, root, e[j])
-    _combined(mode, e, c.size, columns)
-    for j in range(c.size):
-        products[j] = _dot(columns[j], curve)
-        for k in range(j + 1):
-            gram[j, k] = _dot(columns[j], columns[k])
-    _amplitudes(gram, products, c, spare, small)
-    _plain_amplitudes(mode, c, a)
-    squares = 0.0
-    for i in range(time.size):
-        total = -curve[i]
-        for j in range(c.size):
-            total += c[j] * columns[j, i]
-        residual[i] = total
-        squares += total * total
-    return squares
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _fill_slopes(time, a, e, slopes):
-    """Derivatives by the increments: each moves its own rate and all faster ones."""
-    last = a.size - 1
-    for j in range(last, -1, -1):
-        for i in range(time.size):
-            total = -a[j] * time[i] * e[j, i]
-            if j < last:
-                total += slopes[j + 1, i]
-            slopes[j, i] = total
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _fill_normal(state, slopes, normal, gradient):
-    """Normal matrix of amplitudes and increments, lower triangle, and the gradient by the increments."""
-    columns, gram, residual = state[4], state[5], state[8]
-    n_columns = gram.shape[0]
-    for j in range(n_columns):
-        for k in range(j + 1):
-            normal[j, k] = gram[j, k]
-    for j in range(slopes.shape[0]):
-        row = n_columns + j
-        gradient[j] = _dot(slopes[j], residual)
-        for k in range(n_columns):
-            normal[row, k] = _dot(slopes[j], columns[k])
-        for k in range(j + 1):
-            normal[row, n_columns + k] = _dot(slopes[j], slopes[k])
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _project(normal, c, reduced):
-    """Normal matrix of the increments with the amplitudes that are above zero eliminated from `normal`."""
-    n_columns, size = c.size, normal.shape[0]
-    for k in range(n_columns):
-        if not (c[k] > 0.0 and normal[k, k] > 0.0):
-            continue
-        for i in range(k + 1, size):
-            factor = normal[i, k] / normal[k, k]
-            for j in range(k + 1, i + 1):
-                normal[i, j] -= factor * normal[j, k]
-    for i in range(reduced.shape[0]):
-        for j in range(i + 1):
-            reduced[i, j] = normal[n_columns + i, n_columns + j]
-        reduced[i, i] = max(reduced[i, i], 0.0)
-
-
 @njit(cache=True, nogil=True, error_model="numpy")
 def _search(mode, curve, time, root, limits, place, state, work):
     """Levenberg-Marquardt from `place`, which becomes the minimum; sum of squares, iterations, settled.
@@ -283,10 +121,10 @@ def _search(mode, curve, time, root, limits, place, state, work):
     lower, upper, scale, most, tolerance, total = limits
     slopes, normal, reduced, factor, vectors, free = work
     gradient, target, step, trial = vectors[0], vectors[1], vectors[2], vectors[3]
-    squares = _evaluate(mode, curve, time, root, place, state)
-    _fill_slopes(time, state[2], state[3], slopes)
-    _fill_normal(state, slopes, normal, gradient)
-    _project(normal, state[1], reduced)
+    squares = evaluate(mode, curve, time, root, place, state)
+    fill_slopes(time, state[2], state[3], slopes)
+    fill_normal(state, slopes, normal, gradient)
+    project(normal, state[1], reduced)
     damping = pieces.FIRST_DAMPING
     for iteration in range(1, most + 1):
         if not pieces.bounded_step(
@@ -294,12 +132,12 @@ def _search(mode, curve, time, root, limits, place, state, work):
         ):
             damping = max(8.0 * damping, pieces.FIRST_DAMPING)
             if damping > pieces.MOST_DAMPING:
-                return _evaluate(mode, curve, time, root, place, state), iteration, False
+                return evaluate(mode, curve, time, root, place, state), iteration, False
             continue
         small = pieces.settled(place, step, scale, tolerance)
         predicted = pieces.predicted_decrease(reduced, gradient, step)
         pieces.take_step(place, step, lower, upper, trial)
-        found = _evaluate(mode, curve, time, root, trial, state)
+        found = evaluate(mode, curve, time, root, trial, state)
         decrease = squares - found
         flat = damping <= 1.0 and predicted <= LEAST_GAIN * squares
         if decrease >= 0.0:
@@ -307,13 +145,13 @@ def _search(mode, curve, time, root, limits, place, state, work):
             squares = found
             if small or flat or squares <= ROUNDING * total:
                 return squares, iteration, True
-            _fill_slopes(time, state[2], state[3], slopes)
-            _fill_normal(state, slopes, normal, gradient)
-            _project(normal, state[1], reduced)
+            fill_slopes(time, state[2], state[3], slopes)
+            fill_normal(state, slopes, normal, gradient)
+            project(normal, state[1], reduced)
         elif small:
-            return _evaluate(mode, curve, time, root, place, state), iteration, True
+            return evaluate(mode, curve, time, root, place, state), iteration, True
         damping = pieces.next_damping(damping, decrease, predicted)
-    return _evaluate(mode, curve, time, root, place, state), most, False
+    return evaluate(mode, curve, time, root, place, state), most, False
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -346,30 +184,6 @@ def _deviation(mode, by_amplitude, by_rate, n_columns, sizes, inverse, variance,
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _summaries(a, rates, decay, values, slopes):
-    """Area, share after time 1, mean residence time of a sum of exponentials, and their derivatives.
-
-    decay : added to each rate; slopes : (3, 2, E) float64, by amplitudes and by rates
-    """
-    area, late, moment = 0.0, 0.0, 0.0
-    for j in range(a.size):
-        rate = rates[j] + decay
-        left = np.exp(-rate)
-        area += a[j] / rate
-        late += a[j] * left / rate
-        moment += a[j] / (rate * rate)
-        slopes[0, 0, j], slopes[0, 1, j] = 1.0 / rate, -a[j] / (rate * rate)
-        slopes[1, 0, j], slopes[1, 1, j] = left / rate, -a[j] * left * (1.0 + 1.0 / rate) / rate
-        slopes[2, 0, j], slopes[2, 1, j] = 1.0 / (rate * rate), -2.0 * a[j] / (rate * rate * rate)
-    values[0], values[1], values[2] = area, late / area, moment / area
-    for quantity in range(1, 3):
-        for kind in range(2):
-            for j in range(a.size):
-                slope = slopes[quantity, kind, j] - values[quantity] * slopes[0, kind, j]
-                slopes[quantity, kind, j] = slope / area
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
 def _report(mode, decay, variance, state, work, values, errors):
     """Amplitudes, rates and summaries with their standard errors; False where not determined.
 
@@ -381,7 +195,7 @@ def _report(mode, decay, variance, state, work, values, errors):
     determined = pieces.covariance_diagonal(normal, free, 1.0, factor, spread)
     for j in range(sizes.size):
         sizes[j] = 1.0 / np.sqrt(normal[j, j]) if free[j] else 0.0
-    _summaries(a, rates, decay, shown, slopes)
+    fill_summaries(a, rates, decay, shown, slopes)
     slowest = -1
     for j in range(n):
         there = a[j] != 0.0
@@ -504,12 +318,25 @@ def fit_exponentials(
         np.zeros(size), np.empty(3),
     )  # fmt: skip
     curve, place, row, spare = np.empty(n), np.empty(size), np.empty(table.shape[0]), np.empty(n_columns)
-    search = (table, combinations, inverses)
+    search, first = (table, combinations, inverses), np.empty(size)
     for v in range(m):
         largest, least = _weighted(curves[v], root, curve)
-        place[:] = starts[_start(mode, curve, search, row, c, spare)]
-        limits = (lower, upper, scale, max_iterations, tolerance, _dot(curve, curve))
+        chosen = _start(mode, curve, search, row, c, spare)
+        place[:] = starts[chosen]
+        limits = (lower, upper, scale, max_iterations, tolerance, dot(curve, curve))
         left, iterations[v], settled = _search(mode, curve, time, root, limits, place, fitted, work)
+        if size > 1 and c.min() <= 0.0:
+            # a phase has vanished, and with it the way back: once more from the slowest one that there is
+            first[:] = place
+            place[:] = starts[chosen]
+            place[0] = lower[0]
+            other, more, other_settled = _search(mode, curve, time, root, limits, place, fitted, work)
+            iterations[v] += more
+            if other < left:
+                left, settled = other, other_settled
+            else:
+                place[:] = first
+                left = evaluate(mode, curve, time, root, place, fitted)
         squares[v, 0] = left * largest * largest
         squares[v, 1] = _squares_about_mean(curve, root) * largest * largest
         state[v] = (NEGATIVE if least < 0.0 else 0) | (CONVERGED if settled else 0)
@@ -518,8 +345,8 @@ def fit_exponentials(
             values[v] = np.nan
             errors[v] = np.nan
             continue
-        _fill_slopes(time, a, e, slopes)
-        _fill_normal(fitted, slopes, normal, vectors[0])
+        fill_slopes(time, a, e, slopes)
+        fill_normal(fitted, slopes, normal, vectors[0])
         state[v] |= _mark_free(c, place, lower, upper, normal, free)
         scatter = left / (used - p) if used > p else np.nan
         variance = 1.0 / (largest * largest) if known else scatter

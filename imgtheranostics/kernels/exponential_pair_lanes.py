@@ -12,13 +12,8 @@ import numpy as np
 from numba import njit
 
 from imgtheranostics.kernels.bolus_shapes import exponential
-from imgtheranostics.kernels.exponential_fit import (
-    CONVERGED,
-    LEAST_EXPONENT,
-    LEAST_GAIN,
-    NEGATIVE,
-    OPEN,
-)
+from imgtheranostics.kernels.exponential_fit import CONVERGED, LEAST_GAIN, NEGATIVE
+from imgtheranostics.kernels.exponential_sums import LEAST_EXPONENT, OPEN
 
 LANES = 64
 """Curves of a block: its workspace stays in the first-level cache."""

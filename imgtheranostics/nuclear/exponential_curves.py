@@ -86,6 +86,7 @@ def fit_exponential(
         forced uptake) and ``aicc`` say which model was taken; what it does not have is NaN.
 
         Standard errors are those of the covariance, over the mean of a standard deviation of so few samples.
+        No phase is faster than one of which 1 % is left at the first sample.
         A rate or amplitude at a bound has none, is taken as known for the others, and is `Flag.AT_BOUND`:
         a curve that falls no faster than the nuclide decays, or that has fewer phases than it was asked for.
         Parameters that the samples do not tell apart have none either (`Flag.ILL_CONDITIONED`). Curves with

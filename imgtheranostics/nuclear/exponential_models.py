@@ -19,7 +19,11 @@ LEAST_APART = 0.01
 """Smallest difference of two rates, per last time: closer ones are not told apart."""
 
 FASTEST = 10.0
-"""Largest rate, per smallest gap between samples (or before the first): what is faster is not seen."""
+"""Largest rate, per smallest gap between samples: what is faster is not seen."""
+
+FURTHEST_BACK = 5.0
+"""Largest difference of rates, per time of the first sample: no phase is fitted of which less than 1 % is
+left by then, since its area would be that of the noise of the first samples."""
 
 LEAST_PIVOT = 1e-10
 """Smallest over largest eigenvalue of a normal matrix that a start may have."""
@@ -136,8 +140,10 @@ def setting_of(model: Model, time: FloatArray, root: FloatArray, slowest: float)
         Least rate, in units of the inverse of the last time.
     """
     n = model.n_exponentials
-    gaps = np.diff(time, prepend=0.0)
-    fastest = max(FASTEST / float(gaps[gaps > 0].min()), 4.0 * slowest + 1.0)
+    fastest = FASTEST / float(np.diff(time).min())
+    if time[0] > 0:
+        fastest = min(fastest, FURTHEST_BACK / float(time[0]))
+    fastest = max(fastest, 4.0 * slowest + 1.0)
     lower = np.full(n, LEAST_APART)
     lower[0] = slowest
     upper = np.full(n, fastest)
