@@ -24,7 +24,7 @@ __all__ = ["srtm", "srtm2"]
 FloatArray = npt.NDArray[np.float64]
 
 N_BASES = 100
-_BLOCK_BYTES = 3 << 20
+_BLOCK_BYTES = 1 << 20
 _LARGEST = 1e150
 
 _NAMES = ("R1", "k2", "BP_ND", "k2a", "k2_reference")
