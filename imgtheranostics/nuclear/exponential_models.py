@@ -140,14 +140,13 @@ def setting_of(model: Model, time: FloatArray, root: FloatArray, slowest: float)
         Least rate, in units of the inverse of the last time.
     """
     n = model.n_exponentials
-    fastest = FASTEST / float(np.diff(time).min())
-    if time[0] > 0:
-        fastest = min(fastest, FURTHEST_BACK / float(time[0]))
-    fastest = max(fastest, 4.0 * slowest + 1.0)
+    seen = max(FASTEST / float(np.diff(time).min()), 4.0 * slowest + 1.0)
+    apart = min(seen, FURTHEST_BACK / float(time[0])) if time[0] > 0 else seen
+    fastest = seen if n == 1 else max(apart, 4.0 * slowest + 1.0)
     lower = np.full(n, LEAST_APART)
     lower[0] = slowest
     upper = np.full(n, fastest)
-    upper[0] = max(fastest, slowest * (1.0 + 1e-9))
+    upper[0] = seen
     rates = np.geomspace(max(slowest, _SLOWEST_START) * 1.02, 0.98 * fastest, _N_STARTS[n])
     table = np.exp(-np.outer(rates, time)) * root
     found = np.array(list(combinations(range(rates.size), n)), np.int64)

@@ -321,6 +321,15 @@ def test_measured_plasma_curves_have_the_minimum_of_scipy(public_data):
     assert checked >= 6
 
 
+def test_a_single_phase_may_have_fallen_far_before_the_first_sample():
+    """Ten half-lives before the first scan: the rate is that of the scans."""
+    time_s = np.array([10.0, 11, 12, 13]) * HOUR
+    fit = curves.fit_exponential(2.0 ** (-time_s / HOUR), time_s, terms=1, half_life_s=1.5 * HOUR)
+    assert value(fit, "effective_half_life_s") == pytest.approx(HOUR, rel=1e-8)
+    assert value(fit, "amplitude_1") == pytest.approx(1.0, rel=1e-7)
+    assert fit.flags == 0
+
+
 def test_no_phase_is_made_of_the_first_sample(rng):
     """A first sample that is high by noise is not the end of a phase that nobody saw.
 
