@@ -3,9 +3,25 @@
 from __future__ import annotations
 
 import copy
+import hashlib
+import os
+import subprocess
+import sys
 from typing import Any
 
+import numba
 import pytest
+
+from imgtheranostics.phantom import make
+
+IN_ANOTHER_PROCESS = """
+import hashlib, sys
+from imgtheranostics.phantom import make
+p = make(sys.argv[1], int(sys.argv[2]), rng=3)
+h = hashlib.sha256(b"".join(v.data.tobytes("F") for v in p.volumes))
+h.update(p.regions.labels.tobytes())
+print(h.hexdigest())
+"""
 
 SMALL: dict[str, Any] = {
     "slug": "small-sphere",
@@ -59,3 +75,27 @@ def dynamic(small) -> dict[str, Any]:
     small["physics"]["frame_duration_s"] = [300, 600, 1200]
     small["regions"][1]["truth"]["kinetics"] = {"uptake_half_time_h": 1.0, "clearance_half_life_h": 12.0}
     return small
+
+
+@pytest.fixture
+def digests():
+    """``digests(phantom, level)``: of voxels and labels of seed 3, here and with another number of threads.
+
+    A phantom is a slug or the path of a file.
+    """
+
+    def both(phantom, level: int) -> tuple[str, str]:
+        n = "1" if numba.config.NUMBA_NUM_THREADS > 1 else "2"
+        elsewhere = subprocess.run(
+            [sys.executable, "-c", IN_ANOTHER_PROCESS, str(phantom), str(level)],
+            env={**os.environ, "NUMBA_NUM_THREADS": n, "OMP_NUM_THREADS": n, "OPENBLAS_NUM_THREADS": n},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+        made = make(phantom, level, rng=3)
+        here = hashlib.sha256(b"".join(one.data.tobytes("F") for one in made.volumes))
+        here.update(made.regions.labels.tobytes())
+        return here.hexdigest(), elsewhere
+
+    return both
