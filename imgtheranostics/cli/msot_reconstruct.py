@@ -100,7 +100,8 @@ class Picture:
         typer.Option(
             "--speed-of-sound",
             metavar="M_S|focus",
-            help="Speed of sound in m/s, or that of the sharpest image; default that of the file.",
+            help="Speed of sound in m/s, or that of the sharpest image; default that of the file, and focus "
+            "where it states none.",
         ),
     ] = None
     pixel_mm: Annotated[float | None, typer.Option("--pixel-mm", help="Size of pixels; default 0.075.")] = (

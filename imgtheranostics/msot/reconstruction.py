@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from imgtheranostics.errors import ImplausibleValue, MissingMetadata
+from imgtheranostics.errors import Caution, ImplausibleValue
 from imgtheranostics.kernels.threads import thread_limit
 from imgtheranostics.msot.beamforming import KINDS, back_project, beamformer
 from imgtheranostics.msot.frame_layout import FrameKind, FrameLayout, frame_layout
@@ -25,6 +25,9 @@ Method = Literal["backprojection", "delay_and_sum", "model"]
 
 PLAUSIBLE_M_S = (1300.0, 1700.0)
 """Speeds of sound of couplants and soft tissue, fat to muscle."""
+
+NOT_STATED = "focus, since the scan states none"
+"""Source of a speed of sound that was neither given nor stated."""
 
 Array32 = npt.NDArray[np.float32]
 
@@ -66,8 +69,8 @@ def reconstruct(
     centre_mm : (3,) array_like, optional
         Middle of the image; the centre of curvature of the detectors by default.
     speed_of_sound_m_s : float or "focus", optional
-        That of `signals` by default. ``focus`` takes the one that makes the image sharpest, of the mean of
-        all frames and wavelengths.
+        That of `signals` by default, and ``focus`` where they state none, which a caution then tells.
+        ``focus`` takes the one that makes the image sharpest, of the mean of all frames and wavelengths.
     band_hz : (low, high), optional
         Edges of the zero-phase band-pass, where it halves the amplitude; 50 kHz to 6.5 MHz by default, or to
         0.4 times a low sampling rate. A low edge of 0 leaves out the high-pass.
@@ -96,7 +99,7 @@ def reconstruct(
     Raises
     ------
     MissingMetadata
-        If positions of detectors, speed of sound or times of frames are not known.
+        If positions of detectors or times of frames are not known.
     ImplausibleValue
         If the speed of sound is that of no tissue, as an offset is, or the sampling rate that of no sound.
     GeometryMismatch
@@ -141,7 +144,9 @@ def reconstruct(
         decisions |= options | _of_fits(fits)
     volume = volume_of(planes, signals, setup.grid, layout, method, speed, orientation, slice_thickness_mm)
     return volume.with_step("reconstruct", **decisions).with_warnings(
-        *setup.cautions, *cautions_of(signals, volume, orientation, fits)
+        *setup.cautions,
+        *_of_speed(signals, speed, speed_source),
+        *cautions_of(signals, volume, orientation, fits),
     )
 
 
@@ -183,6 +188,16 @@ def focus_speed_of_sound(
     return focused_speed(former, mean, workers)
 
 
+def _of_speed(signals: OptoacousticSignals, speed_m_s: float, source: str) -> tuple[Caution, ...]:
+    """What to say of a speed of sound that nobody stated."""
+    if source != NOT_STATED:
+        return ()
+    offset = signals.speed_of_sound_offset_m_s
+    beside = "" if offset is None else f" (an offset of {offset:g} m/s, which is no speed, is all)"
+    text = f"the scan states no speed of sound{beside}: {speed_m_s:.0f} m/s makes the sharpest image"
+    return (Caution("speed-of-sound-focused", text, "speed_of_sound_m_s (--speed-of-sound)"),)
+
+
 def _speed(
     signals: OptoacousticSignals,
     setup: Setup,
@@ -191,8 +206,8 @@ def _speed(
     workers: int | None,
 ) -> tuple[float, str]:
     """Speed of sound and where it is from."""
-    offset = signals.speed_of_sound_offset_m_s
-    if asked == "focus":
+    unknown = asked is None and signals.speed_of_sound_m_s is None
+    if asked == "focus" or unknown:
         found = focus_speed_of_sound(
             signals,
             method=method,
@@ -203,17 +218,9 @@ def _speed(
             deconvolve=setup.response is not None,
             workers=workers,
         )
-        return found.speed_of_sound_m_s, "focus"
+        return found.speed_of_sound_m_s, NOT_STATED if unknown else "focus"
     speed = signals.speed_of_sound_m_s if asked is None else asked
-    if speed is None:
-        raise MissingMetadata(
-            "the speed of sound is not known",
-            where="speed_of_sound_m_s",
-            found=None if offset is None else f"an offset of {offset:g} m/s, which is no speed",
-            needed="the speed of sound between detectors and subject in m/s",
-            next_step="give speed_of_sound_m_s (--speed-of-sound), or 'focus' for that of the sharpest image",
-        )
-    if isinstance(speed, str):
+    if speed is None or isinstance(speed, str):
         raise ValueError(f"speed_of_sound_m_s must be a number or 'focus', found {speed!r}")
     slowest, fastest = PLAUSIBLE_M_S
     if not slowest <= speed <= fastest:

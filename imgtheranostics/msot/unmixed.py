@@ -50,7 +50,7 @@ class Unmixed:
     estimates: Mapping[str, Estimate]
     residual: Volume
     condition_number: float
-    fit: UnmixingFit
+    fit: UnmixingFit = field(repr=False)
     signal: Volume = field(repr=False)
     components: ComponentMatrix = field(repr=False)
 

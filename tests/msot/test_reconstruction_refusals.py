@@ -28,12 +28,15 @@ def codes(volume):
     return [caution.code for caution in volume.warnings]
 
 
-def test_unknown_speed_is_refused_and_an_offset_is_no_speed(scan):
+def test_unknown_speed_is_that_of_the_sharpest_image_and_an_offset_is_no_speed(scan):
     unknown = scan.replace(speed_of_sound_m_s=None, speed_of_sound_offset_m_s=43.0)
-    with pytest.raises(MissingMetadata) as refusal:
-        msot.reconstruct(unknown, **SMALL)
-    assert "43 m/s, which is no speed" in str(refusal.value)
-    assert "focus" in str(refusal.value)
+    found = msot.reconstruct(unknown, **SMALL)
+    focused = msot.reconstruct(unknown, speed_of_sound_m_s="focus", **SMALL)
+    np.testing.assert_array_equal(found.data, focused.data)
+    told = next(caution for caution in found.warnings if caution.code == "speed-of-sound-focused")
+    assert "43 m/s, which is no speed" in told.message
+    assert "speed-of-sound-focused" not in codes(focused)
+    assert found.history[-1].parameters["speed_of_sound_from"] == "focus, since the scan states none"
 
 
 def test_an_offset_given_as_speed_is_refused(scan):
