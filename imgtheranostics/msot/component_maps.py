@@ -16,6 +16,7 @@ from imgtheranostics.mapping.refusals import checked
 from imgtheranostics.mapping.voxels import Mask, mask_array
 from imgtheranostics.msot.component_matrix import ComponentMatrix, Components
 from imgtheranostics.msot.residual_caution import residual_cautions
+from imgtheranostics.msot.residual_spectrum import spectrum_cautions
 from imgtheranostics.msot.unmixed import Unmixed
 from imgtheranostics.msot.unmixing import METHODS, Method, UnmixingFit, unmix_planes
 from imgtheranostics.units import UNITS
@@ -68,7 +69,8 @@ def unmix(
         From absorption, concentrations in umol/L: absorption to base e is ln 10 times molar extinction times
         concentration. From arbitrary units the amounts are those that the signal would have if it were
         absorption in 1/cm, in ``[arb'U]``, with the caution ``arbitrary-units``. Where noise is given and the
-        residuals of many voxels are far above it, the caution ``residual-above-noise`` says so.
+        residuals of many voxels are far above it, the caution ``residual-above-noise`` says so; where
+        residuals have a spectrum of their own, ``residual-has-a-spectrum``.
 
     Raises
     ------
@@ -97,6 +99,8 @@ def unmix(
     if noise is not None:
         misfit = residual_cautions(fit.rmse, np.asarray(noise))
         fit = replace(fit, warnings=merge_cautions(fit.warnings, misfit))
+    left = spectrum_cautions(planes.samples, matrix.values, planes.chosen(inside), given.wavelength_nm)
+    fit = replace(fit, warnings=merge_cautions(fit.warnings, left))
     quantities = {
         name: _QUANTITIES.get(unit, "component_amplitude") if calibrated else "component_amplitude"
         for name, unit in zip(given.names, given.units, strict=True)
