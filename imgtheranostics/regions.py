@@ -301,7 +301,7 @@ def roi_statistics(
     together = np.prod(correlated_voxels(correlation, chords), axis=-1)
     spread = _Spread.of(x, table, together, voxels, starts)
     n_samples, n_regions = table.shape[:2]
-    axis, axis_value = zip(*_axis_labels(value.axes), strict=True)
+    axis, axis_value = zip(*axis_labels(value.axes), strict=True)
     columns: dict[str, Any] = {
         "subject": subject if subject is not None else value.source.subject,
         "session": session if session is not None else value.source.session,
@@ -551,7 +551,7 @@ def _flag_counts(flags: npt.NDArray[np.uint16]) -> str:
     return ";".join(f"{name}:{count}" for name, count in counts.items() if count)
 
 
-def _axis_labels(axes: Sequence[Axis]) -> list[tuple[str, float]]:
+def axis_labels(axes: Sequence[Axis]) -> list[tuple[str, float]]:
     """Axis name and value of each sample, the last axis slowest; the first axis names the value."""
     if not axes:
         return [("", float("nan"))]

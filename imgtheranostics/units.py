@@ -241,6 +241,7 @@ _QUANTITIES = (
     Quantity("distribution_ratio", "1", "volume of distribution over that of a reference tissue"),
     Quantity("binding_potential", "1", "specific over nondisplaceable binding at equilibrium"),
     Quantity("relative_delivery", "1", "K1 over that of a reference tissue"),
+    Quantity("partial_volume_factor", "1", "what a voxel was multiplied by against partial volume"),
     Quantity("apparent_efflux", "1/min", "k2a, transfer of a bound tracer from tissue into plasma"),
     Quantity("reference_efflux", "1/min", "k2', transfer of a tracer from a reference tissue into plasma"),
     Quantity("temperature_change", "Cel", "temperature change", signed_change=True),

@@ -1,4 +1,7 @@
-"""Partial volume: how much of its signal a sphere keeps at a given resolution, and the correction for it.
+"""Partial volume: how much of its signal a region keeps at a given resolution, and the correction for it.
+
+Here the closed forms of a sphere. Means of regions of any form by `gtm`; voxels with regions by `rbv` and
+`iterative_yang`, without by `richardson_lucy` and `van_cittert`.
 
 References
 ----------
@@ -12,10 +15,25 @@ import math
 from dataclasses import dataclass
 
 from imgtheranostics.errors import IllConditioned
+from imgtheranostics.nuclear.deconvolution import richardson_lucy, van_cittert
+from imgtheranostics.nuclear.point_spread import LEAST_RECOVERY
+from imgtheranostics.nuclear.region_based_correction import iterative_yang, rbv
+from imgtheranostics.nuclear.transfer_matrix import gtm
 from imgtheranostics.regions import FWHM_PER_SD
 
-LEAST_RECOVERY = 0.1
-"""Below it a correction multiplies every error more than tenfold and is refused."""
+__all__ = [
+    "FWHM_PER_SD",
+    "LEAST_RECOVERY",
+    "Corrected",
+    "correct_sphere_mean",
+    "gtm",
+    "iterative_yang",
+    "mean_recovery_slope",
+    "rbv",
+    "richardson_lucy",
+    "sphere_recovery",
+    "van_cittert",
+]
 
 _SERIES_BELOW = 0.1
 
