@@ -1,0 +1,151 @@
+"""Voxel-wise correction with regions: closed forms, a second implementation, and what stays as it is."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+
+from imgtheranostics.errors import IllConditioned
+from imgtheranostics.nuclear.partial_volume import FWHM_PER_SD, gtm, iterative_yang, rbv
+from imgtheranostics.volume import Axis, Estimate, Flag, Volume
+
+SD = 1.5
+FWHM = SD * FWHM_PER_SD
+METHODS = (rbv, iterative_yang)
+
+
+def image(data, **more):
+    return Volume(np.asarray(data), np.eye(4), "suv_bw", "g/mL", **more)
+
+
+def masks():
+    found = {name: np.zeros((26, 24, 22), bool) for name in ("a", "b")}
+    found["a"][5:12, 6:14, 6:14] = True
+    found["b"][12:20, 6:14, 6:14] = True
+    return found
+
+
+def uniform(*values):
+    every = [*masks().values(), ~np.any(list(masks().values()), axis=0)]
+    return sum(value * mask for value, mask in zip(values, every, strict=True)).astype(float)
+
+
+def blurred(data):
+    return gaussian_filter(data, SD, truncate=6)
+
+
+@pytest.mark.parametrize("correct", METHODS)
+def test_uniform_regions_come_back_everywhere(correct):
+    """A piecewise uniform image blurred by SciPy; iterative Yang to what ten iterations reach."""
+    truth = uniform(12.0, 5.0, 1.0)
+    found = correct(image(blurred(truth)), masks(), psf_fwhm_mm=FWHM)
+    np.testing.assert_allclose(found.value.data, truth, rtol=1e-4 if correct is rbv else 0.01)
+    assert (found.quantity, found.unit) == ("suv_bw", "g/mL")
+    assert not found.flags.data.any()
+    step = found.value.history[-1]
+    assert step.name == correct.__name__
+    assert step.parameters["psf_fwhm_mm"] == [FWHM] * 3
+    assert found.decisions["background"]["rule"] == "own region"
+    assert found.maps["factor"].quantity == "partial_volume_factor"
+
+
+def test_both_equal_their_definitions_by_scipy(rng):
+    """Image times s / (G s) with s of the means, which come from the matrix or from the corrected image."""
+    data = blurred(uniform(12.0, 5.0, 1.0)) + rng.normal(0, 0.1, (26, 24, 22))
+    v = image(data)
+    data = v.data.astype(float)
+    every = [*masks().values(), ~np.any(list(masks().values()), axis=0)]
+    true = gtm(v, masks(), psf_fwhm_mm=FWHM)["mean"]
+    model = uniform(*true)
+    np.testing.assert_allclose(
+        rbv(v, masks(), psf_fwhm_mm=FWHM).value.data, data * model / blurred(model), rtol=1e-4, atol=1e-5
+    )
+    means = [data[mask].mean() for mask in every]
+    for _ in range(3):
+        model = uniform(*means)
+        corrected = data * model / blurred(model)
+        means = [corrected[mask].mean() for mask in every]
+    model = uniform(*means)
+    found = iterative_yang(v, masks(), psf_fwhm_mm=FWHM, iterations=3)
+    np.testing.assert_allclose(found.value.data, data * model / blurred(model), rtol=1e-4, atol=1e-5)
+    assert found.decisions["means"]["iterations"] == 3
+    assert [caution.code for caution in found.warnings] == ["not-converged"]
+
+
+@pytest.mark.parametrize("correct", METHODS)
+def test_frames_are_corrected_one_by_one(correct):
+    first, second = blurred(uniform(12.0, 5.0, 1.0)), blurred(uniform(2.0, 9.0, 0.5))
+    v = image(np.stack([first, second], axis=-1), axes=(Axis("time", [1.0, 2.0], "s"),))
+    both = correct(v, masks(), psf_fwhm_mm=FWHM)
+    for n, frame in enumerate((first, second)):
+        alone = correct(image(frame), masks(), psf_fwhm_mm=FWHM)
+        np.testing.assert_allclose(both.value.data[..., n], alone.value.data, rtol=2e-3)
+    assert both.value.axes == v.axes
+
+
+@pytest.mark.parametrize("correct", METHODS)
+def test_unknown_voxels_stay_alone(correct):
+    """NaN spreads to no other voxel, not even over ten iterations."""
+    data = blurred(uniform(12.0, 5.0, 1.0))
+    data[7, 8, 9] = np.nan
+    data[0, 0, 0] = np.inf
+    found = correct(image(data), masks(), psf_fwhm_mm=FWHM)
+    assert np.count_nonzero(~np.isfinite(found.value.data)) == 2
+    assert np.count_nonzero(found.flags.data == Flag.INVALID_INPUT.value) == 2
+    assert found.value.data[7, 8, 10] == pytest.approx(12, rel=0.01)
+    assert "voxels-without-value" in [caution.code for caution in found.warnings]
+    data[masks()["a"]] = np.nan
+    nothing = correct(image(data), masks(), psf_fwhm_mm=FWHM)
+    assert np.isnan(nothing.value.data).all()
+    assert (nothing.flags.data == Flag.INVALID_INPUT.value).all()
+
+
+def test_negative_voxels_stay_negative(rng):
+    """Around zero in the background, as after a scatter correction: its mean is not lifted."""
+    data = blurred(uniform(12.0, 5.0, 0.3)) + rng.normal(0, 1.0, (26, 24, 22))
+    found = rbv(image(data), masks(), psf_fwhm_mm=FWHM)
+    assert (np.sign(found.value.data) == np.sign(data)).all()
+    assert found.value.data.min() < -1
+
+
+def test_a_region_without_activity_beside_nothing_is_flagged():
+    """Where the blurred model is next to nothing there is no factor: NaN, and the reason."""
+    truth = uniform(12.0, 5.0, 0.0)
+    found = rbv(image(blurred(truth)), masks(), psf_fwhm_mm=FWHM, background=False)
+    far = found.flags.data[25, 23, 21]
+    assert far == Flag.OUTSIDE_RANGE.value
+    assert np.isnan(found.value.data[25, 23, 21])
+    np.testing.assert_allclose(found.value.data[6:11, 8:12, 8:12], 12, rtol=1e-3)
+
+
+def test_errors_grow_by_the_factor():
+    data = blurred(uniform(12.0, 5.0, 1.0))
+    v = image(data)
+    flags = np.zeros(v.shape, np.uint16)
+    flags[1, 1, 1] = Flag.AT_BOUND.value
+    estimate = Estimate(
+        v, v.replace(data=0.1 * data), v.replace(data=flags, quantity="flags", unit="1"), 0.04
+    )
+    found = rbv(estimate, masks(), psf_fwhm_mm=FWHM)
+    np.testing.assert_allclose(found.standard_error.data, 0.1 * found.value.data, rtol=1e-4)
+    assert found.calibration_relative == 0.04
+    assert found.flags.data[1, 1, 1] == Flag.AT_BOUND.value
+
+
+def test_errors_of_a_plain_image_are_its_scatter(rng):
+    data = blurred(uniform(12.0, 5.0, 1.0)) + rng.normal(0, 0.5, (26, 24, 22))
+    found = rbv(image(data), masks(), psf_fwhm_mm=FWHM)
+    factor = found.maps["factor"].data
+    np.testing.assert_allclose(found.standard_error.data, 0.5 * factor, rtol=0.12)
+
+
+@pytest.mark.parametrize("correct", METHODS)
+def test_a_point_spread_larger_than_a_region(correct):
+    with pytest.raises(IllConditioned, match="larger than a region"):
+        correct(image(np.ones((26, 24, 22))), masks(), psf_fwhm_mm=11.0)
+
+
+def test_no_iteration():
+    with pytest.raises(ValueError, match="at least 1"):
+        iterative_yang(image(np.ones((26, 24, 22))), masks(), psf_fwhm_mm=FWHM, iterations=0)
