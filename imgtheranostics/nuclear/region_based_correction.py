@@ -27,6 +27,7 @@ from imgtheranostics.volume import Estimate, Flag, Step, Volume, make_step
 CONVERGED = 1e-3
 """Relative change of every mean between two iterations below which iterative Yang has converged."""
 
+_LARGEST_MIXTURE = 1e9
 _LEAST_SHARE = 1e-3
 """Share of the largest mean below which the blurred model is no divisor."""
 
@@ -47,10 +48,10 @@ def rbv(
     -------
     Estimate
         Of the quantity of the image. A voxel without a value, or where the model is next to nothing
-        (``OUTSIDE_RANGE``), is NaN. The standard error is that of the image times the factor of the voxel:
-        as the Estimate states it, or the scatter of the voxels of each region about the model. That of the
-        means is not part of it. ``decisions["means"]`` holds the means by region and frame, `maps` the
-        ``factor``.
+        (``OUTSIDE_RANGE``), is NaN; one of several regions holds their mixture. The standard error is that of
+        the image times the factor of the voxel: as the Estimate states it, or the scatter of the voxels of
+        each region about the model. That of the means is not part of it. ``decisions["means"]`` holds the
+        means by region and frame, `maps` the ``factor``.
 
     Raises
     ------
@@ -144,16 +145,24 @@ def _factor(means: FloatArray, sharp: FloatArray, blurred: FloatArray) -> FloatA
 
 
 def _means_of_corrected(v: Volume, regions: Occupancy, means: FloatArray) -> FloatArray:
-    sums, weights = np.zeros_like(means), np.zeros_like(means)
-    for here, sharp, blurred in regions.slabs(v.planar.shape[0]):
+    """Means of the regions in the corrected image, out of which a voxel of several is a mixture."""
+    n, n_frames = means.shape
+    sums, mixed = np.zeros_like(means), np.zeros((n_frames, n, n))
+    for here, sharp, blurred in regions.slabs(n_frames):
         values, known = frames_of(v, here)
         values *= _factor(means, sharp, blurred)
         known &= np.isfinite(values)
         values[~known] = 0.0
         sums += sharp @ values.T
-        weights += sharp @ known.T
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(np.where(weights > 0, sums / weights, np.nan))
+        mixed += sharp @ sharp.T
+        for frame in np.flatnonzero(~known.all(axis=1)).tolist():
+            lost = ~known[frame]
+            mixed[frame] -= sharp[:, lost] @ sharp[:, lost].T
+    found = np.full_like(means, np.nan)
+    for frame in range(n_frames):
+        if np.linalg.cond(mixed[frame]) < _LARGEST_MIXTURE and np.isfinite(means[:, frame]).all():
+            found[:, frame] = np.linalg.solve(mixed[frame], sums[:, frame])
+    return found
 
 
 def _corrected(
