@@ -84,12 +84,17 @@ class Occupancy:
         ValueError
             If a region has the name of the background, or the width is not positive.
         """
-        arrays = _arrays(v, rois)
-        fractional = any(bool(((array > 0) & (array < 1)).any()) for _, array in arrays)
-        spread = PointSpread.of(v, fwhm_mm, voxel_mean=fractional)
         covered = np.zeros(v.grid.shape, np.float32, order="F")
-        for _, array in arrays:
+        found: list[tuple[str, _Box, Float32Array]] = []
+        # One at a time, and kept without the empty rest: many regions of a large image take little memory.
+        for name, array in _arrays(v, rois):
             covered += array
+            box = _box_of(array, name)
+            found.append((name, box, np.array(array[box], order="F")))
+        if not found:
+            raise NothingUsable("no regions were given")
+        fractional = any(bool(((sharp > 0) & (sharp < 1)).any()) for _, _, sharp in found)
+        spread = PointSpread.of(v, fwhm_mm, voxel_mean=fractional)
         if float(covered.max()) > 1 + _ROUNDING:
             raise ImplausibleValue(
                 "regions overlap: a voxel is filled more than once",
@@ -100,7 +105,7 @@ class Occupancy:
             )
         rest = covered.size - float(covered.sum(dtype=np.float64))
         del covered
-        parts = tuple(_part(name, array, spread) for name, array in arrays)
+        parts = tuple(_part(name, box, sharp, spread, v.grid.shape) for name, box, sharp in found)
         for part in parts:
             _check_size(part, spread, v.grid.voxel_volume_ml)
         with_rest = background and rest >= 1.0
@@ -113,7 +118,7 @@ class Occupancy:
 
     def blurred_by(self, spread: PointSpread) -> Self:
         """The same regions after another blur."""
-        parts = tuple(_part(part.name, self._whole(part), spread) for part in self.parts)
+        parts = tuple(_part(one.name, one.box, one.sharp, spread, self.shape) for one in self.parts)
         return type(self)(self.shape, parts, spread, self.background, self.names, self.voxels)
 
     def slabs(self, n_frames: int = 1) -> Iterator[tuple[slice, FloatArray, FloatArray]]:
@@ -139,57 +144,60 @@ class Occupancy:
             out[-1] = np.maximum(1.0 - out[:-1].sum(axis=0), 0.0)
         return out.reshape(len(self.names), -1)
 
-    def _whole(self, part: Part) -> Float32Array:
-        array = np.zeros(self.shape, np.float32, order="F")
-        array[part.box] = part.sharp
-        return array
 
-
-def _arrays(v: Volume, rois: GivenRegions) -> list[tuple[str, Float32Array]]:
+def _arrays(v: Volume, rois: GivenRegions) -> Iterator[tuple[str, Float32Array]]:
     """Name and share of each voxel, in the order given; NaN is outside."""
-    found: list[tuple[str, Float32Array]] = []
     if isinstance(rois, Regions):
         fitted = rois.fit_to(v.grid)
-        found = [(name, np.asarray(fitted.mask(name), np.float32, order="F")) for name in fitted]
-    else:
-        for name, given in rois.items():
-            array = (
-                on_grid(given, v, "a region", "draw it on this image") if isinstance(given, Volume) else given
+        for name in fitted:
+            yield name, np.asarray(fitted.mask(name), np.float32, order="F")
+        return
+    for name, given in rois.items():
+        array = on_grid(given, v, "a region", "draw it on this image") if isinstance(given, Volume) else given
+        values = np.asarray(array)
+        if values.shape != v.grid.shape:
+            raise GeometryMismatch(
+                "a region does not fit the image", found=str(values.shape), needed=str(v.grid.shape)
             )
-            values = np.asarray(array)
-            if values.shape != v.grid.shape:
-                raise GeometryMismatch(
-                    "a region does not fit the image", found=str(values.shape), needed=str(v.grid.shape)
-                )
-            share = np.nan_to_num(np.asarray(values, np.float32, order="F"), nan=0.0)
-            if float(share.min()) < -_ROUNDING or float(share.max()) > 1 + _ROUNDING:
-                raise ImplausibleValue(
-                    "the share of a voxel that a region fills lies between 0 and 1",
-                    where="rois",
-                    found=f"{float(share.min()):.4g} to {float(share.max()):.4g}",
-                    needed="a mask of 0 and 1, or shares",
-                    next_step="divide by the value of a full voxel, or give Regions for labels",
-                )
-            found.append((str(name), np.clip(share, 0.0, 1.0)))
-    if not found:
-        raise NothingUsable("no regions were given")
-    for name, array in found:
-        if not array.any():
-            raise NothingUsable("a region holds no voxel of the image", where=name)
-    return found
+        share = np.nan_to_num(np.asarray(values, np.float32, order="F"), nan=0.0)
+        if float(share.min()) < -_ROUNDING or float(share.max()) > 1 + _ROUNDING:
+            raise ImplausibleValue(
+                "the share of a voxel that a region fills lies between 0 and 1",
+                where="rois",
+                found=f"{float(share.min()):.4g} to {float(share.max()):.4g}",
+                needed="a mask of 0 and 1, or shares",
+                next_step="divide by the value of a full voxel, or give Regions for labels",
+            )
+        yield str(name), np.clip(share, 0.0, 1.0)
 
 
-def _part(name: str, array: Float32Array, spread: PointSpread) -> Part:
+def _box_of(array: Float32Array, name: str) -> _Box:
+    """The least box that holds a region."""
     sides = []
-    for axis, reach in enumerate(spread.reach):
+    for axis in range(3):
         others = tuple(a for a in range(3) if a != axis)
         inside = np.flatnonzero((array > 0).any(axis=others))
-        sides.append(
-            slice(max(0, int(inside[0]) - reach), min(array.shape[axis], int(inside[-1]) + 1 + reach))
-        )
-    box = (sides[0], sides[1], sides[2])
-    sharp = np.array(array[box], order="F")
-    return Part(name, box, sharp, spread.blur(sharp))
+        if not inside.size:
+            raise NothingUsable("a region holds no voxel of the image", where=name)
+        sides.append(slice(int(inside[0]), int(inside[-1]) + 1))
+    return sides[0], sides[1], sides[2]
+
+
+def _part(
+    name: str, box: _Box, sharp: Float32Array, spread: PointSpread, shape: tuple[int, int, int]
+) -> Part:
+    """A region in the box that its blur reaches."""
+    wide = [
+        slice(max(0, side.start - reach), min(n, side.stop + reach))
+        for side, reach, n in zip(box, spread.reach, shape, strict=True)
+    ]
+    within = [
+        slice(side.start - around.start, side.stop - around.start)
+        for side, around in zip(box, wide, strict=True)
+    ]
+    padded = np.zeros([around.stop - around.start for around in wide], np.float32, order="F")
+    padded[within[0], within[1], within[2]] = sharp
+    return Part(name, (wide[0], wide[1], wide[2]), padded, spread.blur(padded))
 
 
 def _check_size(part: Part, spread: PointSpread, voxel_ml: float) -> None:
