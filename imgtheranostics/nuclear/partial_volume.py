@@ -1,7 +1,7 @@
 """Partial volume: how much of its signal a region keeps at a given resolution, and the correction for it.
 
 Here the closed forms of a sphere. Means of regions of any form by `gtm`; voxels with regions by `rbv` and
-`iterative_yang`, without by `richardson_lucy` and `van_cittert`.
+`iterative_yang`, without by `richardson_lucy` and `van_cittert`. The resolution by `estimate_psf`.
 
 References
 ----------
@@ -18,6 +18,7 @@ from imgtheranostics.errors import IllConditioned
 from imgtheranostics.nuclear.deconvolution import richardson_lucy, van_cittert
 from imgtheranostics.nuclear.point_spread import LEAST_RECOVERY
 from imgtheranostics.nuclear.region_based_correction import iterative_yang, rbv
+from imgtheranostics.nuclear.resolution_estimate import ResolutionEstimate, estimate_psf
 from imgtheranostics.nuclear.transfer_matrix import gtm
 from imgtheranostics.regions import FWHM_PER_SD
 
@@ -25,7 +26,9 @@ __all__ = [
     "FWHM_PER_SD",
     "LEAST_RECOVERY",
     "Corrected",
+    "ResolutionEstimate",
     "correct_sphere_mean",
+    "estimate_psf",
     "gtm",
     "iterative_yang",
     "mean_recovery_slope",

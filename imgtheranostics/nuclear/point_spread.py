@@ -75,7 +75,7 @@ class PointSpread:
         UnsupportedInput
             If the voxels are labels or flags.
         """
-        _check_image(v)
+        check_image(v)
         widths = _three(fwhm_mm)
         kernels = []
         for width, spacing, n in zip(widths, v.grid.spacing_mm, v.grid.shape, strict=True):
@@ -162,7 +162,8 @@ def _three(fwhm_mm: Width) -> tuple[float, float, float]:
     return i, j, k
 
 
-def _check_image(v: Volume) -> None:
+def check_image(v: Volume) -> None:
+    """Refuse labels, voxels of unknown size, and such as are no right-angled boxes."""
     if QUANTITIES[v.quantity].dtype != "float32":
         raise UnsupportedInput(
             "partial volume is corrected in images of a quantity", found=v.quantity, needed="no labels"
