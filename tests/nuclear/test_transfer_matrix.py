@@ -6,6 +6,8 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 from scipy.special import erf
 
@@ -157,8 +159,23 @@ def test_standard_errors_are_the_scatter_of_repeats(rng, correlated):
     # the spread of 120 repeats is known to 6.5 %
     np.testing.assert_allclose(means.std(axis=0, ddof=1) / stated, 1.0, atol=0.2)
     if correlated:
-        given = gtm(v.frame(0), masks, psf_fwhm_mm=1.5 * FWHM_PER_SD, noise_fwhm_mm=1.5 * FWHM_PER_SD)
-        np.testing.assert_allclose(given["standard_error"], table["standard_error"][:4], rtol=1e-5)
+        alone = gtm(v.frame(0), masks, psf_fwhm_mm=1.5 * FWHM_PER_SD, noise_fwhm_mm=1.5 * FWHM_PER_SD)
+        np.testing.assert_allclose(alone["standard_error"], table["standard_error"][:4], rtol=1e-5)
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0.01, 100), st.floats(-50, 50))
+@settings(max_examples=25)
+def test_means_follow_scale_and_offset_of_the_image(seed, scale, offset):
+    """The blur keeps uniform images, so that any image scales and shifts together with its true means."""
+    masks = {name: mask[::2, ::2, ::2] for name, mask in boxes().items()}
+    data = np.random.default_rng(seed).uniform(0, 10, (12, 12, 12)).astype(np.float32)
+    plain = gtm(image(data, 2.0), masks, psf_fwhm_mm=3.0)
+    other = gtm(image(data * scale + offset, 2.0), masks, psf_fwhm_mm=3.0)
+    tolerance = 1e-4 * (10 * scale + abs(offset))
+    np.testing.assert_allclose(other["mean"], plain["mean"] * scale + offset, atol=tolerance)
+    np.testing.assert_allclose(
+        other["standard_error"], plain["standard_error"] * scale, rtol=0.01, atol=tolerance
+    )
 
 
 def test_what_all_voxels_share_goes_into_the_error():
@@ -207,5 +224,9 @@ def test_regions_that_are_none():
     elsewhere = image(masks["a"].astype(float), 2.0)
     with pytest.raises(GeometryMismatch, match="grid"):
         gtm(v, {"a": elsewhere}, psf_fwhm_mm=3.0)
+    unknown = masks["a"].astype(float)
+    unknown[~masks["a"]] = np.nan
+    outside = gtm(v, {"a": unknown}, psf_fwhm_mm=3.0)
+    assert outside["n_voxels"][0] == masks["a"].sum()
     as_volume = gtm(v, {"a": image(masks["a"].astype(float), 1.0)}, psf_fwhm_mm=3.0)
     np.testing.assert_allclose(as_volume["mean"], 1.0, rtol=1e-5)
