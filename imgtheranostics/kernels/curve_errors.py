@@ -156,12 +156,15 @@ def _lagged(z, lag):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def correlation_factor(z, swallowed, lost):
+def correlation_factor(z, swallowed, lost, n_loud):
     """Variance of the mean of correlated samples over that of white ones, 1 + 2 (r1 + r2 + ...).
 
-    z : (n,) float64, residuals over their standard deviation; swallowed : parameters' worth of samples that
-    the fit has taken; lost : what that is of the sum of squares, more where noise is correlated, and likewise
-    of the neighbours' products. The sum ends before the first autocorrelation that white noise might show.
+    z : (n,) float64, residuals over their standard deviation, quiet ones over that of all
+    swallowed : parameters' worth of samples that the fit has taken
+    lost : what that is of the sum of squares, more where noise is correlated, and likewise of the neighbours'
+    products
+    n_loud : samples that count, as many of equal variance as have their weight
+    The sum ends before the first autocorrelation that white noise might show.
     """
     keep_apart()
     n = z.size
@@ -171,7 +174,7 @@ def correlation_factor(z, swallowed, lost):
         return factor
     for lag in range(1, n // 4):
         rho = (_lagged(z, lag) + lost * max(1.0 - lag * swallowed / n, 0.0)) / size
-        if not rho > _SIGNIFICANT / math.sqrt(n):
+        if not rho > _SIGNIFICANT / math.sqrt(n_loud):
             break
         factor += 2.0 * rho
     return factor
@@ -217,12 +220,21 @@ def _expected(leverage, weight, white, rising):
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=_FAST)
-def _standardise(residual, v0, v1, least, weight, white):
-    """Variances in place of the squared level, and residuals over their standard deviation."""
+def _standardise(residual, v0, v1, mean, weight, white):
+    """Variances in place of the squared level, and residuals over their standard deviation.
+
+    What the fit does to quiet samples, whose own noise is far below the mean variance, is much larger than
+    that noise and the same for neighbours: they are divided by the mean. Returns how many samples are loud.
+    """
+    once, twice = 0.0, 0.0
     for i in range(residual.size):
         variance = v0 + v1 * weight[i]
         weight[i] = variance
-        white[i] = residual[i] / math.sqrt(max(variance, least))
+        white[i] = residual[i] / math.sqrt(max(variance, mean))
+        share = min(variance / mean, 1.0)
+        once += share
+        twice += share * share
+    return once * once / twice if twice > 0.0 else 1.0
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -248,12 +260,11 @@ def residual_covariance(rows, residual, level, inverse, lines, matrices, covaria
     _fill_forms(rows, doubled, rising)
     _expected(leverage, weight, white, rising)
     v0, v1 = _variance_parts(residual, white, rising, level, squares / (n - swallowed))
-    least = max(_LEAST_SHARE * squares / n, 1e-300)
-    _standardise(residual, v0, v1, least, weight, white)
-    factor = correlation_factor(white, swallowed, swallowed)
+    n_loud = _standardise(residual, v0, v1, max(squares / n, 1e-300), weight, white)
+    factor = correlation_factor(white, swallowed, swallowed, n_loud)
     if factor > 1.0:
         # of correlated noise the fit takes more, which makes it look smaller and less correlated
-        factor = correlation_factor(white, swallowed, min(swallowed * factor, _MOST_LOST * n))
+        factor = correlation_factor(white, swallowed, min(swallowed * factor, _MOST_LOST * n), n_loud)
         lost = min(swallowed * factor, _MOST_LOST * n)
         growth = (n - swallowed) / (n - lost) if lost > swallowed else 1.0
         for i in range(n):

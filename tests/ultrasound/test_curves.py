@@ -108,15 +108,21 @@ def test_curves_without_bolus_are_flagged_and_not_fitted(rng):
     assert (found.flags[np.isnan(found.parameters["peak_enhancement"])] != 0).all()
 
 
-def test_standard_errors_of_what_is_reported_are_the_scatter():
-    """Of 1,000 repeats with 5 % multiplicative noise, within 10 %."""
+@pytest.mark.parametrize(("background", "share"), [(0.0, 0.15), (1.0, 0.1)])
+def test_standard_errors_of_what_is_reported_are_the_scatter(background, share):
+    """Of 1,000 repeats with 5 % multiplicative noise, within 10 %.
+
+    Where frames without agent are free of noise, few samples hold all of it, and chance looks like
+    correlation more often: within 15 %.
+    """
     rng = np.random.default_rng(3)
-    signal = (lognormal(t0=5.0) + 1.0) * (1 + 0.05 * rng.normal(size=(1000, 300)))
+    signal = (lognormal(t0=5.0) + background) * (1 + 0.05 * rng.normal(size=(1000, 300)))
     found = curves.fit(signal, TIME)
-    for name in (*LOGNORMAL, "peak_enhancement_db", "full_width_half_maximum_s", "baseline"):
+    names = (*LOGNORMAL, "full_width_half_maximum_s", "baseline")
+    for name in (*names, "peak_enhancement_db") if background else names:
         scatter = np.nanstd(found.parameters[name])
-        error = np.sqrt(np.nanmean(found.standard_errors[name] ** 2))
-        assert error == pytest.approx(scatter, rel=0.1), name
+        error = np.nanmean(found.standard_errors[name])
+        assert error == pytest.approx(scatter, rel=share), name
 
 
 def test_float32_images_give_the_same_as_float64_within_a_tenth_of_an_error(rng):
