@@ -83,7 +83,8 @@ def label_changes(
         raise ValueError(f"labels lie between 1 and {_LARGEST_LABEL - 1}")
     slots = np.full(int(wanted.max()) + 1, -1, np.int64)
     slots[wanted] = np.arange(wanted.size)
-    limits = np.ascontiguousarray(np.broadcast_to(np.asarray(threshold, np.float32), wanted.shape))
+    # a copy: kernels are compiled for arrays that may be written
+    limits = np.array(np.broadcast_to(threshold, wanted.shape), np.float32)
     partial = np.empty((_PARTS, wanted.size, kernel.N_STATISTICS))
     kept = int(np.clip(_WORKSPACE // wanted.size, _FEWEST_KEPT, kernel.KEPT))
     tops = np.broadcast_to(saturation_hu, (2,))
