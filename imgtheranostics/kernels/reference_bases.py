@@ -11,6 +11,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
+from imgtheranostics.kernels.curve_products import dot
+
 CHUNK = 64
 """Curves per task: the workspace of a task serves them all."""
 
@@ -27,14 +29,6 @@ SETTLED = 1e-9
 """Change of u that no longer matters."""
 
 LEAST_SHARE = 1e-10
-
-
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
-def _dot(a, b):
-    total = 0.0
-    for i in range(a.size):
-        total += a[i] * b[i]
-    return total
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
@@ -57,9 +51,9 @@ def _interpolated(table, slopes, step, place, basis, slope):
 def _best_row(curve, reference, table, gram, square, known, rates):
     """Row of the table that explains most of a curve with both weights, or with one where k2' is known."""
     best, row = -1.0, 0
-    f = _dot(reference, curve)
+    f = dot(reference, curve)
     for j in range(table.shape[0]):
-        b = _dot(table[j], curve)
+        b = dot(table[j], curve)
         ff, fb, bb = square, gram[j, 0], gram[j, 1]
         if known > 0.0:
             c = known - rates[j]
@@ -86,9 +80,9 @@ def _projected(curve, reference, rate, known, lines, moments):
         for i in range(n):
             change[i] = (known - rate) * change[i] - rate * basis[i]
             basis[i] = reference[i] + (known - rate) * basis[i]
-    ff, fb, bb = _dot(reference, reference), _dot(reference, basis), _dot(basis, basis)
-    fy, by = _dot(reference, curve), _dot(basis, curve)
-    fs, bs = _dot(reference, change), _dot(basis, change)
+    ff, fb, bb = dot(reference, reference), dot(reference, basis), dot(basis, basis)
+    fy, by = dot(reference, curve), dot(basis, curve)
+    fs, bs = dot(reference, change), dot(basis, change)
     if known > 0.0:
         determinant = bb
         a, b = 0.0, by / bb
@@ -150,7 +144,7 @@ def _covariance(reference, known, b, lines, jacobian, covariance):
     normal = np.empty((3, 3))
     for row in range(3):
         for column in range(3):
-            normal[row, column] = _dot(jacobian[row], jacobian[column])
+            normal[row, column] = dot(jacobian[row], jacobian[column])
     if known > 0.0:
         normal[0, 0] = 1.0
     a00, a01, a02 = normal[0, 0], normal[0, 1], normal[0, 2]
@@ -220,7 +214,7 @@ def fit_reference_model(
     squares : (m, 2) float64, of the residual and of the curve less its weighted mean; state : (m,) uint8
     """
     m, n = curves.shape
-    total_weight, square = _dot(root, root), _dot(reference, reference)
+    total_weight, square = dot(root, root), dot(reference, reference)
     rates = np.exp(first + step * np.arange(table.shape[0]))
     last = table.shape[0] - 1.0
     for chunk in prange((m + CHUNK - 1) // CHUNK):
@@ -242,7 +236,7 @@ def fit_reference_model(
                     for h in range(3):
                         total += gradients[j, k] * covariance[k, h] * gradients[j, h]
                 variances[c, j] = variance * max(total, 0.0)
-            mean = _dot(curve, root) / total_weight
+            mean = dot(curve, root) / total_weight
             squares[c, 0], squares[c, 1] = left, 0.0
             for i in range(n):
                 squares[c, 1] += (curve[i] - mean * root[i]) ** 2

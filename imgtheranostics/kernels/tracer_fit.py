@@ -12,6 +12,12 @@ from numba import njit, prange
 
 from imgtheranostics.kernels import small_matrices as pieces
 from imgtheranostics.kernels.convolution import convolve_shifted
+from imgtheranostics.kernels.curve_products import (
+    dot,
+    explained_by_two,
+    normal_equations,
+    residual_squares,
+)
 from imgtheranostics.kernels.tracer_models import (
     EXCHANGE,
     EXTENDED_TOFTS,
@@ -53,44 +59,19 @@ def tabulate(time, knots, plasma, rates, delays, table):
             )
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
-def _dot(a, b):
-    total = 0.0
-    for i in range(a.size):
-        total += a[i] * b[i]
-    return total
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _explained(gram, products, first, second):
-    """Sum of squares that two rows explain with weights not below zero, and the weights."""
-    a, b = gram[first, first], 0.0
-    x, y = products[first], 0.0
-    one = max(x, 0.0) / a if a > 0.0 else 0.0
-    best, two = one * x, 0.0
-    if second >= 0:
-        b, y = gram[second, second], products[second]
-        alone = max(y, 0.0) / b if b > 0.0 else 0.0
-        if alone * y > best:
-            best, one, two = alone * y, 0.0, alone
-        c = gram[first, second]
-        determinant = a * b - c * c
-        if determinant > 1e-12 * a * b:
-            both_one, both_two = (b * x - c * y) / determinant, (a * y - c * x) / determinant
-            if both_one >= 0.0 and both_two >= 0.0:
-                best, one, two = both_one * x + both_two * y, both_one, both_two
-    return best, one, two
-
-
 @njit(cache=True, nogil=True, error_model="numpy")
 def _best_of_table(curve, table, gram, pairs, products):
     """Delay, pair and weights that explain most of the curve."""
     best, best_delay, best_pair, best_one, best_two = -1.0, 0, 0, 0.0, 0.0
     for d in range(table.shape[0]):
         for row in range(table.shape[1]):
-            products[row] = _dot(table[d, row], curve)
+            products[row] = dot(table[d, row], curve)
         for pair in range(pairs.shape[0]):
-            found, one, two = _explained(gram[d], products, pairs[pair, 0], pairs[pair, 1])
+            first, second = pairs[pair, 0], pairs[pair, 1]
+            b, c, y = 0.0, 0.0, 0.0
+            if second >= 0:
+                b, c, y = gram[d, second, second], gram[d, first, second], products[second]
+            found, one, two = explained_by_two(gram[d, first, first], b, c, products[first], y)
             if found > best:
                 best, best_delay, best_pair, best_one, best_two = found, d, pair, one, two
     return best_delay, best_pair, best_one, best_two
@@ -122,21 +103,6 @@ def _start(model, one, two, rate_one, rate_two, parameters):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _squares(curve, model_curve, residual):
-    for i in range(curve.size):
-        residual[i] = model_curve[i] - curve[i]
-    return _dot(residual, residual)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _normal_equations(jacobian, residual, normal, gradient):
-    for row in range(jacobian.shape[0]):
-        gradient[row] = _dot(jacobian[row], residual)
-        for column in range(row + 1):
-            normal[row, column] = _dot(jacobian[row], jacobian[column])
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
 def _minimise(model, curve, time, knots, plasma, delayed, shared, limits, parameters, free, work):
     """Levenberg-Marquardt from `parameters`, which become the minimum; sum of squares, iterations, settled.
 
@@ -147,8 +113,8 @@ def _minimise(model, curve, time, knots, plasma, delayed, shared, limits, parame
     normal, factor, vectors, terms, slopes, basis, fitted, residual, jacobian = work
     gradient, target, step, trial = vectors[0], vectors[1], vectors[2], vectors[3]
     evaluate(model, parameters, time, knots, plasma, delayed, shared, terms, slopes, basis, fitted, jacobian)
-    squares = _squares(curve, fitted, residual)
-    _normal_equations(jacobian, residual, normal, gradient)
+    squares = residual_squares(curve, fitted, residual)
+    normal_equations(jacobian, residual, normal, gradient)
     damping = pieces.FIRST_DAMPING
     for iteration in range(1, max_iterations + 1):
         if not pieces.bounded_step(
@@ -162,12 +128,12 @@ def _minimise(model, curve, time, knots, plasma, delayed, shared, limits, parame
         predicted = pieces.predicted_decrease(normal, gradient, step)
         pieces.take_step(parameters, step, lower, upper, trial)
         evaluate(model, trial, time, knots, plasma, delayed, shared, terms, slopes, basis, fitted, jacobian)
-        new_squares = _squares(curve, fitted, residual)
+        new_squares = residual_squares(curve, fitted, residual)
         decrease = squares - new_squares
         if decrease >= 0.0:
             parameters[:] = trial
             squares = new_squares
-            _normal_equations(jacobian, residual, normal, gradient)
+            normal_equations(jacobian, residual, normal, gradient)
         flat = decrease >= 0.0 and damping <= 1.0 and predicted <= LEAST_GAIN * squares
         if small or flat:
             return squares, iteration, True

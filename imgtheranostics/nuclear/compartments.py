@@ -82,8 +82,9 @@ def fit(
     """Rates of a compartment model from time-activity curves and an arterial input function.
 
     The model is (1 - vB) C_T + vB C_b, averaged over each frame: input curves are straight lines between
-    their samples, for which convolution and average are exact. The start is the best of a table of rates,
-    delays and blood fractions with their linear weights; a bounded Levenberg-Marquardt fit follows.
+    their samples, for which convolution and average are exact. For each of a few blood fractions the best
+    of a table of rates and delays, with its linear weights, starts a bounded Levenberg-Marquardt fit; the
+    least of their minima counts.
 
     Parameters
     ----------
