@@ -63,7 +63,8 @@ def correct(
         voxels hold a signal that was left out.
     smooth : bool or float, optional
         Smooth each spectrum by a spline, before the shift; the number is the smoothing parameter. With
-        either, standard errors are those of the noise before it, an upper limit.
+        either, standard errors are those of the noise before it, an upper limit; those of a pH ratio know the
+        smoothing.
     m0_index : int or sequence of int, optional
         The unsaturated images, counted from 0; by default those that the file or the offsets tell.
     drift : {"auto", "mean", "linear"}

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from imgtheranostics.cest import z_spline
 from imgtheranostics.cest.label_places import check_places
+from imgtheranostics.cest.offset_list import rows_at
 from imgtheranostics.errors import ImplausibleValue
 
 DoubleArray = npt.NDArray[np.float64]
@@ -133,13 +134,8 @@ def shared_references(
     """
     if m0_weights is None:
         return None
-    ppm = np.asarray(offset_ppm, np.float64)
-    order, places = np.argsort(ppm), np.atleast_1d(np.asarray(at_ppm, np.float64))
-
-    def at(where: DoubleArray) -> DoubleArray:
-        return np.array([np.interp(where, ppm[order], column) for column in m0_weights[order].T])
-
-    label, mirror = at(places), at(-places)
+    places = np.atleast_1d(np.asarray(at_ppm, np.float64))
+    label, mirror = (rows_at(m0_weights, offset_ppm, sign * places).T for sign in (1.0, -1.0))
     products = np.stack([(label**2).sum(0), (label * mirror).sum(0), (mirror**2).sum(0)])
     return np.asarray(products * m0_weights.shape[1])
 

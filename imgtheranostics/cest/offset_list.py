@@ -85,3 +85,18 @@ class OffsetList:
     def n(self) -> int:
         """Number of offsets."""
         return int(self.ppm.size)
+
+
+def rows_at(rows: FloatArray, offset_ppm: npt.ArrayLike, places_ppm: FloatArray) -> FloatArray:
+    """Rows that belong to offsets, (n, k), by straight lines at other places, (m, k).
+
+    Parameters
+    ----------
+    rows : (n, k) ndarray
+    offset_ppm : (n,) array_like
+        In any order.
+    places_ppm : (m,) ndarray
+    """
+    ppm = np.asarray(offset_ppm, np.float64)
+    order = np.argsort(ppm)
+    return np.array([np.interp(places_ppm, ppm[order], column) for column in rows[order].T]).T

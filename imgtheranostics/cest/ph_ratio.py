@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from imgtheranostics.cest import z_noise, z_spline
 from imgtheranostics.cest.label_places import check_places
-from imgtheranostics.cest.offset_list import OffsetList
+from imgtheranostics.cest.offset_list import OffsetList, rows_at
 from imgtheranostics.fit import Fit, planar
 from imgtheranostics.volume import Flag
 
@@ -123,10 +123,7 @@ class Common:
         weights = CubicSpline(offsets.ppm, np.eye(offsets.n))(nodes[:, np.newaxis] + places)
         if sample_weights is not None:
             weights = weights @ sample_weights[offsets.order]
-        shares = None
-        if m0_shares is not None:
-            columns = m0_shares[offsets.order].T
-            shares = np.array([np.interp(places, offsets.ppm, column) for column in columns]).T
+        shares = None if m0_shares is None else rows_at(m0_shares[offsets.order], offsets.ppm, places)
         step = (high - low) / (_NODES - 1)
         table = np.einsum("bin,bjn->bij", weights, weights)
         return cls(table, low, step, np.where(np.isfinite(b0), b0, low), shares)

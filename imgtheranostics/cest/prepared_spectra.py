@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imgtheranostics.cest.methods import DRIFTS
-from imgtheranostics.cest.offset_list import REFERENCE_PPM, OffsetList
+from imgtheranostics.cest.offset_list import REFERENCE_PPM, OffsetList, rows_at
 from imgtheranostics.cest.saturation import saturation_offsets
 from imgtheranostics.cest.voxel_spectra import Array, FloatArray, VoxelSpectra
 from imgtheranostics.cest.water_position import WaterPosition
@@ -303,8 +303,7 @@ class PreparedSpectra:
         """Shares of the unsaturated images in M0 at some of the offsets."""
         if self.m0_weights is None:
             return None
-        own = self.voxels.offset_ppm
-        return np.array([np.interp(offset_ppm, own, column) for column in self.m0_weights.T]).T
+        return rows_at(self.m0_weights, self.voxels.offset_ppm, offset_ppm)
 
     def moved_to_water(self, workers: int | None = None) -> PreparedSpectra:
         """The spectra with water at 0, at the offsets that nearly all voxels have once they are shifted.
