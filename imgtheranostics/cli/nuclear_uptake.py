@@ -1,0 +1,92 @@
+"""``nuclear uptake``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from imgtheranostics.cli import options, runs
+from imgtheranostics.cli.administration_options import Administered
+from imgtheranostics.cli.calibration_options import Calibrated
+from imgtheranostics.cli.groups import Common, grouped
+from imgtheranostics.cli.nuclear_words import DecayCorrection, DensityGMl, StrictClock, parameters
+
+Quantities = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--quantity",
+        help="suv_bw, suv_lbm_janmahasatian, suv_lbm_james120, suv_lbm_james128, suv_bsa, suv_ibw, id_per_g, "
+        "id_per_ml, id_per_region. May be given again; default: suv_bw and id_per_g where possible.",
+    ),
+]
+Ct = Annotated[Path | None, typer.Option("--ct", help="CT on the same grid; gives the density for %ID/g.")]
+StrictDose = Annotated[
+    bool,
+    typer.Option("--strict-dose", help="Refuse a dose that looks like MBq or uCi instead of correcting it."),
+]
+ConfirmWeight = Annotated[
+    bool, typer.Option("--confirm-weight", help="The body weight is right although it looks implausible.")
+]
+
+
+@grouped
+def uptake(
+    path: options.InputPath,
+    quantity: Quantities = None,
+    density_g_ml: DensityGMl = 1.0,
+    ct: Ct = None,
+    decay_correction: DecayCorrection = None,
+    strict_clock: StrictClock = False,
+    strict_dose: StrictDose = False,
+    confirm_weight: ConfirmWeight = False,
+    *,
+    administered: Administered,
+    calibrated: Calibrated,
+    common: Common,
+) -> None:
+    """SUV and injected activity per gram: how much of the dose is where."""
+    from imgtheranostics.io.loading import load
+    from imgtheranostics.nuclear.maps import density_from_ct
+    from imgtheranostics.nuclear.quantities import QUANTITIES, Request, quantify
+    from imgtheranostics.report.run import Run
+
+    given = dict(locals())
+    unknown = sorted(set(quantity or ()) - set(QUANTITIES))
+    if unknown:
+        raise typer.BadParameter(
+            f"{', '.join(unknown)} is not one of {', '.join(QUANTITIES)}", param_hint="--quantity"
+        )
+    runs.check_output(common.out, force=common.force)
+    administration = administered.administration()
+    volume = load(path, series=common.series)
+    regions = runs.regions_for(volume, common.rois, resample=common.resample_rois)
+    density = density_g_ml if ct is None else density_from_ct(load(ct))
+    result = quantify(
+        volume,
+        regions,
+        quantities=quantity,
+        request=Request(
+            administration,
+            density,
+            decay_correction,
+            strict_dose,
+            strict_clock,
+            confirm_weight,
+            calibrated.calibration(),
+        ),
+        workers=common.workers,
+        **common.table_options(),
+    )
+    run = Run(
+        command="nuclear uptake",
+        estimates=result.estimates,
+        table=result.table,
+        regions=regions if common.rois else None,
+        anatomy=load(common.anatomy) if common.anatomy is not None else None,
+        parameters=parameters(given),
+        inputs=[*volume.source.files, *common.files, *([ct] if ct else [])],
+        warnings=result.warnings,
+    )
+    runs.deliver(run, common.delivery)

@@ -1,0 +1,36 @@
+"""Options that several ``nuclear`` commands share, and what of them goes into the record."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, is_dataclass
+from typing import Annotated, Any
+
+import typer
+
+from imgtheranostics.cli.calibration_options import NAMES
+
+DensityGMl = Annotated[float, typer.Option("--density-g-ml", min=1e-3, help="Tissue density for %ID/g.")]
+DecayCorrection = Annotated[
+    str | None,
+    typer.Option(
+        "--decay-correction", help="START, ADMIN or NONE, for files that do not say it or say it wrong."
+    ),
+]
+StrictClock = Annotated[
+    bool, typer.Option("--strict-clock", help="Refuse when the clocks of the scan differ by more than 1 %.")
+]
+
+PHYSICS = (
+    "quantity", "series", "dose", "delay", "residual", "infiltrated", "dose_uncertainty", "nuclide",
+    "weight_kg", "height_m", "sex", "density_g_ml", "decay_correction", "decay_corrected", "strict_clock",
+    "strict_dose", "confirm_weight", "resolution_mm", "resample_rois", *NAMES,
+)  # fmt: skip
+"""Options that shape the number and name nobody: these go into the record."""
+
+
+def parameters(given: dict[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in given.items():
+        grouped_here = is_dataclass(value) and not isinstance(value, type)
+        flat |= asdict(value) if grouped_here else {name: value}
+    return {name: flat[name] for name in PHYSICS if flat.get(name) not in (None, False)}
