@@ -29,6 +29,7 @@ PHYSICS = (
 
 
 def parameters(given: dict[str, Any]) -> dict[str, Any]:
+    """The options that shape the number and name nobody, flat, without those left at nothing."""
     flat: dict[str, Any] = {}
     for name, value in given.items():
         grouped_here = is_dataclass(value) and not isinstance(value, type)
