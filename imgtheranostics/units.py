@@ -116,6 +116,7 @@ _UNITS = (
     Unit("Gy", "absorbed dose"),
     Unit("mGy", "absorbed dose", 1e-3),
     Unit("Gy/s", "absorbed dose rate"),
+    Unit("Gy/MBq", "absorbed dose per activity"),
     Unit("mGy/(MBq.s)", "dose per time-integrated activity"),
     Unit("MBq.s", "time-integrated activity"),
     Unit("Bq.s/mL", "time-integrated activity concentration"),
@@ -338,13 +339,18 @@ _QUANTITIES = (
     Quantity("extrapolated_fraction", "%", "share of an area that is after the last sample"),
     Quantity("absorbed_dose", "Gy", "absorbed dose"),
     Quantity("absorbed_dose_rate", "Gy/s", "absorbed dose per time"),
+    Quantity("absorbed_dose_per_activity", "Gy/MBq", "absorbed dose over the activity that is given"),
+    Quantity("protraction_factor", "1", "effect of a dose given slowly over that of one given at once, G"),
     Quantity("dose_at_volume", "Gy", "least absorbed dose in the hottest part of a region, D98, D50, D2"),
     Quantity("volume_at_dose", "%", "share of a region that has at least a dose, Vx"),
-    Quantity("equivalent_uniform_dose", "Gy", "generalised equivalent uniform dose"),
+    Quantity("equivalent_uniform_dose", None, "generalised equivalent uniform dose"),
     Quantity(
         "biologically_effective_dose", "Gy", "dose of endless low-rate delivery with the same effect, BED"
     ),
     Quantity("equieffective_dose_2gy", "Gy", "dose in fractions of 2 Gy with the same effect, EQD2"),
+    Quantity("uncorrected_mean", None, "mean of a region before it was corrected for partial volume"),
+    Quantity("recovery_coefficient", "1", "share of its own signal that a region keeps"),
+    Quantity("apparent_recovery", "1", "mean before the correction for partial volume over that after it"),
     Quantity("echo_intensity", "1", "echo power on a linear scale, of arbitrary reference"),
     Quantity("echo_level", "dB", "log-compressed echo level"),
     Quantity("echo_enhancement", "dB", "echo enhancement against baseline", signed_change=True),
@@ -412,6 +418,10 @@ _POOL_QUANTITIES = {
     "chromophore_concentration": Quantity("chromophore_concentration", "umol/L", "concentration"),
     "component_amplitude": Quantity("component_amplitude", "[arb'U]", "amount, up to a common factor"),
     "region_ratio": Quantity("region_ratio", "1", "mean over that of another region"),
+    "dose_at_volume": Quantity(
+        "dose_at_volume", None, "least dose in so many percent of the region, the hottest ones"
+    ),
+    "volume_at_dose": Quantity("volume_at_dose", "%", "share of the region with at least that dose"),
     "voxel_detection_limit": Quantity(
         "voxel_detection_limit", None, "amount that is detected in a single voxel"
     ),
@@ -503,6 +513,9 @@ QUANTITIES: dict[str, Quantity] = _Quantities({quantity.name: quantity for quant
 """Every quantity that a Volume may hold, by name."""
 
 
+_AMOUNT = re.compile(r"\s*([-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?)\s*([A-Za-zµμ%\[]\S*)\s*$")
+
+
 def canonical_unit(text: str) -> str:
     """The UCUM code of a unit as headers spell it; UnitMismatch when it is not in the table."""
     stripped = text.strip()
@@ -541,6 +554,18 @@ def conversion_factor(from_unit: str, to_unit: str) -> float:
             needed=target.code,
         )
     return source.factor / target.factor
+
+
+def parse_amount(text: str, unit: str) -> float:
+    """A number with its unit, converted to `unit`; UnitMismatch where the unit is missing or another kind.
+
+    >>> parse_amount("8.1 MBq", "Bq")
+    8100000.0
+    """
+    match = _AMOUNT.match(text)
+    if match is None:
+        raise UnitMismatch(f"{text!r} needs a number and a unit", needed=f"a unit such as {unit}")
+    return float(match[1]) * conversion_factor(match[2], unit)
 
 
 def check_quantity(quantity: str, unit: str) -> Quantity:

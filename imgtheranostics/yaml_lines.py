@@ -110,7 +110,7 @@ class Document:
         )
 
 
-def read(path: str | Path, *, subject: str) -> Document:
+def read(path: str | Path, *, subject: str, most_bytes: int = LARGEST_FILE_BYTES) -> Document:
     """A YAML file with the line of each entry.
 
     Parameters
@@ -118,20 +118,22 @@ def read(path: str | Path, *, subject: str) -> Document:
     path : path
     subject : str
         What kind of file it is, for messages: ``phantom file``.
+    most_bytes : int
+        Of the file.
 
     Raises
     ------
     NothingUsable
         If there is no such file, or it cannot be read.
     CorruptInput
-        If it is not UTF-8, larger than 1 MiB, not YAML of plain data, or repeats a key.
+        If it is not UTF-8, larger than `most_bytes`, not YAML of plain data, or repeats a key.
     """
     path = Path(path)
     try:
         if not path.is_file():
             raise NothingUsable(f"the {subject} does not exist", where=str(path))
-        if path.stat().st_size > LARGEST_FILE_BYTES:
-            raise CorruptInput(f"the {subject} is larger than 1 MiB", where=str(path))
+        if path.stat().st_size > most_bytes:
+            raise CorruptInput(f"the {subject} is larger than {most_bytes >> 20} MiB", where=str(path))
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise CorruptInput(f"the {subject} is not UTF-8 text", where=str(path)) from error

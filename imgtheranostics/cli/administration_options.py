@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import asdict, dataclass
 from datetime import datetime, time
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,8 +10,6 @@ import typer
 
 if TYPE_CHECKING:
     from imgtheranostics.nuclear.administration import Administration
-
-_AMOUNT = re.compile(r"^\s*([-+]?[0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?)\s*([A-Za-zµμ]+)\s*$")
 
 Dose = Annotated[
     str | None, typer.Option("--dose", help="Activity in the syringe with its unit, such as 400MBq or 10mCi.")
@@ -75,17 +72,14 @@ class Administered:
 def parse_amount(text: str | None, option: str, unit: str, example: str) -> float | None:
     """A number with its unit, converted to `unit`; a usage error when the unit is missing or unknown."""
     from imgtheranostics.errors import UnitMismatch
-    from imgtheranostics.units import conversion_factor
+    from imgtheranostics.units import parse_amount as amount
 
     if text is None:
         return None
-    match = _AMOUNT.match(text)
-    if match is None:
-        raise typer.BadParameter(f"{text!r} needs a number and a unit, such as {example}", param_hint=option)
     try:
-        return float(match[1]) * conversion_factor(match[2], unit)
+        return amount(text, unit)
     except UnitMismatch as error:
-        raise typer.BadParameter(f"{text!r}: {error.what}", param_hint=option) from error
+        raise typer.BadParameter(f"{error.what}; write it like {example}", param_hint=option) from error
 
 
 def parse_moment(text: str | None, option: str) -> datetime | time | None:

@@ -1,0 +1,290 @@
+"""What a study holds: subjects with their sessions and scans, and the analyses that are done to them.
+
+A manifest names files and says what they are; it holds no result. Everything that decides a number stands in
+it, so that a study can be repeated from the manifest and the scans alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
+
+from imgtheranostics.errors import UnitMismatch
+from imgtheranostics.units import parse_amount
+
+EVERY_SESSION = "*"
+"""In ``role@*``: the scans of a role from all sessions, in the order of their dates."""
+
+_ROLE = r"[a-z][a-z0-9_-]*"
+_REFERENCE = re.compile(rf"({_ROLE})(?:@([A-Za-z0-9*]+))?$")
+
+
+class Part(BaseModel):
+    """Frozen, and refuses every key that it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _label(value: Any) -> Any:
+    """A label is text: of ``01`` without quotes, YAML keeps only the number 1."""
+    if isinstance(value, str):
+        return value
+    raise PydanticCustomError("label", "a label in quotes, such as '01'")
+
+
+def _amount_in(unit: str) -> BeforeValidator:
+    """Text such as ``8.1 MBq`` as a number in `unit`; a bare number is refused, it has no unit."""
+
+    def read(value: Any) -> Any:
+        if not isinstance(value, str):
+            raise PydanticCustomError("unit", "a number with its unit, convertible to {unit}", {"unit": unit})
+        try:
+            return parse_amount(value, unit)
+        except UnitMismatch as error:
+            raise PydanticCustomError("unit", "{said}", {"said": error.needed or error.what}) from None
+
+    return BeforeValidator(read)
+
+
+Label = Annotated[str, BeforeValidator(_label), StringConstraints(pattern=r"^[A-Za-z0-9]+$", max_length=64)]
+"""Name of a subject or session: letters and digits, as BIDS has it."""
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]*$", max_length=64)]
+Text = Annotated[str, Field(min_length=1, max_length=400)]
+Role = Annotated[str, StringConstraints(pattern=rf"^{_ROLE}$", max_length=64)]
+ActivityBq = Annotated[float, Field(ge=0), _amount_in("Bq")]
+MassKg = Annotated[float, Field(gt=0), _amount_in("kg")]
+LengthM = Annotated[float, Field(gt=0), _amount_in("m")]
+
+
+class Administration(Part):
+    """What was injected; overrides what the files say. Amounts are written with their unit."""
+
+    activity: ActivityBq | None = None
+    at: datetime | None = None
+    nuclide: Text | None = None
+    residual: ActivityBq | None = None
+    residual_at: datetime | None = None
+    infiltrated: ActivityBq | None = None
+    relative_uncertainty: Annotated[float, Field(ge=0, le=1)] | None = None
+
+
+class Scan(Part):
+    """One scan: a file or folder relative to the manifest, and the series where there are several."""
+
+    path: Text
+    series: Text | None = None
+
+
+def _scan(value: Any) -> Any:
+    return {"path": value} if isinstance(value, str) else value
+
+
+ScanEntry = Annotated[Scan, BeforeValidator(_scan)]
+
+
+class DrawnRegions(Part):
+    """Regions and the scan that they were drawn on.
+
+    Attributes
+    ----------
+    path : str
+        Relative to the manifest.
+    drawn_on : str, optional
+        Role of that scan in its session; scans on other grids get the regions resampled, and scans of
+        other sessions by registration. Without it, the regions fit every scan as they are.
+    """
+
+    path: Text
+    drawn_on: Role | None = None
+
+
+def _regions(value: Any) -> Any:
+    return {"path": value} if isinstance(value, str) else value
+
+
+RegionsEntry = Annotated[DrawnRegions, BeforeValidator(_regions)]
+
+
+class Session(Part):
+    """One visit of a subject.
+
+    Attributes
+    ----------
+    id : str
+    date : datetime
+        When it began: sessions are ordered by it, and no session goes without.
+    scans : mapping of role to Scan
+        Roles are words of the study's choice, such as ``pet``, ``ct``, ``pre``, ``post``, ``fraction-3``.
+    regions : DrawnRegions, optional
+        Without, the nearest earlier session's are carried over by registration.
+    """
+
+    id: Label
+    date: datetime
+    scans: dict[Role, ScanEntry] = Field(min_length=1)
+    regions: RegionsEntry | None = None
+    administration: Administration | None = None
+
+
+class Subject(Part):
+    """One animal or patient; `covariates` are numbers for the statistics, each named with its unit."""
+
+    id: Label
+    group: Text = ""
+    species: Text | None = None
+    sex: Literal["M", "F", "O"] | None = None
+    weight: MassKg | None = None
+    height: LengthM | None = None
+    covariates: dict[Name, float] = {}
+    sessions: tuple[Session, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _once(self) -> Subject:
+        refuse_repeated((session.id for session in self.sessions), f"sessions of {self.id}")
+        if len({one.date.tzinfo is None for one in self.sessions}) > 1:
+            raise PydanticCustomError("zone", "all dates of a subject with a time zone, or none")
+        return self
+
+    @property
+    def in_time(self) -> tuple[Session, ...]:
+        """The sessions in the order of their dates."""
+        return tuple(sorted(self.sessions, key=lambda session: (session.date, session.id)))
+
+
+class ScanReference(Part):
+    """As an option's value: the path of a scan, such as the CT that belongs to a PET."""
+
+    scan: str = Field(pattern=_REFERENCE.pattern)
+
+
+Plain = bool | int | float | str
+OptionValue = ScanReference | Plain | list[Plain]
+
+
+class Analysis(Part):
+    """One command, done to the scans of a session, or of all sessions of a subject.
+
+    Attributes
+    ----------
+    name : str
+        Of the folder and the rows of results.
+    command : str
+        As on the command line, such as ``nuclear uptake`` or ``ct retention``.
+    scans : tuple of str
+        Roles of its arguments in order. ``role`` is that of each session that has all of them;
+        ``role@id`` is that of one session and ``role@*`` of all, and then the analysis is done once per
+        subject.
+    options : mapping
+        Long options of the command without their dashes; ``{scan: role}`` is the path of a scan.
+    align : mapping of role to role, optional
+        Scans that are brought onto another scan of the session before, rigidly.
+    """
+
+    name: Name
+    command: Annotated[str, StringConstraints(pattern=r"^[a-z]+ [a-z]+$")]
+    scans: tuple[Annotated[str, Field(pattern=_REFERENCE.pattern)], ...] = Field(min_length=1)
+    options: dict[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$")], OptionValue] = {}
+    align: dict[Role, Role] = {}
+
+    @property
+    def references(self) -> tuple[tuple[str, str | None], ...]:
+        """Role and session of every scan that the analysis reads, its arguments first."""
+        named = [one.scan for one in self.options.values() if isinstance(one, ScanReference)]
+        return tuple(split_reference(text) for text in (*self.scans, *named))
+
+    @property
+    def per_subject(self) -> bool:
+        """Whether it is done once for a subject, as its scans name their sessions."""
+        return any(session is not None for _, session in self.references)
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Analysis:
+        own = [session is None for _, session in self.references]
+        if any(own) and not all(own):
+            raise PydanticCustomError(
+                "sessions", "a session for every scan or for none: role@session, or role alone"
+            )
+        return self
+
+
+def split_reference(text: str) -> tuple[str, str | None]:
+    """Role and session of ``role`` or ``role@session``.
+
+    >>> split_reference("pet@d1"), split_reference("ct")
+    (('pet', 'd1'), ('ct', None))
+    """
+    match = _REFERENCE.match(text)
+    if match is None:
+        raise ValueError(f"{text!r} is no reference to a scan")
+    return match[1], match[2]
+
+
+class Study(Part):
+    """A whole study.
+
+    Attributes
+    ----------
+    study : str
+        Its name.
+    agent : str, optional
+        Record of the nanoparticle.
+    subjects : tuple of Subject
+    analyses : tuple of Analysis
+        In the order in which they are done.
+    outcomes : str, optional
+        Table of outcomes, relative to the manifest: ``subject`` and any of ``response``, ``time``, ``event``.
+    """
+
+    study: Text
+    agent: Text | None = None
+    subjects: tuple[Subject, ...] = Field(min_length=1)
+    analyses: tuple[Analysis, ...] = ()
+    outcomes: Text | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Study:
+        refuse_repeated((subject.id for subject in self.subjects), "subjects")
+        refuse_repeated((analysis.name for analysis in self.analyses), "analyses")
+        roles = set(self.roles())
+        for analysis in self.analyses:
+            for role, _ in analysis.references:
+                if role not in roles:
+                    raise PydanticCustomError(
+                        "role",
+                        "{name}: no session has a scan {role}; there are {known}",
+                        {"name": analysis.name, "role": role, "known": ", ".join(sorted(roles))},
+                    )
+        return self
+
+    def roles(self) -> Iterator[str]:
+        """Roles of all scans, again and again."""
+        for subject in self.subjects:
+            for session in subject.sessions:
+                yield from session.scans
+
+    @property
+    def n_scans(self) -> int:
+        """How many scans there are."""
+        return sum(1 for _ in self.roles())
+
+
+def refuse_repeated(labels: Iterable[str], what: str) -> None:
+    """A pydantic error when a label stands twice."""
+    twice = sorted(label for label, count in Counter(labels).items() if count > 1)
+    if twice:
+        raise PydanticCustomError(
+            "repeated", "{what}: each once, but repeated: {twice}", {"what": what, "twice": ", ".join(twice)}
+        )
+
+
+def absolute(path: str, manifest: Path) -> Path:
+    """A path of the manifest, which is relative to its folder."""
+    given = Path(path)
+    return given if given.is_absolute() else manifest.parent / given
