@@ -1,0 +1,9 @@
+from .inserts import LEAST_SCORE as LEAST_SCORE
+from .inserts import SHAPES as SHAPES
+from .inserts import Insert as Insert
+from .inserts import Shape as Shape
+from .inserts import locate_inserts as locate_inserts
+from .inserts import round_inserts as round_inserts
+from .sphere_peak import Peak as Peak
+from .sphere_peak import region_peaks as region_peaks
+from .sphere_peak import sphere_weights as sphere_weights
