@@ -69,6 +69,18 @@ class CurveFit:
         Parts of the model at `line_x`, such as the line of each pool, in the unit of `measured`.
     marks : tuple of float
         Places on the axis that the estimated quantity is read at, such as the offset of a label.
+    kind : str
+        Which figure it belongs to where that has its own: ``activity``, ``kinetics`` or ``plot``.
+    measured_quantity : str
+        What was measured, where it has a name.
+    errors : (n,) ndarray, optional
+        Standard errors of the samples.
+    used : (n,) ndarray of bool, optional
+        Samples that the fit took; all of them without it.
+    band : tuple of (m,) ndarray, optional
+        Lower and upper end of the confidence band at `line_x`; NaN where there is none.
+    results : mapping of str to (float, float)
+        What the curve leads to, by quantity: value and standard error.
     """
 
     label: str
@@ -86,6 +98,12 @@ class CurveFit:
     n_voxels: int = 1
     parts: Mapping[str, FloatArray] = field(default_factory=dict)
     marks: tuple[float, ...] = ()
+    kind: str = ""
+    measured_quantity: str = ""
+    errors: FloatArray | None = None
+    used: npt.NDArray[np.bool_] | None = None
+    band: tuple[FloatArray, FloatArray] | None = None
+    results: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 def shortfall(freedom: int) -> float:

@@ -13,7 +13,8 @@ from imgtheranostics.errors import Caution, IllConditioned, merge_cautions
 from imgtheranostics.fit import CurveFit, Fit
 from imgtheranostics.mapping.refusals import UnknownChoice, checked
 from imgtheranostics.nuclear.curve_areas import auc
-from imgtheranostics.nuclear.curve_intervals import band, covariance_interval, model_curve
+from imgtheranostics.nuclear.curve_drawings import drawn_curve
+from imgtheranostics.nuclear.curve_intervals import INTERVALS, covariance_interval, interval
 from imgtheranostics.nuclear.curve_models import AREAS, MODELS, TERMS
 from imgtheranostics.nuclear.curve_rows import RegionCurve, region_curves
 from imgtheranostics.nuclear.exponential_curves import fit_exponential
@@ -33,7 +34,6 @@ _RESULTS = {
     "extrapolated_fraction": ("extrapolated_fraction", 100.0),
 }
 
-_LINE_POINTS = 200
 _MUCH_EXTRAPOLATED = 0.2
 """Share of an area after the last sample from which on it is said."""
 
@@ -59,6 +59,9 @@ def fit_curve(
     weights: str = "equal",
     decay_corrected: bool | None = None,
     level: float = 0.95,
+    intervals: str = "covariance",
+    rng: np.random.Generator | int = 0,
+    n_resamples: int = 999,
     **options: Any,
 ) -> pd.DataFrame | Estimate:
     """Half-lives and time-integrated activity of the curves of regions, or of every voxel.
@@ -84,7 +87,12 @@ def fit_curve(
     decay_corrected : bool, optional
         For tables without that column.
     level : float
-        Of the intervals among the details.
+        Of the intervals among the details, which hold the scatter about the fit, and of the bands.
+    intervals : {"covariance", "bootstrap"}
+        How those of exponentials are made, as in `imgtheranostics.nuclear.curves.interval`.
+    rng : numpy Generator or seed
+    n_resamples : int
+        Of the bootstrap.
 
     Returns
     -------
@@ -95,7 +103,7 @@ def fit_curve(
         in the columns of `imgtheranostics.regions.STATISTICS_COLUMNS`. The standard error of an area contains
         the calibration that all scans share. ``attrs`` has the ``curves`` to draw, the ``details`` of each
         row (interval, model, amplitudes, rates), and the ``warnings``; for exponentials the ``bands`` of the
-        curves, lower and upper at ``line_x``.
+        curves, lower and upper at ``line_x``, which goes on after the last sample.
 
     Raises
     ------
@@ -118,18 +126,23 @@ def fit_curve(
     if options:
         raise UnknownChoice(f"{', '.join(options)} does not apply to the curves of a table")
     checked(weights, ("equal", "standard_error"), "weights")
+    checked(intervals, INTERVALS, "intervals")
+    if not 0 < level < 1:
+        raise UnknownChoice(f"level must be between 0 and 1, not {level!r}")
     curves = region_curves(table, column, half_life_s, decay_corrected)
     found = [_quantified(curve, model, uptake, tail, beginning, weights) for curve in curves]
-    rows, details = [], []
+    wanted = _Wanted(model, uptake, weights, level, intervals, rng, n_resamples, tail, beginning)
+    rows, details, drawn = [], [], []
     for one in found:
-        for row, detail in _rows(one, model, level):
-            rows.append(row)
-            details.append(detail)
+        own = _rows(one, wanted)
+        rows += [row for row, _ in own]
+        details += [detail for _, detail in own]
+        drawn.append(_drawn(one, wanted, [row for row, _ in own]))
     result = pd.DataFrame(rows, columns=list(STATISTICS_COLUMNS))
     given = tuple(table.attrs.get("warnings", ()))
     result.attrs = {
-        "curves": tuple(_drawn(one, model) for one in found),
-        "bands": tuple(_band(one, model, uptake, weights, level) for one in found) if model in TERMS else (),
+        "curves": tuple(drawn),
+        "bands": tuple(curve.band for curve in drawn if curve.band is not None),
         "details": details,
         "warnings": merge_cautions(given, *(one.warnings for one in found)),
     }
@@ -208,15 +221,34 @@ def _cautions(curve: RegionCurve, fit: Fit) -> tuple[Caution, ...]:
     return tuple(found)
 
 
-def _rows(one: _Quantified, model: str, level: float) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+@dataclass(frozen=True)
+class _Wanted:
+    """Choices that all curves share."""
+
+    model: str
+    uptake: bool | None
+    weights: str
+    level: float
+    intervals: str
+    rng: np.random.Generator | int
+    n_resamples: int
+    tail: str
+    beginning: str
+
+    def importance(self, curve: RegionCurve) -> FloatArray | None:
+        """Weights of the samples of exponentials."""
+        return curve.importance() if self.weights == "standard_error" else None
+
+
+def _rows(one: _Quantified, wanted: _Wanted) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     curve, fit = one.curve, one.fit
-    wanted = dict(_RESULTS)
+    results = dict(_RESULTS)
     if curve.quantity in AREAS:
-        wanted = {AREAS[curve.quantity][0]: ("tiac_s", 1.0), **wanted}
+        results = {AREAS[curve.quantity][0]: ("tiac_s", 1.0), **results}
     flags = ";".join(f"{flag.name}:1" for flag in Flag if int(fit.flags) & flag.value)
     codes = ";".join(dict.fromkeys((*curve.warnings, *(caution.code for caution in one.warnings))))
     found = []
-    for quantity, (name, scale) in wanted.items():
+    for quantity, (name, scale) in results.items():
         value = float(fit.parameters[name]) * scale
         error = float(fit.standard_errors[name]) * scale
         shared = curve.calibration_relative * abs(value) if name == "tiac_s" else 0.0
@@ -237,57 +269,52 @@ def _rows(one: _Quantified, model: str, level: float) -> list[tuple[dict[str, An
             "warnings": codes,
         }
         detail = {
-            "model": model,
+            "model": wanted.model,
             "standard_error_fit": error,
             "standard_error_calibration": shared,
             **{key: float(number) for key, number in fit.parameters.items()},
         }
-        if model in TERMS:
-            lower, upper = covariance_interval(fit, name, level, curve.time_s.size)
-            detail |= {"interval_level": level, "lower": lower * scale, "upper": upper * scale}
+        if wanted.model in TERMS:
+            lower, upper = _interval(one, name, wanted)
+            detail |= {
+                "interval_level": wanted.level, "interval_method": wanted.intervals,
+                "lower": lower * scale, "upper": upper * scale,
+            }  # fmt: skip
         found.append((row, detail))
     return found
 
 
-def _band(
-    one: _Quantified, model: str, uptake: bool | None, weights: str, level: float
-) -> tuple[FloatArray, FloatArray]:
+def _interval(one: _Quantified, name: str, wanted: _Wanted) -> tuple[float, float]:
     curve = one.curve
-    return band(
+    if wanted.intervals == "covariance":
+        return covariance_interval(one.fit, name, wanted.level, curve.time_s.size)
+    _, administered = AREAS.get(curve.quantity, ("", 1.0))
+    made = interval(
         curve.values,
         curve.time_s,
-        np.linspace(0.0, float(curve.time_s[-1]), _LINE_POINTS),
-        level=level,
-        terms=TERMS[model],
-        uptake=uptake,
+        parameter=name,
+        level=wanted.level,
+        method=wanted.intervals,
+        rng=wanted.rng,
+        n_resamples=wanted.n_resamples,
+        terms=TERMS[wanted.model],
+        uptake=wanted.uptake,
         half_life_s=curve.half_life_s,
         decay_corrected=curve.decay_corrected,
-        weights=curve.importance() if weights == "standard_error" else None,
+        administered=administered,
+        weights=wanted.importance(curve),
     )
+    return made.lower, made.upper
 
 
-def _drawn(one: _Quantified, model: str) -> CurveFit:
-    curve, fit = one.curve, one.fit
-    quantity = AREAS.get(curve.quantity, ("effective_half_life", 1.0))[0]
-    name = "tiac_s" if curve.quantity in AREAS else "effective_half_life_s"
-    if model in TERMS:
-        options = {"half_life_s": curve.half_life_s, "decay_corrected": curve.decay_corrected}
-        line_x = np.linspace(0.0, float(curve.time_s[-1]), _LINE_POINTS)
-        fitted, line = (model_curve(fit, times, options) for times in (curve.time_s, line_x))
-    else:
-        fitted, line_x, line = curve.values, curve.time_s, curve.values
-    return CurveFit(
-        label=curve.region,
-        quantity=quantity,
-        axis="time",
-        axis_unit="s",
-        x=curve.time_s,
-        measured=curve.values,
-        fitted=fitted,
-        line_x=line_x,
-        line=line,
-        unit=curve.unit,
-        value=float(fit.parameters[name]),
-        standard_error=float(fit.standard_errors[name]),
-        n_voxels=curve.n_voxels,
+def _drawn(one: _Quantified, wanted: _Wanted, rows: list[dict[str, Any]]) -> CurveFit:
+    return drawn_curve(
+        one.curve,
+        one.fit,
+        wanted.model,
+        uptake=wanted.uptake,
+        rule=(wanted.model, wanted.tail, wanted.beginning),
+        weights=wanted.importance(one.curve),
+        level=wanted.level,
+        results={row["quantity"]: (float(row["mean"]), float(row["standard_error"])) for row in rows},
     )

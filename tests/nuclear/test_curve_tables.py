@@ -105,7 +105,42 @@ def test_details_hold_the_interval_and_curves_are_ready_to_be_drawn(rng):
         assert drawn.axis == "time"
         assert drawn.fitted == pytest.approx(drawn.measured, rel=0.25)
         assert drawn.line[0] == pytest.approx(drawn.fitted[0], rel=0.05)
-        assert drawn.line_x[-1] == drawn.x[-1]
+        assert set(drawn.x) <= set(drawn.line_x)
+        assert drawn.x[-1] < drawn.line_x[-1] <= 1.6 * drawn.x[-1]
+        assert drawn.results["effective_half_life"][0] == pytest.approx(
+            cell(result, drawn.label, "effective_half_life")
+        )
+
+
+def test_intervals_by_resampling_are_about_those_of_the_covariance(rng):
+    """Two ways to the same interval; the same seed gives the same bounds."""
+    table = table_of(regions={"tumour": (12.0, 60.0)})
+    table["mean"] *= 1 + 0.05 * rng.standard_normal(len(table))
+    one, two, again = (
+        fit_curve(table, "mono", intervals=way, rng=3).attrs["details"][0]
+        for way in ("covariance", "bootstrap", "bootstrap")
+    )
+    assert two["interval_method"] == "bootstrap"
+    assert (two["lower"], two["upper"]) == (again["lower"], again["upper"])
+    widths = [detail["upper"] - detail["lower"] for detail in (one, two)]
+    assert widths[1] == pytest.approx(widths[0], rel=0.5)
+    assert widths[1] != widths[0]
+    for change in ({"intervals": "guess"}, {"level": 1.5}):
+        with pytest.raises(ValueError, match=r"intervals|level"):
+            fit_curve(table, "mono", **change)
+
+
+def test_the_line_of_trapezoids_is_what_the_area_is_that_of():
+    """Its integral over the samples, by fine trapezoids, is the area without the tail."""
+    table = table_of(regions={"tumour": (12.0, 60.0)}, corrected=False)
+    for way in ("linear", "linear_log"):
+        result = fit_curve(table, way, tail="last_phase")
+        (drawn,) = result.attrs["curves"]
+        inside = drawn.line_x <= drawn.x[-1]
+        fine = np.linspace(0.0, drawn.x[-1], 200_001)
+        area = np.trapezoid(np.interp(fine, drawn.line_x[inside], drawn.line[inside]), fine) / 100
+        share = cell(result, "tumour", "extrapolated_fraction") / 100
+        assert area == pytest.approx(cell(result, "tumour", "tiac_per_g") * (1 - share), rel=2e-4)
 
 
 def test_trapezoids_carry_the_errors_of_the_samples():

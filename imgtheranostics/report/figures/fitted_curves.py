@@ -70,11 +70,12 @@ def keys(run: Run) -> tuple[str, ...]:
 
 
 def _fitted(run: Run) -> list[CurveFit]:
-    """Curves of a model; asymmetries, spectra of light and curves against depth have their own figures."""
+    """Curves of a model; those that have figures of their own are left out."""
     return [
         curve
         for curve in run.curves
-        if asymmetry.PART not in curve.parts
+        if not curve.kind
+        and asymmetry.PART not in curve.parts
         and not component_spectra.is_spectrum(curve)
         and curve.axis != depth_curves.AXIS
     ]
