@@ -72,7 +72,16 @@ def region_truth(spec: PhantomSpec, region: str, quantity: str, volume: int, fra
     return physics.region_truth(spec, region, quantity, number, frame)
 
 
-SINGLE = ("mean", "ratio", "recovery", "refusal", "partial_volume_corrected")
+SINGLE = (
+    "mean",
+    "ratio",
+    "recovery",
+    "refusal",
+    "partial_volume_corrected",
+    "transfer_matrix",
+    "region_based_voxels",
+    "iterative_yang",
+)
 """Methods that speak of one image; every other one speaks of all its images together."""
 
 

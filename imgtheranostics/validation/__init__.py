@@ -7,6 +7,7 @@ from imgtheranostics.validation import (
     emission_methods,
     mri_methods,
     msot_methods,
+    partial_volume_methods,
     ultrasound_methods,
 )
 from imgtheranostics.validation.comparing import Validation, compare_phantoms, validate
@@ -40,6 +41,7 @@ __all__ = [
     "method",
     "mri_methods",
     "msot_methods",
+    "partial_volume_methods",
     "ultrasound_methods",
     "validate",
 ]

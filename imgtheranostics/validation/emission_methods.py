@@ -1,4 +1,4 @@
-"""Measuring methods of the nuclear phantoms: corrected spheres, transferred doses, linearity, limits."""
+"""Measuring methods of the nuclear phantoms: transferred doses, linearity, limits."""
 
 from __future__ import annotations
 
@@ -11,12 +11,10 @@ import numpy as np
 
 from imgtheranostics.data.nuclides import nuclide
 from imgtheranostics.nuclear.pairs import Transfer, transfer
-from imgtheranostics.nuclear.partial_volume import correct_sphere_mean
 from imgtheranostics.phantom.exposures import Exposure, curve_of, exposures
 from imgtheranostics.phantom.physics import parts_of
-from imgtheranostics.phantom.truth import resolution_mm, sphere_diameter_mm, surroundings
 from imgtheranostics.validation.detection import Limits, detection_limits, straight_line
-from imgtheranostics.validation.methods import Method, MethodMissing, method
+from imgtheranostics.validation.methods import Method, MethodMissing, best, method
 
 if TYPE_CHECKING:
     from imgtheranostics.phantom.truth import Expectation
@@ -38,26 +36,11 @@ AVOGADRO = 6.02214076e23
 _ML_PER_L = 1e3
 
 
-@method("partial_volume_corrected", short="corrected")
-def partial_volume_corrected(session: Session, expectation: Expectation) -> float:
-    """Mean of a sphere, corrected with its diameter, the resolution, and the mean around it as measured."""
-    spec = session.phantom.spec
-    place, quantity, region = expectation.places[0], expectation.quantity, expectation.region
-    around = _best(session, surroundings(spec, region))
-    found = correct_sphere_mean(
-        session.mean(place, quantity, region),
-        diameter_mm=sphere_diameter_mm(spec, region),
-        fwhm_mm=resolution_mm(spec, place[0]),
-        background=session.mean(place, quantity, around),
-    )
-    return found.value
-
-
 @method("count_fraction", unit="1", short="counts left")
 def count_fraction(session: Session, expectation: Expectation) -> float:
     """Activity at the last of the times as it was, over that at the first, decay-corrected to injection."""
     first, last = expectation.places[0][0], expectation.places[-1][0]
-    region = _best(session, expectation.region)
+    region = best(session, expectation.region)
     at_injection = session.curve(first, "activity_concentration")[region].mean
     return session.curve(last, "activity_concentration", decay_corrected=False)[region].mean / at_injection
 
@@ -68,7 +51,7 @@ def free_pertechnetate(session: Session, expectation: Expectation) -> float:
     volumes = session.phantom.mixture.volumes_ml()
     place = expectation.places[0]
     return sum(
-        session.mean(place, "id_per_ml", _best(session, organ)) * volumes[organ]
+        session.mean(place, "id_per_ml", best(session, organ)) * volumes[organ]
         for organ in FREE_PERTECHNETATE
     )
 
@@ -80,7 +63,7 @@ def group_ratio(session: Session, expectation: Expectation) -> float:
     groups = [str(value) for axis in (spec.axis, *spec.axes) if axis.kind == "group" for value in axis.values]
     if len(groups) != 2:
         raise MethodMissing("ratio of other than two groups")
-    region = _best(session, expectation.region)
+    region = best(session, expectation.region)
     found: dict[str, list[float]] = {name: [] for name in groups}
     for place in expectation.places:
         group = str(_exposure(session, place[0]).case["group"])
@@ -176,12 +159,6 @@ def log10_quantification_limit(session: Session, expectation: Expectation) -> fl
     return math.log10(_molar(session, expectation, _limits(session, expectation).quantification))
 
 
-def _best(session: Session, region: str) -> str:
-    """The core of a region, where there is one: it keeps its signal at the image's resolution."""
-    core = f"{region}_core"
-    return core if core in session.phantom.regions.names.values() else region
-
-
 def _exposure(session: Session, volume: int) -> Exposure:
     for part in parts_of(session.phantom.spec):
         if part.first <= volume < part.first + len(part.names):
@@ -190,7 +167,7 @@ def _exposure(session: Session, volume: int) -> Exposure:
 
 
 def _transferred(session: Session, expectation: Expectation, given: str) -> Transfer:
-    region = _best(session, expectation.region)
+    region = best(session, expectation.region)
     points = [session.curve(volume, "id_per_g")[region] for volume, _ in expectation.places]
     errors = [point.standard_error for point in points]
     return transfer(
@@ -221,7 +198,7 @@ def _vials(session: Session, volume: int) -> tuple[np.ndarray[tuple[int], np.dty
     names = [region.name for region in spec.regions]
     chosen = [name for name in names if name.startswith(CENTRE)]
     drawn = {name: name for name in chosen} or {
-        name: _best(session, name) for name in names if name.startswith(VIAL)
+        name: best(session, name) for name in names if name.startswith(VIAL)
     }
     true, measured = [], []
     for name, region in drawn.items():

@@ -98,6 +98,12 @@ def measure(session: Session, expectation: Expectation) -> float:
     return function(session, expectation)
 
 
+def best(session: Session, region: str) -> str:
+    """The core of a region, where there is one: it keeps its signal at the image's resolution."""
+    core = f"{region}_core"
+    return core if core in session.phantom.regions.names.values() else region
+
+
 @method("mean")
 def mean(session: Session, expectation: Expectation) -> float:
     """Mean of the quantity in the region."""
