@@ -4,6 +4,7 @@ from . import body as body
 from . import calibration as calibration
 from . import clock as clock
 from . import curves as curves
+from . import dead_time as dead_time
 from . import decay as decay
 from . import dose_volume as dose_volume
 from . import dosimetry as dosimetry
@@ -25,6 +26,10 @@ from .analysis import suv as suv
 from .calibration import Calibration as Calibration
 from .calibration import calibrate as calibrate
 from .curve_tables import fit_curve as fit_curve
+from .dead_time import DeadTime as DeadTime
+from .dead_time_correction import correct_dead_time as correct_dead_time
+from .dead_time_estimation import dead_time_of_decaying_source as dead_time_of_decaying_source
+from .dead_time_estimation import dead_time_of_two_sources as dead_time_of_two_sources
 from .dose_maps import absorbed_dose as absorbed_dose
 from .dose_maps import dose_rate as dose_rate
 from .dose_volume import dose_table as dose_table

@@ -10,8 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from imgtheranostics.acquisition import EmissionAcquisition, NuclearAcquisition
-from imgtheranostics.errors import ImplausibleValue, MissingMetadata, UnitMismatch, UnsupportedInput
+from imgtheranostics.acquisition import NuclearAcquisition
+from imgtheranostics.errors import ImplausibleValue, UnitMismatch, UnsupportedInput
+from imgtheranostics.nuclear.counting_times import counting_times
+from imgtheranostics.nuclear.dead_time import DeadTime, check_tau, checked_model
+from imgtheranostics.nuclear.dead_time_correction import STEP as DEAD_TIME_STEP
+from imgtheranostics.nuclear.dead_time_correction import Losses, image_losses, plain
 from imgtheranostics.nuclear.maps import multiplied
 from imgtheranostics.volume import Volume, make_step
 
@@ -41,12 +45,19 @@ class Calibration:
     duration_s : float, optional
         Time that the camera counted, goes before the file's: all views of a rotation together.
     dead_time_s : float
-        Of a non-paralysable camera; the observed rate is the sum of the image over that time.
+        After an event; 0 corrects nothing. See `imgtheranostics.nuclear.correct_dead_time`.
+    dead_time_model : {"non_paralysable", "paralysable"}
+    dead_time_standard_error_s : float
+        Of the dead time.
+    observed_cps : float, optional
+        Rate that one detector saw at all energies; by default the sum of the image over the counting time.
 
     Raises
     ------
     ImplausibleValue
         If a value is impossible.
+    ValueError
+        If the model is not known.
 
     Examples
     --------
@@ -58,6 +69,9 @@ class Calibration:
     relative_uncertainty: float = DEFAULT_RELATIVE_UNCERTAINTY
     duration_s: float | None = None
     dead_time_s: float = 0.0
+    dead_time_model: str = "non_paralysable"
+    dead_time_standard_error_s: float = 0.0
+    observed_cps: float | None = None
 
     def __post_init__(self) -> None:
         sensitivity = self.sensitivity_cps_mbq
@@ -80,12 +94,19 @@ class Calibration:
                 where="Calibration.duration_s",
                 found=f"{self.duration_s:g} s",
             )
-        if not (math.isfinite(self.dead_time_s) and self.dead_time_s >= 0):
+        check_tau(self.dead_time_s, self.dead_time_standard_error_s)
+        object.__setattr__(self, "dead_time_model", checked_model(self.dead_time_model))
+        if self.observed_cps is not None and not (math.isfinite(self.observed_cps) and self.observed_cps > 0):
             raise ImplausibleValue(
-                "the dead time must be zero or more",
-                where="Calibration.dead_time_s",
-                found=f"{self.dead_time_s:g} s",
+                "the rate that the detector saw must be positive",
+                where="Calibration.observed_cps",
+                found=f"{self.observed_cps:g} counts/s",
             )
+
+    @property
+    def dead_time(self) -> DeadTime:
+        """The dead time with its model and error."""
+        return DeadTime(self.dead_time_s, self.dead_time_model, self.dead_time_standard_error_s)
 
 
 def calibrate(v: Volume, calibration: Calibration | float | None) -> Volume:
@@ -103,8 +124,9 @@ def calibrate(v: Volume, calibration: Calibration | float | None) -> Volume:
     Returns
     -------
     Volume
-        ``activity_concentration`` in Bq/mL. The history entry ``calibrate_counts`` holds sensitivity, its
-        uncertainty, time, dead-time factor and factor; later results include the uncertainty.
+        ``activity_concentration`` in Bq/mL. The history entry ``calibrate_counts`` holds sensitivity, time,
+        dead-time factor, factor, and the relative uncertainty of sensitivity and dead time together, which
+        later results include.
 
     Raises
     ------
@@ -114,28 +136,32 @@ def calibrate(v: Volume, calibration: Calibration | float | None) -> Volume:
         If the image is planar: counts per pixel are no concentration.
     MissingMetadata
         If nobody says how long the camera counted.
-    ImplausibleValue
-        If the observed rate leaves no time between events at the stated dead time.
+    ImplausibleValue, IllConditioned
+        If the observed rate leaves no time between events at the stated dead time, or hardly any.
     """
     if calibration is None:
         return v
     how = calibration if isinstance(calibration, Calibration) else Calibration(float(calibration))
     _check_counts(v)
-    duration = _durations(v, how) if v.quantity == "counts" or how.dead_time_s > 0 else None
-    dead = _dead_time_factor(v, duration, how)
+    duration = counting_times(v, how.duration_s) if v.quantity == "counts" else None
+    lost = _losses(v, how)
+    dead = lost.factor
     per_volume = _BQ_PER_MBQ / (how.sensitivity_cps_mbq * v.grid.voxel_volume_ml)
     factor = dead * per_volume / (duration if v.quantity == "counts" and duration is not None else 1.0)
     step = make_step(
         STEP,
         sensitivity_cps_mbq=how.sensitivity_cps_mbq,
-        relative_uncertainty=how.relative_uncertainty,
-        duration_s=None if duration is None else _plain(duration),
+        relative_uncertainty=math.hypot(how.relative_uncertainty, lost.relative_uncertainty),
+        duration_s=None if duration is None else plain(duration),
         dead_time_s=how.dead_time_s,
-        dead_time_factor=_plain(dead),
-        bq_ml_per_count=_plain(factor),
+        dead_time_model=how.dead_time_model if how.dead_time_s > 0 else None,
+        dead_time_factor=plain(dead),
+        observed_cps=plain(lost.observed_cps) if how.dead_time_s > 0 else None,
+        bq_ml_per_count=plain(factor),
     )
     shaped = factor if v.axes else factor[0]
     found = v.derived(multiplied(v.data, shaped), "activity_concentration", "Bq/mL", step)
+    found = found.with_warnings(*lost.cautions())
     record = v.acquisition
     if how.duration_s is None or not isinstance(record, NuclearAcquisition):
         return found
@@ -152,8 +178,8 @@ def counts_calibration(v: Volume) -> Mapping[str, Any] | None:
 
 def calibration_uncertainty(v: Volume) -> float:
     """Relative standard uncertainty that the calibration of the counts left in every voxel; 0 without one."""
-    known = counts_calibration(v)
-    return 0.0 if known is None else float(known.get("relative_uncertainty", 0.0))
+    steps = [step for step in v.history if step.name in (STEP, DEAD_TIME_STEP)]
+    return math.hypot(*(float(step.parameters.get("relative_uncertainty", 0.0)) for step in steps))
 
 
 def noise_in_activity(noise_sd: Any, before: Volume, after: Volume) -> Any:
@@ -193,49 +219,10 @@ def _check_counts(v: Volume) -> None:
         raise UnsupportedInput("calibration takes images with no axis beyond space but time", found=names)
 
 
-def _durations(v: Volume, how: Calibration) -> FloatArray:
-    """Counting time of each frame, (n_frames,)."""
-    n_frames = v.shape[3] if v.axes else 1
-    if how.duration_s is not None:
-        return np.full(n_frames, how.duration_s)
-    record = v.acquisition
-    stated: FloatArray | None = None
-    if isinstance(record, NuclearAcquisition) and record.acquisition_duration_s is not None:
-        stated = np.full(n_frames, record.acquisition_duration_s)
-    elif isinstance(record, EmissionAcquisition) and record.frame_duration_s is not None:
-        times = np.atleast_2d(record.frame_duration_s)
-        if times.shape[1] == n_frames and (times == times[0]).all():
-            stated = times[0].astype(np.float64)
-    if stated is None or not (np.isfinite(stated) & (stated > 0)).all():
-        raise MissingMetadata(
-            "how long the camera counted is not known, so counts are no count rate",
-            where="ActualFrameDuration (0018,1242), NumberOfFramesInRotation (0054,0053)",
-            needed="the counting time in s",
-            next_step="give it: Calibration(..., duration_s=...) or --counting-time-s",
-        )
-    return stated
-
-
-def _dead_time_factor(v: Volume, duration: FloatArray | None, how: Calibration) -> FloatArray:
-    """True over observed rate, n / m = 1 / (1 - m tau), (n_frames,)."""
-    n_frames = v.shape[3] if v.axes else 1
-    if how.dead_time_s == 0 or duration is None:
-        return np.ones(n_frames)
-    total = np.nansum(v.data.reshape(-1, n_frames, order="F"), axis=0, dtype=np.float64)
-    observed = total if v.quantity == "count_rate" else total / duration
-    busy = observed * how.dead_time_s
-    if (busy >= 1).any():
-        raise ImplausibleValue(
-            "the observed count rate is above what a camera with this dead time can count",
-            where="Calibration.dead_time_s",
-            found=f"{float(observed.max()):.4g} counts/s x {how.dead_time_s:g} s",
-            needed="a product below 1",
-            next_step="check that the dead time is in seconds",
-        )
-    return np.asarray(1.0 / (1.0 - np.maximum(busy, 0.0)))
-
-
-def _plain(values: FloatArray) -> float | list[float]:
-    """One number where all frames agree, else a list: the history holds plain values."""
-    numbers = [float(value) for value in values]
-    return numbers[0] if len(set(numbers)) == 1 else numbers
+def _losses(v: Volume, how: Calibration) -> Losses:
+    """True over observed counts of each time frame; ones without a dead time."""
+    if how.dead_time_s > 0:
+        return image_losses(v, how.dead_time, duration_s=how.duration_s, observed_cps=how.observed_cps)
+    axis = v.axis("time")
+    ones = np.ones(1 if axis is None else len(axis))
+    return Losses(ones * math.nan, ones, 0.0, 0.0)
