@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from imgtheranostics.errors import GeometryMismatch, IllConditioned, ImplausibleValue, NothingUsable
 from imgtheranostics.mapping.voxels import on_grid
@@ -20,9 +22,13 @@ BACKGROUND = "background"
 
 GivenRegions = Regions | Mapping[str, Any]
 
+Box = tuple[slice, slice, slice]
+
 _AT_ONCE = 1 << 20
+_EDGE = 32
 _ROUNDING = 1e-3
-_Box = tuple[slice, slice, slice]
+_LARGEST_NUMBER = 1 << 20
+_Given = tuple[str, Box, Float32Array]
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +36,7 @@ class Part:
     """One region: its occupancy and that after the blur, in the box beyond which both are zero."""
 
     name: str
-    box: _Box
+    box: Box
     sharp: Float32Array
     blurred: Float32Array
 
@@ -38,6 +44,30 @@ class Part:
     def voxels(self) -> float:
         """Its volume in voxels."""
         return float(self.sharp.sum(dtype=np.float64))
+
+
+@dataclass(frozen=True, eq=False)
+class Tile:
+    """Some voxels, and those regions that reach into them.
+
+    Attributes
+    ----------
+    box : 3 slices
+    rows : ndarray of int, shape (m,)
+        Which of all regions they are, in their order.
+    sharp, blurred : ndarray, shape (m, n_voxels)
+        Occupancies; voxels in Fortran order.
+    """
+
+    box: Box
+    rows: npt.NDArray[np.intp]
+    sharp: FloatArray
+    blurred: FloatArray
+
+    def of(self, planar: npt.NDArray[Any], shape: tuple[int, int, int]) -> npt.NDArray[Any]:
+        """The view of these voxels, (n_frames, k, j, i), in frames of all voxels in Fortran order."""
+        i, j, k = self.box
+        return planar.reshape(-1, *shape[::-1])[:, k, j, i]
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,12 +115,11 @@ class Occupancy:
             If a region has the name of the background, or the width is not positive.
         """
         covered = np.zeros(v.grid.shape, np.float32, order="F")
-        found: list[tuple[str, _Box, Float32Array]] = []
+        found: list[_Given] = []
         # One at a time, and kept without the empty rest: many regions of a large image take little memory.
-        for name, array in _arrays(v, rois):
-            covered += array
-            box = _box_of(array, name)
-            found.append((name, box, np.array(array[box], order="F")))
+        for name, box, sharp in _arrays(v, rois):
+            covered[box] += sharp
+            found.append((name, box, sharp))
         if not found:
             raise NothingUsable("no regions were given")
         fractional = any(bool(((sharp > 0) & (sharp < 1)).any()) for _, _, sharp in found)
@@ -121,36 +150,68 @@ class Occupancy:
         parts = tuple(_part(one.name, one.box, one.sharp, spread, self.shape) for one in self.parts)
         return type(self)(self.shape, parts, spread, self.background, self.names, self.voxels)
 
-    def slabs(self, n_frames: int = 1) -> Iterator[tuple[slice, FloatArray, FloatArray]]:
-        """Slices in groups, with sharp and blurred occupancies, each (n_regions, voxels in Fortran order)."""
-        plane = self.shape[0] * self.shape[1]
-        thick = max(1, _AT_ONCE // (plane * (2 * len(self.names) + 3 * n_frames)))
-        for first in range(0, self.shape[2], thick):
-            here = slice(first, min(first + thick, self.shape[2]))
-            yield here, self._dense(here, "sharp"), self._dense(here, "blurred")
+    def reaches(self) -> npt.NDArray[np.int64]:
+        """First and stop voxel of the box of each part, (n_parts, 3, 2)."""
+        sides = [[(side.start, side.stop) for side in part.box] for part in self.parts]
+        return np.array(sides, np.int64).reshape(-1, 3, 2)
 
-    def _dense(self, here: slice, kind: str) -> FloatArray:
-        n = here.stop - here.start
-        out = np.zeros((len(self.names), n, self.shape[1], self.shape[0]))
-        for row, part in zip(out, self.parts, strict=False):
-            i, j, k = part.box
-            first, last = max(k.start, here.start), min(k.stop, here.stop)
-            if first < last:
-                values: Float32Array = getattr(part, kind)
-                row[first - here.start : last - here.start, j, i] = values[
-                    :, :, first - k.start : last - k.start
-                ].T
-        if self.background:
-            out[-1] = np.maximum(1.0 - out[:-1].sum(axis=0), 0.0)
-        return out.reshape(len(self.names), -1)
+    def tiles(self, n_frames: int = 1, beside: Occupancy | None = None) -> Iterator[Tile]:
+        """All voxels in boxes, with the few regions that reach into each.
+
+        Parameters
+        ----------
+        n_frames : int
+            How many values of each voxel the caller will hold: boxes are smaller for many.
+        beside : Occupancy, optional
+            The same regions after another blur, whose reach counts too.
+        """
+        reaches = self.reaches()
+        if beside is not None:
+            other = beside.reaches()
+            reaches = np.stack(
+                [np.minimum(reaches[..., 0], other[..., 0]), np.maximum(reaches[..., 1], other[..., 1])], -1
+            )
+        thick = int(np.clip(_AT_ONCE // (_EDGE * _EDGE * (8 + 3 * n_frames)), 1, _EDGE))
+        ends = [range(0, n, edge) for n, edge in zip(self.shape, (_EDGE, _EDGE, thick), strict=True)]
+        rest = [len(self.parts)] if self.background else []
+        for k, j, i in itertools.product(ends[2], ends[1], ends[0]):
+            first = np.array([i, j, k])
+            stop = np.minimum(first + np.array([_EDGE, _EDGE, thick]), self.shape)
+            within = ((reaches[..., 0] < stop) & (first < reaches[..., 1])).all(axis=1)
+            rows = np.concatenate([np.flatnonzero(within), np.array(rest, np.intp)])
+            sides = [slice(int(low), int(high)) for low, high in zip(first, stop, strict=True)]
+            box = (sides[0], sides[1], sides[2])
+            yield Tile(box, rows, self.dense(box, rows, "sharp"), self.dense(box, rows, "blurred"))
+
+    def dense(self, box: Box, rows: npt.NDArray[np.intp], kind: Literal["sharp", "blurred"]) -> FloatArray:
+        """Occupancies of some regions in a box, (m, n_voxels) in Fortran order; the rest is the last."""
+        sizes = [side.stop - side.start for side in box]
+        out = np.zeros((rows.size, *sizes[::-1]))
+        for place, row in enumerate(rows):
+            if row == len(self.parts):
+                out[place] = np.maximum(1.0 - out[:place].sum(axis=0), 0.0)
+                continue
+            part = self.parts[row]
+            both = [(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(box, part.box, strict=True)]
+            if any(low >= high for low, high in both):
+                continue
+            source = tuple(
+                slice(low - side.start, high - side.start)
+                for (low, high), side in zip(both, part.box, strict=True)
+            )
+            target = tuple(
+                slice(low - side.start, high - side.start)
+                for (low, high), side in zip(both, box, strict=True)
+            )
+            values: Float32Array = getattr(part, kind)
+            out[place][target[::-1]] = values[source].T
+        return out.reshape(rows.size, -1)
 
 
-def _arrays(v: Volume, rois: GivenRegions) -> Iterator[tuple[str, Float32Array]]:
-    """Name and share of each voxel, in the order given; NaN is outside."""
+def _arrays(v: Volume, rois: GivenRegions) -> Iterator[_Given]:
+    """Name, least box, and share of each voxel in it, in the order given; NaN is outside."""
     if isinstance(rois, Regions):
-        fitted = rois.fit_to(v.grid)
-        for name in fitted:
-            yield name, np.asarray(fitted.mask(name), np.float32, order="F")
+        yield from _of_labels(rois.fit_to(v.grid))
         return
     for name, given in rois.items():
         array = on_grid(given, v, "a region", "draw it on this image") if isinstance(given, Volume) else given
@@ -168,24 +229,51 @@ def _arrays(v: Volume, rois: GivenRegions) -> Iterator[tuple[str, Float32Array]]
                 needed="a mask of 0 and 1, or shares",
                 next_step="divide by the value of a full voxel, or give Regions for labels",
             )
-        yield str(name), np.clip(share, 0.0, 1.0)
+        box = _box_of(share, str(name))
+        yield str(name), box, np.clip(share[box], 0.0, 1.0)
 
 
-def _box_of(array: Float32Array, name: str) -> _Box:
-    """The least box that holds a region."""
-    sides = []
-    for axis in range(3):
-        others = tuple(a for a in range(3) if a != axis)
-        inside = np.flatnonzero((array > 0).any(axis=others))
-        if not inside.size:
+def _of_labels(rois: Regions) -> Iterator[_Given]:
+    """Regions of a label image, whose boxes are found in one pass over it."""
+    from scipy.ndimage import find_objects
+
+    labels = rois.labels
+    planes = [labels[..., n] for n in range(labels.shape[-1])]
+    known = max(rois.names, default=0) <= _LARGEST_NUMBER
+    boxes = [find_objects(np.asarray(plane, np.int64)) for plane in planes] if known else []
+    for number, name in rois.names.items():
+        if not known:
+            mask = np.asarray(rois.mask(name), np.float32, order="F")
+            box = _box_of(mask, name)
+            yield name, box, mask[box]
+            continue
+        found = [own[number - 1] for own in boxes if number <= len(own) and own[number - 1] is not None]
+        if not found:
             raise NothingUsable("a region holds no voxel of the image", where=name)
-        sides.append(slice(int(inside[0]), int(inside[-1]) + 1))
+        sides = [
+            slice(min(one[axis].start for one in found), max(one[axis].stop for one in found))
+            for axis in range(3)
+        ]
+        box = (sides[0], sides[1], sides[2])
+        inside = np.any([plane[box] == number for plane in planes], axis=0)
+        yield name, box, np.asarray(inside, np.float32, order="F")
+
+
+def _box_of(array: Float32Array, name: str) -> Box:
+    """The least box that holds a region."""
+    along = (array > 0).any(axis=2)
+    inside = [along.any(axis=1), along.any(axis=0)]
+    inside.append((array[inside[0]][:, inside[1]] > 0).any(axis=(0, 1)))
+    sides = []
+    for one in inside:
+        places = np.flatnonzero(one)
+        if not places.size:
+            raise NothingUsable("a region holds no voxel of the image", where=name)
+        sides.append(slice(int(places[0]), int(places[-1]) + 1))
     return sides[0], sides[1], sides[2]
 
 
-def _part(
-    name: str, box: _Box, sharp: Float32Array, spread: PointSpread, shape: tuple[int, int, int]
-) -> Part:
+def _part(name: str, box: Box, sharp: Float32Array, spread: PointSpread, shape: tuple[int, int, int]) -> Part:
     """A region in the box that its blur reaches."""
     wide = [
         slice(max(0, side.start - reach), min(n, side.stop + reach))

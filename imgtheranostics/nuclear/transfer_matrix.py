@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from imgtheranostics.errors import Caution, IllConditioned, merge_cautions
 from imgtheranostics.nuclear.point_spread import LEAST_RECOVERY, FloatArray, PointSpread, Width
-from imgtheranostics.nuclear.region_occupancy import GivenRegions, Occupancy
+from imgtheranostics.nuclear.region_occupancy import GivenRegions, Occupancy, Tile
 from imgtheranostics.regions import SIZE_UNKNOWN, STATISTICS_COLUMNS, Regions, axis_labels
 from imgtheranostics.volume import Estimate, Volume
 
@@ -185,10 +185,10 @@ def missing_caution(v: Volume) -> tuple[Caution, ...]:
     return (Caution("voxels-without-value", text),)
 
 
-def frames_of(v: Volume, here: slice) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
-    """Values of some slices, (n_frames, voxels in Fortran order), 0 where unknown; and which are known."""
-    plane = v.grid.shape[0] * v.grid.shape[1]
-    values = np.array(v.planar[:, here.start * plane : here.stop * plane], np.float64)
+def frames_of(v: Volume, tile: Tile) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
+    """Values of the voxels of a tile, (n_frames, n_voxels), 0 where unknown; and which are known."""
+    part = tile.of(v.planar, v.grid.shape)
+    values = np.array(part, np.float64).reshape(part.shape[0], -1)
     known = np.isfinite(values)
     values[~known] = 0.0
     return values, known
@@ -200,14 +200,15 @@ def _sums(v: Volume, regions: Occupancy) -> tuple[FloatArray, FloatArray, FloatA
     products = np.zeros((n, n))
     sums, valid = np.zeros((n, n_frames)), np.zeros((n, n_frames))
     missing: dict[int, FloatArray] = {}
-    for here, sharp, blurred in regions.slabs(n_frames):
-        values, known = frames_of(v, here)
-        products += sharp @ blurred.T
-        sums += sharp @ values.T
-        valid += sharp @ known.T
-        for frame in np.flatnonzero(~known.all(axis=1)):
-            lost = (sharp * ~known[frame]) @ blurred.T
-            missing[int(frame)] = missing.get(int(frame), np.zeros((n, n))) + lost
+    for tile in regions.tiles(n_frames):
+        values, known = frames_of(v, tile)
+        both = np.ix_(tile.rows, tile.rows)
+        products[both] += tile.sharp @ tile.blurred.T
+        sums[tile.rows] += tile.sharp @ values.T
+        valid[tile.rows] += tile.sharp @ known.T
+        for frame in np.flatnonzero(~known.all(axis=1)).tolist():
+            gaps = np.flatnonzero(~known[frame])
+            missing.setdefault(frame, np.zeros((n, n)))[both] += tile.sharp[:, gaps] @ tile.blurred[:, gaps].T
     matrix = products / regions.voxels[:, np.newaxis]
     valid[valid < 1e-6] = 0.0
     own = {
@@ -216,6 +217,47 @@ def _sums(v: Volume, regions: Occupancy) -> tuple[FloatArray, FloatArray, FloatA
         if (valid[:, frame] > 0).all()
     }
     return matrix, sums, valid, own
+
+
+class _Scatter:
+    """What noise of one size in the voxels of a region adds to the covariances of the means of all.
+
+    For every region k the sum over voxels of s_k w_i w_j, of which most are zero: only regions whose blur
+    reaches into the box of k are kept.
+    """
+
+    def __init__(self, regions: Occupancy) -> None:
+        reaches = regions.reaches()
+        low, high = reaches[..., 0], reaches[..., 1]
+        meet = ((low < high[:, np.newaxis]) & (low[:, np.newaxis] < high)).all(axis=-1)
+        n = len(regions.names)
+        self.meet = np.ones((n, n), bool)
+        self.meet[: len(meet), : len(meet)] = meet
+        self.rows = [np.flatnonzero(row) for row in self.meet]
+        self.sums = [np.zeros((rows.size, rows.size)) for rows in self.rows]
+
+    def add(self, rows: npt.NDArray[np.intp], sharp: FloatArray, weights: FloatArray) -> None:
+        """Take in the voxels of a tile, with the occupancies of some regions."""
+        for row, share in zip(rows, sharp, strict=True):
+            voxels = np.flatnonzero(share)
+            if voxels.size:
+                here = np.flatnonzero(self.meet[row, rows])
+                part = weights[np.ix_(here, voxels)]
+                place = np.searchsorted(self.rows[row], rows[here])
+                self.sums[row][np.ix_(place, place)] += (part * share[voxels]) @ part.T
+
+    def divide(self, power: float, size: FloatArray) -> None:
+        """Take sums to means, and to noise that is blurred: by the sizes of the regions and the power."""
+        for rows, sums in zip(self.rows, self.sums, strict=True):
+            sums /= power * np.outer(size[rows], size[rows])
+
+    def covariance(self, variance: FloatArray) -> FloatArray:
+        """Of the means of all regions, from the variance of the voxels of each."""
+        n = len(self.rows)
+        total = np.zeros((n, n))
+        for rows, sums, one in zip(self.rows, self.sums, variance, strict=True):
+            total[np.ix_(rows, rows)] += one * sums
+        return total
 
 
 def _errors(
@@ -228,33 +270,33 @@ def _errors(
 ) -> tuple[FloatArray, FloatArray]:
     """Scatter of the voxels of each region about the model, and standard errors of the true means."""
     n, n_frames = true.shape
-    if noise is None:
-        power, noisy = 1.0, None
-    else:
-        power, noisy = noise.power, regions if noise is regions.spread else regions.blurred_by(noise)
+    noisy = None if noise is None else regions if noise is regions.spread else regions.blurred_by(noise)
     squares = np.zeros((n, n_frames))
-    products = np.zeros((n, n, n))
-    smooth = regions.slabs(n_frames) if noisy is None else noisy.slabs(n_frames)
-    for (here, sharp, blurred), (_, _, smoothed) in zip(regions.slabs(n_frames), smooth, strict=True):
-        values, known = frames_of(v, here)
-        rest = np.where(known, values - np.nan_to_num(true.T) @ blurred, 0.0)
-        squares += sharp @ (rest**2).T
-        weights = sharp if noisy is None else smoothed
-        for k in range(n):
-            products[k] += (weights * sharp[k]) @ weights.T
+    scatter = _Scatter(regions if noisy is None else noisy)
+    means = np.nan_to_num(true)
+    for tile in regions.tiles(n_frames, noisy):
+        values, known = frames_of(v, tile)
+        rest = np.where(known, values - means[tile.rows].T @ tile.blurred, 0.0)
+        squares[tile.rows] += tile.sharp @ (rest**2).T
+        if noisy is None:
+            weights = tile.sharp
+        elif noisy is regions:
+            weights = tile.blurred
+        else:
+            weights = noisy.dense(tile.box, tile.rows, "blurred")
+        scatter.add(tile.rows, tile.sharp, weights)
     size = regions.voxels
-    products /= power * size[:, np.newaxis] * size
-    alone = np.minimum(np.einsum("kii->i", products), 1 / _FEWEST_INDEPENDENT)
+    scatter.divide(1.0 if noise is None else noise.power, size)
+    alone = np.minimum(np.diag(scatter.covariance(np.ones(n))), 1 / _FEWEST_INDEPENDENT)
     with np.errstate(divide="ignore", invalid="ignore"):
         variance = np.where(valid > 0, squares / valid / (1 - alone)[:, np.newaxis], np.nan)
         scale = np.sqrt(size[:, np.newaxis] / valid)
     variance[:, np.isnan(true).any(axis=0)] = np.nan
     error = np.full_like(true, np.nan)
     for frame in np.flatnonzero(np.isfinite(true).all(axis=0)):
-        of_means = np.einsum("k,kij->ij", variance[:, frame], products)
-        of_means *= np.outer(scale[:, frame], scale[:, frame])
-        inverse = inverses[frame]
-        error[:, frame] = np.sqrt(np.maximum(np.einsum("ij,jk,ik->i", inverse, of_means, inverse), 0.0))
+        inverse = inverses[frame] * scale[:, frame]
+        along = inverse @ scatter.covariance(variance[:, frame])
+        error[:, frame] = np.sqrt(np.maximum(np.einsum("ij,ij->i", along, inverse), 0.0))
     return np.sqrt(variance), error
 
 

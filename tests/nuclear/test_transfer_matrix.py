@@ -18,6 +18,8 @@ from imgtheranostics.errors import (
     NothingUsable,
 )
 from imgtheranostics.nuclear.partial_volume import FWHM_PER_SD, gtm, sphere_recovery
+from imgtheranostics.nuclear.region_occupancy import Occupancy
+from imgtheranostics.nuclear.transfer_matrix import _Scatter
 from imgtheranostics.regions import STATISTICS_COLUMNS, Regions
 from imgtheranostics.volume import Axis, Estimate, Volume
 
@@ -161,6 +163,61 @@ def test_standard_errors_are_the_scatter_of_repeats(rng, correlated):
     if correlated:
         alone = gtm(v.frame(0), masks, psf_fwhm_mm=1.5 * FWHM_PER_SD, noise_fwhm_mm=1.5 * FWHM_PER_SD)
         np.testing.assert_allclose(alone["standard_error"], table["standard_error"][:4], rtol=1e-5)
+
+
+@pytest.mark.parametrize("noise_sd", [0.0, 1.5, 2.5])
+def test_errors_are_those_of_the_definition(rng, noise_sd):
+    """Over every voxel of a field of several tiles, with SciPy's filter: C_ij = sum(s^2 w_i w_j)/(n_i n_j).
+
+    s^2 is the scatter about the blurred model in the voxel's region over 1 - sum(w_i^2)/n_i^2, w_i the region
+    after the blur of the noise, over the root of that blur's power.
+    """
+    shape = (40, 36, 50)
+    masks = {name: np.zeros(shape, bool) for name in "abc"}
+    masks["a"][4:16, 5:14, 6:34], masks["b"][16:35, 5:14, 6:34] = True, True
+    masks["c"][20:36, 20:35, 20:44] = True
+    every = np.array([*masks.values(), ~np.any(list(masks.values()), axis=0)], float)
+    data = sum(t * m for t, m in zip((3.0, 5.0, 2.0, 1.0), every, strict=True)) + rng.normal(0, 1, shape)
+    smooth, size = [gaussian_filter(one, 1.5, truncate=5) for one in every], every.sum(axis=(1, 2, 3))
+    inverse = np.linalg.inv([[(a * b).sum() / n for b in smooth] for a, n in zip(every, size, strict=True)])
+    true = inverse @ [(a * data).sum() / n for a, n in zip(every, size, strict=True)]
+    rest = (data - np.einsum("i,ixyz->xyz", true, smooth)) ** 2
+    point = np.zeros((41, 41, 41))
+    point[20, 20, 20] = 1.0
+    power = (gaussian_filter(point, noise_sd, truncate=5) ** 2).sum() if noise_sd else 1.0
+    w = np.array([gaussian_filter(one, noise_sd, truncate=5) if noise_sd else one for one in every])
+    w /= size[:, None, None, None] * math.sqrt(power)
+    alone = np.minimum((w**2).sum(axis=(1, 2, 3)), 1 / 1.5)
+    variance = np.einsum("kxyz,xyz->k", every, rest) / size / (1 - alone)
+    covariance = np.einsum("xyz,ixyz,jxyz->ij", np.einsum("k,kxyz->xyz", variance, every), w, w)
+    expected = np.sqrt(np.diag(inverse @ covariance @ inverse.T))
+    width = noise_sd * FWHM_PER_SD
+    table = gtm(image(data, 1.0), masks, psf_fwhm_mm=1.5 * FWHM_PER_SD, noise_fwhm_mm=width)
+    np.testing.assert_allclose(table["mean"], true, rtol=1e-4)
+    np.testing.assert_allclose(table["sd"], np.sqrt(variance), rtol=1e-4)
+    np.testing.assert_allclose(table["standard_error"], expected, rtol=1e-3)
+
+
+def test_a_voxel_meets_only_the_regions_near_it():
+    """Work grows with voxels, not with the number of regions: 216 cubes, each with 26 neighbours at most."""
+    edge, n = 8, 6
+    labels = np.zeros((n * edge,) * 3, np.int16)
+    number = np.arange(1, n**3 + 1).reshape(n, n, n)
+    for axis in range(3):
+        number = np.repeat(number, edge, axis=axis)
+    labels[...] = number
+    v = image(np.ones(labels.shape), 1.0)
+    regions = Regions(labels[..., np.newaxis], {i: f"r{i}" for i in range(1, n**3 + 1)}, v.grid)
+    found = Occupancy.of(v, regions, 2.0)
+    scatter = _Scatter(found)
+    for tile in found.tiles():
+        assert (tile.sharp.sum(axis=0) == 1).all()
+        np.testing.assert_allclose(tile.blurred.sum(axis=0), 1, atol=1e-5)
+        scatter.add(tile.rows, tile.sharp, tile.blurred)
+    assert max(rows.size for rows in scatter.rows) == 125
+    assert sum(one.size for one in scatter.sums) < 0.15 * n**9
+    table = gtm(v, regions, psf_fwhm_mm=2.0)
+    np.testing.assert_allclose(table["mean"], 1.0, rtol=1e-4)
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(0.01, 100), st.floats(-50, 50))
