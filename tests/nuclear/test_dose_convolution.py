@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import convolve as direct
 from scipy.signal import convolve as full
+from scipy.signal import fftconvolve
 
 from imgtheranostics.nuclear.dosimetry import convolve
 
@@ -28,6 +29,17 @@ def test_equals_the_direct_sum(shape, half, seed, order):
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, atol=2e-6 * expected.max())
     assert (found >= 0).all()
+
+
+@pytest.mark.parametrize("shape", [(130, 20, 190), (20, 150, 300)])
+def test_blocks_join_without_a_seam(shape):
+    """Large enough for several blocks along the first and the second axis: SciPy's transform in float64."""
+    rng = np.random.default_rng(5)
+    tia, kernel = rng.uniform(0, 5, shape).astype(np.float32), rng.uniform(0, 1, (9, 5, 7))
+    expected = fftconvolve(tia.astype(float), kernel, mode="same") * 1e-3
+    one = convolve(tia, kernel, workers=1)
+    np.testing.assert_allclose(one, expected, atol=2e-6 * expected.max())
+    np.testing.assert_array_equal(one, convolve(tia, kernel, workers=2))
 
 
 def test_dose_of_a_single_voxel_is_the_kernel_in_its_own_direction():
