@@ -2,75 +2,373 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from imgtheranostics.cli import options, runs
-from imgtheranostics.cli.administration_options import Administered
+from imgtheranostics.cli.administration_options import Administered, parse_amount
 from imgtheranostics.cli.calibration_options import Calibrated
-from imgtheranostics.cli.groups import Output, grouped
+from imgtheranostics.cli.groups import Output, grouped, refuse_given
 from imgtheranostics.cli.nuclear_words import DecayCorrection, DensityGMl, StrictClock, parameters
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from imgtheranostics.fit import CurveFit
+    from imgtheranostics.report.run import Run
+    from imgtheranostics.volume import Estimate
+
+MODELS = ("none", "auto", "mono", "bi", "tri", "linear", "linear_log")
+EXPONENTIALS = MODELS[1:5]
+WEIGHTS = ("equal", "relative", "standard_error")
+TABLES = (".csv", ".tsv", ".txt")
+"""Endings of files that are tables of samples and no images."""
+
+_FIGURES = ("curves", "activity-fits", "map", "fit")
+
+Samples = Annotated[
+    list[Path],
+    typer.Argument(
+        help="One scan per time point, or one dynamic scan; or one table of samples (.csv, .tsv) with the "
+        "columns time [h], region and activity [%ID/g], or a column for each region.",
+        show_default=False,
+    ),
+]
+
+
+@dataclass(frozen=True)
+class CurveModel:
+    """What is made of curves."""
+
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            click_type=options.choice(MODELS),
+            help="Exponentials (auto: by AICc), or areas by trapezoids, straight or logarithmic where they "
+            "fall; none for the curves alone. Default: none for scans, auto for a table.",
+        ),
+    ] = None
+    uptake: Annotated[
+        bool | None,
+        typer.Option(
+            "--uptake/--no-uptake",
+            help="Exponentials with a phase that takes the curve up from zero, or without; default: where "
+            "the curve shows one.",
+        ),
+    ] = None
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            "--weights",
+            click_type=options.choice(WEIGHTS),
+            help="Of the samples of exponentials: all alike (default), by an error in proportion to each, or "
+            "by the standard error of each.",
+        ),
+    ] = None
+    column: Annotated[
+        str | None,
+        typer.Option(
+            "--statistic",
+            click_type=options.choice(("mean", "median", "max", "peak")),
+            help="Which value of each region makes the curve; default: mean.",
+        ),
+    ] = None
+    tail: Annotated[
+        str | None,
+        typer.Option(
+            "--tail",
+            click_type=options.choice(("physical", "last_phase", "none")),
+            help="After the last sample of trapezoids: physical decay alone (default, an upper bound), the "
+            "rate of the last three samples but never slower than decay, or nothing.",
+        ),
+    ] = None
+    beginning: Annotated[
+        str | None,
+        typer.Option(
+            "--beginning",
+            click_type=options.choice(("linear", "physical", "none")),
+            help="Before the first sample of trapezoids: a rise from 0 (default), decay alone, or nothing.",
+        ),
+    ] = None
+    level: Annotated[
+        float | None,
+        typer.Option("--level", min=0.5, max=0.999, help="Of intervals and bands; default: 0.95."),
+    ] = None
+    intervals: Annotated[
+        str | None,
+        typer.Option(
+            "--intervals",
+            click_type=options.choice(("covariance", "bootstrap")),
+            help="How intervals of exponentials are made; default: covariance.",
+        ),
+    ] = None
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, help="Of the random numbers of the bootstrap; default: 0.")
+    ] = None
+
+    @property
+    def of_exponentials(self) -> dict[str, Any]:
+        """Options that only exponentials take."""
+        return {
+            "--uptake": self.uptake, "--weights": self.weights, "--level": self.level,
+            "--intervals": self.intervals, "--seed": self.seed,
+        }  # fmt: skip
+
+    def checked(self, *, table: bool) -> str:
+        """The model, once it is certain that every option matters."""
+        model = self.model or ("auto" if table else "none")
+        areas = {"--tail": self.tail, "--beginning": self.beginning}
+        if model == "none":
+            if table:
+                raise typer.BadParameter("a table has its curves already: name a model", param_hint="--model")
+            refuse_given(
+                {**self.of_exponentials, **areas, "--statistic": self.column},
+                "needs a --model for the curves",
+            )
+        elif model in EXPONENTIALS:
+            refuse_given(areas, "belongs to --model linear or linear_log")
+        else:
+            refuse_given(self.of_exponentials, "belongs to exponentials, not to trapezoids")
+        if self.seed is not None and self.intervals != "bootstrap":
+            raise typer.BadParameter("belongs to --intervals bootstrap", param_hint="--seed")
+        return model
+
+    def given(self) -> dict[str, Any]:
+        """Keywords of `imgtheranostics.nuclear.fit_curve` that were given."""
+        words = {
+            "uptake": self.uptake, "weights": self.weights, "column": self.column, "tail": self.tail,
+            "beginning": self.beginning, "level": self.level, "intervals": self.intervals, "rng": self.seed,
+        }  # fmt: skip
+        return {name: value for name, value in words.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class ActivityMaps:
+    """Maps of time-integrated activity, and what they are limited to."""
+
+    maps: Annotated[
+        bool, typer.Option("--maps", help="Also time-integrated activity voxel by voxel, with the model.")
+    ] = False
+    mask: Annotated[
+        Path | None, typer.Option("--mask", help="Image whose zero voxels are left out of the maps.")
+    ] = None
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            "--threshold", min=0.0, help="Voxels of maps whose largest sample reaches it, in its unit."
+        ),
+    ] = None
+
+    def check(self, model: str) -> None:
+        """Refuse what would not be used."""
+        if self.maps and model == "none":
+            raise typer.BadParameter("needs a --model", param_hint="--maps")
+        if not self.maps:
+            refuse_given({"--mask": self.mask, "--threshold": self.threshold}, "belongs to --maps")
+
+
+HalfLife = Annotated[
+    str | None,
+    typer.Option("--half-life", help="Of the nuclide of a table, such as 12.7h, if not by --nuclide."),
+]
 
 
 @grouped
 def curves(
-    paths: options.InputPaths,
-    rois: Annotated[list[Path], typer.Option("--rois", help="Regions, for all scans or one file per scan.")],
+    paths: Samples,
+    rois: Annotated[
+        list[Path] | None,
+        typer.Option("--rois", help="Regions, for all scans or one file per scan. Not for a table."),
+    ] = None,
     quantity: Annotated[
         str | None,
         typer.Option("--quantity", help="activity_concentration (default), id_per_g, id_per_ml, suv_bw ..."),
     ] = None,
     decay_corrected: Annotated[
-        bool,
-        typer.Option("--decay-corrected/--as-measured", help="Correct for decay since injection, or not."),
-    ] = True,
+        bool | None,
+        typer.Option(
+            "--decay-corrected/--as-measured",
+            help="Correct for decay since injection (default for scans), or not; of a table: what it holds.",
+        ),
+    ] = None,
+    half_life: HalfLife = None,
     density_g_ml: DensityGMl = 1.0,
     decay_correction: DecayCorrection = None,
     strict_clock: StrictClock = False,
     resolution_mm: options.Resolution = None,
     resample_rois: options.ResampleRois = False,
     *,
+    fitted: CurveModel,
+    voxels: ActivityMaps,
     administered: Administered,
     calibrated: Calibrated,
     output: Output,
 ) -> None:
-    """Time-activity curves of regions, from a dynamic scan or from several scans of one subject."""
+    """Time-activity curves of regions with half-lives, areas and time-integrated activity.
+
+    From a dynamic scan, several scans of one subject, or a table of counted samples.
+    """
+    said = dict(locals())
+    of_table = len(paths) == 1 and paths[0].suffix.lower() in TABLES
+    model = fitted.checked(table=of_table)
+    voxels.check(model)
+    runs.check_output(output.out, force=output.force)
+    if of_table:
+        _check_table(said)
+        run = _from_table(said, model)
+    else:
+        if not rois:
+            raise typer.BadParameter("missing: curves are those of regions", param_hint="--rois")
+        refuse_given({"--half-life": half_life}, "is for a table; that of scans is their own, or --nuclide")
+        run = _from_scans(said, model)
+    fits = run.table[run.table["axis"] == ""]
+    runs.deliver(run, output.delivery, shown=fits if len(fits) else None)
+
+
+def _check_table(said: dict[str, Any]) -> None:
+    administered, calibrated = said["administered"], said["calibrated"]
+    scans_only = {
+        "--rois": said["rois"], "--quantity": said["quantity"], "--resolution-mm": said["resolution_mm"],
+        "--decay-correction": said["decay_correction"], "--maps": said["voxels"].maps or None,
+        "--strict-clock": said["strict_clock"] or None, "--resample-rois": said["resample_rois"] or None,
+        "--density-g-ml": None if said["density_g_ml"] == 1.0 else said["density_g_ml"],
+        "--sensitivity-cps-mbq": calibrated.sensitivity_cps_mbq,
+    }  # fmt: skip
+    refuse_given(scans_only, "is for scans, not for a table of samples")
+    others = {
+        f"--{name.replace('_', '-')}": value
+        for name, value in vars(administered).items()
+        if name != "nuclide"
+    }
+    refuse_given(others, "is for scans: a table states its times and activities itself")
+    if said["half_life"] is not None and administered.nuclide is not None:
+        raise typer.BadParameter("give --half-life or --nuclide, not both", param_hint="--half-life")
+
+
+def _from_table(said: dict[str, Any], model: str) -> Run:
+    from imgtheranostics.nuclear.activity_tables import read_activity_table
+
+    (path,) = said["paths"]
+    table = read_activity_table(
+        path,
+        decay_corrected=said["decay_corrected"],
+        nuclide_name=said["administered"].nuclide,
+        half_life_s=parse_amount(said["half_life"], "--half-life", "s", "12.7h"),
+    )
+    return _run(said, model, table, inputs=[path])
+
+
+def _from_scans(said: dict[str, Any], model: str) -> Run:
     from imgtheranostics.io.loading import load
     from imgtheranostics.nuclear.activity_curves import time_activity
-    from imgtheranostics.report.run import Run
 
-    given = dict(locals())
-    runs.check_output(output.out, force=output.force)
-    administration = administered.administration()
-    volumes = [load(path) for path in paths]
+    administration = said["administered"].administration()
+    volumes = [load(path) for path in said["paths"]]
+    rois, resample = said["rois"], said["resample_rois"]
     per_scan = len(rois) == len(volumes) > 1
     regions = [
-        runs.regions_for(volume, [rois[n]] if per_scan else rois, resample=resample_rois)
+        runs.regions_for(volume, [rois[n]] if per_scan else rois, resample=resample)
         for n, volume in enumerate(volumes)
     ]
+    common = {
+        "administration": administration,
+        "density_g_ml": said["density_g_ml"],
+        "decay_correction": said["decay_correction"],
+        "sensitivity_cps_mbq": said["calibrated"].calibration(),
+        "strict_clock": said["strict_clock"],
+        "workers": said["output"].workers,
+    }
     table = time_activity(
         volumes,
         regions,
-        quantity=quantity,
-        decay_corrected=decay_corrected,
-        administration=administration,
-        density_g_ml=density_g_ml,
-        decay_correction=decay_correction,
-        resolution_mm=resolution_mm,
-        sensitivity_cps_mbq=calibrated.calibration(),
-        strict_clock=strict_clock,
-        workers=output.workers,
+        quantity=said["quantity"],
+        decay_corrected=said["decay_corrected"] is not False,
+        resolution_mm=said["resolution_mm"],
+        **common,
     )
-    run = Run(
+    estimates = [_map(said, model, volumes, common)] if said["voxels"].maps else []
+    mask = said["voxels"].mask
+    files = [*(file for volume in volumes for file in volume.source.files), *rois, *([mask] if mask else [])]
+    return _run(said, model, table, inputs=files, regions=regions[0], estimates=estimates)
+
+
+def _map(said: dict[str, Any], model: str, volumes: list[Any], common: dict[str, Any]) -> Estimate:
+    from imgtheranostics.cli.map_input import loaded
+    from imgtheranostics.nuclear.integrated_activity import time_integrated_activity
+
+    fitted, voxels = said["fitted"], said["voxels"]
+    words = {"uptake": fitted.uptake, "tail": fitted.tail, "beginning": fitted.beginning}
+    return time_integrated_activity(
+        volumes,
+        model=model,
+        quantity=said["quantity"] or "activity_concentration",
+        mask=None if voxels.mask is None else loaded(voxels.mask),
+        threshold=voxels.threshold,
+        **{name: value for name, value in words.items() if value is not None},
+        **common,
+    )
+
+
+def _run(
+    said: dict[str, Any],
+    model: str,
+    table: pd.DataFrame,
+    *,
+    inputs: list[Path],
+    regions: Any = None,
+    estimates: list[Estimate] | None = None,
+) -> Run:
+    import pandas as pd
+
+    from imgtheranostics.errors import merge_cautions
+    from imgtheranostics.report.run import Run
+
+    drawn: tuple[CurveFit, ...] = ()
+    warnings = tuple(table.attrs.get("warnings", ()))
+    whole = table
+    if model != "none":
+        from imgtheranostics.nuclear.curve_tables import fit_curve
+
+        fits = fit_curve(table, model, **said["fitted"].given())
+        assert isinstance(fits, pd.DataFrame)  # noqa: S101
+        drawn, warnings = fits.attrs["curves"], merge_cautions(warnings, fits.attrs["warnings"])
+        whole = _joined(table, fits)
+    record = {**parameters(said), "model": model, "time_origin": table.attrs["time_origin"]}
+    if said["fitted"].uptake is not None:
+        record["uptake"] = said["fitted"].uptake
+    return Run(
         command="nuclear curves",
-        estimates=(),
-        table=table,
-        regions=regions[0],
-        parameters={**parameters(given), "time_origin": table.attrs["time_origin"]},
-        inputs=[*(file for volume in volumes for file in volume.source.files), *rois],
+        estimates=estimates or (),
+        table=whole,
+        regions=regions,
+        parameters=record,
+        inputs=inputs,
         decisions=table.attrs.get("decisions", {}),
-        warnings=tuple(table.attrs.get("warnings", ())),
+        warnings=warnings,
+        curves=drawn,
+        figures=_FIGURES if drawn else (),
+        seed=said["fitted"].seed,
     )
-    runs.deliver(run, output.delivery)
+
+
+def _joined(table: pd.DataFrame, fits: pd.DataFrame) -> pd.DataFrame:
+    """The samples, and below them what was made of them, with the bounds of its interval."""
+    import pandas as pd
+
+    details = fits.attrs["details"]
+    found = pd.DataFrame(fits)
+    for name in ("lower", "upper", "terms", "aicc"):
+        if any(name in detail for detail in details):
+            found[name] = [float(detail.get(name, float("nan"))) for detail in details]
+    samples = pd.DataFrame(table)
+    samples.attrs, found.attrs = {}, {}
+    whole: pd.DataFrame = pd.concat([samples, found.dropna(axis=1, how="all")], ignore_index=True)
+    for name in found.columns:
+        if name not in whole:
+            whole[name] = float("nan")
+    whole.attrs = {"details": [*table.attrs.get("details", []), *details]}
+    return whole

@@ -24,6 +24,14 @@ PHYSICS = (
     "quantity", "series", "dose", "delay", "residual", "infiltrated", "dose_uncertainty", "nuclide",
     "weight_kg", "height_m", "sex", "density_g_ml", "decay_correction", "decay_corrected", "strict_clock",
     "strict_dose", "confirm_weight", "resolution_mm", "resample_rois", *NAMES,
+    "uptake", "weights", "column", "tail", "beginning", "level", "intervals", "half_life", "maps",
+    "threshold", "reference", "input_region", "surroundings", "recovery", "plasma_over_blood",
+    "blood_as_measured", "start", "end", "k2_reference", "blood_fraction", "bolus_delay", "time_unit", "unit",
+    "imaged_nuclide", "given_activity", "other_element", "model", "effective_half_life",
+    "half_life_uncertainty", "method", "progeny", "radius_mm", "dose_factor_uncertainty", "at_least_gy",
+    "geud_a", "alpha_beta", "repair_half_time", "dose_rate_half_life", "dose_rate",
+    "fwhm", "fwhm_uncertainty", "estimate_psf", "iterations", "step", "no_background", "noise_fwhm",
+    "diameter", "diameter_uncertainty",
 )  # fmt: skip
 """Options that shape the number and name nobody: these go into the record."""
 

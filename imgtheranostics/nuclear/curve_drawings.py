@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -55,7 +57,7 @@ def drawn_curve(
     """
     line_x = _line_times(curve, fit, extrapolated=model in TERMS or rule[1] != "none")
     if model in TERMS:
-        options = {"half_life_s": curve.half_life_s, "decay_corrected": curve.decay_corrected}
+        options: dict[str, Any] = {"half_life_s": curve.half_life_s, "decay_corrected": curve.decay_corrected}
         fitted, line = (model_curve(fit, times, options) for times in (curve.time_s, line_x))
         if not np.isfinite(fit.parameters["terms"]):
             fitted, line = np.full(fitted.shape, np.nan), np.full(line.shape, np.nan)

@@ -9,6 +9,9 @@ TERMS: dict[str, int | str] = {"auto": "auto", "mono": 1, "bi": 2, "tri": 3}
 
 MODELS = (*TERMS, *METHODS)
 
+WEIGHTS = ("equal", "relative", "standard_error")
+"""Of the samples that exponentials are fitted to."""
+
 AREAS = {
     "activity_concentration": ("time_integrated_activity", 1.0),
     "id_per_g": ("tiac_per_g", 100.0),

@@ -56,14 +56,27 @@ class RegionCurve:
     volume_ml: float
     warnings: tuple[str, ...]
 
-    def importance(self) -> FloatArray:
+    def importance(self, weights: str = "standard_error") -> FloatArray:
         """Inverse variances of the samples.
+
+        ``standard_error`` takes the error of each, ``relative`` one that is proportional to the sample.
 
         Raises
         ------
         MissingMetadata
             If a sample has no standard error above zero.
+        ImplausibleValue
+            If a sample with a relative error is not above zero.
         """
+        if weights == "relative":
+            if not (self.values > 0).all():
+                raise ImplausibleValue(
+                    "errors that are proportional to the samples need samples above zero",
+                    where=f"region {self.region}",
+                    found=f"{float(self.values.min()):.4g} {self.unit}",
+                    next_step="ask for weights='equal'",
+                )
+            return np.asarray(self.values**-2.0)
         error = self.sampling_error
         if not (np.isfinite(error) & (error > 0)).all():
             raise MissingMetadata(

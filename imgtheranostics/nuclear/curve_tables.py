@@ -15,7 +15,7 @@ from imgtheranostics.mapping.refusals import UnknownChoice, checked
 from imgtheranostics.nuclear.curve_areas import auc
 from imgtheranostics.nuclear.curve_drawings import drawn_curve
 from imgtheranostics.nuclear.curve_intervals import INTERVALS, covariance_interval, interval
-from imgtheranostics.nuclear.curve_models import AREAS, MODELS, TERMS
+from imgtheranostics.nuclear.curve_models import AREAS, MODELS, TERMS, WEIGHTS
 from imgtheranostics.nuclear.curve_rows import RegionCurve, region_curves
 from imgtheranostics.nuclear.exponential_curves import fit_exponential
 from imgtheranostics.regions import STATISTICS_COLUMNS
@@ -82,8 +82,9 @@ def fit_curve(
         Of trapezoids, as in `auc`.
     column : str
         Column with the values: ``mean``, ``median``, ``max`` or ``peak``.
-    weights : {"equal", "standard_error"}
-        Of the samples of exponentials: all alike, or by the sampling error of each.
+    weights : {"equal", "relative", "standard_error"}
+        Of the samples of exponentials: all alike, by an error in proportion to each, or by the sampling error
+        of each.
     decay_corrected : bool, optional
         For tables without that column.
     level : float
@@ -125,7 +126,7 @@ def fit_curve(
         return _of_volumes(table, model, half_life_s, uptake, tail, beginning, options)
     if options:
         raise UnknownChoice(f"{', '.join(options)} does not apply to the curves of a table")
-    checked(weights, ("equal", "standard_error"), "weights")
+    checked(weights, WEIGHTS, "weights")
     checked(intervals, INTERVALS, "intervals")
     if not 0 < level < 1:
         raise UnknownChoice(f"level must be between 0 and 1, not {level!r}")
@@ -179,7 +180,7 @@ def _quantified(
     }
     try:
         if model in TERMS:
-            importance = curve.importance() if weights == "standard_error" else None
+            importance = None if weights == "equal" else curve.importance(weights)
             fit = fit_exponential(
                 curve.values, curve.time_s, terms=TERMS[model], uptake=uptake, weights=importance, **common
             )
@@ -237,7 +238,7 @@ class _Wanted:
 
     def importance(self, curve: RegionCurve) -> FloatArray | None:
         """Weights of the samples of exponentials."""
-        return curve.importance() if self.weights == "standard_error" else None
+        return None if self.weights == "equal" else curve.importance(self.weights)
 
 
 def _rows(one: _Quantified, wanted: _Wanted) -> list[tuple[dict[str, Any], dict[str, Any]]]:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from imgtheranostics.report.figures import (
+    activity_fits,
     agreement,
     asymmetry,
     before_after,
     checkerboard,
     component_overlay,
     component_spectra,
+    corrected_image,
     curves,
     depth_curves,
     detection,
+    dose_volume,
     echo_change,
     fit_maps,
     fitted_curves,
     image_slices,
     known_values,
     mosaic,
+    partial_volume,
     points,
     recovery,
     retention,
@@ -29,15 +33,19 @@ from imgtheranostics.report.registry import FigureMaker, register, register_comp
 
 register(FigureMaker("retention", "What is retained", retention.keys, retention.draw))
 register(FigureMaker("before-after", "{}: before and after", before_after.keys, before_after.draw))
+register(FigureMaker("corrected", "{}: before and after", corrected_image.keys, corrected_image.draw))
 register(FigureMaker("image", "The image", image_slices.keys, image_slices.draw))
 register(FigureMaker("components", "Components together", component_overlay.keys, component_overlay.draw))
 register(FigureMaker("echo-change", "{}: before and after", echo_change.keys, echo_change.draw))
 register(FigureMaker("map", "{}: where it is", mosaic.keys, mosaic.draw))
+register(FigureMaker("dvh", "{}: how much of each region", dose_volume.keys, dose_volume.draw))
+register(FigureMaker("recovery-regions", "{}: what was recovered", partial_volume.keys, partial_volume.draw))
 register(FigureMaker("regions", "{}: how much, by region", points.keys, points.draw))
 register(FigureMaker("detection", "{}: what is detected", detection.keys, detection.draw))
 register(FigureMaker("known", "{}: measured and known", known_values.keys, known_values.draw))
 register(FigureMaker("curves", "{}: curves", curves.keys, curves.draw))
 register(FigureMaker("curves-log", "{}: curves, logarithmic", curves.log_keys, curves.draw_log))
+register(FigureMaker("activity-fits", "{}: curves and fits", activity_fits.keys, activity_fits.draw))
 register(FigureMaker("fit", "{}: value, error and flags", fit_maps.keys, fit_maps.draw))
 register(FigureMaker("asymmetry", "{}: Z-spectra and asymmetry", asymmetry.keys, asymmetry.draw))
 register(
