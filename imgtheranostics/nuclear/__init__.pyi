@@ -32,8 +32,13 @@ from .dead_time_estimation import dead_time_of_decaying_source as dead_time_of_d
 from .dead_time_estimation import dead_time_of_two_sources as dead_time_of_two_sources
 from .dose_maps import absorbed_dose as absorbed_dose
 from .dose_maps import dose_rate as dose_rate
+from .dose_statistics import dose_statistics as dose_statistics
 from .dose_volume import dose_table as dose_table
 from .integrated_activity import time_integrated_activity as time_integrated_activity
 from .kinetic_maps import kinetics_maps as kinetics_maps
 from .maps import density_from_ct as density_from_ct
+from .pair_tables import pair_table as pair_table
 from .radiobiology import bed_map as bed_map
+from .recovery_tables import correct_partial_volume as correct_partial_volume
+from .recovery_tables import partial_volume_table as partial_volume_table
+from .scan_dosimetry import dose_of_scans as dose_of_scans

@@ -25,7 +25,13 @@ if TYPE_CHECKING:
 FloatArray = npt.NDArray[np.float64]
 
 PERCENTS = (98.0, 50.0, 2.0)
-_DOSES = ("absorbed_dose", "biologically_effective_dose", "equieffective_dose_2gy")
+DOSES = (
+    "absorbed_dose",
+    "absorbed_dose_per_activity",
+    "biologically_effective_dose",
+    "equieffective_dose_2gy",
+)
+"""Quantities whose spread over a region is one of dose."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -176,7 +182,7 @@ def dose_table(
     Parameters
     ----------
     dose : Volume or Estimate
-        Absorbed dose, BED or EQD2, Gy.
+        Absorbed dose, BED or EQD2, Gy; or absorbed dose per activity, Gy/MBq.
     rois : Regions
     at_least_gy : sequence of float
         Doses x of Vx.
@@ -204,9 +210,9 @@ def dose_table(
     import pandas as pd
 
     v = dose.value if isinstance(dose, Estimate) else dose
-    if v.quantity not in _DOSES or v.axes:
+    if v.quantity not in DOSES or v.axes:
         raise UnitMismatch(
-            "a map of dose is needed", found=f"{v.quantity} [{v.unit}]", needed=", ".join(_DOSES)
+            "a map of dose is needed", found=f"{v.quantity} [{v.unit}]", needed=", ".join(DOSES)
         )
     shared = dose.calibration_relative if isinstance(dose, Estimate) else math.nan
     fitted = rois.fit_to(v.grid)
@@ -218,7 +224,7 @@ def dose_table(
         values = flat[voxels].astype(np.float64)
         valid = int(np.isfinite(values).sum())
         for measure, quantity, unit, value, error in _measures(
-            values, v.quantity, shared, at_least_gy, a, percents
+            values, (v.quantity, v.unit), shared, at_least_gy, a, percents
         ):
             rows.append((name, measure, quantity, unit, value, error, voxels.size, valid))
     columns = ["region", "measure", "quantity", "unit", "value", "standard_error", "n_voxels", "n_valid"]
@@ -227,24 +233,25 @@ def dose_table(
 
 def _measures(
     values: FloatArray,
-    quantity: str,
+    named: tuple[str, str],
     shared: float,
     at_least_gy: Sequence[float],
     a: float | None,
     percents: Sequence[float],
 ) -> list[tuple[str, str, str, float, float]]:
+    quantity, dose_unit = named
     known = _known(values)
     if known.size == 0:
         known = np.array([np.nan])
     doses = {"mean": float(known.mean()), "min": float(known.min()), "max": float(known.max())}
     doses |= {f"D{percent:g}": float(dose_at_volume(known, percent)) for percent in percents}
     rows = [
-        (measure, "dose_at_volume" if measure[0] == "D" else quantity, "Gy", value, abs(shared * value))
+        (measure, "dose_at_volume" if measure[0] == "D" else quantity, dose_unit, value, abs(shared * value))
         for measure, value in doses.items()
     ]
     if a is not None:
         value = geud(np.maximum(known, 0.0), a)
-        rows.append((f"gEUD({a:g})", "equivalent_uniform_dose", "Gy", value, abs(shared * value)))
+        rows.append((f"gEUD({a:g})", "equivalent_uniform_dose", dose_unit, value, abs(shared * value)))
     for limit in at_least_gy:
         value = float(volume_at_dose(known, limit))
         ends = volume_at_dose(known, [limit * math.exp(-shared), limit * math.exp(shared)])

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from imgtheranostics.data.nuclides import nuclide
 from imgtheranostics.errors import (
     Caution,
     GeometryMismatch,
@@ -46,8 +47,23 @@ _MAPS = ("effective_half_life", "extrapolated_fraction")
 
 
 @dataclass(frozen=True, eq=False)
-class _Samples:
-    """Decay-corrected values of all frames on one grid, in order of time."""
+class Samples:
+    """Decay-corrected values of all frames on one grid, in order of time.
+
+    Attributes
+    ----------
+    image : Volume
+        Of the first scan: its grid, record and source.
+    data : ndarray, shape (i, j, k, n_times)
+        As if nothing had decayed since the injection.
+    time_s : (n_times,) ndarray
+        After the injection.
+    half_life_s : float
+        Of the nuclide that was imaged.
+    calibration_relative : float
+    decisions : dict
+    warnings : tuple of Caution
+    """
 
     image: Volume
     data: npt.NDArray[np.float32]
@@ -71,6 +87,7 @@ def time_integrated_activity(
     decay_correction: str | None = None,
     sensitivity_cps_mbq: float | Calibration | None = None,
     strict_clock: bool = False,
+    given: str | None = None,
     mask: Mask = None,
     threshold: float | None = None,
     workers: int | None = None,
@@ -94,6 +111,9 @@ def time_integrated_activity(
         Of trapezoids, as in `imgtheranostics.nuclear.curves.auc`.
     administration, density_g_ml, decay_correction, sensitivity_cps_mbq, strict_clock
         As in `time_activity`.
+    given : str, optional
+        Nuclide that will be given, such as ``Y-90`` after images of 86Y: the decays are its own, with the
+        biology of what was imaged and as much of it injected.
     mask : Volume, Regions or (i, j, k) array_like, optional
     threshold : float, optional
         The largest decay-corrected sample of a voxel must reach it, in the unit of `quantity`.
@@ -124,23 +144,28 @@ def time_integrated_activity(
     """
     checked(model, MODELS, "model")
     checked(quantity, _OF_VOXELS, "quantity")
-    given = [volumes] if isinstance(volumes, Volume) else list(volumes)
-    if not given:
+    scans = [volumes] if isinstance(volumes, Volume) else list(volumes)
+    if not scans:
         raise NothingUsable("no volume was given for a map of time-integrated activity")
     choices = Choices(administration, decay_correction, strict_clock=strict_clock)
-    samples = _gathered(given, quantity, choices, density_g_ml, sensitivity_cps_mbq)
+    samples = gathered_samples(scans, quantity, choices, density_g_ml, sensitivity_cps_mbq)
     chosen = chosen_voxels(samples.data, samples.image, mask=mask, threshold=threshold)
     name, administered = AREAS[quantity]
+    decaying_s = samples.half_life_s if given is None else nuclide(given).half_life_s
     common: dict[str, Any] = {
-        "half_life_s": samples.half_life_s,
+        "half_life_s": decaying_s,
         "decay_corrected": True,
         "administered": administered,
         "unit": QUANTITIES[quantity].unit,
         "mask": chosen.inside,
     }
     fit = _quantified(samples, model, uptake, tail, beginning, common, workers)
-    step = make_step("time_integrated_activity", model=model, times_s=[float(t) for t in samples.time_s])
-    decisions = {**samples.decisions, "voxels": chosen.decision}
+    times = [float(t) for t in samples.time_s]
+    named = {} if given is None else {"nuclide": nuclide(given).name}
+    step = make_step("time_integrated_activity", model=model, times_s=times, **named)
+    counted = {"rule": "imaged nuclide" if given is None else "nuclide to be given", **named}
+    decisions = {**samples.decisions, "decays": {**counted, "half_life_s": decaying_s}}
+    decisions["voxels"] = chosen.decision
     shares = fit.parameters["extrapolated_fraction"] * np.float32(100)
     fit = replace(fit, parameters={**fit.parameters, "extrapolated_fraction": shares})
     estimate = estimate_of(
@@ -164,7 +189,7 @@ def time_integrated_activity(
 
 
 def _quantified(
-    samples: _Samples,
+    samples: Samples,
     model: str,
     uptake: bool | None,
     tail: str,
@@ -195,13 +220,14 @@ def _quantified(
         ) from error
 
 
-def _gathered(
+def gathered_samples(
     given: Sequence[Volume],
     quantity: str,
     choices: Choices,
     density_g_ml: float | Volume,
     sensitivity_cps_mbq: float | Calibration | None,
-) -> _Samples:
+) -> Samples:
+    """All frames of scans of one subject, decay-corrected to the injection; as `time_integrated_activity`."""
     volumes = [calibrate(v, sensitivity_cps_mbq) for v in given]
     check_one_subject(volumes)
     _check_one_grid(volumes)
@@ -232,7 +258,7 @@ def _gathered(
             )
             frame += 1
     templates = [scan.values.template for scan in scans]
-    return _Samples(
+    return Samples(
         scans[0].values.image,
         data,
         time_s[order],

@@ -34,8 +34,8 @@ def write_run(
 
     ``<quantity>.nii.gz``, ``<quantity>_se.nii.gz`` and ``flags.nii.gz`` with a JSON sidecar each (maps whose
     flags differ get ``<quantity>_flags.nii.gz``), ``<quantity>_<name>.nii.gz`` for what came out beside the
-    value, `quantities.tsv`, `quantities.json`, `provenance.json`,
-    and with `html` also `report.html` and the folder `figures`. The same run gives the same bytes.
+    value, the attachments, `quantities.tsv`, `quantities.json`, `provenance.json`, and with `html` also
+    `report.html` and the folder `figures`. The same run gives the same bytes.
 
     Parameters
     ----------
@@ -68,6 +68,8 @@ def write_run(
         inputs = run.hashed_inputs()
         scrubber = Scrubber.for_run(run, inputs)
         _write_maps(run, folder, scrubber)
+        for name, content in run.attachments.items():
+            _write(folder / name, content)
         quantities = quantities_object(run.table, scrubber.label)
         _write(folder / "quantities.tsv", as_tsv(quantities["rows"]))
         _write(folder / "quantities.json", as_json(quantities))

@@ -86,6 +86,8 @@ class Run:
         Warnings beyond those that the estimates carry.
     images : mapping of str to Volume
         Images without standard errors that are written under these names.
+    attachments : mapping of str to bytes
+        Further files of the folder by name, as they are.
     seed : int, optional
         Seed of random numbers, when any were drawn.
     elapsed : float, optional
@@ -106,6 +108,7 @@ class Run:
     figures: Sequence[str] = ()
     warnings: Sequence[Caution] = ()
     images: Mapping[str, Volume] = field(default_factory=dict)
+    attachments: Mapping[str, bytes] = field(default_factory=dict)
     seed: int | None = None
     elapsed: float | None = None
 
@@ -131,6 +134,7 @@ class Run:
             ("decisions", MappingProxyType(_as_mapping(self.decisions) or _decisions_of(estimates))),
             ("known", tuple(self.known)),
             ("images", MappingProxyType(dict(self.images))),
+            ("attachments", MappingProxyType(dict(self.attachments))),
             ("curves", tuple(self.curves)),
             ("figures", tuple(self.figures)),
             ("warnings", gathered(carried, quantities)),

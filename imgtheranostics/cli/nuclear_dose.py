@@ -1,0 +1,222 @@
+"""``nuclear dose``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from imgtheranostics.cli import options, runs
+from imgtheranostics.cli.calibration_options import Calibrated
+from imgtheranostics.cli.groups import Output, grouped
+from imgtheranostics.cli.map_input import loaded, volume_of
+from imgtheranostics.cli.nuclear_dose_groups import Absorption, Effect, Given, Scanned, Stay
+from imgtheranostics.cli.nuclear_words import DecayCorrection, StrictClock, parameters
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from imgtheranostics.errors import Caution
+    from imgtheranostics.regions import Regions
+    from imgtheranostics.volume import Estimate, Volume
+
+FIGURES = ("map", "dvh", "regions", "uncertainty")
+RT_DOSE = "dose.dcm"
+
+Scans = Annotated[
+    list[Path],
+    typer.Argument(
+        help="Scans of one subject on one grid: DICOM folders or files, NIfTI. Or one map of decays: "
+        "time_integrated_activity, tiac_per_ml, tiac_per_g.",
+        show_default=False,
+    ),
+]
+DoseRate = Annotated[
+    bool,
+    typer.Option("--dose-rate", help="Dose rate while each scan was made, in Gy/s, instead of the dose."),
+]
+Dicom = Annotated[
+    bool, typer.Option("--dicom", help=f"Write the map as DICOM RT Dose too: {RT_DOSE} in --out.")
+]
+
+
+@grouped
+def dose(
+    paths: Scans,
+    rois: options.RoiPaths = None,
+    dose_rate: DoseRate = False,
+    dicom: Dicom = False,
+    decay_correction: DecayCorrection = None,
+    strict_clock: StrictClock = False,
+    resolution_mm: options.Resolution = None,
+    resample_rois: options.ResampleRois = False,
+    anatomy: options.Anatomy = None,
+    subject: options.Subject = None,
+    session: options.Session = None,
+    *,
+    given: Given,
+    stay: Stay,
+    absorption: Absorption,
+    effect: Effect,
+    scanned: Scanned,
+    calibrated: Calibrated,
+    output: Output,
+) -> None:
+    """Absorbed dose of an injection, or of the therapeutic twin of what was imaged, by voxel and region."""
+    said = dict(locals())
+    _check(dose_rate, dicom, given, stay, effect, output)
+    runs.check_output(output.out, force=output.force)
+    common = {
+        "administration": scanned.administration(),
+        "decay_correction": decay_correction,
+        "sensitivity_cps_mbq": calibrated.calibration(),
+        "strict_clock": strict_clock,
+        "workers": output.workers,
+    }
+    table_options = {"resolution_mm": resolution_mm, "subject": subject, "session": session}
+    how = {**given.keywords(), **stay.keywords()}
+    measures, absorbing = effect.measures(), absorption.keywords(loaded)
+    scans = _scans(paths)
+    first = volume_of(scans[0])
+    regions = runs.regions_for(first, rois, resample=resample_rois)
+    if dose_rate:
+        found = _rate(scans, regions, {**common, **absorbing}, {**table_options, "workers": output.workers})
+    else:
+        found = _dose(scans, regions, {**how, **common, **absorbing}, effect, {**measures, **table_options})
+    estimates, table, cautions, decisions = found
+    attachments = {}
+    if dicom:
+        attachments[RT_DOSE], more = _rt_dose(estimates[0], first, keep=output.keep_identifiers)
+        cautions = (*cautions, *more)
+    from imgtheranostics.report.run import Run
+
+    run = Run(
+        command="nuclear dose",
+        estimates=estimates,
+        table=table,
+        regions=regions if rois else None,
+        anatomy=loaded(anatomy) if anatomy is not None else None,
+        parameters=parameters(said),
+        inputs=[*paths, *(rois or []), *(file for file in (absorption.ct, anatomy) if file is not None)],
+        decisions=decisions,
+        figures=(*FIGURES, "curves") if dose_rate else FIGURES,
+        warnings=cautions,
+        attachments=attachments,
+    )
+    runs.deliver(run, output.delivery)
+
+
+_Found = tuple[list["Estimate"], "pd.DataFrame", tuple["Caution", ...], dict[str, Any]]
+
+
+def _check(dose_rate: bool, dicom: bool, given: Given, stay: Stay, effect: Effect, output: Output) -> None:
+    """Refuse options that exclude each other."""
+    effect.check()
+    if dicom and output.out is None:
+        raise typer.BadParameter("it needs --out, where the file goes", param_hint="--dicom")
+    if dose_rate:
+        for option, value in (
+            ("--dicom", dicom),
+            ("--nuclide", given.nuclide),
+            ("--given-activity", given.given_activity),
+            ("--effective-half-life", stay.effective_half_life),
+            ("--alpha-beta", effect.alpha_beta),
+            ("--geud-a", effect.geud_a),
+            ("--at-least-gy", effect.at_least_gy),
+        ):
+            if value:
+                raise typer.BadParameter("does not apply to --dose-rate", param_hint=option)
+
+
+def _scans(paths: Sequence[Path]) -> list[Any]:
+    """Scans, or one map with its standard error."""
+    from imgtheranostics.mapping.map_files import load_map
+    from imgtheranostics.nuclear.scan_dosimetry import INTEGRATED
+
+    found = [load_map(path) for path in paths]
+    return [one if one.quantity in INTEGRATED else volume_of(one) for one in found]
+
+
+def _dose(
+    scans: list[Any], regions: Regions, how: dict[str, Any], effect: Effect, tabled: dict[str, Any]
+) -> _Found:
+    from imgtheranostics.nuclear.dose_statistics import bed_maps, dose_statistics
+    from imgtheranostics.nuclear.region_biology import biology_of_regions
+    from imgtheranostics.nuclear.scan_dosimetry import dose_of_scans
+    from imgtheranostics.volume import Estimate
+
+    ratios = effect.alpha_beta_gy()
+    found = dose_of_scans(scans[0] if len(scans) == 1 else scans, **how)
+    biology = None
+    cautions: tuple[Caution, ...] = ()
+    if ratios is not None:
+        biology, cautions = biology_of_regions(
+            found,
+            scans,
+            regions,
+            alpha_beta_gy=ratios,
+            repair_half_life_s=effect.repair_s(),
+            dose_rate_half_life_s=effect.rate_half_life_s(),
+            **{
+                name: how[name]
+                for name in (
+                    "model",
+                    "administration",
+                    "decay_correction",
+                    "sensitivity_cps_mbq",
+                    "strict_clock",
+                    "workers",
+                )
+            },
+        )
+    table = dose_statistics(found.dose, regions, biology=biology, workers=how["workers"], **tabled)
+    effects = () if biology is None else bed_maps(found.dose, regions, biology)
+    decisions = {**getattr(found.decays, "decisions", {}), **found.dose.decisions}
+    if tabled["geud_a"] is not None:
+        decisions["equivalent_uniform_dose"] = {"rule": "mean of D^a, to 1/a", "a": tabled["geud_a"]}
+    if biology is not None:
+        decisions["radiobiology"] = {
+            name: {"alpha_beta_gy": one.alpha_beta_gy, "protraction_factor": one.g}
+            for name, one in biology.items()
+        }
+    kept = [found.decays] if isinstance(found.decays, Estimate) else []
+    return [found.dose, *effects, *kept], table, (*cautions, *table.attrs["warnings"]), decisions
+
+
+def _rate(scans: list[Any], regions: Regions, how: dict[str, Any], tabled: dict[str, Any]) -> _Found:
+    from imgtheranostics.nuclear.scan_dosimetry import rate_of_scans
+    from imgtheranostics.regions import roi_statistics
+
+    found = rate_of_scans(scans, **how)
+    return [found], roi_statistics(found, regions, **tabled), (), dict(found.decisions)
+
+
+def _rt_dose(dose: Estimate, scan: Volume, *, keep: bool) -> tuple[bytes, tuple[Caution, ...]]:
+    """The file, in the study of the scan where that is DICOM."""
+    import tempfile
+
+    import numpy as np
+
+    from imgtheranostics.errors import Caution
+    from imgtheranostics.io.dose_writing import save_dose
+
+    files = scan.source.files
+    is_dicom = bool(files) and not any(file.name.endswith((".nii", ".nii.gz", ".json")) for file in files)
+    unknown = int(np.count_nonzero(~(dose.value.data >= 0)))
+    with tempfile.TemporaryDirectory() as folder:
+        [path] = save_dose(
+            dose,
+            Path(folder) / RT_DOSE,
+            like_series=scan if is_dicom else None,
+            fill=True,
+            keep_identifiers=keep,
+        )
+        content = path.read_bytes()
+    if not unknown:
+        return content, ()
+    text = (
+        f"{unknown} of {dose.value.data.size} voxels have no dose, or one below zero; {RT_DOSE} holds 0 there"
+    )
+    return content, (Caution("rt-dose-filled", text),)
