@@ -11,10 +11,10 @@ import numpy as np
 
 from imgtheranostics.data.nuclides import nuclide
 from imgtheranostics.nuclear.pairs import Transfer, transfer
-from imgtheranostics.phantom.exposures import Exposure, curve_of, exposures
+from imgtheranostics.phantom.exposures import curve_of
 from imgtheranostics.phantom.physics import parts_of
 from imgtheranostics.validation.detection import Limits, detection_limits, straight_line
-from imgtheranostics.validation.methods import Method, MethodMissing, best, method
+from imgtheranostics.validation.methods import Method, MethodMissing, best, exposure_of, method
 
 if TYPE_CHECKING:
     from imgtheranostics.phantom.truth import Expectation
@@ -56,20 +56,20 @@ def free_pertechnetate(session: Session, expectation: Expectation) -> float:
     )
 
 
-@method("group_ratio", unit="1", short="group ratio")
-def group_ratio(session: Session, expectation: Expectation) -> float:
-    """Mean over the animals of the first group over that of the second."""
-    spec = session.phantom.spec
-    groups = [str(value) for axis in (spec.axis, *spec.axes) if axis.kind == "group" for value in axis.values]
-    if len(groups) != 2:
-        raise MethodMissing("ratio of other than two groups")
-    region = best(session, expectation.region)
-    found: dict[str, list[float]] = {name: [] for name in groups}
-    for place in expectation.places:
-        group = str(_exposure(session, place[0]).case["group"])
-        found[group].append(session.mean(place, expectation.quantity, region))
-    means = [sum(values) / len(values) for values in found.values()]
-    return means[0] / means[1]
+@method("isotope_deviation", unit="1", short="isotopes")
+def isotope_deviation(session: Session, expectation: Expectation) -> float:
+    """Largest relative deviation of a nuclide's decay-corrected mean from the average of all nuclides'.
+
+    Of the images that were taken at the time of the expectation's first one.
+    """
+    time_h = exposure_of(session, expectation.places[0][0]).case.get("time")
+    region, means = best(session, expectation.region), []
+    for part in parts_of(session.phantom.spec):
+        for number, case in enumerate(part.physics.cases(session.phantom.spec)):
+            if case.get("time") == time_h:
+                means.append(session.mean((part.first + number, 0), expectation.quantity, region))
+    average = sum(means) / len(means)
+    return max(abs(value - average) for value in means) / average
 
 
 def _effective_half_life(given: str) -> Method:
@@ -159,13 +159,6 @@ def log10_quantification_limit(session: Session, expectation: Expectation) -> fl
     return math.log10(_molar(session, expectation, _limits(session, expectation).quantification))
 
 
-def _exposure(session: Session, volume: int) -> Exposure:
-    for part in parts_of(session.phantom.spec):
-        if part.first <= volume < part.first + len(part.names):
-            return exposures(session.phantom.spec, part.physics.modality)[volume - part.first]
-    raise MethodMissing("image of that number")
-
-
 def _transferred(session: Session, expectation: Expectation, given: str) -> Transfer:
     region = best(session, expectation.region)
     points = [session.curve(volume, "id_per_g")[region] for volume, _ in expectation.places]
@@ -173,7 +166,7 @@ def _transferred(session: Session, expectation: Expectation, given: str) -> Tran
     return transfer(
         [point.time_s for point in points],
         [point.mean for point in points],
-        imaged=_exposure(session, expectation.places[0][0]).label,
+        imaged=exposure_of(session, expectation.places[0][0]).label,
         given=given,
         standard_error=errors if all(error > 0 for error in errors) else None,
     )
@@ -193,7 +186,7 @@ def _vials(session: Session, volume: int) -> tuple[np.ndarray[tuple[int], np.dty
         from imgtheranostics.validation import msot_methods
 
         return msot_methods.vials(session, volume)
-    spec, scan = session.phantom.spec, _exposure(session, volume)
+    spec, scan = session.phantom.spec, exposure_of(session, volume)
     curve = session.curve(volume, "activity_concentration")
     names = [region.name for region in spec.regions]
     chosen = [name for name in names if name.startswith(CENTRE)]
@@ -230,5 +223,5 @@ def _molar(session: Session, expectation: Expectation, concentration: float) -> 
         from imgtheranostics.validation.ct_maps import agent_of
 
         return concentration / elements()[agent_of(session)].molar_mass_g_mol
-    decay = nuclide(_exposure(session, expectation.places[0][0]).label).decay_constant_per_s
+    decay = nuclide(exposure_of(session, expectation.places[0][0]).label).decay_constant_per_s
     return concentration / decay / AVOGADRO * _ML_PER_L

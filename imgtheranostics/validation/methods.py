@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from imgtheranostics.units import QUANTITIES
 
 if TYPE_CHECKING:
+    from imgtheranostics.phantom.exposures import Exposure
     from imgtheranostics.phantom.truth import Expectation
     from imgtheranostics.validation.session import Session
 
@@ -102,6 +103,17 @@ def best(session: Session, region: str) -> str:
     """The core of a region, where there is one: it keeps its signal at the image's resolution."""
     core = f"{region}_core"
     return core if core in session.phantom.regions.names.values() else region
+
+
+def exposure_of(session: Session, volume: int) -> Exposure:
+    """The scan that one image of an emission phantom shows."""
+    from imgtheranostics.phantom.exposures import exposures
+    from imgtheranostics.phantom.physics import parts_of
+
+    for part in parts_of(session.phantom.spec):
+        if part.first <= volume < part.first + len(part.names):
+            return exposures(session.phantom.spec, part.physics.modality)[volume - part.first]
+    raise MethodMissing("image of that number")
 
 
 @method("mean")
