@@ -1,9 +1,15 @@
+from .adapted_threshold import SCHEMES as SCHEMES
+from .adapted_threshold import adaptive_threshold as adaptive_threshold
+from .gradient_edges import gradient_watershed as gradient_watershed
 from .inserts import LEAST_SCORE as LEAST_SCORE
 from .inserts import SHAPES as SHAPES
 from .inserts import Insert as Insert
 from .inserts import Shape as Shape
 from .inserts import locate_inserts as locate_inserts
 from .inserts import round_inserts as round_inserts
+from .outlines import lesion_record as lesion_record
 from .sphere_peak import Peak as Peak
 from .sphere_peak import region_peaks as region_peaks
 from .sphere_peak import sphere_weights as sphere_weights
+from .threshold_regions import fixed_threshold as fixed_threshold
+from .threshold_regions import fraction_of_maximum as fraction_of_maximum

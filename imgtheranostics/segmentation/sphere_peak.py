@@ -134,3 +134,31 @@ def region_peaks(v: Volume, regions: Regions, *, workers: int | None = None) -> 
                     best = int(np.nanargmax(means))
                     value[sample, region], inside[sample, region] = means[best], shares[best]
     return Peak(value, inside)
+
+
+def peak_of_voxels(v: Volume, centres: npt.NDArray[np.int64]) -> float:
+    """Highest mean in a 1 mL sphere centred on one of some voxels of an image without further axes.
+
+    Parameters
+    ----------
+    v : Volume
+    centres : (n,) ndarray of int
+        Flat Fortran-order indices.
+
+    Raises
+    ------
+    GeometryMismatch
+        If voxels are larger than the sphere, or no sphere lies inside the image by half.
+    """
+    from imgtheranostics.kernels.peak import neighbourhood_means
+
+    offsets, weights = sphere_weights(v.grid)
+    means, shares = np.empty(centres.size), np.empty(centres.size)
+    shape = np.array(v.grid.shape, np.int64)
+    neighbourhood_means(v.planar[0], shape, centres, offsets, weights, means, shares)
+    inside = shares >= SMALLEST_SHARE
+    if not inside.any():
+        raise GeometryMismatch(
+            "no sphere of 1 mL lies inside the image by half", next_step="use the maximum instead"
+        )
+    return float(np.nanmax(means[inside]))
