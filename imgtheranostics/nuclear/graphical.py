@@ -90,8 +90,8 @@ def patlak(
     .. [1] Patlak CS et al. J Cereb Blood Flow Metab 1983, 3:1. doi:10.1038/jcbfm.1983.1
     """
     times, frames = checked_mid_times(time_s, frame_duration_s, check_time=check_time)
-    inflow = checked_input(input_time_s, plasma, until_s=_last_start(times, frames))
-    line = _window(times, start_s, end_s, weights)
+    inflow = checked_input(input_time_s, plasma, until_s=last_start(times, frames))
+    line = line_window(times, start_s, end_s, weights)
     level = inflow.at(times) if frames is None else inflow.average(frames.start_s, frames.end_s)
     area = inflow.integral(times) if frames is None else inflow.average_integral(frames.start_s, frames.end_s)
     return _fixed(tissue, times, line, level, area, "plasma", mask, workers)
@@ -131,8 +131,8 @@ def patlak_reference(
         As `patlak`; also if the first frame starts more than a minute after the injection.
     """
     times, frames = checked_mid_times(time_s, frame_duration_s, check_time=check_time)
-    line = _window(times, start_s, end_s, weights)
-    curve, area = _reference(reference, times, frames)
+    line = line_window(times, start_s, end_s, weights)
+    curve, area = reference_area(reference, times, frames)
     found = _fixed(tissue, times, line, curve, area, "reference", mask, workers)
     return replace(found, units={"Ki": "1/min", "intercept": "1"})
 
@@ -339,7 +339,10 @@ class _Line:
     weights: FloatArray
 
 
-def _window(times: FloatArray, start_s: float, end_s: float | None, weights: npt.ArrayLike | None) -> _Line:
+def line_window(
+    times: FloatArray, start_s: float, end_s: float | None, weights: npt.ArrayLike | None
+) -> _Line:
+    """Frames of a line, and their weights; `ValueError` where there are fewer than two."""
     last = np.inf if end_s is None else float(end_s)
     if np.isnan(float(start_s)) or np.isnan(last):
         raise ValueError("start_s and end_s must be numbers")
@@ -361,14 +364,14 @@ def _window(times: FloatArray, start_s: float, end_s: float | None, weights: npt
     return _Line(first, stop, used * used.size / used.sum())
 
 
-def _last_start(times: FloatArray, frames: Frames | None) -> float:
+def last_start(times: FloatArray, frames: Frames | None) -> float:
     """When the last frame starts; half a step before its middle where frames are not known."""
     if frames is not None:
         return float(frames.start_s[-1])
     return float(times[-1] - 0.5 * (times[-1] - times[-2])) if times.size > 1 else float(times[-1])
 
 
-def _area_weights(times: FloatArray, frames: Frames | None) -> tuple[FloatArray, FloatArray]:
+def area_weights(times: FloatArray, frames: Frames | None) -> tuple[FloatArray, FloatArray]:
     """What the sample before and the sample itself add to the integral up to each middle of a frame."""
     refuse_late_tissue(times, frames)
     half = np.zeros(times.size) if frames is None else 0.5 * (frames.end_s - frames.start_s)
@@ -392,17 +395,17 @@ def _plasma_areas(
     check_time: bool,
 ) -> tuple[FloatArray, Frames | None, _Line, FloatArray]:
     times, frames = checked_mid_times(time_s, frame_duration_s, check_time=check_time)
-    inflow = checked_input(input_time_s, plasma, until_s=_last_start(times, frames))
-    line = _window(times, start_s, end_s, weights)
+    inflow = checked_input(input_time_s, plasma, until_s=last_start(times, frames))
+    line = line_window(times, start_s, end_s, weights)
     return times, frames, line, inflow.integral(times)
 
 
-def _reference(
+def reference_area(
     reference: npt.ArrayLike, times: FloatArray, frames: Frames | None
 ) -> tuple[FloatArray, FloatArray]:
     """The reference's curve and its integral up to the middles of the frames."""
     curve = checked_reference(reference, times)
-    older, newer = _area_weights(times, frames)
+    older, newer = area_weights(times, frames)
     before = np.concatenate([[0.0], curve[:-1]])
     return curve, np.cumsum(older * before + newer * curve)
 
@@ -418,8 +421,8 @@ def _reference_areas(
     k2_per_min: float | None,
 ) -> tuple[FloatArray, Frames | None, _Line, FloatArray]:
     times, frames = checked_mid_times(time_s, frame_duration_s, check_time=check_time)
-    line = _window(times, start_s, end_s, weights)
-    curve, area = _reference(reference, times, frames)
+    line = line_window(times, start_s, end_s, weights)
+    curve, area = reference_area(reference, times, frames)
     if k2_per_min is not None:
         checked_clearance(k2_per_min)
         area = area + curve * (_PER_MIN / k2_per_min)
@@ -502,7 +505,7 @@ def _own(
     from imgtheranostics.kernels.threads import thread_limit
 
     curves, chosen, out, flags = _prepared(tissue, times.size, mask)
-    older, newer = _area_weights(times, frames)
+    older, newer = area_weights(times, frames)
     weights = np.zeros(line.stop)
     weights[line.first :] = line.weights
     freedom = int(np.count_nonzero(line.weights)) - 2

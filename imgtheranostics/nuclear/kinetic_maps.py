@@ -59,10 +59,10 @@ PARAMETERS = {
 }
 """Quantity of each parameter of the array level."""
 
-_SCALED = ("K1", "VT", "Ki")
+SCALED = ("K1", "VT", "Ki")
 """Parameters that the scanner's calibration against the blood counter scales."""
 
-_OPTIONS: Mapping[str, tuple[str, ...]] = {
+OPTIONS: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(COMPARTMENTS, ("weights", "blood_fraction", "delay_s", "delay_bounds_s")),
     **dict.fromkeys(PLASMA_PLOTS, ("start_s", "end_s", "weights")),
     "patlak_reference": ("start_s", "end_s", "weights"),
@@ -71,6 +71,7 @@ _OPTIONS: Mapping[str, tuple[str, ...]] = {
     "srtm": ("weights", "k2a_bounds_per_min", "n_bases"),
     "srtm2": ("weights", "k2a_bounds_per_min", "n_bases", "k2_reference_per_min"),
 }
+"""Options of each method."""
 
 
 def kinetics_maps(
@@ -129,12 +130,13 @@ def kinetics_maps(
         As the methods, and if regions lie on another grid.
     """
     checked(method, METHODS, "method")
-    given = applicable(options, _OPTIONS[method], method)
+    given = applicable(options, OPTIONS[method], method)
     v = calibrate(v, sensitivity_cps_mbq)
     scan = _dynamic(v, method, Choices(administration, decay_correction, strict_clock=strict_clock))
     chosen = chosen_voxels(scan.samples, v, mask=mask)
     source = _source(v, method, scan, input_function, reference)
-    call = _call(method, scan, source, given)
+    own = {"delay_s": 0.0, **given} if method in COMPARTMENTS else given
+    call = array_call(method, scan.mid_s, scan.duration_s, source.inflow, source.curve, own)
     with typed_refusals():
         fit = call(scan.samples, mask=chosen.inside, workers=workers)
     decisions = {**scan.decisions, "method": {"rule": method, **_plain(given)}, **source.decisions}
@@ -202,14 +204,14 @@ def _dynamic(v: Volume, method: str, choices: Choices) -> _Dynamic:
         samples,
         common,
         np.asarray(scan.mid_s, np.float64),
-        _durations(v, choices),
+        frame_durations(v, choices),
         scan.values.template.calibration_relative,
         scan.values.template.decisions,
         scan.warnings,
     )
 
 
-def _durations(v: Volume, choices: Choices) -> FloatArray | None:
+def frame_durations(v: Volume, choices: Choices) -> FloatArray | None:
     """Of the frames, averaged over slices; None where a file does not say."""
     stated = scan_timing(v, emission_record(v), choices).clock.duration_s
     if stated is None or not np.isfinite(stated).all():
@@ -275,34 +277,59 @@ def _region_curve(v: Volume, regions: Regions, scan: _Dynamic) -> tuple[FloatArr
     return np.asarray(values[usable].mean(axis=0)), name
 
 
-def _call(method: str, scan: _Dynamic, source: _Source, given: Mapping[str, Any]) -> Callable[..., Fit]:
-    """The function of the array level with all that voxels share."""
+def array_call(
+    method: str,
+    mid_s: FloatArray,
+    duration_s: FloatArray | None,
+    inflow: InputFunction | None,
+    curve: FloatArray | None,
+    given: Mapping[str, Any],
+) -> Callable[..., Fit]:
+    """The function of the array level with all that curves share.
+
+    Parameters
+    ----------
+    method : str
+        Of `METHODS`.
+    mid_s, duration_s : (n,) ndarray
+        Of the frames; None where the durations are not known.
+    inflow : InputFunction, optional
+        In the unit of the samples.
+    curve : (n,) ndarray, optional
+        Of the reference tissue.
+    given : mapping
+        Options of the method.
+
+    Raises
+    ------
+    MissingMetadata
+        If the start of a line, or the durations of frames for a compartment model are not known.
+    """
     function: Any = getattr(kinetics, method, None) or kinetics.fit
     if (method in PLASMA_PLOTS or method in REFERENCE_PLOTS[:2]) and given.get("start_s") is None:
         raise MissingMetadata(
             f"from when on the plot of {method} is straight depends on the tracer",
-            where="--start-s (start_s=)",
+            where="--start (start_s=)",
             needed="t* in s since the injection",
         )
     shared: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if method in COMPARTMENTS:
-        if scan.duration_s is None:
+        if duration_s is None:
             raise MissingMetadata(
                 "the durations of the frames are not known", where="ActualFrameDuration (0018,1242)"
             )
-        half = 0.5 * scan.duration_s
-        shared = {"delay_s": 0.0, **shared, "frame_start_s": scan.mid_s - half}
-        shared["frame_end_s"] = scan.mid_s + half
+        half = 0.5 * duration_s
+        shared |= {"frame_start_s": mid_s - half, "frame_end_s": mid_s + half}
     else:
-        shared |= {"time_s": scan.mid_s, "frame_duration_s": scan.duration_s}
-    if source.inflow is not None:
-        shared |= {"input_time_s": source.inflow.time_s, "plasma": source.inflow.plasma}
-    if method in COMPARTMENTS and source.inflow is not None:
-        shared["whole_blood"] = source.inflow.whole_blood
+        shared |= {"time_s": mid_s, "frame_duration_s": duration_s}
+    if inflow is not None:
+        shared |= {"input_time_s": inflow.time_s, "plasma": inflow.plasma}
+    if method in COMPARTMENTS and inflow is not None:
+        shared["whole_blood"] = inflow.whole_blood
 
     def call(samples: npt.ArrayLike, **more: Any) -> Fit:
         before = (method,) if method in COMPARTMENTS else ()
-        after = () if source.curve is None else (source.curve,)
+        after = () if curve is None else (curve,)
         found: Fit = function(*before, samples, *after, **shared, **more)
         return found
 
@@ -337,7 +364,7 @@ def _estimates(
             make_step("kinetics", method=method),
             chosen,
             axes=(),
-            calibration_relative=relative if name in _SCALED else 0.0,
+            calibration_relative=relative if name in SCALED else 0.0,
             decisions=decisions,
             warnings=warnings,
         )

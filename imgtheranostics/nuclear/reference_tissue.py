@@ -180,7 +180,7 @@ def _scan(
         raise ValueError("k2a_bounds_per_min must be (lowest, highest) above zero, with at least 3 bases")
     logs = np.linspace(np.log(low / 60.0), np.log(high / 60.0), int(n_bases))
     span = Frames(times, times) if frames is None else frames
-    knots, values = _knots(times, curve, float(span.end_s[-1]))
+    knots, values = reference_knots(times, curve, float(span.end_s[-1]))
     table, slopes = np.empty((logs.size, times.size)), np.empty((logs.size, times.size))
     out, workspace = np.empty((4, times.size)), (np.empty((3, 6)), np.empty(9), np.empty(9))
     for row, log in enumerate(logs):
@@ -190,7 +190,7 @@ def _scan(
     return _Scan(root, used, curve * root, table, slopes, float(logs[0]), float(logs[1] - logs[0]))
 
 
-def _knots(times: FloatArray, curve: FloatArray, end_s: float) -> tuple[FloatArray, FloatArray]:
+def reference_knots(times: FloatArray, curve: FloatArray, end_s: float) -> tuple[FloatArray, FloatArray]:
     """Straight lines through the middles, from zero at the injection to the end of the last frame."""
     knots, values = times, curve
     if times[0] > 0.0:
