@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from imgtheranostics.cli import nuclear_curves, nuclear_dose, nuclear_uptake
+from imgtheranostics.cli import nuclear_curves, nuclear_dose, nuclear_pvc, nuclear_uptake
 
 app = typer.Typer(
     help="PET and SPECT: uptake and time-activity curves.", no_args_is_help=True, rich_markup_mode=None
@@ -12,3 +12,4 @@ app = typer.Typer(
 app.command("uptake")(nuclear_uptake.uptake)
 app.command("curves")(nuclear_curves.curves)
 app.command("dose")(nuclear_dose.dose)
+app.command("pvc")(nuclear_pvc.pvc)

@@ -80,10 +80,19 @@ _SHORT_NAMES = {
     "reference_efflux": "Efflux of the reference k₂′",
     "pre_b0_shift": "Water frequency shift before",
     "post_b0_shift": "Water frequency shift after",
+    "absorbed_dose_per_activity": "Absorbed dose per activity given",
+    "equivalent_uniform_dose": "Equivalent uniform dose (gEUD)",
+    "biologically_effective_dose": "Biologically effective dose (BED)",
+    "equieffective_dose_2gy": "Dose in fractions of 2 Gy with the same effect (EQD2)",
+    "protraction_factor": "Protraction factor G",
+    "uncorrected_mean": "Mean before the correction",
+    "recovery_coefficient": "Recovery coefficient",
+    "apparent_recovery": "Mean before over mean after",
 }
 _ACTIVITIES = ((1e9, "GBq"), (1e6, "MBq"), (1e3, "kBq"))
 _SIZES = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 _TIME_STEPS = ((259_200.0, 86_400.0, "d"), (7200.0, 3600.0, "h"), (300.0, 60.0, "min"), (-1.0, 1.0, "s"))
+_DOSE_MEASURE = re.compile(r"([dv])(\d+(?:_\d+)?)_(?:dose_at_volume|volume_at_dose)")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 
 
@@ -183,6 +192,12 @@ def quantity_words(quantity: str) -> str:
     short = _SHORT_NAMES.get(quantity)
     if short is not None:
         return short
+    measure = _DOSE_MEASURE.fullmatch(quantity)
+    if measure is not None:
+        at = measure[2].replace("_", ".")
+        if measure[1] == "d":
+            return f"D{at}: least dose in the hottest {at} % of the region"
+        return f"V{at}: share of the region with at least {at} of the dose's unit"
     record = QUANTITIES.get(quantity)
     words = record.description if record is not None else quantity.replace("_", " ")
     return words[:1].upper() + words[1:]

@@ -16,8 +16,20 @@ if TYPE_CHECKING:
 
 _LARGEST = 40
 _ROW_IN = 0.235
-_BESIDE = ("detection_limit", "quantification_limit", "detectable_share", "contrast_to_noise")
-"""Endings of quantities that say how far another one is to be trusted: the table has them."""
+_BESIDE = (
+    "detection_limit",
+    "quantification_limit",
+    "detectable_share",
+    "contrast_to_noise",
+    "dose_at_volume",
+    "volume_at_dose",
+    "equivalent_uniform_dose",
+    "protraction_factor",
+    "uncorrected_mean",
+    "apparent_recovery",
+    "recovery_coefficient",
+)
+"""Endings of quantities that the table has and another figure shows, or that say how far one is trusted."""
 
 
 def keys(run: Run) -> tuple[str, ...]:
