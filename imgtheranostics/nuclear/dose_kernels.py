@@ -67,7 +67,7 @@ def voxel_s(
         Of the uniform medium, which is water otherwise.
     particles : sequence of str
         What counts: ``alpha`` (with the recoil), ``beta`` of both signs, ``electron`` (conversion, Auger) and
-        ``photon``. Some published tables leave a part of the conversion electrons out.
+        ``photon``; by default all that a decay emits.
 
     Returns
     -------
@@ -75,12 +75,29 @@ def voxel_s(
         Symmetric about its centre; the sum times the mass of a voxel is the energy per decay that stays
         inside.
 
+    Notes
+    -----
+    Published Monte Carlo tables [1]_ of 90Y, 131I and 177Lu in 2.21, 3 and 4.42 mm of soft tissue agree
+    in the voxel to 0.3, 2.2 and 8.5 %, and in its neighbours to 0.7, 0.8 and 2.5 %. Those of 177Lu hold
+    0.138 MeV of electrons per decay where ICRP-107 has 0.1479 MeV, of 131I 0.188 of 0.1918 MeV: two
+    thirds and one third of the conversion and Auger electrons are not in them. ``particles=("beta",
+    "photon")`` leaves all of these out, and is within 5 % of all nine tables.
+
+    Bremsstrahlung is not followed. Of 90Y about 0.0045 MeV per decay (0.5 %) is radiated in water, and counts
+    here where the electron is; the tables hold 4.7e-7 mGy/(MBq s) 22 mm away in 4.42 mm voxels and 1.4e-7 at
+    38 mm, beyond the electrons' reach of 9.7 mm together 0.03 % of the energy of 11 x 11 x 11 voxels. An
+    organ of 1 kg that gets 50 Gy thus gives some 25 mGy to what is 5 cm from its middle, which is left out.
+
     Raises
     ------
     ValueError
         If a length or the density is not positive and finite, or there is no such particle.
     UnsupportedInput
         If the nuclide is not known, or the kernel would have too many voxels.
+
+    References
+    ----------
+    .. [1] Lanconelli N et al, Phys Med Biol 2012;57:517-533. doi:10.1088/0031-9155/57/2/517
 
     Examples
     --------

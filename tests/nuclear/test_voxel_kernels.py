@@ -37,21 +37,54 @@ def published(public_data, name, edge):
 
 @TABLES
 def test_published_tables_of_soft_tissue(public_data, name, edge):
-    """Monte Carlo tables at 1.04 g/mL; 5 % in the voxel and its neighbours.
+    """Monte Carlo tables at 1.04 g/mL, all particles: 5 % in the voxel and its neighbours.
 
-    The 177Lu tables hold 0.140-0.142 MeV per decay where ICRP-107 has 0.148 MeV of electrons alone (pet.md
-    section 6): a part of the conversion and Auger electrons, which stay in the voxel, is not in them. There
-    the voxel itself is compared by its share of all energy in the 11^3 voxels.
+    Not in the voxel itself of 177Lu, 8 to 9 % above: see the next test for what the tables leave out.
     """
     table, kernel = published(public_data, name, edge), voxel_s(name, edge)
     for index in NEIGHBOURS:
         assert of_octant(kernel, index) == pytest.approx(table[index], rel=0.05), index
     if name == "Lu-177":
-        times = {index: 2 ** np.count_nonzero(index) for index in table}
-        total = sum(value * times[index] for index, value in table.items())
-        assert kernel.max() / kernel.sum() == pytest.approx(table[0, 0, 0] / total, rel=0.05)
+        assert 1.075 < kernel.max() / table[0, 0, 0] < 1.09
     else:
         assert kernel.max() == pytest.approx(table[0, 0, 0], rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("name", "missing"), [("Y-90", (-0.003, 0.0)), ("I-131", (0.0033, 0.0038)), ("Lu-177", (0.0095, 0.0103))]
+)
+@pytest.mark.parametrize("edge", [2.21, 3.0, 4.42])
+def test_energy_of_published_tables(public_data, name, missing, edge):
+    """Balance over all 11^3 voxels: what tables hold, less photons, against the electrons of ICRP-107.
+
+    Photons of the tables are ours to 5 % (`test_photons_of_published_tables`). 177Lu lacks 0.010 MeV of
+    0.1479, which no radiation of 2 mm reach or more carries away: it is the conversion and Auger electrons,
+    0.0147 MeV, of which one third is there. What the tables lack, they lack in the voxel itself.
+    """
+    table, times = published(public_data, name, edge), 1.04e-3 * edge**3 / MGY_G
+    total = times * sum(value * 2 ** np.count_nonzero(index) for index, value in table.items())
+    radius = 5.01 * edge
+    photons = times * voxel_s(name, edge, radius_mm=radius, particles=["photon"]).sum()
+    electrons = times * voxel_s(name, edge, radius_mm=radius, particles=["beta", "electron"]).sum()
+    assert electrons == pytest.approx(nuclide(name).delta_np_mev, rel=1e-3)
+    lacking = electrons + photons - total
+    assert missing[0] < lacking < missing[1]
+    if name == "Lu-177":
+        own = times * (voxel_s(name, edge, radius_mm=radius).max() - table[0, 0, 0])
+        assert own == pytest.approx(lacking, rel=0.1)
+        assert lacking == pytest.approx(0.68 * nuclide(name).mean_electron_mev, rel=0.03)
+
+
+@pytest.mark.parametrize("edge", [2.21, 3.0, 4.42])
+def test_bremsstrahlung_beyond_the_electrons_is_small(public_data, edge):
+    """90Y: what the tables hold where the kernel has nothing is 0.03 % of the energy, or less."""
+    table = published(public_data, "Y-90", edge)
+    kernel = voxel_s("Y-90", edge, radius_mm=5.01 * edge)
+    beyond = {index: value for index, value in table.items() if of_octant(kernel, index) < 0.01 * value}
+    assert beyond
+    energy = sum(value * 2 ** np.count_nonzero(index) for index, value in beyond.items())
+    assert 0 < energy * 1.04e-3 * edge**3 / MGY_G < 3e-4 * 0.9331
+    assert max(beyond.values()) < 3e-6 * table[0, 0, 0]
 
 
 @TABLES
