@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from imgtheranostics.errors import Caution, merge_cautions
+from imgtheranostics.mapping.ratio_interval import ratio_interval
 from imgtheranostics.mapping.refusals import UnknownChoice
 from imgtheranostics.msot.light_caution import light_cautions
 from imgtheranostics.msot.region_averages import Blanks, RegionMean, region_mean_series
@@ -189,21 +190,9 @@ def fieller(above: RegionMean, below: RegionMean, level: float) -> tuple[float, 
         Independent of each other.
     level : float
     """
-    a, b = above.value, below.value
     t = _quantile(level, above, below)
-    a_part, b_part = (t * above.standard_error) ** 2, (t * below.standard_error) ** 2
-    if not math.isfinite(a_part + b_part):
-        return math.nan, math.nan
-    curvature = b * b - b_part
-    root = a * a * b_part + b * b * a_part - a_part * b_part
-    if curvature > 0.0 and b > 0.0:
-        spread = math.sqrt(max(root, 0.0))
-        return (a * b - spread) / curvature, (a * b + spread) / curvature
-    if root < 0.0 or a <= 0.0:
-        return 0.0, math.inf
-    if curvature == 0.0:
-        return max(0.0, (a * a - a_part) / (2.0 * a * b)), math.inf
-    return max(0.0, (a * b - math.sqrt(root)) / curvature), math.inf
+    parts = (t * above.standard_error) ** 2, (t * below.standard_error) ** 2
+    return ratio_interval(above.value, below.value, *parts)
 
 
 def _quantile(level: float, above: RegionMean, below: RegionMean) -> float:

@@ -13,3 +13,4 @@ from .sphere_peak import region_peaks as region_peaks
 from .sphere_peak import sphere_weights as sphere_weights
 from .threshold_regions import fixed_threshold as fixed_threshold
 from .threshold_regions import fraction_of_maximum as fraction_of_maximum
+from .ball_regions import ball_regions as ball_regions
