@@ -1,4 +1,4 @@
-"""Measuring methods of the nuclear phantoms: transferred doses, linearity, limits."""
+"""Measuring methods of the nuclear phantoms: counts left, free label, linearity, limits."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from imgtheranostics.data.nuclides import nuclide
-from imgtheranostics.nuclear.pairs import Transfer, transfer
 from imgtheranostics.phantom.exposures import curve_of
 from imgtheranostics.phantom.physics import parts_of
 from imgtheranostics.validation.detection import Limits, detection_limits, straight_line
-from imgtheranostics.validation.methods import Method, MethodMissing, best, exposure_of, method
+from imgtheranostics.validation.methods import MethodMissing, best, exposure_of, method
 
 if TYPE_CHECKING:
     from imgtheranostics.phantom.truth import Expectation
@@ -22,9 +21,6 @@ if TYPE_CHECKING:
 
 FREE_PERTECHNETATE = ("stomach", "thyroid", "bladder")
 """Where 99mTc goes that came loose from its carrier (pertechnetate)."""
-
-GIVEN = ("Y-90", "I-131")
-"""Therapeutic twins for which kinetics are transferred."""
 
 VIAL, CENTRE = "vial", "centre"
 """Beginnings of the names of regions with a known concentration, and of the middles to measure them in."""
@@ -70,37 +66,6 @@ def isotope_deviation(session: Session, expectation: Expectation) -> float:
                 means.append(session.mean((part.first + number, 0), expectation.quantity, region))
     average = sum(means) / len(means)
     return max(abs(value - average) for value in means) / average
-
-
-def _effective_half_life(given: str) -> Method:
-    def measure(session: Session, expectation: Expectation) -> float:
-        """Effective half-life of the twin in the region, h."""
-        return _transferred(session, expectation, given).effective_half_life_s / 3600
-
-    return measure
-
-
-def _residence(given: str) -> Method:
-    def measure(session: Session, expectation: Expectation) -> float:
-        """Time-integrated activity coefficient of the twin in the whole region, h."""
-        found = _transferred(session, expectation, given)
-        return found.tiac_s / 3600 * session.phantom.mixture.volumes_ml()[expectation.region]
-
-    return measure
-
-
-def _local_dose(given: str) -> Method:
-    def measure(session: Session, expectation: Expectation) -> float:
-        """Absorbed dose of the twin by local deposition, Gy/MBq."""
-        return _transferred(session, expectation, given).local_dose_gy_per_mbq
-
-    return measure
-
-
-for _name in GIVEN:
-    method(f"effective_half_life_{_name}", unit="h", short=f"T_eff {_name}")(_effective_half_life(_name))
-    method(f"residence_{_name}", unit="h", short=f"tau {_name}")(_residence(_name))
-    method(f"local_dose_{_name}", unit="Gy/MBq", short=f"dose {_name}")(_local_dose(_name))
 
 
 @method("linearity", unit="1", short="R^2")
@@ -157,19 +122,6 @@ def log10_detection_limit(session: Session, expectation: Expectation) -> float:
 def log10_quantification_limit(session: Session, expectation: Expectation) -> float:
     """log10 of the least molar concentration that is measured to about 10 %."""
     return math.log10(_molar(session, expectation, _limits(session, expectation).quantification))
-
-
-def _transferred(session: Session, expectation: Expectation, given: str) -> Transfer:
-    region = best(session, expectation.region)
-    points = [session.curve(volume, "id_per_g")[region] for volume, _ in expectation.places]
-    errors = [point.standard_error for point in points]
-    return transfer(
-        [point.time_s for point in points],
-        [point.mean for point in points],
-        imaged=exposure_of(session, expectation.places[0][0]).label,
-        given=given,
-        standard_error=errors if all(error > 0 for error in errors) else None,
-    )
 
 
 def _vials(session: Session, volume: int) -> tuple[np.ndarray[tuple[int], np.dtype[np.float64]], ...]:

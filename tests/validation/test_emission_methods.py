@@ -43,7 +43,10 @@ def silica(tmp_path):
     return edited(
         tmp_path,
         "upsn-90y-dose",
-        ("shape: [36, 36, 18], voxel_mm: [0.5, 0.5, 1.0]", "shape: [24, 24, 18], voxel_mm: [0.8, 0.8, 1.0]"),
+        (
+            "shape: [44, 44, 44], voxel_mm: [0.4, 0.4, 0.4]",
+            "shape: [24, 24, 24], voxel_mm: [0.75, 0.75, 0.75]",
+        ),
     )
 
 
