@@ -23,13 +23,30 @@ _TITLES = {
     "body_measure": "Body measure",
     "density": "Tissue density",
 }
+_OTHER_TITLES = {
+    "psf": "Point spread",
+    "decays": "Decays that count",
+    "curve": "Curve of the activity",
+    "activity": "Activity given",
+}
+"""Headings of decisions that stand after those of `_TITLES`."""
+
 _TEXT_KEYS = ("explanation", "sentence", "text", "summary")
 _LABELS = {
     "rule": "Rule",
     "spread_percent": "Largest unexplained difference in activity",
     "decay_correction": "Decay correction of the file",
+    "fwhm_mm": "FWHM",
+    "g_ml": "Density",
+    "mbq": "Activity",
+    "a": "Exponent a",
+    "alpha_beta_gy": "α/β",
+    "s_relative": "Relative standard uncertainty of the dose per decay",
+    "activity_shared_relative": "That of the activity, shared by all voxels",
 }
 _UNITS = {
+    "mev": "MeV",
+    "gy": "Gy",
     "percent": "%",
     "bq_ml": "Bq/mL",
     "g_ml": "g/mL",
@@ -41,7 +58,7 @@ _UNITS = {
     "bq": "Bq",
     "s": "s",
 }
-_UNIT_IN_NAME = re.compile(rf"_({'|'.join(_UNITS)})(?=$|_at_|_per_)")
+_UNIT_IN_NAME = re.compile(rf"(?:_|^)({'|'.join(_UNITS)})(?=$|_at_|_per_)")
 _CONVENTIONS = {
     "START": "the activity refers to the start of the scan",
     "ADMIN": "the activity refers to the injection, so the dose is not decayed",
@@ -107,7 +124,7 @@ def _holds_decisions(value: Any) -> bool:
 
 
 def _decision(key: str, value: Any) -> Decision:
-    title = _TITLES.get(key, _words(key))
+    title = _TITLES.get(key) or _OTHER_TITLES.get(key) or _words(key)
     if not isinstance(value, Mapping):
         return Decision(title, _sentence(_shown(key, value)))
     rest = {name: item for name, item in value.items() if name not in _TEXT_KEYS}
@@ -195,7 +212,7 @@ def _facts(name: str, value: Any) -> Iterator[tuple[str, str]]:
     if isinstance(value, Mapping):
         for inner, item in value.items():
             for label, text in _facts(str(inner), item):
-                yield f"{_words(name)}: {label[:1].lower()}{label[1:]}", text
+                yield f"{_words(name)}: {_inside(label)}", text
         return
     shown = _shown(name, value)
     if shown:
@@ -236,6 +253,11 @@ def _number_shown(name: str, value: float) -> str:
 def _words(key: str) -> str:
     words = _UNIT_IN_NAME.sub("", key).replace("_", " ").strip() or key
     return words[:1].upper() + words[1:]
+
+
+def _inside(label: str) -> str:
+    """A label within a line: the first letter small, but that of a nuclide such as Y-90 or of FWHM."""
+    return label if re.match(r"[A-Z][a-z]?-\d|[A-Z]{2}", label) else label[:1].lower() + label[1:]
 
 
 def _sentence(text: str) -> str:

@@ -37,8 +37,8 @@ def keys(run: Run) -> tuple[str, ...]:
 
 
 def draw(run: Run, quantity: str) -> Drawing:
-    """A plane through the highest value in the regions: before, after, and the profile along its marks."""
-    chosen = scene.scene_of(run, quantity)
+    """A plane through the region with the highest mean: before, after, and the profile along its marks."""
+    chosen = _centred(scene.scene_of(run, quantity))
     estimate = chosen.estimate
     before = scene.sample_of(estimate.maps[PART], chosen.sample_index)
     scale = _scale(scene.scale_of(chosen))
@@ -64,6 +64,23 @@ def draw(run: Run, quantity: str) -> Drawing:
     return Drawing(figure, _caption(chosen), _alt(quantity, scale, lines))
 
 
+def _centred(chosen: Scene) -> Scene:
+    """The scene with its planes through the middle of the region with the highest mean, if there is one."""
+    regions = chosen.regions
+    grid = chosen.estimate.grid
+    if regions is None or not grid.same_as(regions.grid):
+        return chosen
+    flat = chosen.data.reshape(-1, order="F")
+    lists = regions.voxel_lists()
+    means = [float(np.nanmean(flat[one])) if np.isfinite(flat[one]).any() else -np.inf for one in lists]
+    if not means or not np.isfinite(max(means)):
+        return chosen
+    voxels = lists[int(np.argmax(means))]
+    index = np.stack(np.unravel_index(voxels, grid.shape, order="F"), axis=-1)
+    middle = np.round(index.mean(axis=0))
+    return replace(chosen, focus_mm=np.asarray(grid.world_mm(middle), np.float64))
+
+
 def _scale(scale: Scale) -> Scale:
     return replace(scale, beyond="both" if scale.low > 0 else "max")
 
@@ -86,7 +103,7 @@ def _placed(chosen: Scene) -> tuple[list[Placed], float]:
 
 
 def _row(chosen: Scene, item: Placed, values: Array) -> int:
-    """Row of pixels through the highest value."""
+    """Row of pixels through what the planes pass through."""
     _, up = item.plane.in_plane
     low, high = float(chosen.stage.low_mm[up]), float(chosen.stage.high_mm[up])
     share = (high - float(chosen.focus_mm[up])) / (high - low)
@@ -125,12 +142,13 @@ def _profile(figure: Figure, lines: list[Array], item: Placed, chosen: Scene, un
 
 def _caption(chosen: Scene) -> str:
     parts = ["Both pictures share one scale", "orange marks: height of the profile below"]
-    parts.append("the plane passes through the highest value " + ("in the regions" if chosen.regions else ""))
+    where = "the middle of the region with the highest mean" if chosen.regions else "the highest value"
+    parts.append(f"the plane passes through {where}")
     if chosen.sample_words:
         parts.append(f"shown at {chosen.sample_words}")
     if scene.has_place(chosen):
         parts.append("radiological convention: the left of a picture is the patient's right")
-    return "; ".join(part.strip() for part in parts) + "."
+    return "; ".join(parts) + "."
 
 
 def _alt(quantity: str, scale: Scale, lines: list[Array]) -> str:

@@ -82,7 +82,7 @@ def _fwhm(run: Run) -> float | None:
 
 
 def _regions(run: Run, quantity: str) -> tuple[str, list[_Region]]:
-    """All regions of the frame with the highest value, highest first; which frame it is in words."""
+    """All regions of the frame with the highest value, largest first; which frame it is in words."""
     rows = run_rows(run)
     means = [row for row in rows if row["quantity"] == quantity and row["mean"] is not None]
     top = max(means, key=lambda row: float(row["mean"]))
@@ -106,7 +106,7 @@ def _regions(run: Run, quantity: str) -> tuple[str, list[_Region]]:
                 sphere_diameter_mm(float(volume)) if volume else math.nan,
             )
         )
-    found.sort(key=lambda one: -one.after[0])
+    found.sort(key=lambda one: (one.colour == theme.MUTED, -one.diameter_mm))
     frame = "" if at is None else f"{top['axis'].replace('_', ' ')} {number(at)}"
     return frame, found
 
@@ -185,7 +185,7 @@ def _caption(frame: str, shown: Sequence[_Region], found: Sequence[_Region], cur
     if frame:
         parts.append(f"shown at {frame}, where the highest value is")
     if len(shown) < len(found):
-        parts.append(f"the {len(shown)} highest of {len(found)} regions")
+        parts.append(f"the {len(shown)} largest of {len(found)} regions")
     return "; ".join(parts) + "."
 
 
