@@ -210,10 +210,18 @@ class NuclearAcquisition:
 
     Attributes
     ----------
+    energy_windows_kev : tuple of (float, float)
+        Ranges of the energy window in which the image was counted; of several windows one after the other.
+    ranges_per_window : tuple of int
+        How many ranges each window has, in the order of an ``energy`` axis; empty where there is one window.
     frame_duration_s : float or None
         Time of one view of a rotation, or of one planar frame; see `acquisition_duration_s`.
     decay_correction : str or None
         START, ADMIN or NONE; the NM object has no such element, so only extended files state it.
+    radiopharmaceutical : Radiopharmaceutical
+        What was injected; of several, as in a scan of two isotopes, only what they agree in.
+    radiopharmaceuticals : tuple of Radiopharmaceutical
+        All of them where there are several.
     """
 
     modality: ClassVar[str] = "NM"
@@ -221,6 +229,7 @@ class NuclearAcquisition:
     model: str | None = None
     image_type: tuple[str, ...] = ()
     energy_windows_kev: tuple[tuple[float, float], ...] = ()
+    ranges_per_window: tuple[int, ...] = ()
     frame_duration_s: float | None = None
     n_projections: int | None = None
     scan_arc_deg: float | None = None
@@ -230,7 +239,20 @@ class NuclearAcquisition:
     decay_correction: str | None = None
     utc_offset_min: float | None = None
     radiopharmaceutical: Radiopharmaceutical = field(default=Radiopharmaceutical())
+    radiopharmaceuticals: tuple[Radiopharmaceutical, ...] = ()
     subject: Subject = field(default=Subject())
+
+    @property
+    def windows_kev(self) -> tuple[tuple[tuple[float, float], ...], ...]:
+        """The ranges of each energy window, in the order of an ``energy`` axis; empty where none is known."""
+        ranges = self.energy_windows_kev
+        if not self.ranges_per_window:
+            return (ranges,) if ranges else ()
+        found, start = [], 0
+        for count in self.ranges_per_window:
+            found.append(ranges[start : start + count])
+            start += count
+        return tuple(found)
 
     @property
     def acquisition_duration_s(self) -> float | None:

@@ -16,12 +16,14 @@ from imgtheranostics.errors import (
 from imgtheranostics.io.bruker.dataset import RAW_NAMES
 from imgtheranostics.io.dicom.discovery import Found, find
 from imgtheranostics.io.dicom.energies import check_energies
+from imgtheranostics.io.dicom.energy_windows import Window, window_text
 from imgtheranostics.io.dicom.planning import common_place, plan
 from imgtheranostics.io.dicom.reading import read
 from imgtheranostics.io.dicom.scaling import MR_SCALINGS
 from imgtheranostics.io.dicom.series import Catalogue, Series, catalogue, combine
 from imgtheranostics.io.entries import Entry, SeriesSummary, refused_entry, told
 from imgtheranostics.io.foreign import refuse_file
+from imgtheranostics.io.window_choice import WindowChoice, check_choice, energy_window, matches, only_match
 from imgtheranostics.volume import Volume
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ def load(
     mr_scaling: str | None = None,
     wavelength_nm: Sequence[float] | None = None,
     frame_time_s: float | None = None,
+    window_kev: WindowChoice | None = None,
 ) -> Volume:
     """Load one image series as a Volume.
 
@@ -65,6 +68,9 @@ def load(
     frame_time_s : float, optional
         Time between the frames of an ultrasound cine that does not say when they were; display rates are no
         times. It replaces what the file says, with a warning.
+    window_kev : float or (float, float), optional
+        Which energy window of a gamma camera, where there are several: an energy in it, or its lower and
+        upper limit. ``series="all"`` without it makes an ``energy`` axis of windows that share one grid.
 
     Returns
     -------
@@ -73,7 +79,8 @@ def load(
     Raises
     ------
     NothingUsable
-        If there is no image series, or several and `series` does not choose one; the message lists them.
+        If there is no image series, or several and `series` does not choose one, or no such energy window;
+        the message lists them.
     ImgTheranosticsError
         The typed refusal of what cannot be a right number.
 
@@ -87,9 +94,15 @@ def load(
     if not entries:
         raise _nothing(path, found, parts)
     _raise_broken(parts)
+    if window_kev is not None:
+        window_kev = check_choice(window_kev)
+        volume = _of_window(entries, series, window_kev, path)
+        if volume is not None:
+            return volume
     several = _several(series, len(entries))
     if several is not None:
-        return _combined(entries, several, path, mr_scaling)
+        combined = _combined(entries, several, path, mr_scaling)
+        return combined if window_kev is None else energy_window(combined, window_kev)
     if series is not None and not isinstance(series, (int, str)):
         raise ValueError("an empty list chooses no series")
     chosen = entries if series is None else _matching(entries, series)
@@ -104,6 +117,27 @@ def load(
         next_step="choose one with series= (--series): its number, or the end of its UID; or several that "
         "differ in one parameter, such as 1,2,3, or all, to make one volume of them",
     )
+
+
+def _of_window(
+    entries: list[Entry],
+    series: int | str | Sequence[int | str] | None,
+    window: WindowChoice,
+    path: PathLike | Sequence[PathLike],
+) -> Volume | None:
+    """The Volume of an energy window, where its choice or that of one series is enough; else None."""
+    cameras = [entry for entry in entries if entry.series is not None and entry.series.modality == "NM"]
+    if series is None and len(cameras) > 1:
+        windows = [_window_of(entry.series) for entry in cameras if entry.series is not None]
+        fitting = [one for one in windows if matches(one, window)]
+        if len(fitting) != 1 and len(set(windows)) < len(windows):
+            return None
+        return cameras[only_match(windows, window, _place(path))].load()
+    if isinstance(series, (int, str)) or series is None:
+        one_of_several = _several(series, len(entries)) is None
+        chosen = entries if series is None else _matching(entries, series) if one_of_several else []
+        return energy_window(chosen[0].load(), window) if len(chosen) == 1 else None
+    return None
 
 
 def _several(series: int | str | Sequence[int | str] | None, count: int) -> list[int | str] | None:
@@ -275,7 +309,20 @@ def _dicom_summary(number: int, one: Series) -> SeriesSummary:
         files=len(one.files),
         problems=problems,
         uid_tail=one.uid[-_UID_TAIL:],
+        place=_window_place(one),
     )
+
+
+def _window_place(one: Series) -> str:
+    """The energy window of a gamma camera's series, by which its windows are told apart in a listing."""
+    text = window_text(_window_of(one)) if one.modality == "NM" else ""
+    return f"energy window {text}" if text else ""
+
+
+def _window_of(one: Series) -> Window:
+    """The one energy window of a series; empty where it has none, or several."""
+    windows = {frame.window for frame in one.frames}
+    return windows.pop() if len(windows) == 1 else ()
 
 
 def _spacing(planned: Plan | BrukerPlan) -> tuple[float, ...]:

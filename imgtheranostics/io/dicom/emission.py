@@ -148,12 +148,23 @@ def radiopharmaceutical_of(header: Header) -> Radiopharmaceutical:
     CorruptInput
         If a number, date or time in it is malformed.
     """
+    items = _drug_items(header)
+    return _drug(items[0], header) if items else Radiopharmaceutical()
+
+
+def radiopharmaceuticals_of(header: Header) -> tuple[Radiopharmaceutical, ...]:
+    """All items of the radiopharmaceutical sequence, as `radiopharmaceutical_of` reads the first."""
+    return tuple(_drug(item, header) for item in _drug_items(header))
+
+
+def _drug_items(header: Header) -> list[Any]:
     if not header.elements.get("RadiopharmaceuticalInformationSequence", (b"", b""))[1]:
-        return Radiopharmaceutical()
-    items = items_of(header, "RadiopharmaceuticalInformationSequence")
-    if not items:
-        return Radiopharmaceutical()
-    item, offset = items[0], utc_offset(header)
+        return []
+    return items_of(header, "RadiopharmaceuticalInformationSequence")
+
+
+def _drug(item: Any, header: Header) -> Radiopharmaceutical:
+    offset = utc_offset(header)
     return Radiopharmaceutical(
         nuclide=nuclide_of(item),
         half_life_s=_item_number(item, "RadionuclideHalfLife", header),

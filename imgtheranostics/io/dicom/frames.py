@@ -59,6 +59,8 @@ class Frame:
         Set where a functional group gives them per frame; otherwise the header's.
     details : dict
         Per-frame values for the acquisition record.
+    window : tuple of (float, float)
+        Ranges of the energy window of a gamma camera, keV; frames of different windows are not merged.
     """
 
     header: Header
@@ -73,6 +75,7 @@ class Frame:
     tile: tuple[int, int, int, int] | None = None
     scale: tuple[float, float] | None = None
     details: dict[str, object] = field(default_factory=dict)
+    window: tuple[tuple[float, float], ...] = ()
 
     @property
     def rows(self) -> int:

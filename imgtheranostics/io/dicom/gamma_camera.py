@@ -8,6 +8,7 @@ import numpy as np
 
 from imgtheranostics.errors import CorruptInput, MissingMetadata, UnsupportedInput
 from imgtheranostics.io.dicom.clocks import acquisition_us
+from imgtheranostics.io.dicom.energy_windows import assign_windows
 from imgtheranostics.io.dicom.frames import Frame, Vector, check_vector, vector
 from imgtheranostics.io.dicom.header import Header
 
@@ -43,6 +44,9 @@ def nuclear_frames(header: Header) -> list[Frame]:
         raise UnsupportedInput(
             "gated gamma-camera images are not handled: their frames are phases, not a volume",
             where=header.where("ImageType"),
+            found=kind,
+            needed="RECON TOMO",
+            next_step="load the reconstruction of all phases together",
         )
     if kind == "TOMO":
         raise UnsupportedInput(
@@ -55,9 +59,8 @@ def nuclear_frames(header: Header) -> list[Frame]:
     count = header.integer("NumberOfFrames") or 1
     index = _index_vectors(header, count)
     frames = _reconstructed(header, index) if kind == "RECON TOMO" else _planar(header, index, kind)
-    windows = _energy_windows(header)
+    assign_windows(frames, header, index.get("EnergyWindowVector"))
     for frame in frames:
-        frame.details["energy_windows_kev"] = windows
         frame.acquisition_us = acquisition_us(header)
         _add_rotation(header, frame)
     return frames
@@ -97,9 +100,12 @@ def _index_vectors(header: Header, count: int) -> dict[str, np.ndarray[Any, np.d
     return found
 
 
-def _detector(header: Header, number: int = 0) -> Any:
-    items = header.sequence("DetectorInformationSequence")
-    return items[number] if number < len(items) else None
+def _group(
+    header: Header, index: dict[str, np.ndarray[Any, np.dtype[np.int64]]], n: int
+) -> tuple[object, ...]:
+    """What separates the frames of one file and of files of one series: detector, kind and corrections."""
+    detector = (int(index["DetectorVector"][n]),) if "DetectorVector" in index else ()
+    return (*detector, header.strings("ImageType")[2:4], header.strings("CorrectedImage"))
 
 
 def _item_vector(item: Any, keyword: str, length: int, header: Header) -> Vector | None:
@@ -114,14 +120,35 @@ def _item_vector(item: Any, keyword: str, length: int, header: Header) -> Vector
     return values
 
 
+def _place(header: Header, number: int) -> tuple[Vector, Vector]:
+    """Position of the first frame and orientation, of the detector with that number from 1.
+
+    Detectors that turned together give one reconstruction, whose place may stand with the first of them only.
+
+    Raises
+    ------
+    CorruptInput
+        If the detector is not listed.
+    MissingMetadata
+        If neither it, nor the first one, nor the file itself states them.
+    """
+    items = header.sequence("DetectorInformationSequence")
+    if items and not 1 <= number <= len(items):
+        raise CorruptInput(
+            "a frame names a detector that is not listed",
+            where=f"{header.path}: DetectorVector (0054,0020)",
+            found=str(number),
+            needed=f"1 to {len(items)}",
+        )
+    for item in (items[number - 1], items[0]) if items else ():
+        position = _item_vector(item, "ImagePositionPatient", 3, header)
+        orientation = _item_vector(item, "ImageOrientationPatient", 6, header)
+        if position is not None and orientation is not None:
+            return position, orientation
+    return vector(header, "ImagePositionPatient", 3), vector(header, "ImageOrientationPatient", 6)
+
+
 def _reconstructed(header: Header, index: dict[str, np.ndarray[Any, np.dtype[np.int64]]]) -> list[Frame]:
-    item = _detector(header)
-    position = _item_vector(item, "ImagePositionPatient", 3, header)
-    orientation = _item_vector(item, "ImageOrientationPatient", 6, header)
-    if position is None:
-        position = vector(header, "ImagePositionPatient", 3)
-    if orientation is None:
-        orientation = vector(header, "ImageOrientationPatient", 6)
     spacing = vector(header, "PixelSpacing", 2)
     step_mm = header.number("SpacingBetweenSlices")
     thickness = header.number("SliceThickness")
@@ -139,14 +166,22 @@ def _reconstructed(header: Header, index: dict[str, np.ndarray[Any, np.dtype[np.
             where=f"{header.path}: FrameIncrementPointer (0028,0009)",
             found=", ".join(sorted(unknown)),
         )
-    cosines = np.array(orientation)
-    normal = np.cross(cosines[:3], cosines[3:])
-    normal /= np.linalg.norm(normal)
     count = header.integer("NumberOfFrames") or 1
     slices = index.get("SliceVector", np.ones(count, dtype=np.int64))
+    detectors = index.get("DetectorVector", np.ones(count, dtype=np.int64))
+    places = {int(number): _place(header, int(number)) for number in np.unique(detectors)}
+    details: dict[str, object] = {
+        "slice_thickness_mm": thickness or abs(step_mm),
+        "thickness_as_spacing": header.number("SpacingBetweenSlices") is None and count > 1,
+    }
     frames = []
     for n in range(count):
-        place = np.array(position) + (int(slices[n]) - 1) * step_mm * normal
+        position, orientation = places[int(detectors[n])]
+        cosines = np.array(orientation)
+        normal = np.cross(cosines[:3], cosines[3:])
+        normal /= np.linalg.norm(normal)
+        # the position is that of the first frame in the file (PS3.3 C.8.4.11), the sign of the step counts
+        place = np.array(position) + (int(slices[n]) - int(slices[0])) * step_mm * normal
         frames.append(
             Frame(
                 header,
@@ -154,9 +189,9 @@ def _reconstructed(header: Header, index: dict[str, np.ndarray[Any, np.dtype[np.
                 position=tuple(float(v) for v in place),
                 orientation=orientation,
                 spacing=spacing,
-                kind=tuple(int(index[k][n]) for k in ("EnergyWindowVector", "DetectorVector") if k in index),
+                kind=_group(header, index, n),
                 order=(float(index["TimeSliceVector"][n]),) if "TimeSliceVector" in index else (),
-                details={"slice_thickness_mm": thickness or abs(step_mm)},
+                details=dict(details),
             )
         )
     return frames
@@ -186,7 +221,7 @@ def _planar(header: Header, index: dict[str, np.ndarray[Any, np.dtype[np.int64]]
                 position=(0.0, 0.0, 0.0),
                 orientation=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0),
                 spacing=spacing or (1.0, 1.0),
-                kind=tuple(int(index[k][n]) for k in ("EnergyWindowVector", "DetectorVector") if k in index),
+                kind=_group(header, index, n),
                 order=order,
                 details=details,
             )
@@ -222,6 +257,14 @@ def _dynamic_starts(
         others = tuple(int(index[k][n]) for k in ("EnergyWindowVector", "DetectorVector") if k in index)
         place = seen.get((number, *others), 0)
         seen[(number, *others)] = place + 1
+        if "TimeSliceVector" in index:
+            place = int(index["TimeSliceVector"][n]) - 1
+            if not 0 <= place < int(phases[number].get("NumberOfFramesInPhase", 0) or place + 1):
+                raise CorruptInput(
+                    "a frame names a time slice that its phase does not have",
+                    where=f"{header.path}: TimeSliceVector (0054,0100)",
+                    found=str(place + 1),
+                )
         duration, pause = _phase_times(phases[number], header)
         starts.append((begins[number] + place * (duration + pause), duration))
     return starts
@@ -239,16 +282,6 @@ def _phase_times(phase: Any, header: Header) -> tuple[float, float]:
             where=f"{header.path}: ActualFrameDuration (0018,1242)",
         )
     return duration, pause
-
-
-def _energy_windows(header: Header) -> tuple[tuple[float, float], ...]:
-    windows = []
-    for item in header.sequence("EnergyWindowInformationSequence"):
-        for limits in item.get("EnergyWindowRangeSequence") or []:
-            low, high = limits.get("EnergyWindowLowerLimit"), limits.get("EnergyWindowUpperLimit")
-            if low is not None and high is not None:
-                windows.append((float(low), float(high)))
-    return tuple(windows)
 
 
 def _add_rotation(header: Header, frame: Frame) -> None:

@@ -23,6 +23,8 @@ def without_free_text(record: Any) -> Any:
         elif isinstance(value, tuple) and any(isinstance(one, str) for one in value):
             known = [one if harmless_text(field.name, str(one)) else None for one in value]
             changes[field.name] = tuple(one for one in known if one or field.name in _ONE_PER_SAMPLE)
+        elif isinstance(value, tuple) and any(is_dataclass(one) for one in value):
+            changes[field.name] = tuple(without_free_text(one) for one in value)
         elif is_dataclass(value):
             changes[field.name] = without_free_text(value)
     return replace(record, **changes)

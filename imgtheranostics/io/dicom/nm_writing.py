@@ -192,14 +192,14 @@ def _image(dataset: Dataset, record: NuclearAcquisition) -> None:
 def _isotope(dataset: Dataset, record: NuclearAcquisition) -> None:
     from pydicom import Dataset
 
-    windows = []
+    ranges = []
     for low, high in record.energy_windows_kev:
         limits = Dataset()
         limits.EnergyWindowLowerLimit, limits.EnergyWindowUpperLimit = shared.ds(low), shared.ds(high)
-        window = Dataset()
-        window.EnergyWindowRangeSequence = [limits]
-        windows.append(window)
-    dataset.EnergyWindowInformationSequence = windows
+        ranges.append(limits)
+    window = Dataset()
+    window.EnergyWindowRangeSequence = ranges
+    dataset.EnergyWindowInformationSequence = [window] if ranges else []
     dataset.NumberOfEnergyWindows = 1
     drug = record.radiopharmaceutical
     if drug.total_dose is not None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from imgtheranostics.acquisition import NuclearAcquisition
 from imgtheranostics.errors import Caution
 from imgtheranostics.io.dicom.ct_records import ct_acquisition, ct_quantity
 from imgtheranostics.io.dicom.emission import emission_acquisition, emission_quantity
@@ -60,6 +61,7 @@ def describe(
             axes, history, cautions = placed.axes, placed.history, [*cautions, *placed.cautions]
     elif modality == "NM":
         acquisition = nuclear_acquisition(frames)
+        cautions = _drug_cautions(acquisition)
         quantity, unit = "counts", "{counts}"
     elif modality == "US":
         from imgtheranostics.io.dicom.ultrasound import describe_ultrasound
@@ -78,9 +80,38 @@ def describe(
     return Description(quantity, unit, acquisition, axes, factor, tuple(cautions), history)
 
 
+def _drug_cautions(acquisition: NuclearAcquisition) -> list[Caution]:
+    names = sorted({drug.nuclide or "one not named" for drug in acquisition.radiopharmaceuticals})
+    if not names:
+        return []
+    text = (
+        f"the file states {len(acquisition.radiopharmaceuticals)} radiopharmaceuticals ({', '.join(names)}) "
+        "and not which of them the image shows: dose, time and nuclide of one must be given"
+    )
+    return [
+        Caution("several-radiopharmaceuticals", text, "RadiopharmaceuticalInformationSequence (0054,0016)")
+    ]
+
+
 def _plane_cautions(frames: Sequence[Frame]) -> list[Caution]:
     details = frames[0].details
     cautions = []
+    if details.get("windows_not_told_apart"):
+        cautions.append(
+            Caution(
+                "energy-windows-not-told-apart",
+                "the file lists several energy windows and does not say in which of them it was counted",
+                "EnergyWindowVector (0054,0010)",
+            )
+        )
+    if details.get("thickness_as_spacing"):
+        cautions.append(
+            Caution(
+                "slice-spacing-from-thickness",
+                "the distance of the slices is not stated: their thickness stands in for it",
+                "SpacingBetweenSlices (0018,0088)",
+            )
+        )
     if details.get("planar"):
         cautions.append(
             Caution("no-patient-geometry", "the image has no place in the patient: it lies at the origin")

@@ -14,6 +14,9 @@ _REAL_WORLD_QUANTITIES: dict[str, tuple[str, str, float]] = {
     "bq/ml": ("activity_concentration", "Bq/mL", 1.0),
     "kbq/ml": ("activity_concentration", "Bq/mL", 1e3),
     "mbq/ml": ("activity_concentration", "Bq/mL", 1e6),
+    "bq/cm3": ("activity_concentration", "Bq/mL", 1.0),
+    "kbq/cm3": ("activity_concentration", "Bq/mL", 1e3),
+    "mbq/cm3": ("activity_concentration", "Bq/mL", 1e6),
     "[hnsf'u]": ("attenuation", "[HU]", 1.0),
     "hu": ("attenuation", "[HU]", 1.0),
     "{counts}": ("counts", "{counts}", 1.0),
@@ -52,6 +55,9 @@ def real_world_scale(items: list[Any], header: Header, modality: str, notes: Not
     known = _REAL_WORLD_QUANTITIES | (_OPTICAL_QUANTITIES if modality == "PA" else {})
     for item in items:
         unit = _ucum(item)
+        if unit.startswith("mBq"):  # UCUM tells milli from mega by the case alone
+            unknown = unit
+            continue
         if unit.lower() in _DIMENSIONLESS and modality not in REQUIRED:
             quantity, target, factor = "", "", 1.0
         elif unit.lower() in known:
@@ -72,7 +78,10 @@ def real_world_scale(items: list[Any], header: Header, modality: str, notes: Not
 
 
 def _preferred(quantity: str, modality: str, chosen: Scale) -> bool:
-    return modality == "CT" and quantity == "attenuation" and chosen.quantity != "attenuation"
+    wanted = {"CT": "attenuation", "NM": "activity_concentration", "PT": "activity_concentration"}.get(
+        modality
+    )
+    return quantity == wanted and chosen.quantity != wanted
 
 
 def foreign_unit(items: Sequence[Any]) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import astuple, fields, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,8 @@ from imgtheranostics.acquisition import (
 )
 from imgtheranostics.errors import Caution, ImplausibleValue
 from imgtheranostics.io.dicom.clocks import acquisition_us, series_start, to_datetime, utc_offset
-from imgtheranostics.io.dicom.emission import radiopharmaceutical_of, subject_of
+from imgtheranostics.io.dicom.emission import radiopharmaceuticals_of, subject_of
+from imgtheranostics.io.dicom.energy_windows import Window, centre_kev
 from imgtheranostics.io.dicom.frames import Frame
 from imgtheranostics.io.dicom.header import Header
 from imgtheranostics.io.dicom.photoacoustic import photoacoustic_record
@@ -184,13 +185,15 @@ def nuclear_acquisition(frames: Sequence[Frame]) -> NuclearAcquisition:
     """The gamma-camera record."""
     header = frames[0].header
     details = frames[0].details
-    windows = details.get("energy_windows_kev", ())
+    windows = _windows(frames)
+    drugs = tuple(_dose_in_bq(drug) for drug in radiopharmaceuticals_of(header))
     duration = details.get("frame_duration_s")
     return NuclearAcquisition(
         manufacturer=header.text("Manufacturer"),
         model=header.text("ManufacturerModelName"),
         image_type=header.strings("ImageType"),
-        energy_windows_kev=windows if isinstance(windows, tuple) else (),
+        energy_windows_kev=tuple(limits for window in windows for limits in window),
+        ranges_per_window=tuple(len(window) for window in windows) if len(windows) > 1 else (),
         frame_duration_s=duration if isinstance(duration, float) else None,
         n_projections=details.get("n_projections"),  # type: ignore[arg-type]
         scan_arc_deg=details.get("scan_arc_deg"),  # type: ignore[arg-type]
@@ -199,9 +202,28 @@ def nuclear_acquisition(frames: Sequence[Frame]) -> NuclearAcquisition:
         corrections=header.strings("CorrectedImage"),
         decay_correction=header.text("DecayCorrection"),
         utc_offset_min=utc_offset(header),
-        radiopharmaceutical=_dose_in_bq(radiopharmaceutical_of(header)),
+        radiopharmaceutical=_agreed(drugs),
+        radiopharmaceuticals=drugs if len({astuple(drug) for drug in drugs}) > 1 else (),
         subject=subject_of(header),
     )
+
+
+def _agreed(drugs: Sequence[Radiopharmaceutical]) -> Radiopharmaceutical:
+    """What all radiopharmaceuticals of a scan say; None where they differ, as in a scan of two isotopes."""
+    if not drugs:
+        return Radiopharmaceutical()
+    same = {
+        one.name: getattr(drugs[0], one.name)
+        for one in fields(Radiopharmaceutical)
+        if len({getattr(drug, one.name) for drug in drugs}) == 1
+    }
+    return Radiopharmaceutical(**same)
+
+
+def _windows(frames: Sequence[Frame]) -> list[Window]:
+    """The energy windows of the frames in the order of the axis that they make."""
+    found = {frame.window for frame in frames if frame.window}
+    return sorted(found, key=centre_kev)
 
 
 def _dose_in_bq(drug: Radiopharmaceutical) -> Radiopharmaceutical:

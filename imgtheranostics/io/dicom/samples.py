@@ -187,7 +187,7 @@ def _by_parameters(
             return None
         arranged = indices[np.argsort(cell, kind="stable")].reshape(n_combinations, n_times)
         order[place] = arranged.T
-    axes = tuple(Axis(name, values, PARAMETER_UNITS[name]) for name, values in zip(names, grid, strict=True))
+    axes = tuple(Axis(name, values, _unit(name, modality)) for name, values in zip(names, grid, strict=True))
     _check_plausible(axes, where)
     cautions: tuple[Caution, ...] = ()
     if n_times > 1:
@@ -197,6 +197,11 @@ def _by_parameters(
         axis, order, cautions = timed
         axes = (*axes, axis)
     return Arrangement(axes, order.reshape(n_slices, n_samples), cautions)
+
+
+def _unit(name: str, modality: str) -> str:
+    """Unit of an axis: energies are those of a gamma camera's windows, or tube voltages."""
+    return "keV" if (name, modality) == ("energy", "NM") else PARAMETER_UNITS[name]
 
 
 def _another_explains(frames: Sequence[Frame], table: IndexArray, names: tuple[str, ...]) -> bool:

@@ -119,8 +119,8 @@ def _groups(modality: str, uid: str, headers: list[Header]) -> list[Series]:
     return series
 
 
-def keys_of(frames: list[Frame]) -> list[tuple[object, ...]]:
-    """What the frames of one Volume must agree in, for each frame."""
+def keys_of(frames: list[Frame], *, windows: bool = True) -> list[tuple[object, ...]]:
+    """What the frames of one Volume must agree in, for each frame; in energy windows only if `windows`."""
     orientation = orientation_classes(frames)
     spacing = _spacing_classes(frames)
     keys: list[tuple[object, ...]] = []
@@ -136,6 +136,7 @@ def keys_of(frames: list[Frame]) -> list[tuple[object, ...]]:
                 elements.get("SamplesPerPixel"),
                 elements.get("PhotometricInterpretation"),
                 frame.kind,
+                frame.window if windows else None,
             )
         )
     return keys
@@ -172,7 +173,7 @@ def combine(several: Sequence[Series], where: str) -> Series:
         if one.failure is not None:
             raise one.failure
     frames = [frame for one in several for frame in one.frames]
-    if len({one.modality for one in several}) > 1 or len(set(keys_of(frames))) > 1:
+    if len({one.modality for one in several}) > 1 or len(set(keys_of(frames, windows=False))) > 1:
         raise GeometryMismatch(
             "the series do not go together into one volume",
             where=where,
