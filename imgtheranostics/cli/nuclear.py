@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import typer
 
-from imgtheranostics.cli import nuclear_curves, nuclear_dose, nuclear_pvc, nuclear_uptake
+from imgtheranostics.cli import (
+    nuclear_curves,
+    nuclear_dose,
+    nuclear_kinetics,
+    nuclear_pvc,
+    nuclear_uptake,
+)
 
 app = typer.Typer(
     help="PET and SPECT: uptake and time-activity curves.", no_args_is_help=True, rich_markup_mode=None
 )
 app.command("uptake")(nuclear_uptake.uptake)
 app.command("curves")(nuclear_curves.curves)
+app.command("kinetics")(nuclear_kinetics.kinetics)
 app.command("dose")(nuclear_dose.dose)
 app.command("pvc")(nuclear_pvc.pvc)

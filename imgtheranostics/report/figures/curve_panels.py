@@ -82,14 +82,19 @@ class Layout:
 
 
 def panel(
-    figure: Figure, n: int, layout: Layout, title: str, words: str, colour: str
+    figure: Figure, n: int, layout: Layout, title: str, words: str, colour: str, *, whole: bool = False
 ) -> tuple[Axes, Axes | None]:
-    """Axes of one curve and of its residuals, with a title and what was found above them."""
+    """Axes of one curve and of its residuals, with a title and what was found above them.
+
+    A `whole` one has no residuals and takes their place.
+    """
     width, height = figure.get_size_inches()
     left = LEFT_IN + (n % layout.columns) * (layout.panel_in + _GAP_IN)
     top = (n // layout.columns) * layout.row_in + _TITLE_IN
-    places = [(top, layout.curve_in)]
-    if layout.residuals:
+    with_rest = layout.residuals and not whole
+    rest_in = 0.07 + _REST_IN if layout.residuals and whole else 0.0
+    places = [(top, layout.curve_in + rest_in)]
+    if with_rest:
         places.append((top + layout.curve_in + 0.07, _REST_IN))
     made = [
         figure.add_axes((left / width, 1.0 - (start + tall) / height, layout.panel_in / width, tall / height))
@@ -109,9 +114,9 @@ def panel(
         axes.yaxis.set_major_formatter(plain_number)
         axes.locator_params(axis="x", nbins=6)
     made[0].locator_params(axis="y", nbins=5)
-    if layout.residuals:
+    if with_rest:
         made[0].tick_params(labelbottom=False)
-    return made[0], made[1] if layout.residuals else None
+    return made[0], made[1] if with_rest else None
 
 
 def plain_number(value: float, _place: float = 0.0) -> str:

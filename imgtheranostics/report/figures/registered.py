@@ -19,6 +19,8 @@ from imgtheranostics.report.figures import (
     fit_maps,
     fitted_curves,
     image_slices,
+    kinetic_fits,
+    kinetic_plots,
     known_values,
     mosaic,
     partial_volume,
@@ -46,6 +48,8 @@ register(FigureMaker("known", "{}: measured and known", known_values.keys, known
 register(FigureMaker("curves", "{}: curves", curves.keys, curves.draw))
 register(FigureMaker("curves-log", "{}: curves, logarithmic", curves.log_keys, curves.draw_log))
 register(FigureMaker("activity-fits", "{}: curves and fits", activity_fits.keys, activity_fits.draw))
+register(FigureMaker("kinetic-fits", "{}: curves and models", kinetic_fits.keys, kinetic_fits.draw))
+register(FigureMaker("kinetic-plots", "{}: the plot", kinetic_plots.keys, kinetic_plots.draw))
 register(FigureMaker("fit", "{}: value, error and flags", fit_maps.keys, fit_maps.draw))
 register(FigureMaker("asymmetry", "{}: Z-spectra and asymmetry", asymmetry.keys, asymmetry.draw))
 register(
