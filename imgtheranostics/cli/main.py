@@ -19,6 +19,7 @@ from imgtheranostics.cli import (
     nuclear,
     phantom,
     results,
+    study,
     system,
     ultrasound,
     validating,
@@ -44,6 +45,7 @@ app.add_typer(msot.app, name="msot")
 app.add_typer(ultrasound.app, name="ultrasound")
 app.add_typer(agents.app, name="agents")
 app.add_typer(phantom.app, name="phantom")
+app.add_typer(study.app, name="study")
 app.command("report")(results.report)
 app.command("validate")(validating.validate)
 app.command("demo")(results.demo)

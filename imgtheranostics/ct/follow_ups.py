@@ -242,15 +242,11 @@ def _voxels(
     if not drawn_on_scan or transform is None:
         fitted = regions.fit_to(baseline.grid, what="the scan before the agent")
         return dict(zip(fitted, fitted.voxel_lists(), strict=True))
-    from imgtheranostics.registration import resample
+    from imgtheranostics.registration import carry_regions
 
     fitted = regions.fit_to(scan.grid, what="the scan that they were drawn on")
-    moved = {}
-    for name in fitted:
-        labels = Volume(fitted.mask(name).astype(np.int32), scan.affine, "labels", "1")
-        there = resample(labels, transform, like=baseline, interpolation="nearest")
-        moved[name] = np.flatnonzero(there.data.ravel(order="F"))
-    return moved
+    moved = carry_regions(fitted, transform, like=baseline)
+    return dict(zip(moved, moved.voxel_lists(), strict=True))
 
 
 def _mask(voxels: IndexArray, baseline: Volume) -> BoolArray:

@@ -1,3 +1,4 @@
+from .carrying import carry_regions as carry_regions
 from .files import load_transform as load_transform
 from .files import save_transform as save_transform
 from .matching import Registration as Registration

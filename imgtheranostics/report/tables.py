@@ -113,14 +113,14 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-def as_tsv(rows: Sequence[Row]) -> str:
+def as_tsv(rows: Sequence[Row], columns: Sequence[str] = STATISTICS_COLUMNS) -> str:
     """Rows as tab-separated text without quoting; numbers in their shortest exact form, ``n/a`` for missing.
 
     Control characters of texts become spaces and double quotes become single ones, so that every
     reader splits the lines alike; the JSON twin has the texts unchanged.
     """
-    lines = ["\t".join(STATISTICS_COLUMNS)]
-    lines += ["\t".join(_cell(row[name]) for name in STATISTICS_COLUMNS) for row in rows]
+    lines = ["\t".join(columns)]
+    lines += ["\t".join(_cell(row[name]) for name in columns) for row in rows]
     return "\n".join(lines) + "\n"
 
 

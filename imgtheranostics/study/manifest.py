@@ -164,8 +164,14 @@ class ScanReference(Part):
     scan: str = Field(pattern=_REFERENCE.pattern)
 
 
+class FileReference(Part):
+    """As an option's value: a file relative to the manifest, such as a table of blood samples."""
+
+    file: Text
+
+
 Plain = bool | int | float | str
-OptionValue = ScanReference | Plain | list[Plain]
+OptionValue = ScanReference | FileReference | Plain | list[Plain | FileReference]
 
 
 class Analysis(Part):
@@ -182,7 +188,8 @@ class Analysis(Part):
         ``role@id`` is that of one session and ``role@*`` of all, and then the analysis is done once per
         subject.
     options : mapping
-        Long options of the command without their dashes; ``{scan: role}`` is the path of a scan.
+        Long options of the command without their dashes; ``{scan: role}`` is the path of a scan, and
+        ``{file: path}`` that of another file.
     align : mapping of role to role, optional
         Scans that are brought onto another scan of the session before, rigidly.
     """
@@ -224,6 +231,12 @@ def split_reference(text: str) -> tuple[str, str | None]:
     if match is None:
         raise ValueError(f"{text!r} is no reference to a scan")
     return match[1], match[2]
+
+
+class Analyses(Part):
+    """Analyses alone, for a manifest that is a table."""
+
+    analyses: tuple[Analysis, ...] = Field(min_length=1)
 
 
 class Study(Part):

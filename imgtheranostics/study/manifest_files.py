@@ -17,7 +17,7 @@ from imgtheranostics.errors import (
     UnitMismatch,
 )
 from imgtheranostics.io.whole_files import read_text
-from imgtheranostics.study.manifest import Study, absolute
+from imgtheranostics.study.manifest import Analyses, Analysis, Study, absolute
 from imgtheranostics.yaml_lines import Document, KeyPath, read
 
 MOST_BYTES = 16 << 20
@@ -64,6 +64,18 @@ def read_manifest(path: str | Path) -> Study:
     study = document.validated(Study, _WRONG, kinds=_KINDS)
     _check_files(study, document, path)
     return study
+
+
+def read_analyses(path: str | Path) -> tuple[Analysis, ...]:
+    """Analyses from a YAML file with the key ``analyses``, for a manifest that is a table.
+
+    Raises
+    ------
+    NothingUsable, CorruptInput, MissingMetadata
+        As `read_manifest`.
+    """
+    document = read(path, subject="file of analyses")
+    return document.validated(Analyses, "the analyses are not valid", kinds=_KINDS).analyses
 
 
 def manifest_text(study: Study) -> str:

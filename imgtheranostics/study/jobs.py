@@ -1,0 +1,362 @@
+"""The jobs of a study: each is one command line, done to files of one subject, with a folder of its own.
+
+A study does nothing that the command line cannot do: what its jobs are is in the plan, and any of them can
+be repeated by hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from imgtheranostics.errors import ImgTheranosticsError, MissingMetadata, UnsupportedInput
+from imgtheranostics.study.manifest import (
+    EVERY_SESSION,
+    Administration,
+    Analysis,
+    FileReference,
+    ScanReference,
+    Session,
+    Study,
+    Subject,
+    absolute,
+    split_reference,
+)
+
+ALIGN = "study align"
+"""The command that brings one scan, and the regions drawn on it, onto another."""
+CARRIED = "regions"
+"""Folder of regions that were carried over from an earlier session."""
+REGIONS_FILE = "regions.nii.gz"
+MOVED_FILE = "moved.nii.gz"
+
+_PER_SCAN = frozenset(("nuclear curves", "nuclear dose", "nuclear pairs"))
+"""Commands whose ``--rois`` may be one file per scan."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended: its exit code, and its error as the command line prints it in JSON."""
+
+    exit_code: int
+    error: Mapping[str, object] | None = None
+
+
+class Program(Protocol):
+    """The command line, as the study sees it."""
+
+    def options(self, command: str) -> frozenset[str] | None:
+        """Long options of a command without their dashes; None where there is no such command."""
+
+    def run(self, arguments: Sequence[str]) -> Outcome:
+        """Do one command in this process."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """A long option without its dashes; the value of a switch is empty, and some values are paths."""
+
+    name: str
+    value: str = ""
+    is_path: bool = False
+
+
+@dataclass(frozen=True)
+class Job:
+    """One command line.
+
+    Attributes
+    ----------
+    name : str
+    folder : str
+        Relative to the output, with slashes: ``sub-m01/ses-d1/uptake``.
+    words : tuple of str
+        The command, such as ``("nuclear", "uptake")``.
+    arguments : tuple of str
+        Its scans: absolute paths, or results of earlier jobs relative to the output, which begin with
+        ``sub-``.
+    options : tuple of Option
+    after : tuple of str
+        Folders of the jobs whose results it reads.
+    """
+
+    name: str
+    folder: str
+    words: tuple[str, ...]
+    arguments: tuple[str, ...]
+    options: tuple[Option, ...]
+    after: tuple[str, ...] = ()
+
+    def command_line(self, output: Path) -> list[str]:
+        """Arguments of the program, without those that say where the result goes."""
+        line = [*self.words, *(placed(path, output) for path in self.arguments)]
+        for one in self.options:
+            line.append(f"--{one.name}")
+            if one.value:
+                line.append(placed(one.value, output) if one.is_path else one.value)
+        return line
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Every file and folder that it reads, each once, as in `arguments`."""
+        return tuple(dict.fromkeys((*self.arguments, *(one.value for one in self.options if one.is_path))))
+
+
+@dataclass(frozen=True)
+class SubjectJobs:
+    """The jobs of one subject in the order in which they are done, or why there are none."""
+
+    subject: str
+    jobs: tuple[Job, ...] = ()
+    error: ImgTheranosticsError | None = None
+
+
+def placed(path: str, output: Path) -> str:
+    """A path of a job as this machine has it."""
+    return str(output / path) if path.startswith("sub-") else path
+
+
+def jobs_of(study: Study, manifest: Path, program: Program) -> list[SubjectJobs]:
+    """What has to be done, subject by subject.
+
+    A subject that lacks what its analyses need, such as a scan to carry regions over by, gets an error in
+    place of jobs; the others go on.
+
+    Raises
+    ------
+    UnsupportedInput
+        If an analysis names a command or an option that there is not, or is done to no session at all.
+    """
+    for analysis in study.analyses:
+        _check_command(analysis, program)
+    found = [_subject_jobs(_Planner(study, subject, manifest, program)) for subject in study.subjects]
+    done = {job.name for one in found for job in one.jobs}
+    for analysis in study.analyses:
+        if analysis.name not in done and not any(one.error for one in found):
+            raise UnsupportedInput(
+                "an analysis is done to no session",
+                where=analysis.name,
+                needed="a session with all of its scans: " + ", ".join(analysis.scans),
+            )
+    return found
+
+
+def _check_command(analysis: Analysis, program: Program) -> None:
+    known = program.options(analysis.command)
+    if known is None:
+        raise UnsupportedInput("there is no such command", where=analysis.name, found=analysis.command)
+    for name in analysis.options:
+        if name not in known:
+            raise UnsupportedInput(
+                f"{analysis.command} has no option --{name}",
+                where=analysis.name,
+                needed=", ".join(f"--{one}" for one in sorted(known)),
+            )
+
+
+def _subject_jobs(planner: _Planner) -> SubjectJobs:
+    try:
+        return SubjectJobs(planner.subject.id, tuple(planner.jobs()))
+    except ImgTheranosticsError as error:
+        return SubjectJobs(planner.subject.id, error=error)
+
+
+class _Planner:
+    """Jobs of one subject."""
+
+    def __init__(self, study: Study, subject: Subject, manifest: Path, program: Program) -> None:
+        self._study = study
+        self.subject = subject
+        self._manifest = manifest
+        self._program = program
+        self._sessions = {session.id: session for session in subject.in_time}
+        self._made: dict[str, Job] = {}
+
+    def jobs(self) -> list[Job]:
+        for analysis in self._study.analyses:
+            if analysis.per_subject:
+                self._whole_subject(analysis)
+                continue
+            for session in self.subject.in_time:
+                if all(role in session.scans for role, _ in analysis.references):
+                    self._one_session(analysis, session)
+        return list(self._made.values())
+
+    def _one_session(self, analysis: Analysis, session: Session) -> None:
+        self._add(analysis, [(role, session) for role, _ in map(split_reference, analysis.scans)], session)
+
+    def _whole_subject(self, analysis: Analysis) -> None:
+        scans: list[tuple[str, Session]] = []
+        for role, label in map(split_reference, analysis.scans):
+            if label == EVERY_SESSION:
+                scans += [(role, session) for session in self.subject.in_time if role in session.scans]
+            elif label in self._sessions and role in self._sessions[label].scans:
+                scans.append((role, self._sessions[label]))
+            else:
+                return
+        if scans:
+            self._add(analysis, scans, None)
+
+    def _add(self, analysis: Analysis, scans: list[tuple[str, Session]], session: Session | None) -> None:
+        folder = "/".join(
+            (f"sub-{self.subject.id}", *([f"ses-{session.id}"] if session else []), analysis.name)
+        )
+        after: list[str] = []
+        arguments = [self._scan(role, at, analysis, after) for role, at in scans]
+        rois = self._rois(analysis, scans, after)
+        options = [*self._series(analysis, scans), *(Option("rois", path, True) for path in rois)]
+        if rois and self._takes(analysis, "resample-rois") and "resample-rois" not in analysis.options:
+            options.append(Option("resample-rois"))
+        options += self._labels(analysis, session)
+        options += self._administration(analysis, scans[0][1])
+        options += self._given(analysis, session, after)
+        self._made[folder] = Job(
+            analysis.name,
+            folder,
+            tuple(analysis.command.split()),
+            tuple(arguments),
+            tuple(options),
+            tuple(dict.fromkeys(after)),
+        )
+
+    def _takes(self, analysis: Analysis, option: str) -> bool:
+        return option in (self._program.options(analysis.command) or ())
+
+    def _path(self, path: str) -> str:
+        return str(absolute(path, self._manifest).resolve())
+
+    def _scan(self, role: str, session: Session, analysis: Analysis, after: list[str]) -> str:
+        """The path of a scan, after its alignment where the analysis wants that."""
+        path = self._path(session.scans[role].path)
+        onto = analysis.align.get(role)
+        if onto is None or onto not in session.scans:
+            return path
+        folder = f"sub-{self.subject.id}/ses-{session.id}/{role}-onto-{onto}"
+        self._align(folder, session.scans[onto].path, session.scans[role].path, None)
+        after.append(folder)
+        return f"{folder}/{MOVED_FILE}"
+
+    def _align(self, folder: str, fixed: str, moving: str, regions: str | None) -> None:
+        arguments = (self._path(fixed), self._path(moving))
+        options: tuple[Option, ...] = ()
+        if regions is not None:
+            options = (Option("rois", self._path(regions), True), Option("resample-rois"))
+        name = folder.rpartition("/")[2]
+        self._made.setdefault(folder, Job(name, folder, tuple(ALIGN.split()), arguments, options))
+
+    def _rois(self, analysis: Analysis, scans: list[tuple[str, Session]], after: list[str]) -> list[str]:
+        """Files of regions: of the first scan, or of each where the command takes that."""
+        if "rois" in analysis.options or not self._takes(analysis, "rois"):
+            return []
+        wanted = scans if analysis.command in _PER_SCAN else scans[:1]
+        found = [self._regions_of(role, session, after) for role, session in wanted]
+        files = [path for path in found if path is not None]
+        if len(files) != len(found) and files:
+            raise MissingMetadata(
+                "regions are missing for a scan",
+                where=f"{self.subject.id}, {analysis.name}",
+                needed="regions in an earlier session, or in every session",
+            )
+        return files if len(set(files)) > 1 else files[:1]
+
+    def _regions_of(self, role: str, session: Session, after: list[str]) -> str | None:
+        """The regions of a session, or those of the nearest earlier one, carried over by registration."""
+        if session.regions is not None:
+            return self._path(session.regions.path)
+        earlier = [
+            one for one in self.subject.in_time if one.regions is not None and one.date <= session.date
+        ]
+        if not earlier:
+            return None
+        source = earlier[-1]
+        assert source.regions is not None  # noqa: S101
+        anchor = source.regions.drawn_on or role
+        for one in (source, session):
+            if anchor not in one.scans:
+                raise MissingMetadata(
+                    "regions cannot be carried over without a scan of the same role in both sessions",
+                    where=f"{self.subject.id}, session {one.id}",
+                    found=", ".join(one.scans),
+                    needed=f"a scan {anchor}, or regions for this session",
+                )
+        folder = f"sub-{self.subject.id}/ses-{session.id}/{CARRIED}"
+        self._align(folder, session.scans[anchor].path, source.scans[anchor].path, source.regions.path)
+        after.append(folder)
+        return f"{folder}/{REGIONS_FILE}"
+
+    def _series(self, analysis: Analysis, scans: list[tuple[str, Session]]) -> list[Option]:
+        """``--series`` of the first scan, ``--post-series`` of the second; others cannot be named."""
+        found: list[Option] = []
+        for number, (role, session) in enumerate(scans):
+            series = session.scans[role].series
+            if series is None:
+                continue
+            option = ("series", "post-series")[number] if number < 2 else ""
+            if not self._takes(analysis, option):
+                raise UnsupportedInput(
+                    f"{analysis.command} cannot choose a series of this scan",
+                    where=f"{self.subject.id}, session {session.id}, {role}",
+                    next_step="name a folder that holds this series only",
+                )
+            found.append(Option(option, series))
+        return found
+
+    def _labels(self, analysis: Analysis, session: Session | None) -> list[Option]:
+        labels = {"subject": self.subject.id, **({"session": session.id} if session else {})}
+        return [Option(name, value) for name, value in labels.items() if self._takes(analysis, name)]
+
+    def _administration(self, analysis: Analysis, session: Session) -> list[Option]:
+        found = {
+            **_administered(session.administration),
+            "weight-kg": _number(self.subject.weight),
+            "height-m": _number(self.subject.height),
+            "sex": self.subject.sex,
+        }
+        return [
+            Option(name, value)
+            for name, value in found.items()
+            if value is not None and self._takes(analysis, name) and name not in analysis.options
+        ]
+
+    def _given(self, analysis: Analysis, session: Session | None, after: list[str]) -> list[Option]:
+        """The options of the manifest; switches that are off are left out."""
+        found: list[Option] = []
+        for name, value in analysis.options.items():
+            for one in value if isinstance(value, list) else [value]:
+                if isinstance(one, ScanReference):
+                    role, label = split_reference(one.scan)
+                    at = session if label is None else self._sessions.get(label)
+                    if at is None or role not in at.scans:
+                        raise MissingMetadata(
+                            "a scan that an option names is missing",
+                            where=f"{self.subject.id}, {analysis.name}, {name}",
+                            found=one.scan,
+                        )
+                    found.append(Option(name, self._scan(role, at, analysis, after), True))
+                elif isinstance(one, FileReference):
+                    found.append(Option(name, self._path(one.file), True))
+                elif isinstance(one, bool):
+                    found += [Option(name)] if one else []
+                else:
+                    found.append(Option(name, str(one)))
+        return found
+
+
+def _administered(given: Administration | None) -> dict[str, str | None]:
+    if given is None:
+        return {}
+    return {
+        "dose": _number(given.activity, "Bq"),
+        "injected-at": given.at.isoformat() if given.at else None,
+        "nuclide": given.nuclide,
+        "residual": _number(given.residual, "Bq"),
+        "residual-at": given.residual_at.isoformat() if given.residual_at else None,
+        "infiltrated": _number(given.infiltrated, "Bq"),
+        "dose-uncertainty": _number(given.relative_uncertainty),
+    }
+
+
+def _number(value: float | None, unit: str = "") -> str | None:
+    return None if value is None else f"{value!r}{unit}"
