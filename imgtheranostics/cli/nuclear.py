@@ -8,6 +8,7 @@ from imgtheranostics.cli import (
     nuclear_curves,
     nuclear_dose,
     nuclear_kinetics,
+    nuclear_pairs,
     nuclear_pvc,
     nuclear_uptake,
 )
@@ -19,4 +20,5 @@ app.command("uptake")(nuclear_uptake.uptake)
 app.command("curves")(nuclear_curves.curves)
 app.command("kinetics")(nuclear_kinetics.kinetics)
 app.command("dose")(nuclear_dose.dose)
+app.command("pairs")(nuclear_pairs.pairs)
 app.command("pvc")(nuclear_pvc.pvc)

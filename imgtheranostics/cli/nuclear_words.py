@@ -31,7 +31,7 @@ PHYSICS = (
     "half_life_uncertainty", "method", "progeny", "radius_mm", "dose_factor_uncertainty", "at_least_gy",
     "geud_a", "alpha_beta", "repair_half_time", "dose_rate_half_life", "dose_rate",
     "fwhm", "fwhm_uncertainty", "estimate_psf", "iterations", "step", "no_background", "noise_fwhm",
-    "diameter", "diameter_uncertainty",
+    "diameter", "diameter_uncertainty", "mass", "most_extrapolated", "dose_maps",
 )  # fmt: skip
 """Options that shape the number and name nobody: these go into the record."""
 

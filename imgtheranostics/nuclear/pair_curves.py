@@ -148,16 +148,17 @@ class Extrapolation:
         """What is to be said of so much extrapolation, and of the area's bounds."""
         if not self.share > MUCH_EXTRAPOLATED:
             return ()
-        text = f"{100 * self.share:.0f} % of the decays of {given} would happen after the last image"
+        place = f"{where}: " if where else ""
+        text = f"{place}{100 * self.share:.0f} % of the decays of {given} would happen after the last image"
         if self.share <= MOSTLY_EXTRAPOLATED:
-            return (Caution("much-extrapolated", text, where),)
+            return (Caution("much-extrapolated", text),)
         whole = self.least / (1.0 - self.share) if self.share < 1 else math.inf
         low, high = (100.0 * bound / whole for bound in (self.least, self.most))
         text += (
             ": the dose is more assumed than measured, and lies between "
             f"{low:.0f} % (all lost at that image) and {high:.0f} % (nothing lost any more) of the one stated"
         )
-        return (Caution("mostly-extrapolated", text, where),)
+        return (Caution("mostly-extrapolated", text),)
 
 
 def accepted_share(most_extrapolated: float | None) -> None:

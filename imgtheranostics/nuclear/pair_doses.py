@@ -108,11 +108,12 @@ def self_dose(
         )
         found.append(Caution("photons-not-included", text))
     if sphere < (1.0 - _LEAVES) * local:
+        leaving = f"{100 * (1 - sphere / local):.0f} % of the energy"
         text = (
-            f"{100 * (1 - sphere / local):.0f} % of the energy leaves a sphere of {mass.mass_g:.3g} g: the "
-            "local dose is that of a large uniform region, self_dose_per_activity that of this one alone"
+            f"{where}: {leaving} leaves a sphere of {mass.mass_g:.3g} g: "
+            "the local dose is too high, self_dose_per_activity is that of the region alone"
         )
-        found.append(Caution("energy-leaves-region", text, where))
+        found.append(Caution("energy-leaves-region", text))
     return SelfDose(local, sphere, KERNEL_RELATIVE_UNCERTAINTY, tuple(found))
 
 

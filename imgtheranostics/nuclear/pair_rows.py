@@ -92,7 +92,7 @@ def region_rows(
     late = extrapolation.cautions(asked.pair.given.name, where)
     cautions = (*late, *dose.cautions)
     bounds = {"tiac_least": extrapolation.least, "tiac_most": extrapolation.most}
-    result = [_at_injection(asked, curve, row)]
+    result = _doses(asked, row, detail, dose, mass)
     for quantity, (own_row, own_detail) in given.items():
         result.append((own_row, {**own_detail, "nuclide": asked.pair.given.name, **bounds}))
         if quantity in _OF_IMAGED:
@@ -100,7 +100,7 @@ def region_rows(
             kept = {**second, "nuclide": asked.pair.imaged.name}
             named = f"imaged_{quantity}"
             result.append(({**first, "quantity": named, "unit": QUANTITIES[named].unit}, kept))
-    result += _doses(asked, row, detail, dose, mass)
+    result.append(_at_injection(asked, curve, row))
     codes = _codes(row["warnings"], cautions)
     return RegionRows([({**one, "warnings": codes}, two) for one, two in result], cautions)
 
@@ -138,10 +138,8 @@ def _at_injection(asked: Asked, curve: RegionCurve, row: Row) -> tuple[Row, Row]
         value, error = at_injection(fit, curve.time_s, importance, asked.pair.given.decay_constant_per_s)
     shared = curve.calibration_relative * abs(value)
     own = {
-        "quantity": curve.quantity,
+        "quantity": f"{curve.quantity}_at_injection",
         "unit": curve.unit,
-        "axis": "time",
-        "axis_value": 0.0,
         "mean": value,
         "standard_error": float(np.hypot(error, shared)),
     }

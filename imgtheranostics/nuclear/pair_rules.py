@@ -115,7 +115,7 @@ class Twins:
             "given": self.given.name,
             "imaged_half_life_s": self.imaged.half_life_s,
             "given_half_life_s": self.given.half_life_s,
-            "assumption": self.assumption,
+            "explanation": self.assumption,
             "caveats": list(self.caveats),
             "source": self.given.source,
         }

@@ -95,12 +95,13 @@ def pair_table(
     Returns
     -------
     pandas.DataFrame
-        Per region the uptake at time 0 of the biological curve; ``biological_half_life``;
+        Per region ``local_dose_per_activity`` and, where the mass is known, ``self_dose_per_activity``,
+        Gy/MBq;
         ``effective_half_life``, ``tiac_per_g`` (``tiac_per_ml``, ``tiac``), ``mean_residence_time`` and
         ``extrapolated_fraction`` of `given`; ``imaged_effective_half_life`` and ``imaged_tiac_per_g`` of the
-        nuclide imaged; ``local_dose_per_activity`` and, where the mass is known, ``self_dose_per_activity``,
-        Gy/MBq. Columns are those of `imgtheranostics.regions.STATISTICS_COLUMNS`; standard errors of areas
-        and doses contain the calibration that all scans share, half-lives have none of it. ``attrs`` has the
+        nuclide imaged; ``biological_half_life``, and the uptake ``id_per_g_at_injection`` by the curve of the
+        carrier. Columns are those of `imgtheranostics.regions.STATISTICS_COLUMNS`; errors of areas and doses
+        contain the calibration that all scans share, half-lives have none of it. ``attrs`` has the
         ``details`` of each row (interval, parts of the error, bounds of what is extrapolated), the ``curves``
         to draw, ``decisions`` and ``warnings``.
 

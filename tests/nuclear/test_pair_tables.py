@@ -83,8 +83,7 @@ def test_every_region_has_the_closed_forms_of_both_nuclides(model, corrected):
     result = pair_table(table_of(corrected=corrected), given="Y-90", model=model)
     assert list(result.columns) == list(STATISTICS_COLUMNS)
     for region, (amplitude, half_life) in BIOLOGY.items():
-        assert cell(result, region, "id_per_g") == pytest.approx(amplitude, rel=1e-6)
-        assert cell(result, region, "id_per_g", "axis_value") == 0
+        assert cell(result, region, "id_per_g_at_injection") == pytest.approx(amplitude, rel=1e-6)
         assert cell(result, region, "biological_half_life") == pytest.approx(half_life * HOUR, rel=1e-6)
         areas = []
         for prefix, seconds in (("", Y90_S), ("imaged_", Y86_S)):
@@ -122,7 +121,7 @@ def test_table_and_array_level_agree_also_about_errors():
     own = table[table["region"] == "tumour"]
     moved = transfer(own["axis_value"], own["mean"], imaged="Y-86", given="Y-90", calibration_relative=0.04)
     for quantity, value, error in (
-        ("id_per_g", moved.uptake, moved.uptake_standard_error),
+        ("id_per_g_at_injection", moved.uptake, moved.uptake_standard_error),
         ("tiac_per_g", moved.tiac_s, moved.tiac_standard_error_s),
         ("imaged_tiac_per_g", moved.imaged_tiac_s, moved.imaged_tiac_standard_error_s),
         ("local_dose_per_activity", moved.local_dose_gy_per_mbq, moved.local_dose_standard_error),
@@ -164,7 +163,7 @@ def test_assumption_label_and_pair_are_said_and_recorded():
     assert codes(result)[:3] == ["same-biology", "label-not-carrier", "pair-caveat"]
     pair = result.attrs["decisions"]["pair"]
     assert (pair["imaged"], pair["given"]) == ("Y-86", "Y-90")
-    assert "Y-90 is taken to be carried" in pair["assumption"]
+    assert "Y-90 is taken to be carried" in pair["explanation"]
     assert result.attrs["decisions"]["scans"][0]["half_life"]["nuclide"] == "Y-86"
     assert cell(result, "tumour", "tiac_per_g", "nuclide") == "Y-90"
     assert cell(result, "tumour", "imaged_tiac_per_g", "nuclide") == "Y-86"
@@ -218,7 +217,7 @@ def test_trapezoids_take_the_decay_of_the_nuclide_that_is_given():
     before = 0.12 * (1 - 2 ** (-HOUR / effective)) * effective / math.log(2)
     physical = first * (1 - math.exp(-decay)) / decay * HOUR
     assert cell(result, "tumour", "tiac_per_g") == pytest.approx(area - before + physical, rel=1e-6)
-    assert math.isnan(cell(result, "tumour", "id_per_g"))
+    assert math.isnan(cell(result, "tumour", "id_per_g_at_injection"))
     bounded = pair_table(table_of(), given="Y-90", model="linear_log")
     assert cell(bounded, "tumour", "tiac_per_g") > cell(result, "tumour", "tiac_per_g")
     (drawn, _) = result.attrs["curves"]

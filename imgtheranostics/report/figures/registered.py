@@ -23,6 +23,7 @@ from imgtheranostics.report.figures import (
     kinetic_plots,
     known_values,
     mosaic,
+    pair_activity,
     partial_volume,
     points,
     recovery,
@@ -50,6 +51,7 @@ register(FigureMaker("curves-log", "{}: curves, logarithmic", curves.log_keys, c
 register(FigureMaker("activity-fits", "{}: curves and fits", activity_fits.keys, activity_fits.draw))
 register(FigureMaker("kinetic-fits", "{}: curves and models", kinetic_fits.keys, kinetic_fits.draw))
 register(FigureMaker("kinetic-plots", "{}: the plot", kinetic_plots.keys, kinetic_plots.draw))
+register(FigureMaker("pair", "{}: the carrier and its therapy", pair_activity.keys, pair_activity.draw))
 register(FigureMaker("fit", "{}: value, error and flags", fit_maps.keys, fit_maps.draw))
 register(FigureMaker("asymmetry", "{}: Z-spectra and asymmetry", asymmetry.keys, asymmetry.draw))
 register(
