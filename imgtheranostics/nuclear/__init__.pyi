@@ -17,6 +17,7 @@ from . import radiobiology as radiobiology
 from . import reference_time as reference_time
 from .absorbed_fractions import absorbed_fraction as absorbed_fraction
 from .activity_curves import time_activity as time_activity
+from .activity_tables import read_activity_table as read_activity_table
 from .administration import Administration as Administration
 from .analysis import convert_suv as convert_suv
 from .analysis import percent_id_per_gram as percent_id_per_gram
@@ -37,6 +38,7 @@ from .dose_volume import dose_table as dose_table
 from .energy_windows import energy_window as energy_window
 from .integrated_activity import time_integrated_activity as time_integrated_activity
 from .kinetic_maps import kinetics_maps as kinetics_maps
+from .kinetic_tables import kinetics_table as kinetics_table
 from .maps import density_from_ct as density_from_ct
 from .metabolic_volume import lesion_table as lesion_table
 from .pair_maps import transfer_maps as transfer_maps
@@ -48,5 +50,6 @@ from .radiobiology import bed_map as bed_map
 from .recovery_tables import correct_partial_volume as correct_partial_volume
 from .recovery_tables import partial_volume_table as partial_volume_table
 from .scan_dosimetry import dose_of_scans as dose_of_scans
+from .tissue_tables import read_tissue_curves as read_tissue_curves
 from .uptake_ratios import UptakeRatio as UptakeRatio
 from .uptake_ratios import uptake_ratio as uptake_ratio
