@@ -1,5 +1,6 @@
 from .adapted_threshold import SCHEMES as SCHEMES
 from .adapted_threshold import adaptive_threshold as adaptive_threshold
+from .ball_regions import ball_regions as ball_regions
 from .gradient_edges import gradient_watershed as gradient_watershed
 from .inserts import LEAST_SCORE as LEAST_SCORE
 from .inserts import SHAPES as SHAPES
@@ -13,4 +14,3 @@ from .sphere_peak import region_peaks as region_peaks
 from .sphere_peak import sphere_weights as sphere_weights
 from .threshold_regions import fixed_threshold as fixed_threshold
 from .threshold_regions import fraction_of_maximum as fraction_of_maximum
-from .ball_regions import ball_regions as ball_regions

@@ -54,7 +54,9 @@ def ball_regions(grid: Grid, centres_mm: Mapping[str, Sequence[float]], diameter
         places = places[away <= 0.5 * diameter_mm].astype(np.int64)
         inside = places[((places >= 0) & (places < grid.shape)).all(axis=1)]
         if not inside.size:
-            raise NothingUsable("a ball holds no voxel centre", where=name, found=f"{diameter_mm:g} mm across")
+            raise NothingUsable(
+                "a ball holds no voxel centre", where=name, found=f"{diameter_mm:g} mm across"
+            )
         if len(inside) < _SMALLEST_SHARE * len(places):
             cautions.append(Caution("ball-beyond-image", f"{name}: the ball reaches beyond the image", name))
         voxels[name] = np.sort(np.ravel_multi_index(tuple(inside.T), grid.shape, order="F"))

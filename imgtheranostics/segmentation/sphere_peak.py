@@ -139,6 +139,8 @@ def region_peaks(v: Volume, regions: Regions, *, workers: int | None = None) -> 
 def peak_of_voxels(v: Volume, centres: npt.NDArray[np.int64]) -> float:
     """Highest mean in a 1 mL sphere centred on one of some voxels of an image without further axes.
 
+    NaN where no sphere lies inside the image by half.
+
     Parameters
     ----------
     v : Volume
@@ -148,7 +150,7 @@ def peak_of_voxels(v: Volume, centres: npt.NDArray[np.int64]) -> float:
     Raises
     ------
     GeometryMismatch
-        If voxels are larger than the sphere, or no sphere lies inside the image by half.
+        If voxels are larger than the sphere.
     """
     from imgtheranostics.kernels.peak import neighbourhood_means
 
@@ -157,8 +159,4 @@ def peak_of_voxels(v: Volume, centres: npt.NDArray[np.int64]) -> float:
     shape = np.array(v.grid.shape, np.int64)
     neighbourhood_means(v.planar[0], shape, centres, offsets, weights, means, shares)
     inside = shares >= SMALLEST_SHARE
-    if not inside.any():
-        raise GeometryMismatch(
-            "no sphere of 1 mL lies inside the image by half", next_step="use the maximum instead"
-        )
-    return float(np.nanmax(means[inside]))
+    return float(means[inside].max()) if inside.any() else math.nan

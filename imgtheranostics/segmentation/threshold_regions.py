@@ -265,7 +265,14 @@ def _measure(of: Measure) -> Callable[[SearchRegion, BoolArray], float]:
         return float(search.values[mask].max())
 
     def peak(search: SearchRegion, mask: BoolArray) -> float:
-        return peak_of_voxels(search.volume, search.flat(mask))
+        found = peak_of_voxels(search.volume, search.flat(mask))
+        if np.isnan(found):
+            raise NothingUsable(
+                "no sphere of 1 mL lies inside the image by half",
+                where=search.name,
+                next_step="use the maximum instead of the peak",
+            )
+        return found
 
     return maximum if of == "max" else peak
 
