@@ -352,7 +352,7 @@ def _twin(
             "the scans do not name their nuclide, so its decay cannot be exchanged for another's",
             where="RadionuclideCodeSequence (0054,0300)",
             needed="the nuclide that was imaged",
-            next_step=f"give it: Administration(nuclide={wanted!r}) or --imaged-nuclide",
+            next_step="give it: Administration(activity_bq, at, nuclide=...) or --imaged-nuclide",
         )
     return wanted, twins(imaged, wanted, allow_other_element=other_element).said()
 
