@@ -12,6 +12,7 @@ from . import phantom as phantom
 from . import registration as registration
 from . import report as report
 from . import segmentation as segmentation
+from . import study as study
 from . import ultrasound as ultrasound
 from .errors import Caution as Caution
 from .errors import CorruptInput as CorruptInput
