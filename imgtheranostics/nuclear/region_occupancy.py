@@ -205,7 +205,7 @@ class Occupancy:
             )
             values: Float32Array = getattr(part, kind)
             out[place][target[::-1]] = values[source].T
-        return out.reshape(rows.size, -1)
+        return out.reshape(rows.size, math.prod(sizes))
 
 
 def _arrays(v: Volume, rois: GivenRegions) -> Iterator[_Given]:
