@@ -61,7 +61,7 @@ class TissueCurves:
         That came with the curves.
     half_life_s : float or None
     sizes : tuple of (int, int, float)
-        Voxels, those with a value, and volume in mL, of each region.
+        Voxels, those with a value, and volume in mL, of each region; 0 and NaN where there is no image.
     subject, session : str
     calibration_relative : float
         What all curves share.
@@ -84,6 +84,10 @@ class TissueCurves:
     calibration_relative: float = 0.0
     decisions: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[Caution, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.sizes:
+            object.__setattr__(self, "sizes", ((0, 0, np.nan),) * len(self.names))
 
     def curve(self, name: str) -> FloatArray:
         """One region's.
@@ -261,7 +265,6 @@ def read_tissue_curves(
         unit="Bq/mL" if quantity == "activity_concentration" else "g/mL",
         weights=None if place is None else table.numbers(place),
         half_life_s=half_life,
-        sizes=((0, 0, np.nan),) * len(names),
         decisions={
             "curves": {"rule": "table", "decay_corrected": "assumed" if corrected is None else corrected}
         },
