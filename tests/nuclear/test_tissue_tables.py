@@ -16,8 +16,8 @@ from imgtheranostics.errors import (
 )
 from imgtheranostics.nuclear import read_tissue_curves
 
-C11_S = 20.36 * 60
-"""ICRP-107, 20.36 min."""
+C11_S = 20.39 * 60
+"""ICRP-107: 20.39 min."""
 
 START = np.array([0.0, 60.0, 180.0, 480.0])
 END = np.array([60.0, 180.0, 480.0, 1080.0])
@@ -93,7 +93,7 @@ def test_curves_as_measured_are_corrected_over_each_frame(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text(f"frame_start [s],frame_end [s],A [Bq/mL]\n{rows}\n")
     curves = read_tissue_curves(path, decay_corrected=False, nuclide_name="C-11")
-    assert curves.values[0] == pytest.approx(np.full(4, 5e3), rel=1e-4)
+    assert curves.values[0] == pytest.approx(np.full(4, 5e3), rel=1e-6)
     with pytest.raises(MissingMetadata, match="half-life"):
         read_tissue_curves(path, decay_corrected=False)
 
