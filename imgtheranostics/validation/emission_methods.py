@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from imgtheranostics.data.nuclides import nuclide
+from imgtheranostics.nuclear import correct_dead_time, fit_curve, time_activity
 from imgtheranostics.phantom.exposures import curve_of
 from imgtheranostics.phantom.physics import parts_of
 from imgtheranostics.validation.detection import Limits, detection_limits, straight_line
@@ -52,6 +54,22 @@ def free_pertechnetate(session: Session, expectation: Expectation) -> float:
     )
 
 
+@method("biological_half_life", unit="h", short="T_bio")
+def biological_half_life(session: Session, expectation: Expectation) -> float:
+    """Half-life of the carrier in a region, by one exponential through all images of the expectation."""
+    region = best(session, expectation.region)
+    volumes = [volume for volume, _ in expectation.places]
+    table = time_activity(
+        [session.image(volume) for volume in volumes],
+        session.phantom.regions.subset([region]),
+        quantity=expectation.quantity,
+        sensitivity_cps_mbq=session.calibration(volumes[0]),
+        peak=False,
+    )
+    found: Any = fit_curve(table, "mono")
+    return float(dict(zip(found["quantity"], found["mean"], strict=True))["biological_half_life"]) / 3600
+
+
 @method("isotope_deviation", unit="1", short="isotopes")
 def isotope_deviation(session: Session, expectation: Expectation) -> float:
     """Largest relative deviation of a nuclide's decay-corrected mean from the average of all nuclides'.
@@ -78,6 +96,25 @@ def linearity(session: Session, expectation: Expectation) -> float:
 def calibration_factor(session: Session, expectation: Expectation) -> float:
     """Slope of measured over true activity concentration of the vials."""
     return straight_line(*_vials(session, expectation.places[0][0]))[0]
+
+
+@method("restored_factor", unit="1", short="restored")
+def restored_factor(session: Session, expectation: Expectation) -> float:
+    """As the calibration factor, with lost counts restored in the image before it is calibrated."""
+    volume = expectation.places[0][0]
+    known = session.calibration(volume)
+    if known is None:
+        raise MethodMissing("image of counts")
+    restored = correct_dead_time(session.image(volume), tau_s=known.dead_time_s)
+    table = time_activity(
+        restored,
+        session.phantom.regions,
+        quantity="activity_concentration",
+        sensitivity_cps_mbq=replace(known, dead_time_s=0.0),
+        peak=False,
+    )
+    curve = dict(zip(table["region"], zip(table["axis_value"], table["mean"], strict=True), strict=True))
+    return straight_line(*_activities(session, volume, curve))[0]
 
 
 @method("log_slope", unit="1", short="log slope")
@@ -138,8 +175,15 @@ def _vials(session: Session, volume: int) -> tuple[np.ndarray[tuple[int], np.dty
         from imgtheranostics.validation import msot_methods
 
         return msot_methods.vials(session, volume)
+    points = session.curve(volume, "activity_concentration")
+    return _activities(session, volume, {name: (p.time_s, p.mean) for name, p in points.items()})
+
+
+def _activities(
+    session: Session, volume: int, curve: Mapping[str, tuple[float, float]]
+) -> tuple[np.ndarray[tuple[int], np.dtype[np.float64]], ...]:
+    """True and measured concentration of each vial from its time and its mean."""
     spec, scan = session.phantom.spec, exposure_of(session, volume)
-    curve = session.curve(volume, "activity_concentration")
     names = [region.name for region in spec.regions]
     chosen = [name for name in names if name.startswith(CENTRE)]
     drawn = {name: name for name in chosen} or {
@@ -147,9 +191,9 @@ def _vials(session: Session, volume: int) -> tuple[np.ndarray[tuple[int], np.dty
     }
     true, measured = [], []
     for name, region in drawn.items():
-        point = curve[region]
-        true.append(curve_of(spec, name, scan).at(point.time_s))
-        measured.append(point.mean)
+        time_s, mean = curve[region]
+        true.append(curve_of(spec, name, scan).at(time_s))
+        measured.append(mean)
     return np.array(true), np.array(measured)
 
 

@@ -128,6 +128,8 @@ def test_dead_time_that_nobody_corrects_fails_the_calibration_factor(tmp_path, m
     path.write_text("\n".join(kept), encoding="utf-8")
     good = validate(path, 0)
     assert set(good["verdict"]) == {PASS}
+    restored = rows(good, "restored_factor").iloc[0]["measured"]
+    assert restored == pytest.approx(rows(good, "calibration_factor").iloc[0]["measured"], rel=1e-6)
     monkeypatch.setattr(
         "imgtheranostics.validation.session.Session.calibration",
         lambda self, volume: nuclear.Calibration(847.0) if volume == 0 else None,
@@ -137,6 +139,51 @@ def test_dead_time_that_nobody_corrects_fails_the_calibration_factor(tmp_path, m
     worst = bad[bad["verdict"] == FAIL].iloc[0]["measured"]
     assert worst == pytest.approx(1 / (1 + 847 * 18.66 * 0.89 * 2e-6), abs=0.005)
     assert set(rows(validate(path, 0), "linearity")["verdict"]) == {PASS}
+
+
+@pytest.fixture
+def iodine(tmp_path):
+    """The pair of iodine nuclides in voxels of 8 mm."""
+    return edited(
+        tmp_path,
+        "i123-i124-i131-pair",
+        ("shape: [66, 46, 58], voxel_mm: [5.0, 5.0, 5.0]", "shape: [42, 30, 37], voxel_mm: [8.0, 8.0, 8.0]"),
+    )
+
+
+def test_three_iodine_nuclides_show_one_biology(iodine):
+    """systems.md P07: curves alike within 1 %, decays of 131I within 2 %, from PET and two SPECT scans."""
+    table = validate(iodine, 0)
+    assert set(table["verdict"]) == {PASS}
+    alike = rows(table, "isotope_deviation")
+    assert len(alike) == 8
+    assert alike["measured"].max() < 1e-3
+    # A(0) / (ln 2 / 60 h + ln 2 / 8.0207 d) of 12 %ID/kg at 24 h in a sphere of 64 mm
+    rate = math.log(2) * (1 / 60 + 1 / (24 * 8.0207))
+    expected = 12e-5 * 2 ** (24 / 60) * (math.pi / 6 * 6.4**3) / rate
+    tumour = rows(table, "residence_I-131").query("region == 'tumour'")
+    assert len(tumour) == 3
+    assert tumour["measured"].tolist() == pytest.approx([expected] * 3, rel=5e-3)
+
+
+def test_one_scanner_with_another_scale_fails_the_common_curve(iodine, monkeypatch):
+    """SPECT 2 % too high beside PET: no curve is within 1 % of their mean any more."""
+    honest = nuclear.percent_id_per_gram
+
+    def wrong(volume, *given, sensitivity_cps_mbq=None, **more):
+        if sensitivity_cps_mbq is not None:
+            sensitivity_cps_mbq = nuclear.Calibration(sensitivity_cps_mbq.sensitivity_cps_mbq / 1.02)
+        return honest(volume, *given, sensitivity_cps_mbq=sensitivity_cps_mbq, **more)
+
+    monkeypatch.setattr(nuclear, "percent_id_per_gram", wrong, raising=False)
+    assert set(rows(validate(iodine, 0), "isotope_deviation")["verdict"]) == {FAIL}
+
+
+def test_prompt_gammas_of_iodine_124_are_in_the_pet_images_only(iodine):
+    """pet.md section 6: a floor of 2 % of the mean activity, at the scanner's resolution (level 2)."""
+    spec = load_spec(iodine)
+    assert spec.physics_of("PET").prompt_gamma_floor == 0.02
+    assert spec.physics_of("SPECT").prompt_gamma_floor == 0.0
 
 
 def test_corrected_sphere_and_its_uncorrected_twin(tmp_path):
@@ -152,6 +199,10 @@ def test_corrected_sphere_and_its_uncorrected_twin(tmp_path):
     corrected = rows(table, "partial_volume_corrected").iloc[0]
     assert corrected["verdict"] == PASS
     assert corrected["truth"] == 12.0
+    for method in ("transfer_matrix", "region_based_voxels", "iterative_yang"):
+        found = rows(table, method).query("region == 'tumour'").iloc[0]
+        assert found["verdict"] == PASS
+        assert (found["truth"], found["tolerance"]) == pytest.approx((12.0, 0.72), rel=1e-4)
     plain = table[(table["method"] == "mean") & (table["region"] == "tumour")].iloc[0]
     assert plain["verdict"] == PASS
     assert abs(plain["measured"] - 12) > 12 * 0.06
