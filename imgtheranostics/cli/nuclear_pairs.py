@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -124,7 +124,8 @@ class PairModel(CurveModel):
 
     def chosen(self) -> str:
         """The model, once it is certain that every option matters."""
-        return _NUMBERS.get(self.model or "auto", self.checked(table=True))
+        named = _NUMBERS.get(self.model or "auto", self.model)
+        return replace(self, model=named).checked(table=True)
 
 
 @dataclass(frozen=True)
@@ -191,6 +192,7 @@ def pairs(
     model = fitted.chosen()
     keywords: dict[str, Any] = {
         "given": given,
+        "imaged": imaged.imaged_nuclide,
         "masses_g": twin.masses_g(),
         "density_g_ml": density_g_ml,
         "progeny": twin.progeny,
@@ -278,7 +280,7 @@ def _maps(
     words: dict[str, Any] = {
         name: keywords[name] for name in ("tail", "beginning", "uptake") if name in keywords
     }
-    same = ("given", "model", "progeny", "allow_other_element", "most_extrapolated")
+    same = ("given", "imaged", "model", "progeny", "allow_other_element", "most_extrapolated")
     found = transfer_maps(
         volumes,
         method=said["twin"].dose_maps,

@@ -14,6 +14,7 @@ from imgtheranostics.mapping.refusals import UnknownChoice
 from imgtheranostics.nuclear.administration import Administration
 from imgtheranostics.nuclear.dose_maps import SOFT_TISSUE_G_ML
 from imgtheranostics.nuclear.pair_curves import MOSTLY_EXTRAPOLATED, MUCH_EXTRAPOLATED, accepted_share
+from imgtheranostics.nuclear.pair_records import check_imaged
 from imgtheranostics.nuclear.pair_rules import twins
 from imgtheranostics.nuclear.scan_dosimetry import Dosimetry, dose_of_scans, imaged_nuclide
 from imgtheranostics.volume import Estimate, Volume
@@ -87,6 +88,8 @@ def transfer_maps(
     """
     accepted_share(most_extrapolated)
     first = scans if isinstance(scans, Volume) else next(iter(scans), None)
+    if imaged is not None:
+        check_imaged(scans, imaged)
     if imaged is not None and (administration is None or administration.nuclide is None):
         administration = replace(administration or Administration(None, None), nuclide=imaged)
     source = None if first is None else imaged_nuclide(first, administration)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from imgtheranostics.data.nuclides import Nuclide, nuclide
+from imgtheranostics.acquisition import EmissionAcquisition, NuclearAcquisition
+from imgtheranostics.data.nuclides import Nuclide, nuclide, nuclide_in
 from imgtheranostics.errors import ImplausibleValue, MissingMetadata
 from imgtheranostics.nuclear.curve_models import SAME_HALF_LIFE
+from imgtheranostics.volume import Volume
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,6 +65,31 @@ def imaged_nuclide(attrs: Mapping[Any, Any], named: str | None) -> Nuclide:
                 next_step="name the nuclide that was imaged",
             )
     return record
+
+
+def check_imaged(scans: Volume | Sequence[Volume], imaged: str) -> None:
+    """Refuse a nuclide that is not the one that scans name.
+
+    Raises
+    ------
+    ImplausibleValue
+    UnsupportedInput
+        If the nuclide is not known.
+    """
+    stated = nuclide(imaged).name
+    for v in [scans] if isinstance(scans, Volume) else scans:
+        record = v.acquisition
+        if not isinstance(record, (EmissionAcquisition, NuclearAcquisition)):
+            continue
+        named = nuclide_in(record.radiopharmaceutical.nuclide or "")
+        if named is not None and named != stated:
+            raise ImplausibleValue(
+                "the scans are of another nuclide than is said to have been imaged",
+                where="RadionuclideCodeSequence (0054,0300)",
+                found=named,
+                needed=stated,
+                next_step="leave out imaged (--imaged), or correct the header if it is wrong",
+            )
 
 
 def biological_table(table: pd.DataFrame, half_life_s: float) -> pd.DataFrame:

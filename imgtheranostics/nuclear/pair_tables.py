@@ -19,7 +19,7 @@ from imgtheranostics.nuclear.curve_rows import RegionCurve, region_curves
 from imgtheranostics.nuclear.curve_tables import fit_curve
 from imgtheranostics.nuclear.pair_curves import accepted_share
 from imgtheranostics.nuclear.pair_drawings import drawn_pair
-from imgtheranostics.nuclear.pair_records import biological_table, imaged_nuclide
+from imgtheranostics.nuclear.pair_records import biological_table, check_imaged, imaged_nuclide
 from imgtheranostics.nuclear.pair_rows import REPLACED, Asked, Results, Row, region_rows
 from imgtheranostics.nuclear.pair_rules import twins
 from imgtheranostics.regions import STATISTICS_COLUMNS, Regions
@@ -224,8 +224,8 @@ def _curves(
     if regions is None:
         raise UnknownChoice("regions must be given for scans")
     if imaged is not None:
-        named = None if administration is None else administration.nuclide
-        if named is None:
+        check_imaged(scans, imaged)
+        if administration is None or administration.nuclide is None:
             administration = replace(administration or Administration(None, None), nuclide=imaged)
     return time_activity(
         scans,
@@ -256,7 +256,7 @@ def _checked_masses(masses_g: Mapping[str, float] | None, curves: list[RegionCur
     known = {curve.region for curve in curves}
     strange = sorted(set(masses) - known)
     if strange:
-        raise UnknownChoice(f"there is no region {', '.join(strange)}: masses_g must name regions")
+        raise UnknownChoice(f"masses_g= (--mass) must name regions: there is no {', '.join(strange)}")
     for name, mass in masses.items():
         if not (math.isfinite(mass) and mass > 0):
             raise ValueError(f"masses_g must be positive, not {mass!r} for {name}")

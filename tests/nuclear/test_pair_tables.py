@@ -398,7 +398,7 @@ def test_from_scans_to_doses_of_regions(series, moments, scan_at):
     named = pair_table(volumes, rois, given="Y-90", imaged="Y-86", model="mono", quantity="id_per_ml",
                        administration=own)  # fmt: skip
     assert cell(named, "tumour", "tiac_per_ml") == pytest.approx(area, rel=1e-5)
-    with pytest.raises(ImplausibleValue, match="half-life"):
+    with pytest.raises(ImplausibleValue, match="another nuclide than is said"):
         pair_table(volumes, rois, given="Cu-67", imaged="Cu-64", administration=own)
     with pytest.raises(ValueError, match="regions must be given"):
         pair_table(volumes, given="Y-90")
