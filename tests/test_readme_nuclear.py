@@ -138,3 +138,17 @@ def test_the_printed_uptake_is_what_was_put_there(folder, monkeypatch, capsys):
     found = next(row for row in rows if row["region"] == "tumour" and row["quantity"] == "id_per_g")
     expected = 12.0 * 2 ** (-(1.0 + FRAME_S / 7200.0) / 60.0)
     assert found["mean"] == pytest.approx(expected, rel=0.01)
+
+
+def test_the_printed_pair_is_the_closed_form(folder, monkeypatch, capsys):
+    """12 %ID/g cleared with 60 h: 31.0 h and 2.89 Gy/MBq of 90Y by local deposition (pet.md, section 6)."""
+    monkeypatch.chdir(folder)
+    line = next(one for one in commands() if " pairs " in one)
+    words = shlex.split(line, comments=True)[1:]
+    place = words.index("-o")
+    del words[place : place + 2]
+    assert main([*words, "--json", "-q"]) == 0
+    rows = json.loads(capsys.readouterr().out)["quantities"]
+    found = {row["quantity"]: row["mean"] for row in rows if row["region"] == "tumour"}
+    assert found["effective_half_life"] / 3600 == pytest.approx(31.0, rel=0.01)
+    assert found["local_dose_per_activity"] == pytest.approx(2.89, rel=0.01)
