@@ -251,7 +251,8 @@ def _measurable(
     kept: list[tuple[Outline, float]] = []
     highest = 0.0
     for part in parts:
-        peak = peak_of_voxels(search.volume, search.flat(part.mask))
+        box = part.search or search
+        peak = peak_of_voxels(search.volume, box.flat(part.mask))
         highest = max(highest, peak)
         if peak >= threshold.value:
             kept.append((part, peak))
@@ -262,6 +263,7 @@ def _measurable(
             part.top,
             threshold.value,
             found={"sul_peak": peak},
+            search=part.search,
             suffix=f"-{number:0{digits}d}" if len(kept) > 1 else "",
             warnings=_small(search, part),
         )

@@ -37,6 +37,8 @@ class Outline:
         Activity around it, where it was measured or given.
     found : mapping
         What else goes into the record.
+    search : SearchRegion, optional
+        A smaller box on which `mask` and `top` stand, instead of that of the whole search.
     suffix : str
         Of its name, where one search region gave several.
     whole : bool
@@ -49,6 +51,7 @@ class Outline:
     threshold: float | None = None
     background: float | None = None
     found: Mapping[str, Any] = field(default_factory=dict)
+    search: SearchRegion | None = None
     suffix: str = ""
     whole: bool = False
     warnings: tuple[Caution, ...] = ()
@@ -91,9 +94,10 @@ def as_regions(
     for search in searches:
         for one in outlined(search):
             name = search.name + one.suffix
-            voxels[name] = search.flat(one.mask)
-            records[name] = _record(search, one, connectivity)
-            own = lesion_cautions(search, one.mask, name, one.threshold, resolution_mm)
+            box = one.search or search
+            voxels[name] = box.flat(one.mask)
+            records[name] = _record(box, one, connectivity, search)
+            own = lesion_cautions(box, one.mask, name, one.threshold, resolution_mm)
             cautions = merge_cautions(cautions, one.warnings, own)
     step = make_step(
         STEP,
@@ -108,7 +112,7 @@ def as_regions(
     return Regions(found.labels, found.names, found.grid, found.warnings, (*v.history, step))
 
 
-def _record(search: SearchRegion, one: Outline, connectivity: int) -> dict[str, Any]:
+def _record(search: SearchRegion, one: Outline, connectivity: int, whole: SearchRegion) -> dict[str, Any]:
     voxel_ml = search.grid.voxel_volume_ml
     record: dict[str, Any] = {
         "volume_ml": int(np.count_nonzero(one.mask)) * voxel_ml,
@@ -117,21 +121,30 @@ def _record(search: SearchRegion, one: Outline, connectivity: int) -> dict[str, 
     }
     if one.threshold is not None:
         record["threshold"] = float(one.threshold)
-        record["volume_ml_at_lower_threshold"] = _volume_ml(search, one, 1.0 - THRESHOLD_CHANGE, connectivity)
-        record["volume_ml_at_higher_threshold"] = _volume_ml(
-            search, one, 1.0 + THRESHOLD_CHANGE, connectivity
-        )
+        for word, factor in (("lower", 1.0 - THRESHOLD_CHANGE), ("higher", 1.0 + THRESHOLD_CHANGE)):
+            changed = _at_threshold(search, one, one.top, factor, connectivity)
+            if search is not whole and _touches_box(changed):
+                top = np.array(one.top) + np.array(search.first) - np.array(whole.first)
+                changed = _at_threshold(
+                    whole, one, (int(top[0]), int(top[1]), int(top[2])), factor, connectivity
+                )
+            record[f"volume_ml_at_{word}_threshold"] = int(np.count_nonzero(changed)) * voxel_ml
     if one.background is not None:
         record["background"] = float(one.background)
     return {**record, **one.found}
 
 
-def _volume_ml(search: SearchRegion, one: Outline, factor: float, connectivity: int) -> float:
+def _at_threshold(
+    search: SearchRegion, one: Outline, top: Place, factor: float, connectivity: int
+) -> BoolArray:
     assert one.threshold is not None  # noqa: S101
     mask = above(search, factor * one.threshold)
-    if not one.whole:
-        mask = part_with(mask, one.top, connectivity)
-    return int(np.count_nonzero(mask)) * search.grid.voxel_volume_ml
+    return mask if one.whole else part_with(mask, top, connectivity)
+
+
+def _touches_box(mask: BoolArray) -> bool:
+    """Whether a part that grew has reached the border of its box, and may go on beyond it."""
+    return any(bool(mask.take(end, axis).any()) for axis in range(3) for end in (0, -1))
 
 
 def lesion_record(regions: Regions, name: str) -> Mapping[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -101,6 +101,16 @@ class SearchRegion:
             if not heights[best] > self.values[tuple(here)]:
                 return _place(here)
             here = around[best]
+
+    def cropped(self, part: tuple[slice, ...]) -> SearchRegion:
+        """The same search on a smaller box, with surroundings as far as this one reaches; no copies."""
+        spacing = np.array(self.grid.spacing_mm)
+        margin = np.ceil(_SURROUNDINGS * spacing.max() / spacing).astype(np.int64)
+        start = np.maximum(0, np.array([one.start for one in part]) - margin)
+        stop = np.minimum(self.values.shape, np.array([one.stop for one in part]) + margin)
+        box = tuple(slice(int(a), int(b)) for a, b in zip(start, stop, strict=True))
+        first = _place(np.array(self.first) + start)
+        return replace(self, first=first, values=self.values[box], inside=self.inside[box])
 
     def world_mm(self, place: Place) -> tuple[float, float, float]:
         """RAS+ mm of a voxel of the box."""

@@ -178,12 +178,18 @@ def _each(
             needed=f"at most {_MOST_PARTS}",
             next_step="give a higher threshold, or a least volume",
         )
+    from scipy import ndimage
+
+    boxes = ndimage.find_objects(labels)
     digits = len(str(len(parts)))
     found = []
     for number, part in enumerate(parts, start=1):
-        mask = np.asarray(labels == part)
+        box = search.cropped(boxes[part - 1])
+        start = np.array(box.first) - np.array(search.first)
+        place = tuple(slice(a, a + n) for a, n in zip(start, box.values.shape, strict=True))
+        mask = np.asarray(labels[place] == part)
         suffix = f"-{number:0{digits}d}" if len(parts) > 1 else ""
-        found.append(Outline(mask, highest(search, mask), threshold, suffix=suffix))
+        found.append(Outline(mask, highest(box, mask), threshold, search=box, suffix=suffix))
     return found
 
 
@@ -302,6 +308,7 @@ def _share(
 
 def highest(search: SearchRegion, mask: BoolArray) -> Place:
     """The highest voxel of a mask; the first in memory order where several are."""
-    place = np.argmax(np.where(mask, search.values, -np.inf))
-    i, j, k = (int(n) for n in np.unravel_index(place, mask.shape))
+    places = np.nonzero(mask)
+    best = int(np.argmax(search.values[places]))
+    i, j, k = (int(axis[best]) for axis in places)
     return i, j, k

@@ -288,3 +288,16 @@ def test_a_large_image_is_cut_before_work(rng):
     # the labels and one copy of them while they are made; no image of the whole scan in float64
     assert peak < 3.2 * labels
     assert segmentation.fixed_threshold(v, 5.0, **SUV).mask("lesion").sum() == 8000
+
+
+def test_parts_that_grow_far_at_a_lower_threshold_are_followed():
+    data = np.zeros((70, 30, 30))
+    data[5:10, 12:17, 12:17], data[10:62, 14, 14], data[60:64, 12:17, 12:17] = 5.0, 3.8, 6.0
+    v = Volume(data, np.diag([2.0, 2.0, 2.0, 1.0]), "suv_bw", "g/mL")
+    found = fixed_threshold(v, 4.0, **SUV, keep="each")
+    together = int((data > 0).sum()) * 8e-3
+    for name, size in (("lesion-1", 125), ("lesion-2", 100)):
+        record = lesion_record(found, name)
+        assert record["volume_ml"] == pytest.approx(size * 8e-3)
+        assert record["volume_ml_at_lower_threshold"] == pytest.approx(together)
+        assert record["volume_ml_at_higher_threshold"] == pytest.approx(size * 8e-3)
