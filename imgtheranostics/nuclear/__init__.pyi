@@ -26,6 +26,8 @@ from .analysis import percent_id_per_region as percent_id_per_region
 from .analysis import suv as suv
 from .calibration import Calibration as Calibration
 from .calibration import calibrate as calibrate
+from .crosstalk import Crosstalk as Crosstalk
+from .crosstalk import crosstalk_from_vials as crosstalk_from_vials
 from .curve_tables import fit_curve as fit_curve
 from .dead_time import DeadTime as DeadTime
 from .dead_time_correction import correct_dead_time as correct_dead_time
@@ -37,6 +39,7 @@ from .dose_statistics import dose_statistics as dose_statistics
 from .dose_volume import dose_table as dose_table
 from .energy_windows import energy_window as energy_window
 from .integrated_activity import time_integrated_activity as time_integrated_activity
+from .isotope_separation import separate_isotopes as separate_isotopes
 from .kinetic_maps import kinetics_maps as kinetics_maps
 from .kinetic_tables import kinetics_table as kinetics_table
 from .maps import density_from_ct as density_from_ct
@@ -53,3 +56,5 @@ from .scan_dosimetry import dose_of_scans as dose_of_scans
 from .tissue_tables import read_tissue_curves as read_tissue_curves
 from .uptake_ratios import UptakeRatio as UptakeRatio
 from .uptake_ratios import uptake_ratio as uptake_ratio
+from .scatter_windows import triple_energy_window as triple_energy_window
+from .window_unfolding import unfold_windows as unfold_windows

@@ -24,6 +24,7 @@ from imgtheranostics.nuclear.body import KINDS
 from imgtheranostics.nuclear.calibration import Calibration, calibrate
 from imgtheranostics.nuclear.clock import SAME_TIME_S
 from imgtheranostics.nuclear.curve_values import CurveValues, curve_values
+from imgtheranostics.nuclear.energy_windows import check_same_windows
 from imgtheranostics.nuclear.peak import region_peaks
 from imgtheranostics.nuclear.scale import emission_record
 from imgtheranostics.nuclear.uptake import Choices, ScanTiming, scan_timing, time_origin_s
@@ -104,12 +105,15 @@ def time_activity(
         If no volume is given.
     MissingMetadata
         If several scans cannot be placed on one time axis, or the uptake is not defined.
+    UnitMismatch
+        If counts of several scans come from different energy windows.
     ImgTheranosticsError
         As `suv`, `percent_id_per_gram` and `roi_statistics`.
     """
     import pandas as pd
 
     given = [v_or_list] if isinstance(v_or_list, Volume) else list(v_or_list)
+    check_same_windows(given)
     volumes = [calibrate(v, sensitivity_cps_mbq) for v in given]
     regions = [rois] * len(volumes) if isinstance(rois, Regions) else list(rois)
     if not volumes:

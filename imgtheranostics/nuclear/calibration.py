@@ -16,6 +16,7 @@ from imgtheranostics.nuclear.counting_times import counting_times
 from imgtheranostics.nuclear.dead_time import DeadTime, check_tau, checked_model
 from imgtheranostics.nuclear.dead_time_correction import STEP as DEAD_TIME_STEP
 from imgtheranostics.nuclear.dead_time_correction import Losses, image_losses, plain
+from imgtheranostics.nuclear.isotope_separation import STEP as SEPARATION_STEP
 from imgtheranostics.nuclear.maps import multiplied
 from imgtheranostics.volume import Volume, make_step
 
@@ -177,8 +178,8 @@ def counts_calibration(v: Volume) -> Mapping[str, Any] | None:
 
 
 def calibration_uncertainty(v: Volume) -> float:
-    """Relative standard uncertainty that the calibration of the counts left in every voxel; 0 without one."""
-    steps = [step for step in v.history if step.name in (STEP, DEAD_TIME_STEP)]
+    """Relative standard uncertainty that dead time, crosstalk and calibration left in every voxel."""
+    steps = [step for step in v.history if step.name in (STEP, DEAD_TIME_STEP, SEPARATION_STEP)]
     return math.hypot(*(float(step.parameters.get("relative_uncertainty", 0.0)) for step in steps))
 
 
@@ -216,7 +217,11 @@ def _check_counts(v: Volume) -> None:
         )
     if any(axis.name != "time" for axis in v.axes):
         names = ", ".join(axis.name for axis in v.axes)
-        raise UnsupportedInput("calibration takes images with no axis beyond space but time", found=names)
+        raise UnsupportedInput(
+            "calibration takes images with no axis beyond space but time",
+            found=names,
+            next_step="choose one energy window: window_kev= (--window)" if "energy" in names else None,
+        )
 
 
 def _losses(v: Volume, how: Calibration) -> Losses:
