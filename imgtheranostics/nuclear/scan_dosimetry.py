@@ -20,6 +20,7 @@ from imgtheranostics.errors import (
     NothingUsable,
     UnitMismatch,
 )
+from imgtheranostics.mapping.refusals import UnknownChoice
 from imgtheranostics.nuclear.activity_curves import injection_cautions, scan_values
 from imgtheranostics.nuclear.administration import Administration
 from imgtheranostics.nuclear.calibration import Calibration, calibrate
@@ -305,7 +306,7 @@ def imaged_nuclide(v: Volume, administration: Administration | None = None) -> s
 
 def _check_given(given_mbq: float | None, per_mbq: bool) -> None:
     if given_mbq is not None and per_mbq:
-        raise ValueError("give an activity or ask for the dose per activity, not both")
+        raise UnknownChoice("give an activity or ask for the dose per activity, not both")
     if given_mbq is not None and not (math.isfinite(given_mbq) and given_mbq > 0):
         raise ImplausibleValue("the activity that is given is not positive", found=f"{given_mbq:g} MBq")
 
@@ -368,7 +369,9 @@ def _decays(
     frames = sum(v.shape[3] if v.axes else 1 for v in volumes)
     if frames > 1:
         if effective_half_life_s is not None:
-            raise ValueError("effective_half_life_s is for a single scan: several show their own")
+            raise UnknownChoice(
+                "effective_half_life_s= (--effective-half-life) is for a single scan: several show their own"
+            )
         return time_integrated_activity(volumes, **curve, **common)
     if effective_half_life_s is None:
         raise IllConditioned(
