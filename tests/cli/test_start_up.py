@@ -24,6 +24,8 @@ print("exit", code, "heavy", heavy)
         ["--version"],
         ["nuclear", "--help"],
         ["nuclear", "uptake", "--help"],
+        ["nuclear", "curves", "--help"],
+        ["nuclear", "kinetics", "--help"],
         ["mri", "--help"],
         ["mri", "t1", "--help"],
         ["mri", "dce", "--help"],
