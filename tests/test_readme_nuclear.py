@@ -1,4 +1,4 @@
-"""The examples of README.md about PET and SPECT run as they are printed, on simulated scans with their names."""
+"""The examples of README.md about PET and SPECT run as they are printed, on simulated scans of their names."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def folder(tmp_path_factory):
 
 
 def test_every_command_has_an_example():
-    assert {"uptake", "curves"} <= {line.split()[2] for line in commands()}
+    assert {"uptake", "curves", "dose", "pvc"} <= {line.split()[2] for line in commands()}
 
 
 def test_the_printed_commands_run_one_after_another(folder, monkeypatch, capsys):
@@ -152,3 +152,22 @@ def test_the_printed_pair_is_the_closed_form(folder, monkeypatch, capsys):
     found = {row["quantity"]: row["mean"] for row in rows if row["region"] == "tumour"}
     assert found["effective_half_life"] / 3600 == pytest.approx(31.0, rel=0.01)
     assert found["local_dose_per_activity"] == pytest.approx(2.89, rel=0.01)
+
+
+def test_the_printed_dose_is_that_of_a_sphere_of_the_twin(folder, monkeypatch, capsys):
+    """12 %ID/mL of 10 MBq with T_eff 31.0 h in a sphere of the tumour's volume, by its absorbed fraction."""
+    from imgtheranostics.nuclear import absorbed_fraction
+
+    monkeypatch.chdir(folder)
+    line = next(one for one in commands() if " dose " in one)
+    words = [word for word in shlex.split(line, comments=True)[1:] if word != "--dicom"]
+    place = words.index("-o")
+    del words[place : place + 2]
+    assert main([*words, "--json", "-q"]) == 0
+    rows = json.loads(capsys.readouterr().out)["quantities"]
+    found = {row["quantity"]: row["mean"] for row in rows if row["region"] == "tumour"}
+    volume_ml = np.count_nonzero(mouse_masks()["tumour"]) * 1e-3
+    decays = 0.12 * volume_ml * 10.0 * 31.0 * 3600.0 / np.log(2)
+    sphere = float(absorbed_fraction("Y-90", mass_g=1.04 * volume_ml).dose_gy(decays))
+    assert found["absorbed_dose"] == pytest.approx(sphere, rel=0.05)
+    assert found["biologically_effective_dose"] > found["absorbed_dose"] > found["d98_dose_at_volume"]
