@@ -163,10 +163,16 @@ def _variance_along(gradient, normal, free, variance, factor, variances):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _report(model, freedom, found, limits, parameters, free, work, values, variances, derived):
-    """Values, variances and what follows from them; whether the variances are determined."""
-    lower, upper = limits[0], limits[1]
-    normal, factor, slopes = work[0], work[1], work[4]
+def report_fit(
+    model, freedom, found, lower, upper, parameters, free, normal, factor, slopes, values, variances, derived
+):
+    """Values, variances and what follows from them; whether the variances are determined.
+
+    model, freedom, found : code, degrees of freedom, and sum of squares of the residual
+    lower, upper, parameters : (p,), normal : (p, p) float64, bounds, minimum, and J'J there (lower triangle)
+    free : (p,) bool, factor : (p, p), slopes : (4, p) float64, workspace
+    values, variances : (p,), derived : (4,) float64, written
+    """
     for j in range(parameters.size):
         values[j] = parameters[j]
         free[j] = lower[j] < parameters[j] < upper[j] and normal[j, j] > 0.0
@@ -266,8 +272,20 @@ def fit_compartments(
                 model, curve, frames, inflow, limits, known_blood, parameters, free, work
             )
             iterations[c] = used + more
-            determined = _report(
-                model, freedom, least, limits, parameters, free, work, values[c], variances[c], derived[c]
+            determined = report_fit(
+                model,
+                freedom,
+                least,
+                lower,
+                upper,
+                parameters,
+                free,
+                normal,
+                factor,
+                slopes,
+                values[c],
+                variances[c],
+                derived[c],
             )
             state[c] = (CONVERGED if settled or quiet else 0) + (0 if determined else UNDETERMINED)
             mean = dot(curve, frames[2]) / total_weight

@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
+from imgtheranostics.kernels.basis_rows import interpolated
 from imgtheranostics.kernels.curve_products import dot
 
 CHUNK = 64
@@ -29,22 +30,6 @@ SETTLED = 1e-9
 """Change of u that no longer matters."""
 
 LEAST_SHARE = 1e-10
-
-
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
-def _interpolated(table, slopes, step, place, basis, slope):
-    """B and dB/du at a place in rows of the table."""
-    row = min(max(int(place), 0), table.shape[0] - 2)
-    t = place - row
-    s = 1.0 - t
-    h00, h10 = (1.0 + 2.0 * t) * s * s, t * s * s * step
-    h01, h11 = t * t * (3.0 - 2.0 * t), -t * t * s * step
-    d00 = -6.0 * t * s / step
-    d10, d11 = s * (1.0 - 3.0 * t), t * (3.0 * t - 2.0)
-    one, two, left, right = table[row], table[row + 1], slopes[row], slopes[row + 1]
-    for i in range(basis.size):
-        basis[i] = h00 * one[i] + h10 * left[i] + h01 * two[i] + h11 * right[i]
-        slope[i] = d00 * (one[i] - two[i]) + d10 * left[i] + d11 * right[i]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -109,7 +94,7 @@ def _search(curve, reference, table, slopes, first, step, row, known, lines, mom
     last = table.shape[0] - 1.0
     low, high = max(row - 1.0, 0.0), min(row + 1.0, last)
     place, span = float(row), 0.0
-    _interpolated(table, slopes, step, place, lines[0], lines[1])
+    interpolated(table, slopes, step, place, lines[0], lines[1])
     squares, _ = _projected(curve, reference, np.exp(first + step * place), known, lines, moments)
     for _ in range(MOST_STEPS):
         move = moments[3] / (moments[2] * step) if moments[2] > 0.0 else 0.0
@@ -119,7 +104,7 @@ def _search(curve, reference, table, slopes, first, step, row, known, lines, mom
         for _ in range(6):
             if abs(span) * step < SETTLED:
                 break
-            _interpolated(table, slopes, step, place + span, lines[0], lines[1])
+            interpolated(table, slopes, step, place + span, lines[0], lines[1])
             rate = np.exp(first + step * (place + span))
             left, _ = _projected(curve, reference, rate, known, lines, moments)
             if left <= squares:
@@ -128,7 +113,7 @@ def _search(curve, reference, table, slopes, first, step, row, known, lines, mom
             span *= 0.25
         if not taken:
             break
-    _interpolated(table, slopes, step, place, lines[0], lines[1])
+    interpolated(table, slopes, step, place, lines[0], lines[1])
     squares, own = _projected(curve, reference, np.exp(first + step * place), known, lines, moments)
     return place, squares, own
 

@@ -21,6 +21,7 @@ def compile_all() -> Iterator[tuple[str, Callable[[], None]]]:
     yield "tracer models", _tracer_models
     yield "graphical analysis", _graphical_analysis
     yield "compartments", _compartments
+    yield "one tissue compartment", _one_tissue
     yield "reference tissue", _reference_tissue
     yield "flip angles", _flip_angles
     yield "recovery curves", _recovery
@@ -327,6 +328,31 @@ def _compartments() -> None:
     model = compartment_models.ONE_TISSUE
     compartment_fit.fit_compartments(
         model, np.ones((1, 4)), frames, inflow, *limits, *search, 2, 5, 1e-6, *out, *rest
+    )
+
+
+def _one_tissue() -> None:
+    from imgtheranostics.kernels import one_tissue_bases
+
+    curve, table = np.arange(1.0, 5.0), np.ones((3, 4))
+    upper = np.array([1.0, 1.0, 1.0, 0.0])
+    one_tissue_bases.fit_one_tissue(
+        np.ones((1, 4)),
+        curve,
+        curve,
+        table,
+        table,
+        np.ones((3, 2)),
+        np.ones((2, 4)),
+        -3.0,
+        0.1,
+        np.zeros(4),
+        upper,
+        1,
+        *np.empty((3, 1, 4)),
+        np.empty((1, 2)),
+        np.empty(1, np.int32),
+        np.empty(1, np.uint8),
     )
 
 

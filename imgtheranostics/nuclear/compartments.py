@@ -17,6 +17,7 @@ from imgtheranostics.nuclear.kinetic_inputs import (
     checked_input,
     root_weights,
 )
+from imgtheranostics.nuclear.one_tissue_curves import OneTissueBases
 from imgtheranostics.volume import Flag
 
 __all__ = ["fit"]
@@ -234,6 +235,7 @@ class _Task:
     delays: FloatArray
     fractions: FloatArray
     freedom: int
+    bases: OneTissueBases | None
 
 
 def _prepared(
@@ -264,6 +266,9 @@ def _prepared(
         "two_tissue_irreversible": [(1, row) for row in every],
         "two_tissue": [(slow, fast) for slow in every for fast in every if slow < fast],
     }[model]
+    bases = None
+    if model == "one_tissue" and low == high:
+        bases = OneTissueBases.of(frames, root, inflow, blood, low, float(bounds.upper[1]))
     return _Task(
         model,
         bounds,
@@ -276,6 +281,7 @@ def _prepared(
         delays,
         np.array(_FRACTIONS if fraction is None else [fraction]),
         freedom,
+        bases,
     )
 
 
@@ -311,38 +317,47 @@ class _Result:
             self._store(voxels, *self._run(block))
 
     def _run(self, block: FloatArray) -> tuple[npt.NDArray[Any], ...]:
-        from imgtheranostics.kernels.compartment_fit import fit_compartments
         from imgtheranostics.kernels.threads import thread_limit
 
         task, m, p = self.task, len(block), self.task.bounds.lower.size
         values, variances, derived = np.empty((m, p)), np.empty((m, p)), np.empty((m, 4))
         squares, iterations, state = np.empty((m, 2)), np.empty(m, np.int32), np.empty(m, np.uint8)
+        found: tuple[npt.NDArray[Any], ...] = (values, variances, derived, squares, iterations, state)
         with thread_limit(self.workers):
-            fit_compartments(
-                MODELS[task.model][0],
-                block,
-                task.frames,
-                task.inflow,
-                task.bounds.lower,
-                task.bounds.upper,
-                task.bounds.scale,
-                task.table,
-                task.gram,
-                task.pairs,
-                task.rates,
-                task.delays,
-                task.fractions,
-                task.freedom,
-                self.max_iterations,
-                self.tolerance,
-                values,
-                variances,
-                derived,
-                squares,
-                iterations,
-                state,
-            )
-        return values, variances, derived, squares, iterations, state
+            if task.bases is None:
+                self._general(block, found)
+            else:
+                left = task.bases.fit(block, task.bounds.lower, task.bounds.upper, task.freedom, found)
+                if left.size:
+                    own = tuple(np.empty_like(array[left]) for array in found)
+                    self._general(block[left], own)
+                    for array, part in zip(found, own, strict=True):
+                        array[left] = part
+        return found
+
+    def _general(self, block: FloatArray, found: tuple[npt.NDArray[Any], ...]) -> None:
+        from imgtheranostics.kernels.compartment_fit import fit_compartments
+
+        task = self.task
+        fit_compartments(
+            MODELS[task.model][0],
+            block,
+            task.frames,
+            task.inflow,
+            task.bounds.lower,
+            task.bounds.upper,
+            task.bounds.scale,
+            task.table,
+            task.gram,
+            task.pairs,
+            task.rates,
+            task.delays,
+            task.fractions,
+            task.freedom,
+            self.max_iterations,
+            self.tolerance,
+            *found,
+        )
 
     def _store(
         self,

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.optimize import least_squares
 
 from imgtheranostics.kernels import reference_bases as kernels
+from imgtheranostics.kernels.basis_rows import interpolated
 from imgtheranostics.kernels.frame_convolution import frame_averages
 from imgtheranostics.kernels.warmup import compile_all
 from imgtheranostics.nuclear import kinetics
@@ -33,7 +34,7 @@ TABLE, SLOPES = map(np.array, zip(*[basis(FIRST + STEP * j) for j in range(100)]
 @given(place=st.floats(0, 99))
 def test_between_two_rows_the_cubic_is_the_convolution(place):
     found, slope = np.empty(MID.size), np.empty(MID.size)
-    kernels._interpolated(TABLE, SLOPES, STEP, place, found, slope)
+    interpolated(TABLE, SLOPES, STEP, place, found, slope)
     expected, change = basis(FIRST + STEP * place)
     np.testing.assert_allclose(found, expected, atol=1e-6 * expected.max())
     np.testing.assert_allclose(slope, change, atol=1e-4 * np.abs(change).max())
