@@ -434,6 +434,7 @@ def _maps(
     given: dict[str, Any],
 ) -> list[Estimate]:
     from imgtheranostics.cli.map_input import loaded
+    from imgtheranostics.nuclear.kinetic_drawings import LEADS_TO
     from imgtheranostics.nuclear.kinetic_maps import kinetics_maps
 
     reference, mask = said["driven"].reference, said["voxels"].mask
@@ -446,4 +447,4 @@ def _maps(
         **_keywords(said),
         **given,
     )
-    return list(found.values())
+    return sorted(found.values(), key=lambda estimate: estimate.quantity != LEADS_TO[said["model"]])

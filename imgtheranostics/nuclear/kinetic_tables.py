@@ -22,7 +22,7 @@ from imgtheranostics.fit import CurveFit, Fit, shortfall
 from imgtheranostics.mapping.refusals import UnknownChoice, applicable, checked
 from imgtheranostics.nuclear.exponential_models import student_quantile
 from imgtheranostics.nuclear.input_functions import InputFunction, image_derived, read_blood
-from imgtheranostics.nuclear.kinetic_drawings import Setting, drawn_curves
+from imgtheranostics.nuclear.kinetic_drawings import LEADS_TO, Setting, drawn_curves
 from imgtheranostics.nuclear.kinetic_maps import (
     COMPARTMENTS,
     METHODS,
@@ -315,11 +315,7 @@ def _rows(
         flags = ";".join(f"{flag.name}:1" for flag in Flag if int(fit.flags[n]) & flag.value)
         codes = ";".join(dict.fromkeys(one.code for one in _cautions(curves, fit, n)))
         others = {key: float(values[n]) for key, values in fit.parameters.items() if key not in PARAMETERS}
-        for name, quantity in PARAMETERS.items():
-            if name not in fit.parameters:
-                continue
-            if model == "patlak_reference" and name == "Ki":
-                quantity = "relative_influx"
+        for name, quantity in _ordered(fit, model):
             value, error = float(fit.parameters[name][n]), float(fit.standard_errors[name][n])
             shared = calibrated * abs(value) if name in SCALED and calibrated else 0.0
             whole = float(np.hypot(error, shared))
@@ -346,6 +342,14 @@ def _rows(
             )  # fmt: skip
         results.append(own)
     return rows, details, results
+
+
+def _ordered(fit: Fit, model: str) -> list[tuple[str, str]]:
+    """Parameters that a fit has with their quantities, what the model is asked for first."""
+    named = {name: quantity for name, quantity in PARAMETERS.items() if name in fit.parameters}
+    if model == "patlak_reference":
+        named["Ki"] = "relative_influx"
+    return sorted(named.items(), key=lambda item: item[1] != LEADS_TO[model])
 
 
 def _freedom(curves: TissueCurves, model: str, given: Mapping[str, Any]) -> int:

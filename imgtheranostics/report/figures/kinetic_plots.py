@@ -94,10 +94,10 @@ def _limits(axes: Axes, curve: CurveFit, used: np.ndarray[tuple[int, ...], np.dt
         return
     right = 1.04 * float(curve.x[used].max())
     values = np.concatenate([curve.measured[used], curve.line[np.isfinite(curve.line)]])
-    low, high = float(values.min()), float(values.max())
-    margin = 0.08 * (high - low or abs(high) or 1.0)
+    low, high = min(float(values.min()), 0.0), float(values.max())
+    margin = 0.08 * (high - low or 1.0)
     axes.set_xlim(-0.02 * right, right)
-    axes.set_ylim(min(low - margin, 0.0) if low < 0 else max(low - margin, 0.0), high + margin)
+    axes.set_ylim(low - margin if low < 0 else 0.0, high + margin)
 
 
 def _caption(shown: list[CurveFit], every: list[CurveFit], method: str, level: float) -> str:
