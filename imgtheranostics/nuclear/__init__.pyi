@@ -38,6 +38,7 @@ from .dose_maps import dose_rate as dose_rate
 from .dose_statistics import dose_statistics as dose_statistics
 from .dose_volume import dose_table as dose_table
 from .energy_windows import energy_window as energy_window
+from .free_label import free_label_pattern as free_label_pattern
 from .integrated_activity import time_integrated_activity as time_integrated_activity
 from .isotope_separation import separate_isotopes as separate_isotopes
 from .kinetic_maps import kinetics_maps as kinetics_maps
@@ -53,8 +54,8 @@ from .radiobiology import bed_map as bed_map
 from .recovery_tables import correct_partial_volume as correct_partial_volume
 from .recovery_tables import partial_volume_table as partial_volume_table
 from .scan_dosimetry import dose_of_scans as dose_of_scans
+from .scatter_windows import triple_energy_window as triple_energy_window
 from .tissue_tables import read_tissue_curves as read_tissue_curves
 from .uptake_ratios import UptakeRatio as UptakeRatio
 from .uptake_ratios import uptake_ratio as uptake_ratio
-from .scatter_windows import triple_energy_window as triple_energy_window
 from .window_unfolding import unfold_windows as unfold_windows

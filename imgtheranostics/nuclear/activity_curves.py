@@ -25,6 +25,7 @@ from imgtheranostics.nuclear.calibration import Calibration, calibrate
 from imgtheranostics.nuclear.clock import SAME_TIME_S
 from imgtheranostics.nuclear.curve_values import CurveValues, curve_values
 from imgtheranostics.nuclear.energy_windows import check_same_windows
+from imgtheranostics.nuclear.free_label import free_label_pattern, label_of
 from imgtheranostics.nuclear.peak import region_peaks
 from imgtheranostics.nuclear.scale import emission_record
 from imgtheranostics.nuclear.uptake import Choices, ScanTiming, scan_timing, time_origin_s
@@ -135,13 +136,19 @@ def time_activity(
     for table in tables:
         table.attrs.clear()
     frame: pd.DataFrame = pd.concat([tables[n] for n in order], ignore_index=True)
+    given_label = None if administration is None else administration.nuclide
+    label = label_of(volumes[0].acquisition, given_label)
     reference = origin if decay_corrected else "none: activity as it was during each frame"
     frame.attrs = {
         "time_origin": origin,
         "decay_corrected": decay_corrected,
         "decay_reference": reference,
         "decisions": [dict(scans[n].values.template.decisions) for n in order],
-        "warnings": merge_cautions(injection_cautions(scans), *(scans[n].warnings for n in order)),
+        "warnings": merge_cautions(
+            injection_cautions(scans),
+            *(scans[n].warnings for n in order),
+            free_label_pattern(frame, nuclide=label),
+        ),
         "details": details,
     }
     return frame

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from imgtheranostics.errors import (
     Caution,
     ImgTheranosticsError,
@@ -17,9 +19,11 @@ from imgtheranostics.errors import (
 from imgtheranostics.nuclear import analysis
 from imgtheranostics.nuclear.administration import Administration
 from imgtheranostics.nuclear.body import KINDS
-from imgtheranostics.nuclear.calibration import Calibration, calibrate
+from imgtheranostics.nuclear.calibration import Calibration, calibrate, calibration_uncertainty
+from imgtheranostics.nuclear.free_label import free_label_pattern, label_of
+from imgtheranostics.nuclear.maps import scaled_estimate
 from imgtheranostics.regions import Regions, roi_statistics
-from imgtheranostics.volume import Estimate, Volume
+from imgtheranostics.volume import Estimate, Volume, make_step
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,6 +79,32 @@ class Request:
         return analysis.suv(volume, kind, self.administration, confirm_weight=self.confirm_weight, **dose)
 
 
+def activity_estimate(volume: Volume) -> Estimate:
+    """An image in Bq/mL as an Estimate, with the error of its calibration.
+
+    Raises
+    ------
+    UnitMismatch
+        If it is in another unit.
+    """
+    if volume.quantity != "activity_concentration":
+        raise UnitMismatch(
+            "the image is not in activity per volume",
+            found=f"{volume.quantity} [{volume.unit}]",
+            needed="activity_concentration [Bq/mL]",
+            next_step="calibrate counts, or choose the quantity that the image is",
+        )
+    return scaled_estimate(
+        volume,
+        np.ones((1,) * volume.data.ndim),
+        volume.quantity,
+        volume.unit,
+        make_step("activity_concentration"),
+        relative_uncertainty=calibration_uncertainty(volume),
+        decisions={},
+    )
+
+
 def quantify(
     volume: Volume,
     regions: Regions,
@@ -87,6 +117,9 @@ def quantify(
     workers: int | None = None,
 ) -> Quantified:
     """Compute quantities of a scan and their statistics in each region.
+
+    Regions named like organs in which a free label collects are compared with blood or muscle; see
+    `imgtheranostics.nuclear.free_label_pattern`.
 
     Parameters
     ----------
@@ -138,6 +171,8 @@ def quantify(
     details = [row for part in tables for row in part.attrs.pop("details", [])]
     table = pd.concat(tables, ignore_index=True)
     table.attrs["details"] = details
+    given = None if how.administration is None else how.administration.nuclide
+    cautions += free_label_pattern(table, nuclide=label_of(volume.acquisition, given))
     return Quantified(estimates, table, cautions)
 
 

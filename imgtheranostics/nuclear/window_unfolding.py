@@ -146,7 +146,7 @@ def _weights(spread: FloatArray, finite: npt.NDArray[np.bool_]) -> FloatArray:
 
 def _inverse(matrix: FloatArray, weights: FloatArray) -> FloatArray:
     if matrix.shape[0] == matrix.shape[1]:
-        return np.linalg.inv(matrix)
+        return np.asarray(np.linalg.inv(matrix), np.float64)
     weighted = matrix.T * weights
     return np.asarray(np.linalg.solve(weighted @ matrix, weighted))
 
