@@ -355,6 +355,7 @@ _QUANTITIES = (
     Quantity("absorbed_dose", "Gy", "absorbed dose"),
     Quantity("absorbed_dose_rate", "Gy/s", "absorbed dose per time"),
     Quantity("absorbed_dose_per_activity", "Gy/MBq", "absorbed dose over the activity that is given"),
+    Quantity("weighted_dose", "Gy", "dose weighted for its biological effect by a model that is not named"),
     Quantity("protraction_factor", "1", "effect of a dose given slowly over that of one given at once, G"),
     Quantity(
         "local_dose_per_activity",

@@ -221,7 +221,8 @@ def _entries(
 ) -> tuple[list[Entry], Catalogue]:
     if mr_scaling is not None and mr_scaling not in MR_SCALINGS:
         raise ValueError(f"mr_scaling is one of {', '.join(MR_SCALINGS)}, not {mr_scaling!r}")
-    parts = catalogue(found.dicom) if found.dicom else Catalogue()
+    alone = not (found.nifti or found.bruker or found.optoacoustic)
+    parts = catalogue(found.dicom, doses=alone) if found.dicom else Catalogue()
     parts.broken += [refuse_file(file) for file in found.suspicious()]
     ordered = sorted(parts.series, key=_series_order)
     entries = [_dicom_entry(one, mr_scaling, wavelength_nm, frame_time_s) for one in ordered]

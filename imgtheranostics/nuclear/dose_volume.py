@@ -30,6 +30,7 @@ DOSES = (
     "absorbed_dose_per_activity",
     "biologically_effective_dose",
     "equieffective_dose_2gy",
+    "weighted_dose",
 )
 """Quantities whose spread over a region is one of dose."""
 

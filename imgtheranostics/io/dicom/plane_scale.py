@@ -18,7 +18,8 @@ class Scale:
     ----------
     slope, intercept : float
     rule : str
-        ``none``, ``rescale``, ``inverted``, ``real_world_value_mapping`` or ``philips_floating_point``.
+        ``none``, ``rescale``, ``inverted``, ``real_world_value_mapping``, ``philips_floating_point`` or
+        ``dose_grid_scaling``.
     quantity, unit : str
         Set when the rule itself states what the values are.
     mapped : tuple of float or None

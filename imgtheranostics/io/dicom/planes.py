@@ -44,6 +44,10 @@ def _planes_of(header: Header, modality: str) -> list[Frame]:
         from imgtheranostics.io.dicom.ultrasound import ultrasound_frames
 
         return ultrasound_frames(header)
+    if modality == "RTDOSE":
+        from imgtheranostics.io.dicom.rtdose import dose_frames
+
+        return dose_frames(header)
     frames = header.integer("NumberOfFrames") or 1
     if frames != 1:
         raise MissingMetadata(

@@ -74,6 +74,10 @@ def describe(
     else:
         acquisition = other_acquisition(frames[0].header)
         quantity, unit = "signal", "[arb'U]"
+        if modality == "RTDOSE":
+            from imgtheranostics.io.dicom.rtdose import dose_cautions
+
+            cautions = dose_cautions(frames[0].header)
     if scaling.quantity:
         quantity, unit, factor = scaling.quantity, scaling.unit, 1.0
     cautions += _plane_cautions(frames)

@@ -15,6 +15,7 @@ from imgtheranostics.io.dicom.geometry import orientation_classes
 from imgtheranostics.io.dicom.header import Header
 from imgtheranostics.io.dicom.header_reading import read_header
 from imgtheranostics.io.dicom.planes import planes_of
+from imgtheranostics.io.dicom.rtdose import MODALITY, is_dose_grid
 from imgtheranostics.io.dicom.sop_classes import image_modality, is_image_without_pixels, object_name
 
 _SPACING_RELATIVE = 1e-4
@@ -65,10 +66,15 @@ class Catalogue:
     others: Counter[str] = field(default_factory=Counter)
 
 
-def catalogue(paths: Sequence[Path]) -> Catalogue:
-    """Read the headers of DICOM files and group them into series."""
+def catalogue(paths: Sequence[Path], *, doses: bool = False) -> Catalogue:
+    """Read the headers of DICOM files and group them into series.
+
+    With `doses` each RT Dose is a series where there are no images: beside them it belongs to a plan, as its
+    structures do.
+    """
     found = Catalogue()
     by_uid: dict[tuple[str, str], list[Header]] = {}
+    grids: list[Header] = []
     for path in paths:
         try:
             header = read_header(path)
@@ -81,9 +87,15 @@ def catalogue(paths: Sequence[Path]) -> Catalogue:
             if is_image_without_pixels(header):
                 found.broken.append(_no_pixels(header))
                 continue
+            grids += [header] if doses and is_dose_grid(header) else []
             found.others[object_name(header)] += 1
             continue
         by_uid.setdefault((modality, uid), []).append(header)
+    if grids and not by_uid:
+        found.others[object_name(grids[0])] -= len(grids)
+        found.others = +found.others
+        for header in grids:
+            found.series += _groups(MODALITY, header.text("SOPInstanceUID") or "", [header])
     for (modality, uid), headers in by_uid.items():
         found.series += _groups(modality, uid, headers)
     if any(one.modality == "PA" for one in found.series):

@@ -112,6 +112,12 @@ TAGS: dict[str, Tag] = {
     "DecayFactor": Tag(0x00541321, b"DS"),
     "DoseCalibrationFactor": Tag(0x00541322, b"DS"),
     "ImageIndex": Tag(0x00541330, b"US"),
+    "DoseUnits": Tag(0x30040002, b"CS"),
+    "DoseType": Tag(0x30040004, b"CS"),
+    "DoseComment": Tag(0x30040006, b"LO"),
+    "DoseSummationType": Tag(0x3004000A, b"CS"),
+    "GridFrameOffsetVector": Tag(0x3004000C, b"DS"),
+    "DoseGridScaling": Tag(0x3004000E, b"DS"),
 }
 """Top-level attributes by keyword."""
 
