@@ -137,7 +137,8 @@ def _at_rest(curve, blood, square, along_blood, table, lines, moments):
 @njit(cache=True, nogil=True, error_model="numpy")
 def _fitted(curve, blood, square, along_blood, table, slopes, rest_table, first, step, row, lines, moments):
     """The fit from a row of the table: sum of squares, k2 (infinity at the last row, 0 without
-    tissue), and whether it is settled."""
+    tissue), and whether it is settled.
+    """
     if row < 0:
         moments[BLOOD] = max(along_blood, 0.0) / square if square > 0.0 else 0.0
         moments[TISSUE] = 0.0

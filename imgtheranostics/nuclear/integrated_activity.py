@@ -90,6 +90,7 @@ def time_integrated_activity(
     given: str | None = None,
     mask: Mask = None,
     threshold: float | None = None,
+    standard_error: npt.ArrayLike | None = None,
     workers: int | None = None,
 ) -> Estimate:
     """Decays per volume or mass of tissue in every voxel, from the injection on.
@@ -117,6 +118,9 @@ def time_integrated_activity(
     mask : Volume, Regions or (i, j, k) array_like, optional
     threshold : float, optional
         The largest decay-corrected sample of a voxel must reach it, in the unit of `quantity`.
+    standard_error : (n,) or (i, j, k, n) array_like, optional
+        Of the decay-corrected samples in order of time, independent, in the unit of `quantity`: for
+        trapezoids, about which nothing scatters that could tell it. Exponentials find their own.
     workers : int, optional
         Threads; the numbers do not depend on it.
 
@@ -124,13 +128,14 @@ def time_integrated_activity(
     -------
     Estimate
         ``time_integrated_activity`` in Bq.s/mL, ``tiac_per_g`` in s/g or ``tiac_per_ml`` in s/mL. The
-        standard error holds the scatter about the fit, none for trapezoids, and the calibration that all
-        scans share. ``maps`` has ``effective_half_life`` and ``extrapolated_fraction``.
+        standard error holds the scatter about the fit, that of `standard_error` for trapezoids (NaN without
+        it, as ``decisions["standard_error"]`` says), and the calibration that all scans share. ``maps`` has ``effective_half_life`` and
+        ``extrapolated_fraction``.
 
     Raises
     ------
     ValueError
-        If a choice does not exist.
+        If a choice does not exist, or standard errors are given for exponentials or have another shape.
     NothingUsable
         If no volume is given.
     MissingMetadata
@@ -144,6 +149,8 @@ def time_integrated_activity(
     """
     checked(model, MODELS, "model")
     checked(quantity, _OF_VOXELS, "quantity")
+    if standard_error is not None and model in TERMS:
+        raise ValueError("standard_error belongs to trapezoids: exponentials find the scatter themselves")
     scans = [volumes] if isinstance(volumes, Volume) else list(volumes)
     if not scans:
         raise NothingUsable("no volume was given for a map of time-integrated activity")
@@ -159,13 +166,15 @@ def time_integrated_activity(
         "unit": QUANTITIES[quantity].unit,
         "mask": chosen.inside,
     }
-    fit = _quantified(samples, model, uptake, tail, beginning, common, workers)
+    spread = None if standard_error is None else _errors_of_samples(standard_error, samples)
+    fit = _quantified(samples, model, uptake, (tail, beginning, spread), common, workers)
     times = [float(t) for t in samples.time_s]
     named = {} if given is None else {"nuclide": nuclide(given).name}
     step = make_step("time_integrated_activity", model=model, times_s=times, **named)
     counted = {"rule": "imaged nuclide" if given is None else "nuclide to be given", **named}
     decisions = {**samples.decisions, "decays": {**counted, "half_life_s": decaying_s}}
     decisions["voxels"] = chosen.decision
+    decisions["standard_error"] = {"rule": _rule_of_errors(model, given=spread is not None)}
     shares = fit.parameters["extrapolated_fraction"] * np.float32(100)
     fit = replace(fit, parameters={**fit.parameters, "extrapolated_fraction": shares})
     estimate = estimate_of(
@@ -192,11 +201,11 @@ def _quantified(
     samples: Samples,
     model: str,
     uptake: bool | None,
-    tail: str,
-    beginning: str,
+    area: tuple[str, str, FloatArray | None],
     common: dict[str, Any],
     workers: int | None,
 ) -> Fit:
+    tail, beginning, spread = area
     try:
         if model in TERMS:
             weights = decay_factor(samples.time_s - samples.time_s[0], samples.half_life_s)
@@ -209,7 +218,15 @@ def _quantified(
                 workers=workers,
                 **common,
             )
-        return auc(samples.data, samples.time_s, method=model, tail=tail, beginning=beginning, **common)
+        return auc(
+            samples.data,
+            samples.time_s,
+            method=model,
+            tail=tail,
+            beginning=beginning,
+            standard_error=spread,
+            **common,
+        )
     except UnknownChoice:
         raise
     except ValueError as error:
@@ -218,6 +235,25 @@ def _quantified(
             found=f"{samples.time_s.size} times",
             next_step="add scans, or choose a model with fewer parameters",
         ) from error
+
+
+def _errors_of_samples(standard_error: npt.ArrayLike, samples: Samples) -> FloatArray:
+    """One for each time, or for each sample."""
+    given = np.asarray(standard_error, np.float64)
+    if given.shape not in (samples.time_s.shape, samples.data.shape):
+        raise ValueError(
+            f"standard_error has shape {given.shape}, but needs one number for each time, "
+            f"{samples.time_s.shape}, or for each sample, {samples.data.shape}"
+        )
+    if (given < 0).any():
+        raise ValueError("standard_error must not be negative")
+    return given
+
+
+def _rule_of_errors(model: str, *, given: bool) -> str:
+    if model in TERMS:
+        return "scatter about the fit"
+    return "from those of the samples" if given else "none: trapezoids leave no scatter, and none was given"
 
 
 def gathered_samples(

@@ -102,6 +102,38 @@ def test_trapezoids_with_a_tail_by_decay_bound_the_area_from_above(scans):
     assert np.isnan(found.standard_error.data).all()
 
 
+@pytest.mark.parametrize("by_voxel", [False, True])
+def test_errors_of_trapezoids_come_from_those_of_the_samples(scans, by_voxel):
+    """Straight lines are linear in the samples: the root of the summed squares of weight times error."""
+    own = 2e3 * np.array([1.0, 2.0, 0.5, 4.0])
+    times = np.array([h * HOUR for h in SCAN_HOURS]) + 150.0
+    gaps, decay = np.diff(times), np.log(2) / CU64_S
+    weights = 0.5 * (np.r_[0.0, gaps] + np.r_[gaps, 0.0])
+    weights[-1] += 1 / decay
+    expected = np.sqrt(((weights * np.exp(-decay * times) * own) ** 2).sum())
+    given = np.tile(own, (8, 8, 4, 1)) if by_voxel else own
+    found = time_integrated_activity(scans, model="linear", beginning="none", standard_error=given)
+    # the middle of a frame by activity differs from that by time by less than a second
+    np.testing.assert_allclose(found.standard_error.data, expected, rtol=1e-3)
+    assert found.decisions["standard_error"]["rule"] == "from those of the samples"
+    without = time_integrated_activity(scans, model="linear", beginning="none")
+    assert np.isnan(without.standard_error.data).all()
+    assert "none was given" in without.decisions["standard_error"]["rule"]
+
+
+@pytest.mark.parametrize(
+    ("model", "errors", "words"),
+    [
+        ("mono", np.ones(4), "trapezoids"),
+        ("linear", np.ones(3), "shape"),
+        ("linear", -np.ones(4), "negative"),
+    ],
+)
+def test_errors_of_samples_that_do_not_fit(scans, model, errors, words):
+    with pytest.raises(ValueError, match=words):
+        time_integrated_activity(scans, model=model, standard_error=errors)
+
+
 def test_masks_and_bad_voxels_are_flagged(scans):
     spoilt = scans[2].data.copy()
     spoilt[4, 4, 1] = np.nan
