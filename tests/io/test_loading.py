@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 import imgtheranostics as it
-from imgtheranostics.errors import CorruptInput, GeometryMismatch, NothingUsable, UnsupportedInput
+from imgtheranostics.errors import (
+    CorruptInput,
+    GeometryMismatch,
+    NothingUsable,
+    UnitMismatch,
+    UnsupportedInput,
+)
 
 
 @pytest.fixture
@@ -96,7 +102,10 @@ def test_objects_that_are_no_images_are_listed_not_loaded(tmp_path, make_series,
     assert it.load(tmp_path / "both").shape == (6, 5, 4)
     others = {one.modality for one in it.info(tmp_path / "both") if one.kind == "other"}
     assert others == {"radiotherapy dose", "segmentation", "structured report"}
-    with pytest.raises(UnsupportedInput, match=r"no image series.*radiotherapy dose"):
+    with pytest.raises(UnsupportedInput, match=r"no image series.*structured report"):
+        it.load(pydicom_file("reportsi.dcm"))
+    # alone a dose is read, but this one is relative
+    with pytest.raises(UnitMismatch, match="not in gray"):
         it.load(pydicom_file("rtdose.dcm"))
 
 
