@@ -10,6 +10,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from scipy.signal import lfilter
 
 from imgtheranostics.cli.main import main
 
@@ -25,6 +26,12 @@ MOUSE_ID_PER_G = {"tumour": 12.0, "liver": 8.0, "muscle": 1.0}
 
 MOUSE_BIOLOGICAL_H = {"tumour": 60.0, "liver": 30.0, "muscle": 20.0}
 FRAME_S = 600.0
+
+BRAIN_SHAPE = (16, 12, 6)
+BRAIN_AFFINE = np.diag([4.0, 4.0, 4.0, 1.0])
+BRAIN_FRAMES_S = np.array([10.0] * 12 + [30.0] * 6 + [60.0] * 5 + [300.0] * 16)
+BRAIN_RATES = {"putamen": (0.1, 0.04), "cortex": (0.09, 0.06), "cerebellum": (0.08, 0.08)}
+"""K1 in mL/cm3/min and k2 in 1/min of one tissue compartment each: VT 2.5, 1.5 and 1, BP 1.5 and 0.5."""
 
 
 def section() -> str:
@@ -102,16 +109,82 @@ def make_mouse(place: Path) -> None:
     write_labels(place, "regions", masks, MOUSE_AFFINE)
 
 
+def make_samples(place: Path) -> None:
+    """Counted samples of the mouse's organs, decay corrected, with errors of 1 %."""
+    rng = np.random.default_rng(2)
+    rows = ["time [h],tumour [%ID/g],liver [%ID/g]"]
+    for hours in (0.5, 2.0, 6.0, 24.0, 48.0, 72.0):
+        values = [
+            MOUSE_ID_PER_G[region] * 2 ** (-hours / MOUSE_BIOLOGICAL_H[region]) * rng.normal(1.0, 0.01)
+            for region in ("tumour", "liver")
+        ]
+        rows.append(f"{hours}," + ",".join(f"{value:.5f}" for value in values))
+    (place / "samples.csv").write_text("\n".join(rows) + "\n")
+
+
+def brain_masks() -> dict[str, np.ndarray]:
+    edges = {"putamen": slice(1, 5), "cortex": slice(6, 10), "cerebellum": slice(11, 15)}
+    masks = {}
+    for region, columns in edges.items():
+        masks[region] = np.zeros(BRAIN_SHAPE, bool)
+        masks[region][columns, 2:10, 1:5] = True
+    return masks
+
+
+def make_brain(place: Path) -> None:
+    """A dynamic 18F scan from the injection on, with noise of 1 %, its blood and its tissue curves."""
+    end = np.cumsum(BRAIN_FRAMES_S)
+    start = end - BRAIN_FRAMES_S
+    time = np.arange(0.0, end[-1] + 1.0)
+    plasma = 2e4 * (time / 30 * np.exp(-time / 40) + 0.1 * (np.exp(-time / 2500) - np.exp(-time / 40)))
+
+    def means(curve):
+        area = np.r_[0.0, np.cumsum(0.5 * (curve[1:] + curve[:-1]))]
+        return np.diff(np.interp(np.r_[0.0, end], time, area)) / BRAIN_FRAMES_S
+
+    rng = np.random.default_rng(3)
+    image, curves = np.zeros((*BRAIN_SHAPE, end.size)), {}
+    for region, (k1, k2) in BRAIN_RATES.items():
+        decay = np.exp(-k2 / 60)
+        tissue = k1 / 60 * lfilter([0.5, 0.5 * decay], [1.0, -decay], plasma)
+        curves[region] = means(tissue)
+        inside = brain_masks()[region]
+        image[inside] = curves[region] * rng.normal(1.0, 0.01, (np.count_nonzero(inside), end.size))
+    write_pet(
+        place / "DYNAMIC_PET", image, BRAIN_AFFINE, TracerRadionuclide="F18", InjectedRadioactivity=370,
+        PatientWeight=70, ScanStart=0, FrameTimesStart=start.tolist(), FrameDuration=BRAIN_FRAMES_S.tolist(),
+        ImageDecayCorrectionTime=0,
+    )  # fmt: skip
+    write_labels(place, "brain", brain_masks(), BRAIN_AFFINE)
+    rows = "".join(
+        f"{t:g}\t{c / 1e3:.6f}\t{c / 1e3:.6f}\n" for t, c in zip(time[::3], plasma[::3], strict=True)
+    )
+    heading = "time\tplasma_radioactivity\twhole_blood_radioactivity\n"
+    (place / "sub-01_blood.tsv").write_text(heading + rows)
+    units = {name: {"Units": "kBq/mL"} for name in heading.split()[1:]} | {"time": {"Units": "s"}}
+    (place / "sub-01_blood.json").write_text(json.dumps(units))
+    rows = "".join(
+        "\t".join(f"{value:.6f}" for value in (start[n], end[n], *(c[n] / 1e3 for c in curves.values())))
+        + "\n"
+        for n in range(end.size)
+    )
+    heading = "\t".join(["frame_start [s]", "frame_end [s]", *(f"{name} [kBq/mL]" for name in curves)])
+    (place / "tacs.tsv").write_text(f"{heading}\n{rows}")
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Everything that the examples read, under the names that they print."""
     place = tmp_path_factory.mktemp("readme-nuclear")
     make_mouse(place)
+    make_samples(place)
+    make_brain(place)
     return place
 
 
 def test_every_command_has_an_example():
-    assert {"uptake", "curves", "dose", "pvc"} <= {line.split()[2] for line in commands()}
+    verbs = {line.split()[2] for line in commands()}
+    assert {"uptake", "curves", "kinetics", "pairs", "dose", "pvc"} <= verbs
 
 
 def test_the_printed_commands_run_one_after_another(folder, monkeypatch, capsys):
@@ -171,3 +244,43 @@ def test_the_printed_dose_is_that_of_a_sphere_of_the_twin(folder, monkeypatch, c
     sphere = float(absorbed_fraction("Y-90", mass_g=1.04 * volume_ml).dose_gy(decays))
     assert found["absorbed_dose"] == pytest.approx(sphere, rel=0.05)
     assert found["biologically_effective_dose"] > found["absorbed_dose"] > found["d98_dose_at_volume"]
+
+
+def test_the_printed_curves_and_rates_are_what_was_put_there(folder, monkeypatch, capsys):
+    """Biological half-lives of 60 and 30 h; VT of 2.5 and BP of 1.5 without blood in tissue."""
+    monkeypatch.chdir(folder)
+
+    def means(word, other=""):
+        line = next(one for one in commands() if word in one and other in one)
+        words = shlex.split(line, comments=True)[1:]
+        if "-o" in words:
+            del words[words.index("-o") : words.index("-o") + 2]
+        kept = [one for one in words if one != "--maps"]
+        if "--threshold" in kept:
+            del kept[kept.index("--threshold") : kept.index("--threshold") + 2]
+        assert main([*kept, "--json", "-q"]) == 0
+        rows = json.loads(capsys.readouterr().out)["quantities"]
+        return {(row["region"], row["quantity"]): row for row in rows if not row["axis"]}
+
+    scans, samples = means("nuclear curves MOUSE_1H"), means("samples.csv")
+    for region, expected in (("tumour", 60.0), ("liver", 30.0)):
+        for rows in (scans, samples):
+            assert rows[region, "biological_half_life"]["mean"] / 3600 == pytest.approx(expected, rel=0.05)
+    binding = means("--model srtm")["putamen", "binding_potential"]
+    assert binding["mean"] == pytest.approx(1.5, rel=0.03)
+    for model in ("two_tissue", "logan"):
+        found = means(f"--model {model}")["putamen", "distribution_volume"]
+        assert found["mean"] == pytest.approx(2.5, rel=0.02)
+
+
+def test_the_printed_python_of_curves_and_kinetics_runs(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    block = next(one for one in blocks("python") if "kinetics_table" in one)
+    names: dict[str, object] = {}
+    exec(compile(block, "README.md", "exec"), names)  # noqa: S102 - our own file
+    decays = names["decays"].set_index(["region", "quantity"])["mean"]
+    assert decays["tumour", "effective_half_life"] / 3600 == pytest.approx(1 / (1 / 60 + 1 / 14.74), rel=0.01)
+    binding = names["binding"].set_index(["region", "quantity"])["mean"]
+    assert binding["cortex", "binding_potential"] == pytest.approx(0.5, rel=0.05)
+    volume = names["maps"]["distribution_volume"].value.data[brain_masks()["putamen"]]
+    assert np.median(volume) == pytest.approx(2.5, rel=0.05)
