@@ -284,21 +284,12 @@ def _effect(
 
 def _share_interval(statistic: float, freedom: int, rest: int, n: int, level: float) -> Interval:
     """Noncentralities for which F lies at the tails, as shares of variance."""
-    from scipy.stats import ncf
+    from scipy.special import ncfdtrinc
+    from scipy.stats import f
 
-    def noncentrality(tail: float) -> float:
-        if float(ncf.cdf(statistic, freedom, rest, 0.0)) <= tail:
-            return 0.0
-        low, high = 0.0, 10.0 + 4.0 * statistic * freedom
-        while float(ncf.cdf(statistic, freedom, rest, high)) > tail and high < 1e7:
-            high *= 2.0
-        for _ in range(60):
-            middle = (low + high) / 2.0
-            above = float(ncf.cdf(statistic, freedom, rest, middle)) > tail
-            low, high = (middle, high) if above else (low, middle)
-        return (low + high) / 2.0
-
-    found = [noncentrality(tail) for tail in (0.5 + level / 2, 0.5 - level / 2)]
+    central = float(f.cdf(statistic, freedom, rest))
+    tails = (0.5 + level / 2, 0.5 - level / 2)
+    found = [float(ncfdtrinc(freedom, rest, tail, statistic)) if central > tail else 0.0 for tail in tails]
     return Interval(*(value / (value + n) for value in found))
 
 

@@ -50,7 +50,7 @@ def test_search_finds_what_scipy_finds_cut_by_cut(seed, n, tied):
 
 
 def test_a_planted_threshold_is_found(rng):
-    uptake, time, event = _cohort(rng, 300, ratio=0.2, above=3.0)
+    uptake, time, event = _cohort(rng, 200, ratio=0.2, above=3.0)
     found = cutpoint_search(uptake, time, event, unit="%/kg")
     assert found.cutpoint == pytest.approx(3.0, abs=0.35)
     assert found.p_value == pytest.approx(1 / 1000)
