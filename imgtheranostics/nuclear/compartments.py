@@ -17,6 +17,7 @@ from imgtheranostics.nuclear.kinetic_inputs import (
     checked_input,
     root_weights,
 )
+from imgtheranostics.nuclear.noise_test import no_better_than_zero
 from imgtheranostics.nuclear.one_tissue_curves import OneTissueBases
 from imgtheranostics.volume import Flag
 
@@ -127,7 +128,8 @@ def fit(
         NaN); AT_BOUND where a value is kept without a standard error, the others take it as known;
         ILL_CONDITIONED where the curve does not determine the rates (values without standard errors).
         What was given has no standard error either. NOT_ENHANCING: K1 is 0 (below 1e-6 per min), and the
-        rates are NaN.
+        rates are NaN. BELOW_NOISE: a curve of zero explains it as well (F test at 1 %), so that values that
+        are kept are those of noise.
 
     Raises
     ------
@@ -314,7 +316,12 @@ class _Result:
         self.flags[voxels[~finite]] |= np.uint16(Flag.INVALID_INPUT)
         block, voxels = np.ascontiguousarray(block[finite], np.float64), voxels[finite]
         if voxels.size:
-            self._store(voxels, *self._run(block))
+            found = self._run(block)
+            self._store(voxels, *found)
+            known = self.task.bounds.lower == self.task.bounds.upper
+            whole = np.einsum("ij,ij->i", block, block)
+            silent = no_better_than_zero(found[3][:, 0], whole, int((~known).sum()), self.task.freedom)
+            self.flags[voxels[silent]] |= np.uint16(Flag.BELOW_NOISE)
 
     def _run(self, block: FloatArray) -> tuple[npt.NDArray[Any], ...]:
         from imgtheranostics.kernels.threads import thread_limit

@@ -129,8 +129,8 @@ def time_integrated_activity(
     Estimate
         ``time_integrated_activity`` in Bq.s/mL, ``tiac_per_g`` in s/g or ``tiac_per_ml`` in s/mL. The
         standard error holds the scatter about the fit, that of `standard_error` for trapezoids (NaN without
-        it, as ``decisions["standard_error"]`` says), and the calibration that all scans share. ``maps`` has ``effective_half_life`` and
-        ``extrapolated_fraction``.
+        it, as ``decisions["standard_error"]`` says), and the calibration that all scans share.
+        ``maps`` has ``effective_half_life`` and ``extrapolated_fraction``.
 
     Raises
     ------

@@ -17,6 +17,7 @@ from imgtheranostics.nuclear.kinetic_inputs import (
     refuse_late_tissue,
     root_weights,
 )
+from imgtheranostics.nuclear.noise_test import no_better_than_zero
 from imgtheranostics.volume import Flag
 
 __all__ = ["srtm", "srtm2"]
@@ -77,7 +78,8 @@ def srtm(
         ``R1``, ``BP_ND`` (no unit), ``k2``, ``k2a`` and ``k2_reference`` = k2/R1 in 1/min. INVALID_INPUT for
         a frame that is not finite; AT_BOUND where k2a ends at a bound, without standard errors;
         ILL_CONDITIONED where the curve does not determine it, as one that is a multiple of the reference;
-        NEGATIVE_AMPLITUDE where R1 is below zero.
+        NEGATIVE_AMPLITUDE where R1 is below zero; BELOW_NOISE where a curve of zero explains as much (F test
+        at 1 %).
 
     Raises
     ------
@@ -225,9 +227,12 @@ def _fitted(
         voxels = voxels[finite]
         if voxels.size == 0:
             continue
-        found = _run(np.ascontiguousarray(block[finite], np.float64), scan, known_per_s, freedom, workers)
-        value, variance, squares, judged = found
+        block = np.ascontiguousarray(block[finite], np.float64)
+        value, variance, squares, judged = _run(block, scan, known_per_s, freedom, workers)
         flags[voxels] |= judged
+        whole = np.einsum("ij,ij->i", block, block)
+        silent = no_better_than_zero(squares[:, 0], whole, scan.used - freedom, freedom)
+        flags[voxels[silent]] |= np.uint16(Flag.BELOW_NOISE)
         scale = np.array([1.0, 60.0, 1.0, 60.0, 60.0])
         ok = np.isfinite(value).all(axis=1)
         flags[voxels[~ok]] |= np.uint16(Flag.ILL_CONDITIONED)
