@@ -23,7 +23,7 @@ StrictClock = Annotated[
 PHYSICS = (
     "quantity", "series", "dose", "delay", "residual", "infiltrated", "dose_uncertainty", "nuclide",
     "weight_kg", "height_m", "sex", "density_g_ml", "decay_correction", "decay_corrected", "strict_clock",
-    "strict_dose", "confirm_weight", "resolution_mm", "resample_rois", *NAMES,
+    "strict_dose", "confirm_weight", "resolution_mm", "resample_rois", "window", *NAMES,
     "uptake", "weights", "column", "tail", "beginning", "level", "intervals", "half_life", "maps",
     "threshold", "reference", "input_region", "surroundings", "recovery", "plasma_over_blood",
     "blood_as_measured", "start", "end", "k2_reference", "blood_fraction", "bolus_delay", "time_unit", "unit",

@@ -113,7 +113,8 @@ def test_options_become_a_calibration():
             "sensitivity_cps_mbq": 847.0,
             "sensitivity_uncertainty": 0.0,
             "counting_time_s": 60.0,
-            "dead_time_us": 2.0,
+            "dead_time": "2us",
+            "dead_time_model": "paralysable",
         }
     )
     assert (how.sensitivity_cps_mbq, how.relative_uncertainty, how.duration_s) == (847.0, 0.0, 60.0)
@@ -126,4 +127,4 @@ def test_options_become_a_calibration():
 @pytest.mark.parametrize("name", NAMES[1:])
 def test_other_options_need_the_sensitivity(name):
     with pytest.raises(typer.BadParameter, match="--sensitivity-cps-mbq"):
-        build({**NOTHING, name: 0.1})
+        build({**NOTHING, name: "1us" if "time" in name else 0.1})
