@@ -10,6 +10,7 @@ from imgtheranostics.cli import (
     nuclear_kinetics,
     nuclear_pairs,
     nuclear_pvc,
+    nuclear_segment,
     nuclear_uptake,
 )
 
@@ -22,3 +23,4 @@ app.command("kinetics")(nuclear_kinetics.kinetics)
 app.command("dose")(nuclear_dose.dose)
 app.command("pairs")(nuclear_pairs.pairs)
 app.command("pvc")(nuclear_pvc.pvc)
+app.command("segment")(nuclear_segment.segment)

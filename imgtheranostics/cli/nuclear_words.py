@@ -32,6 +32,8 @@ PHYSICS = (
     "geud_a", "alpha_beta", "repair_half_time", "dose_rate_half_life", "dose_rate",
     "fwhm", "fwhm_uncertainty", "estimate_psf", "iterations", "step", "no_background", "noise_fwhm",
     "diameter", "diameter_uncertainty", "mass", "most_extrapolated", "dose_maps",
+    "seed", "reach_mm", "connectivity", "of", "keep", "least_ml", "scheme", "adapt_to", "smoothing_mm",
+    "percist", "liver_at", "background", "threshold_uncertainty",
 )  # fmt: skip
 """Options that shape the number and name nobody: these go into the record."""
 

@@ -33,6 +33,7 @@ from .dead_time import DeadTime as DeadTime
 from .dead_time_correction import correct_dead_time as correct_dead_time
 from .dead_time_estimation import dead_time_of_decaying_source as dead_time_of_decaying_source
 from .dead_time_estimation import dead_time_of_two_sources as dead_time_of_two_sources
+from .delineation import delineate as delineate
 from .dose_maps import absorbed_dose as absorbed_dose
 from .dose_maps import dose_rate as dose_rate
 from .dose_statistics import dose_statistics as dose_statistics

@@ -101,7 +101,7 @@ def lesion_table(
     if threshold_uncertainty is not None and not 0 <= threshold_uncertainty < 1:
         raise ValueError(f"threshold_uncertainty is a share below 1, not {threshold_uncertainty!r}")
     fitted = lesions.fit_to(v.grid)
-    everything = _together(fitted, references.fit_to(v.grid) if references is not None else None)
+    everything = together(fitted, references.fit_to(v.grid) if references is not None else None)
     unknown = [name for name in backgrounds if name not in list(everything)]
     if unknown:
         raise UnknownChoice(f"there is no region {unknown[0]!r}; there are {', '.join(everything)}")
@@ -135,7 +135,14 @@ def lesion_table(
     return result
 
 
-def _together(lesions: Regions, references: Regions | None) -> Regions:
+def together(lesions: Regions, references: Regions | None) -> Regions:
+    """Both as one set of regions on one grid.
+
+    Raises
+    ------
+    UnknownChoice
+        If two regions have one name.
+    """
     if references is None:
         return lesions
     twice = sorted(set(lesions) & set(references))
@@ -236,9 +243,9 @@ class _Rows:
             text = f"no peak was taken: {refusal.what}"
             table.attrs["warnings"] = (Caution("peak-not-possible", text, quantity),)
             return _with_codes(table, [True] * len(self.lesions), "peak-not-possible")
-        for detail, value in zip(details, found.value[0], strict=True):
-            # how much a maximum over many spheres gains from noise is not known: no whole standard error
-            detail["standard_error_calibration"] = self.calibration_relative * abs(float(value))
+        for detail in details:
+            # how much a maximum over many spheres gains from noise is not known: no standard error
+            detail["calibration_relative"] = self.calibration_relative
         table = self.made(quantity, unit, [float(value) for value in found.value[0]], nothing, details)
         return _with_codes(table, list(found.inside[0] < _WHOLE_SPHERE), "peak-sphere-clipped")
 

@@ -28,6 +28,7 @@ _OTHER_TITLES = {
     "decays": "Decays that count",
     "curve": "Curve of the activity",
     "activity": "Activity given",
+    "delineation": "Outline of the lesions",
 }
 """Headings of decisions that stand after those of `_TITLES`."""
 

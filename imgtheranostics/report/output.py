@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from imgtheranostics.errors import Caution, CorruptInput
+from imgtheranostics.regions import Regions
 from imgtheranostics.report.html import FIGURE_LIST, figure_list, render
 from imgtheranostics.report.plain import as_json, plain
 from imgtheranostics.report.privacy import Scrubber
@@ -26,6 +27,9 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
 _ERROR_SUFFIX = "_se"
 _FLAGS = "flags"
 
+REGIONS_FILE = "regions.nii.gz"
+"""Labels of the regions that a command found."""
+
 
 def write_run(
     run: Run, out: Path | str, *, force: bool = False, keep_identifiers: bool = False, html: bool = True
@@ -34,7 +38,8 @@ def write_run(
 
     ``<quantity>.nii.gz``, ``<quantity>_se.nii.gz`` and ``flags.nii.gz`` with a JSON sidecar each (maps whose
     flags differ get ``<quantity>_flags.nii.gz``), ``<quantity>_<name>.nii.gz`` for what came out beside the
-    value, the attachments, `quantities.tsv`, `quantities.json`, `provenance.json`, and with `html` also
+    value, the regions that were found, the attachments,
+    `quantities.tsv`, `quantities.json`, `provenance.json`, and with `html` also
     `report.html` and the folder `figures`. The same run gives the same bytes.
 
     Parameters
@@ -68,6 +73,8 @@ def write_run(
         inputs = run.hashed_inputs()
         scrubber = Scrubber.for_run(run, inputs)
         _write_maps(run, folder, scrubber)
+        if run.delineated is not None:
+            _write_regions(run.delineated, folder / REGIONS_FILE, scrubber)
         for name, content in run.attachments.items():
             _write(folder / name, content)
         quantities = quantities_object(run.table, scrubber.label)
@@ -185,10 +192,15 @@ def _write_report(
     _write(folder / "report.html", render(quantities, public, figures))
 
 
+def _write_regions(regions: Regions, path: Path, scrubber: Scrubber) -> None:
+    from imgtheranostics.io.regions_writing import save_rois
+
+    names = _distinct({number: scrubber.label(name) for number, name in regions.names.items()})
+    save_rois(dataclasses.replace(regions, names=names), path)
+
+
 def _labelled(run: Run, scrubber: Scrubber) -> Run:
     """The run with the names that pictures show scrubbed."""
-    from imgtheranostics.regions import Regions
-
     table = run.table.copy()
     for column in ("subject", "session", "region"):
         table[column] = [scrubber.label(str(text)) if isinstance(text, str) else "" for text in table[column]]

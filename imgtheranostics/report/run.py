@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+DELINEATED = "delineated"
+"""Name of the history of regions that the command found."""
+
+
 @dataclass(frozen=True, slots=True)
 class Input:
     """One file that was read: its path, its SHA-256 as hexadecimal text, and its size."""
@@ -86,6 +90,8 @@ class Run:
         Warnings beyond those that the estimates carry.
     images : mapping of str to Volume
         Images without standard errors that are written under these names.
+    delineated : Regions, optional
+        Regions that the command found; written as labels, ``regions.nii.gz`` with their names beside it.
     attachments : mapping of str to bytes
         Further files of the folder by name, as they are.
     seed : int, optional
@@ -108,6 +114,7 @@ class Run:
     figures: Sequence[str] = ()
     warnings: Sequence[Caution] = ()
     images: Mapping[str, Volume] = field(default_factory=dict)
+    delineated: Regions | None = None
     attachments: Mapping[str, bytes] = field(default_factory=dict)
     seed: int | None = None
     elapsed: float | None = None
@@ -125,6 +132,7 @@ class Run:
             tuple(self.warnings),
             *(estimate.warnings for estimate in estimates),
             self.regions.warnings if self.regions is not None else (),
+            self.delineated.warnings if self.delineated is not None else (),
             *(image.warnings for image in self.images.values()),
         )
         for name, value in (
@@ -162,6 +170,8 @@ class Run:
         steps |= {name: image.history for name, image in self.images.items()}
         if self.regions is not None and self.regions.history:
             steps["regions"] = self.regions.history
+        if self.delineated is not None:
+            steps[DELINEATED] = self.delineated.history
         return steps
 
     def hashed_inputs(self, *, workers: int | None = None) -> tuple[Input, ...]:

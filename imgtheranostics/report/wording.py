@@ -38,7 +38,13 @@ _SHORT_NAMES = {
     "suv_lbm_james128": "SUV (lean body mass, James 128)",
     "suv_bsa": "SUV (body surface area)",
     "suv_ibw": "SUV (ideal body weight)",
-    "suv_peak": "SUV peak",
+    "suv_peak": "SUVpeak",
+    "sul_peak": "SULpeak",
+    "uptake_peak": "Uptake peak",
+    "metabolic_tumour_volume": "Metabolic tumour volume",
+    "total_lesion_glycolysis": "Total lesion glycolysis (uptake)",
+    "region_activity": "Activity in the region",
+    "uptake_ratio": "Uptake ratio",
     "iauc": "Initial area (iAUC)",
     "ve": "Extravascular volume fraction vₑ",
     "vp": "Plasma volume fraction vₚ",
@@ -102,6 +108,13 @@ _ACTIVITIES = ((1e9, "GBq"), (1e6, "MBq"), (1e3, "kBq"))
 _SIZES = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 _TIME_STEPS = ((259_200.0, 86_400.0, "d"), (7200.0, 3600.0, "h"), (300.0, 60.0, "min"), (-1.0, 1.0, "s"))
 _DOSE_MEASURE = re.compile(r"([dv])(\d+(?:_\d+)?)_(?:dose_at_volume|volume_at_dose)")
+_LONG = frozenset((
+    "effective_half_life", "biological_half_life", "mean_residence_time", "time_integrated_activity", "tiac",
+    "tiac_per_g", "tiac_per_ml",
+))  # fmt: skip
+"""Quantities of hours and days, which nobody reads in seconds."""
+
+_LONG_UNITS = {"s/g": (3600.0, "h/g"), "s/mL": (3600.0, "h/mL"), "Bq.s/mL": (3.6e9, "MBq·h/mL")}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 
 
@@ -194,6 +207,19 @@ def unit_words(unit: str, quantity: str = "") -> str:
     ('%ID/g', 'HU')
     """
     return _INJECTED.get(quantity, "") or _UNIT_WORDS.get(unit, unit)
+
+
+def readers_unit(quantity: str, unit: str, largest: float) -> tuple[float, str]:
+    """What values of a quantity are divided by for readers, and the unit then as they write it.
+
+    >>> readers_unit("effective_half_life", "s", 41_040.0), readers_unit("t1", "s", 1.2)
+    ((3600.0, 'h'), (1.0, 's'))
+    """
+    if quantity in _LONG and unit == "s" and math.isfinite(largest):
+        return time_scale(abs(largest))
+    if quantity in _LONG and unit in _LONG_UNITS:
+        return _LONG_UNITS[unit]
+    return 1.0, unit_words(unit, quantity)
 
 
 def quantity_words(quantity: str) -> str:

@@ -63,7 +63,7 @@ def place(
     axes.text(0.0, -0.03 / item.height_in, _label(item), transform=axes.transAxes, va="top", fontsize=6.5)
     ink = Ink.on(pixels)
     if marked and item.tile in (None, 1) and scene.has_place(chosen):
-        _orientation(axes, item, ink)
+        orientation(axes, item, ink)
     if marked and item.left_in == 0.0 and item.top_in == 0.0:
         ruler(axes, item, chosen, ink)
     return axes, ink
@@ -134,7 +134,8 @@ def colour_bar(
     axes.text(0.0, 1.55, label, transform=axes.transAxes, fontsize=7.5, va="bottom", ha="left")
 
 
-def _orientation(axes: Axes, item: Placed, ink: Ink) -> None:
+def orientation(axes: Axes, item: Placed, ink: Ink) -> None:
+    """Letters of the patient's directions at the edges of a picture."""
     edge_x, edge_y = 0.05 / item.width_in, 0.05 / item.height_in
     places = (
         (edge_x, 0.5, "left", "center"),

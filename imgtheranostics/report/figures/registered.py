@@ -22,6 +22,7 @@ from imgtheranostics.report.figures import (
     kinetic_fits,
     kinetic_plots,
     known_values,
+    lesion_views,
     mosaic,
     pair_activity,
     partial_volume,
@@ -41,6 +42,7 @@ register(FigureMaker("image", "The image", image_slices.keys, image_slices.draw)
 register(FigureMaker("components", "Components together", component_overlay.keys, component_overlay.draw))
 register(FigureMaker("echo-change", "{}: before and after", echo_change.keys, echo_change.draw))
 register(FigureMaker("dvh", "{}: how much of each region", dose_volume.keys, dose_volume.draw))
+register(FigureMaker("lesions", "{}: lesions, close up", lesion_views.keys, lesion_views.draw))
 register(FigureMaker("map", "{}: where it is", mosaic.keys, mosaic.draw))
 register(FigureMaker("recovery-regions", "{}: what was recovered", partial_volume.keys, partial_volume.draw))
 register(FigureMaker("regions", "{}: how much, by region", points.keys, points.draw))
