@@ -215,6 +215,14 @@ class _Made:
     estimates: tuple[Estimate, ...] = ()
     regions: Any = None
 
+    @property
+    def decisions(self) -> dict[str, Any]:
+        """Those of maps, and of the table, which has the scans that both share."""
+        found: dict[str, Any] = {}
+        for one in reversed(self.estimates):
+            found |= one.decisions
+        return {**found, **self.table.attrs["decisions"]}
+
 
 def _from_table(said: dict[str, Any], keywords: dict[str, Any]) -> _Made:
     from imgtheranostics.nuclear.activity_tables import read_activity_table
@@ -316,7 +324,7 @@ def _run(said: dict[str, Any], model: str, made: _Made) -> Run:
     from imgtheranostics.report.run import Run
 
     table, details = made.table, made.table.attrs["details"]
-    decisions, warnings = table.attrs["decisions"], table.attrs["warnings"]
+    decisions, warnings = made.decisions, table.attrs["warnings"]
     curves = table.attrs["curves"]
     for name in ("lower", "upper"):
         if any(name in detail for detail in details):

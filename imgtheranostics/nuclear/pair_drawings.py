@@ -37,9 +37,13 @@ def biology_at(parameters: Mapping[str, Any], decay_per_s: float, time_s: FloatA
     decay_per_s : float
     time_s : (m,) ndarray
     """
-    numbers = {name: value for name, value in parameters.items() if name.startswith(("amplitude_", "rate_"))}
-    amplitude, rate = phases(numbers, decay_per_s)
+    amplitude, rate = phases(curve_parameters(parameters), decay_per_s)
     return np.asarray(np.exp(-np.outer(time_s, rate)) @ amplitude)
+
+
+def curve_parameters(details: Mapping[str, Any]) -> dict[str, Any]:
+    """Amplitudes and rates among the details of `fit_curve`."""
+    return {name: value for name, value in details.items() if name.startswith(("amplitude_", "rate_"))}
 
 
 def drawn_pair(

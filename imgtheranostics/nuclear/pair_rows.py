@@ -13,9 +13,10 @@ from imgtheranostics.errors import Caution
 from imgtheranostics.nuclear.curve_models import AREAS, TERMS
 from imgtheranostics.nuclear.curve_rows import RegionCurve
 from imgtheranostics.nuclear.exponential_curves import fit_exponential
-from imgtheranostics.nuclear.pair_curves import Extrapolation, at_injection
+from imgtheranostics.nuclear.pair_bounds import bounds_of_one_exponential
+from imgtheranostics.nuclear.pair_curves import Extrapolation, at_injection, phases
 from imgtheranostics.nuclear.pair_doses import RegionMass, SelfDose, self_dose
-from imgtheranostics.nuclear.pair_drawings import biology_at
+from imgtheranostics.nuclear.pair_drawings import biology_at, curve_parameters
 from imgtheranostics.nuclear.pair_rules import Twins
 from imgtheranostics.units import QUANTITIES
 
@@ -81,9 +82,8 @@ def region_rows(
     where, name = f"region {curve.region}", AREAS[curve.quantity][0]
     row, detail = given[name]
     if math.isinf(detail["biological_half_life_s"]) and "lower" in detail:
-        # without clearance only the bound from above is known
-        detail = {**detail, "lower": math.nan}
-        given = {**given, name: (row, detail)}
+        given = _without_clearance(asked, curve, given)
+        row, detail = given[name]
     share = given["extrapolated_fraction"][0]["mean"] / 100.0
     extrapolation = _extrapolation(asked, curve, detail, row["mean"], share)
     extrapolation.check(asked.most_extrapolated, where)
@@ -103,6 +103,33 @@ def region_rows(
     result.append(_at_injection(asked, curve, row))
     codes = _codes(row["warnings"], cautions)
     return RegionRows([({**one, "warnings": codes}, two) for one, two in result], cautions)
+
+
+def _without_clearance(asked: Asked, curve: RegionCurve, given: Results) -> Results:
+    """The rows of a curve at the bound of its rate, with the bounds of the profile likelihood."""
+    name, administered = AREAS[curve.quantity]
+    decay = asked.pair.given.decay_constant_per_s
+    ends = dict.fromkeys((name, "effective_half_life", "biological_half_life"), (math.nan, math.nan))
+    single = phases(curve_parameters(given[name][1]), decay)[0].size == 1
+    alike = asked.weights == "equal"
+    weights = np.ones(curve.time_s.size) if alike else curve.importance(asked.weights)
+    found = bounds_of_one_exponential(
+        curve.time_s, curve.values, weights, known=False, decay_per_s=decay, level=asked.level
+    )
+    if single and found is not None:
+        ends = {
+            name: (found.lower_area / administered, found.upper_area / administered),
+            "effective_half_life": found.effective_half_life_s(decay),
+            "biological_half_life": found.biological_half_life_s(),
+        }
+    made = {
+        quantity: (
+            given[quantity][0],
+            {**given[quantity][1], "lower": lower, "upper": upper, "interval_method": "profile"},
+        )
+        for quantity, (lower, upper) in ends.items()
+    }
+    return {**given, **made}
 
 
 def _codes(given: str, cautions: tuple[Caution, ...]) -> str:

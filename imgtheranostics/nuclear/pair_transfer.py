@@ -17,7 +17,8 @@ from imgtheranostics.nuclear.curve_intervals import Interval, interval, model_cu
 from imgtheranostics.nuclear.dosimetry import local_dose_per_activity
 from imgtheranostics.nuclear.exponential_curves import checked_weights, fit_exponential
 from imgtheranostics.nuclear.exponential_models import models_of
-from imgtheranostics.nuclear.pair_curves import Extrapolation, accepted_share, at_injection
+from imgtheranostics.nuclear.pair_bounds import bounds_of_one_exponential
+from imgtheranostics.nuclear.pair_curves import Extrapolation, accepted_share, at_injection, phases
 from imgtheranostics.nuclear.pair_rules import Twins, twins
 from imgtheranostics.volume import Flag
 
@@ -92,6 +93,7 @@ class Transfer:
     warnings: tuple[Caution, ...] = ()
     _samples: tuple[FloatArray, FloatArray] = field(default=(np.empty(0), np.empty(0)), repr=False)
     _options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    _single: bool = field(default=True, repr=False)
 
     @property
     def biological_half_life_s(self) -> float:
@@ -134,13 +136,16 @@ class Transfer:
         Returns
         -------
         Interval
-            Without a lower bound where no clearance was found: the decay alone bounds from above.
+            Where one exponential shows no clearance, by the profile likelihood, which knows how much could be
+            cleared unseen; NaN below where several do.
 
         Raises
         ------
         ValueError
             If a choice does not exist.
         """
+        if not 0 < level < 1:
+            raise UnknownChoice(f"level must be between 0 and 1, not {level!r}")
         scale, name = 1.0, parameter
         if parameter == "local_dose_gy_per_mbq":
             scale, name = local_dose_per_activity(self.nuclide, 1.0), "tiac_s"
@@ -156,10 +161,26 @@ class Transfer:
             n_resamples=n_resamples,
             **self._options,
         )
-        lower = math.nan if self.biological_rate_per_s == 0 else found.lower
-        return Interval(
-            parameter, scale * found.value, scale * lower, scale * found.upper, level, found.method
+        ends, how = (found.lower, found.upper), found.method
+        if self.biological_rate_per_s == 0:
+            ends, how = self._without_clearance(name, level), "profile"
+        return Interval(parameter, scale * found.value, scale * ends[0], scale * ends[1], level, how)
+
+    def _without_clearance(self, name: str, level: float) -> tuple[float, float]:
+        """Bounds of a curve at the bound of its rate."""
+        times, values = self._samples
+        weights, known = checked_weights(
+            self._options["weights"], self._options["standard_error"], times.size
         )
+        decay = math.log(2.0) / self._options["half_life_s"]
+        found = bounds_of_one_exponential(times, values, weights, known=known, decay_per_s=decay, level=level)
+        if found is None or not self._single:
+            return math.nan, math.nan
+        if name == "effective_half_life_s":
+            return found.effective_half_life_s(decay)
+        if name == "biological_half_life_s":
+            return found.biological_half_life_s()
+        return found.lower_area / _PERCENT, found.upper_area / _PERCENT
 
 
 def transfer(
@@ -300,6 +321,7 @@ def _transferred(
         warnings=merge_cautions(_cautions(found), pair.cautions, extrapolation.cautions(pair.given.name)),
         _samples=samples,
         _options=dict(options),
+        _single=phases(found.parameters, decay)[0].size == 1,
     )
 
 

@@ -74,9 +74,9 @@ def rois(tmp_path):
     return path
 
 
-@pytest.fixture
-def scans(tmp_path):
-    return make_scans(tmp_path)
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory):
+    return make_scans(tmp_path_factory.mktemp("scans"))
 
 
 def run(arguments, capsys):
@@ -249,10 +249,9 @@ def test_scans_of_another_nuclide_than_is_said_are_refused(scans, rois, capsys):
         (["--rois", "ROIS", "--given", "Y-90", "--as-measured"], "--decay-corrected"),
     ],
 )
-def test_wrong_options_are_named(tmp_path, rois, extra, option, capsys):
-    paths = make_scans(tmp_path, noise=0.0)
+def test_wrong_options_are_named(scans, rois, extra, option, capsys):
     words = [rois if word == "ROIS" else word for word in extra]
-    code, said = refusal([*paths, *words], capsys)
+    code, said = refusal([*scans, *words], capsys)
     assert code == 2, said
     assert option in said
 

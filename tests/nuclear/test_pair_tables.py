@@ -364,7 +364,15 @@ def test_no_clearance_is_said_and_bounds_the_dose():
     assert "no-clearance" in codes(result)
     assert math.isnan(cell(result, "tumour", "biological_half_life"))
     assert cell(result, "tumour", "effective_half_life") == pytest.approx(Y90_S, rel=1e-6)
-    assert math.isnan(cell(result, "tumour", "tiac_per_g", "lower"))
+    area, dose = "tiac_per_g", "local_dose_per_activity"
+    lower, upper = (cell(result, "tumour", area, end) for end in ("lower", "upper"))
+    assert lower < cell(result, "tumour", area) < upper
+    assert cell(result, "tumour", area, "interval_method") == "profile"
+    ratio = cell(result, "tumour", dose) / cell(result, "tumour", area)
+    assert cell(result, "tumour", dose, "lower") == pytest.approx(ratio * lower, rel=1e-9)
+    assert cell(result, "tumour", "effective_half_life", "upper") == pytest.approx(Y90_S)
+    own = transfer(HOURS * HOUR, 12 * 2 ** (HOURS / 300), imaged="Y-86", given="Y-90").interval()
+    assert (lower, upper) == pytest.approx((own.lower, own.upper), rel=1e-9)
 
 
 def scans_of(series, moments, scan_at, injected_bq=20e6):
