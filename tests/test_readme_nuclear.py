@@ -1,4 +1,4 @@
-"""The examples of README.md about PET and SPECT run as they are printed, on simulated scans of their names."""
+"""The examples of README.md about PET and SPECT run as printed, on simulated scans of their names."""
 
 from __future__ import annotations
 
@@ -26,6 +26,12 @@ MOUSE_ID_PER_G = {"tumour": 12.0, "liver": 8.0, "muscle": 1.0}
 
 MOUSE_BIOLOGICAL_H = {"tumour": 60.0, "liver": 30.0, "muscle": 20.0}
 FRAME_S = 600.0
+
+SPECT_COUNTS = {"tumour": (60.0, 200.0), "liver": (150.0, 40.0), "muscle": (10.0, 10.0)}
+"""Counts per voxel of 99mTc and 111In, each in its own window."""
+
+SPECT_CROSSTALK = ((1.0, 0.25), (0.045, 1.0))
+"""What the vials of the page show: 5,000 of 20,000, and 900 of 20,000."""
 
 BRAIN_SHAPE = (16, 12, 6)
 BRAIN_AFFINE = np.diag([4.0, 4.0, 4.0, 1.0])
@@ -172,6 +178,34 @@ def make_brain(place: Path) -> None:
     (place / "tacs.tsv").write_text(f"{heading}\n{rows}")
 
 
+def make_spect(place: Path) -> None:
+    """99mTc and 111In in one mouse, counted in two energy windows, and the regions of both."""
+    from datetime import datetime, timedelta
+
+    from imgtheranostics.acquisition import NuclearAcquisition, Radiopharmaceutical, Subject
+    from imgtheranostics.io.dicom.header_modules import Labels
+    from imgtheranostics.io.dicom.nm_writing import write_nm
+    from imgtheranostics.volume import Volume
+
+    masks = mouse_masks()
+    amounts = np.zeros((*MOUSE_SHAPE, 2))
+    for region, counts in SPECT_COUNTS.items():
+        amounts[masks[region]] = counts
+    start = datetime(2026, 1, 6, 10)
+    drug = Radiopharmaceutical("In-111", 242_326.0, None, 5e6, start - timedelta(hours=24))
+    for n, limits in enumerate(((126.0, 154.0), (154.0, 188.0))):
+        record = NuclearAcquisition(
+            energy_windows_kev=(limits,), frame_duration_s=20.0, n_projections=60, series_datetime=start,
+            acquisition_datetime=start, decay_correction="NONE", radiopharmaceutical=drug,
+            subject=Subject(weight_kg=0.02),
+        )  # fmt: skip
+        data = np.random.default_rng(n).poisson(amounts @ np.array(SPECT_CROSSTALK[n]))
+        image = Volume(data.astype(np.float32), MOUSE_AFFINE, "counts", "{counts}", acquisition=record)
+        labels = Labels("PHANTOM^SPECT", "PHANTOM-SPECT", "window", n + 1, phantom=True)
+        write_nm(image, place / "MOUSE_SPECT" / f"window_{n + 1}", labels=labels)
+    write_labels(place, "spect", masks, MOUSE_AFFINE)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Everything that the examples read, under the names that they print."""
@@ -179,6 +213,7 @@ def folder(tmp_path_factory):
     make_mouse(place)
     make_samples(place)
     make_brain(place)
+    make_spect(place)
     return place
 
 
@@ -284,3 +319,35 @@ def test_the_printed_python_of_curves_and_kinetics_runs(folder, monkeypatch):
     assert binding["cortex", "binding_potential"] == pytest.approx(0.5, rel=0.05)
     volume = names["maps"]["distribution_volume"].value.data[brain_masks()["putamen"]]
     assert np.median(volume) == pytest.approx(2.5, rel=0.05)
+
+
+def test_the_printed_isotopes_are_those_that_were_mixed(folder, monkeypatch):
+    """60 and 200 counts per voxel of the tumour, 150 and 40 of the liver, within their standard errors."""
+    monkeypatch.chdir(folder)
+    names: dict[str, object] = {}
+    exec(compile(next(one for one in blocks("python") if "crosstalk" in one), "README.md", "exec"), names)  # noqa: S102
+    assert names["windows"].axis("energy").values.tolist() == [140.0, 171.0]
+    for n, isotope in enumerate(("Tc-99m", "In-111")):
+        found = names["isotopes"][isotope]
+        for region, counts in SPECT_COUNTS.items():
+            inside = mouse_masks()[region]
+            mean = float(found.value.data[inside].mean(dtype=np.float64))
+            error = float(found.maps["counting_error"].data[inside].mean()) / np.sqrt(
+                np.count_nonzero(inside)
+            )
+            assert abs(mean - counts[n]) < 4 * error, (isotope, region)
+
+
+def test_the_printed_uptake_of_spect_is_that_of_its_window(folder, monkeypatch, capsys):
+    """By hand: counts over sensitivity and time, of 5 MBq of 111In after 24 h, before dead time (0.2 %)."""
+    monkeypatch.chdir(folder)
+    line = next(one for one in commands() if "MOUSE_SPECT" in one)
+    words = shlex.split(line, comments=True)[1:]
+    place = words.index("-o")
+    del words[place : place + 2]
+    assert main([*words, "--json", "-q"]) == 0
+    rows = json.loads(capsys.readouterr().out)["quantities"]
+    found = next(row for row in rows if row["region"] == "tumour" and row["quantity"] == "id_per_g")
+    counts = SPECT_CROSSTALK[1][0] * 60.0 + 200.0
+    left = 5.0 * 2 ** (-(24.0 + 1200 / 7200) / (242_326.0 / 3600))
+    assert found["mean"] == pytest.approx(100 * counts / (847 * 1200) * 1000 / left, rel=0.01)
