@@ -145,6 +145,29 @@ def test_table_and_array_level_agree_also_about_errors():
             assert cell(result, "tumour", quantity, end) == pytest.approx(getattr(bounds, end), rel=1e-6)
 
 
+@pytest.mark.parametrize("weights", ["relative", "standard_error"])
+def test_weights_are_those_of_the_array_level(weights):
+    """Errors of 3 % of each value are relative ones: both are the weights of `transfer`."""
+    table = table_of(noise=0.05)
+    result = pair_table(table, given="Y-90", model="mono", weights=weights)
+    own = table[table["region"] == "liver"]
+    moved = transfer(own["axis_value"], own["mean"], imaged="Y-86", given="Y-90", weights=own["mean"] ** -2)
+    assert cell(result, "liver", "tiac_per_g") == pytest.approx(moved.tiac_s, rel=1e-6)
+    uptake = cell(result, "liver", "id_per_g_at_injection", "standard_error_fit")
+    assert uptake == pytest.approx(moved.uptake_standard_error, rel=1e-6)
+
+
+def test_animals_of_one_table_have_rows_of_their_own():
+    first, second = table_of(), table_of(biology={"tumour": (6.0, 60.0)})
+    second["subject"] = "m2"
+    both = pd.concat([pd.DataFrame(first), pd.DataFrame(second)], ignore_index=True)
+    both.attrs = {**first.attrs, "details": [*first.attrs["details"], *second.attrs["details"]]}
+    result = pair_table(both, given="Y-90", model="mono")
+    dose = result[(result["quantity"] == "local_dose_per_activity") & (result["region"] == "tumour")]
+    assert list(dose["subject"]) == ["m1", "m2"]
+    assert dose["mean"].iloc[0] == pytest.approx(2 * dose["mean"].iloc[1], rel=1e-6)
+
+
 def test_bootstrap_intervals_are_about_the_dose(rng):
     result = pair_table(
         table_of(noise=0.04), given="Y-90", model="mono", intervals="bootstrap", rng=4, n_resamples=199
