@@ -356,7 +356,7 @@ def _run(
 
 
 def _joined(table: pd.DataFrame, fits: pd.DataFrame) -> pd.DataFrame:
-    """The samples, and below them what was made of them, with the bounds of its interval."""
+    """What was made of the samples, with the bounds of its interval, and below it the samples."""
     import pandas as pd
 
     details = fits.attrs["details"]
@@ -366,9 +366,9 @@ def _joined(table: pd.DataFrame, fits: pd.DataFrame) -> pd.DataFrame:
             found[name] = [float(detail.get(name, float("nan"))) for detail in details]
     samples = pd.DataFrame(table)
     samples.attrs, found.attrs = {}, {}
-    whole: pd.DataFrame = pd.concat([samples, found.dropna(axis=1, how="all")], ignore_index=True)
+    whole: pd.DataFrame = pd.concat([found.dropna(axis=1, how="all"), samples], ignore_index=True)
     for name in found.columns:
         if name not in whole:
             whole[name] = float("nan")
-    whole.attrs = {"details": [*table.attrs.get("details", []), *details]}
+    whole.attrs = {"details": [*details, *table.attrs.get("details", [])]}
     return whole

@@ -84,18 +84,31 @@ def print_quantities(table: pd.DataFrame) -> None:
     headings = ["region", "quantity", *(["axis"] if with_axis else []), "mean", "±SE", "unit"]
     headings += ["median", "min", "max", "n", "mL"]
     rows = []
+    largest = table["mean"].abs().groupby(table["quantity"]).max()
     for row in table.to_dict("records"):
+        row, unit = _for_readers(row, float(largest[row["quantity"]]))
         place = f"{row['axis']} {_axis_value(row)}" if row["axis"] else ""
         axis = [place] if with_axis else []
         rows.append(
             [
                 *(str(row["region"]), str(row["quantity"]), *axis),
-                *(number(row["mean"]), number(row["standard_error"], 2), str(row["unit"])),
+                *(number(row["mean"]), number(row["standard_error"], 2), unit),
                 *(number(row["median"]), number(row["min"]), number(row["max"])),
                 *(_voxels(row["n_valid"], row["n_voxels"]), number(row["volume_ml"])),
             ]
         )
     print_table("", headings, rows, {"mean", "±SE", "median", "min", "max", "n", "mL"})
+
+
+def _for_readers(row: Mapping[Any, Any], largest: float) -> tuple[Mapping[Any, Any], str]:
+    """Half-lives and areas of curves in hours or days, as they are read; everything else as it is."""
+    from imgtheranostics.report.wording import readers_unit
+
+    step, words = readers_unit(str(row["quantity"]), str(row["unit"]), largest)
+    if step == 1.0:
+        return row, str(row["unit"])
+    names = ("mean", "standard_error", "median", "min", "max")
+    return {**row, **{name: row[name] / step for name in names}}, words
 
 
 def _axis_value(row: Mapping[Any, Any]) -> str:

@@ -23,9 +23,9 @@ from imgtheranostics.report.wording import (
     flag_words,
     number,
     quantity_words,
+    readers_unit,
     rounded,
     size,
-    unit_words,
     with_unit,
 )
 from imgtheranostics.units import QUANTITIES
@@ -182,10 +182,11 @@ def headline_tables(rows: Sequence[Row], details: Sequence[Mapping[str, Any]]) -
             ordered = _by_region(ordered)
         ordered, without = _with_value(ordered)
         unit = chosen[0]["unit"]
+        ordered, words = _for_readers(ordered, quantity)
         tables.append(
             Headline(
                 heading=quantity_words(quantity),
-                unit=unit_words(unit, quantity),
+                unit=words,
                 unit_code=unit,
                 rows=tuple(_headline_row(row, several) for row in ordered[:_LARGEST_HEADLINE]),
                 n_rows=len(ordered),
@@ -196,6 +197,17 @@ def headline_tables(rows: Sequence[Row], details: Sequence[Mapping[str, Any]]) -
             )
         )
     return tables
+
+
+def _for_readers(rows: list[Row], quantity: str) -> tuple[list[Row], str]:
+    """Rows of a quantity with means and errors in the unit of readers, and that."""
+    means = [abs(row["mean"]) for row in rows if row["mean"] is not None]
+    step, words = readers_unit(quantity, rows[0]["unit"] if rows else "", max(means, default=math.nan))
+    if step == 1.0:
+        return rows, words
+    names = ("mean", "standard_error")
+    scaled = [row | {name: row[name] / step for name in names if row[name] is not None} for row in rows]
+    return scaled, words
 
 
 def _whole_first(rows: list[Row]) -> list[Row]:
@@ -323,13 +335,14 @@ def _lede(rows: Sequence[Row]) -> list[dict[str, str]]:
         ordered = _by_region(chosen)[:3]
     else:
         ordered = sorted(_peaks(chosen), key=lambda row: -row["mean"])[:3]
+    ordered, words = _for_readers(ordered, first)
     return [
         {
             "region": row["region"],
             "value": rounded(row["mean"], row["standard_error"]).value,
             "error": rounded(row["mean"], row["standard_error"]).error,
             "power": rounded(row["mean"], row["standard_error"]).power,
-            "unit": unit_words(row["unit"], first),
+            "unit": words,
             "at": _axis_words(row),
             "extreme": "retained" if first == _RETAINED else _extreme(first),
         }

@@ -111,6 +111,26 @@ def test_scans_give_half_lives_and_decays_per_gram(scans, capsys):
     assert rows["tumour", "extrapolated_fraction"]["mean"] == pytest.approx(share, rel=5e-3)
 
 
+def test_people_read_hours_and_programs_seconds(tmp_path, capsys):
+    """1 / (1/60 + 1/12.7) = 10.48 h."""
+    words = ["nuclear", "curves", table_of(tmp_path), "--nuclide", "Cu-64", "--decay-corrected"]
+    assert main([*words, "--model", "mono", "-q", "-o", str(tmp_path / "out")]) == 0
+    line = next(row for row in capsys.readouterr().out.splitlines() if "effective_half_life" in row)
+    assert line.split()[:3] == ["tumour", "effective_half_life", "10.48"]
+    assert " h " in line
+    report = (tmp_path / "out" / "report.html").read_text()
+    assert "Time-integrated activity per gram" in report
+    assert 'title="UCUM code s/g">h/g<' in report
+    rows = (tmp_path / "out" / "quantities.tsv").read_text().splitlines()
+    cells = dict(
+        zip(
+            rows[0].split("\t"), next(row for row in rows if "effective_half" in row).split("\t"), strict=True
+        )
+    )
+    assert cells["unit"] == "s"
+    assert float(cells["mean"]) == pytest.approx(10.48 * HOUR, rel=1e-3)
+
+
 def test_without_a_model_there_are_curves_alone(scans, capsys):
     paths, rois = scans
     assert not rows_of(["nuclear", "curves", *paths, *rois], capsys)

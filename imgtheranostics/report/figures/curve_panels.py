@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imgtheranostics.report.figures import theme
-from imgtheranostics.report.wording import number, rounded, shortened, time_scale, unit_words
+from imgtheranostics.report.wording import number, readers_unit, rounded, shortened
 from imgtheranostics.units import QUANTITIES
 
 if TYPE_CHECKING:
@@ -38,14 +38,6 @@ SYMBOLS = {
     "tiac_per_ml": "ã",
 }  # fmt: skip
 """How readers write a quantity beside its value."""
-
-_SLOW_UNITS = {
-    "s": (3600.0, "h"),
-    "s/g": (3600.0, "h/g"),
-    "s/mL": (3600.0, "h/mL"),
-    "Bq.s/mL": (3.6e9, "MBq·h/mL"),
-}
-"""Units of areas and what they are shown in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,13 +169,8 @@ def quantity_value(quantity: str, value: float, error: float) -> str:
     >>> quantity_value("effective_half_life", 41040.0, 360.0)
     '11.40 ± 0.10 h'
     """
-    unit = QUANTITIES[quantity].unit or ""
-    if unit == "s":
-        step, unit = time_scale(abs(value))
-    elif unit in _SLOW_UNITS:
-        step, unit = _SLOW_UNITS[unit]
-    else:
-        step, unit = 1.0, unit_words(unit, quantity).replace("cm3", "cm³")
+    step, unit = readers_unit(quantity, QUANTITIES[quantity].unit or "", value)
+    unit = unit.replace("cm3", "cm³")
     return f"{rounded(value / step, error / step)} {unit}".strip()
 
 
