@@ -115,13 +115,6 @@ _LONG = frozenset((
 """Quantities of hours and days, which nobody reads in seconds."""
 
 _LONG_UNITS = {"s/g": (3600.0, "h/g"), "s/mL": (3600.0, "h/mL"), "Bq.s/mL": (3.6e9, "MBq·h/mL")}
-_LONG = frozenset((
-    "effective_half_life", "biological_half_life", "mean_residence_time", "time_integrated_activity", "tiac",
-    "tiac_per_g", "tiac_per_ml",
-))  # fmt: skip
-"""Quantities of hours and days, which nobody reads in seconds."""
-
-_LONG_UNITS = {"s/g": (3600.0, "h/g"), "s/mL": (3600.0, "h/mL"), "Bq.s/mL": (3.6e9, "MBq·h/mL")}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 
 
@@ -214,19 +207,6 @@ def unit_words(unit: str, quantity: str = "") -> str:
     ('%ID/g', 'HU')
     """
     return _INJECTED.get(quantity, "") or _UNIT_WORDS.get(unit, unit)
-
-
-def readers_unit(quantity: str, unit: str, largest: float) -> tuple[float, str]:
-    """What values of a quantity are divided by for readers, and the unit then as they write it.
-
-    >>> readers_unit("effective_half_life", "s", 41_040.0), readers_unit("t1", "s", 1.2)
-    ((3600.0, 'h'), (1.0, 's'))
-    """
-    if quantity in _LONG and unit == "s" and math.isfinite(largest):
-        return time_scale(abs(largest))
-    if quantity in _LONG and unit in _LONG_UNITS:
-        return _LONG_UNITS[unit]
-    return 1.0, unit_words(unit, quantity)
 
 
 def readers_unit(quantity: str, unit: str, largest: float) -> tuple[float, str]:
