@@ -1,4 +1,4 @@
-"""The examples of README.md about PET and SPECT run as printed, on simulated scans of their names."""
+"""The examples of README.md about PET and SPECT run as printed, on simulated scans."""
 
 from __future__ import annotations
 
