@@ -1,6 +1,7 @@
 """The proof: make a phantom, write its files, load and quantify them as a user would, compare with truth."""
 
 from imgtheranostics.validation import (
+    camera_methods,
     cest_methods,
     ct_agreement,
     ct_methods,
@@ -35,6 +36,7 @@ __all__ = [
     "VERDICTS",
     "MethodMissing",
     "Validation",
+    "camera_methods",
     "cest_methods",
     "compare_phantoms",
     "ct_agreement",

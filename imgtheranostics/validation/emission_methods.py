@@ -1,4 +1,4 @@
-"""Measuring methods of the nuclear phantoms: counts left, free label, linearity, limits."""
+"""Measuring methods of the nuclear phantoms: curves, agreement of nuclides, linearity, limits."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from imgtheranostics.data.nuclides import nuclide
-from imgtheranostics.nuclear import correct_dead_time, fit_curve, time_activity
+from imgtheranostics.nuclear import fit_curve, time_activity
 from imgtheranostics.phantom.exposures import curve_of
 from imgtheranostics.phantom.physics import parts_of
 from imgtheranostics.validation.detection import Limits, detection_limits, straight_line
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from imgtheranostics.phantom.truth import Expectation
     from imgtheranostics.validation.session import Session
 
-FREE_PERTECHNETATE = ("stomach", "thyroid", "bladder")
-"""Where 99mTc goes that came loose from its carrier (pertechnetate)."""
-
 VIAL, CENTRE = "vial", "centre"
 """Beginnings of the names of regions with a known concentration, and of the middles to measure them in."""
 
@@ -32,26 +29,6 @@ LADDER = ("PET", "MSOT", "MRI", "CT")
 
 AVOGADRO = 6.02214076e23
 _ML_PER_L = 1e3
-
-
-@method("count_fraction", unit="1", short="counts left")
-def count_fraction(session: Session, expectation: Expectation) -> float:
-    """Activity at the last of the times as it was, over that at the first, decay-corrected to injection."""
-    first, last = expectation.places[0][0], expectation.places[-1][0]
-    region = best(session, expectation.region)
-    at_injection = session.curve(first, "activity_concentration")[region].mean
-    return session.curve(last, "activity_concentration", decay_corrected=False)[region].mean / at_injection
-
-
-@method("free_pertechnetate", unit="%", short="free label")
-def free_pertechnetate(session: Session, expectation: Expectation) -> float:
-    """Share of the injected dose in the organs of free 99mTc: %ID/mL times the volume that is known."""
-    volumes = session.phantom.mixture.volumes_ml()
-    place = expectation.places[0]
-    return sum(
-        session.mean(place, "id_per_ml", best(session, organ)) * volumes[organ]
-        for organ in FREE_PERTECHNETATE
-    )
 
 
 @method("biological_half_life", unit="h", short="T_bio")
@@ -96,25 +73,6 @@ def linearity(session: Session, expectation: Expectation) -> float:
 def calibration_factor(session: Session, expectation: Expectation) -> float:
     """Slope of measured over true activity concentration of the vials."""
     return straight_line(*_vials(session, expectation.places[0][0]))[0]
-
-
-@method("restored_factor", unit="1", short="restored")
-def restored_factor(session: Session, expectation: Expectation) -> float:
-    """As the calibration factor, with lost counts restored in the image before it is calibrated."""
-    volume = expectation.places[0][0]
-    known = session.calibration(volume)
-    if known is None:
-        raise MethodMissing("image of counts")
-    restored = correct_dead_time(session.image(volume), tau_s=known.dead_time_s)
-    table = time_activity(
-        restored,
-        session.phantom.regions,
-        quantity="activity_concentration",
-        sensitivity_cps_mbq=replace(known, dead_time_s=0.0),
-        peak=False,
-    )
-    curve = dict(zip(table["region"], zip(table["axis_value"], table["mean"], strict=True), strict=True))
-    return straight_line(*_activities(session, volume, curve))[0]
 
 
 @method("log_slope", unit="1", short="log slope")
@@ -176,10 +134,10 @@ def _vials(session: Session, volume: int) -> tuple[np.ndarray[tuple[int], np.dty
 
         return msot_methods.vials(session, volume)
     points = session.curve(volume, "activity_concentration")
-    return _activities(session, volume, {name: (p.time_s, p.mean) for name, p in points.items()})
+    return vials_of(session, volume, {name: (p.time_s, p.mean) for name, p in points.items()})
 
 
-def _activities(
+def vials_of(
     session: Session, volume: int, curve: Mapping[str, tuple[float, float]]
 ) -> tuple[np.ndarray[tuple[int], np.dtype[np.float64]], ...]:
     """True and measured concentration of each vial from its time and its mean."""

@@ -93,6 +93,52 @@ def test_free_label_and_counts_left_of_technetium(tmp_path):
     left = rows(table, "count_fraction").iloc[0]
     assert left["measured"] == pytest.approx(2 ** (-24 / 6.015), rel=2e-3)
     assert left["claim"] == "10"
+    assert rows(table, "free_label_warning")["measured"].tolist() == [1.0]
+
+
+def test_label_that_stays_on_its_carrier_gives_no_warning(tmp_path):
+    """A null twin, its thyroid, stomach and bladder as warm as the blood: the row that expects it fails."""
+    bound = edited(
+        tmp_path,
+        "tc99m-plga-mouse-spect",
+        (
+            "shape: [50, 42, 172], voxel_mm: [0.5, 0.5, 0.5]",
+            "shape: [42, 36, 144], voxel_mm: [0.6, 0.6, 0.6]",
+        ),
+        ("value: 40.04502", "value: 1.5"),
+        ("value: 41.92300", "value: 1.5"),
+        ("value: 49.12190", "value: 1.5"),
+        ("values: [1, 4, 24]", "values: [4, 24]"),
+        ("at: [1, 24]", "at: [4, 24]"),
+        ("at: 1,", "at: 4,"),
+        ("frame_duration_s: [1200, 1200, 3600]", "frame_duration_s: [1200, 3600]"),
+    )
+    warning = rows(validate(bound, 0), "free_label_warning").iloc[0]
+    assert (warning["measured"], warning["verdict"]) == (0.0, FAIL)
+
+
+def test_two_isotopes_of_one_scan_are_told_apart(tmp_path, monkeypatch):
+    """systems.md P08: each keeps its factor within 0.5 %; without crosstalk 111In adds to 99mTc."""
+    from imgtheranostics.validation import camera_methods
+
+    path = edited(
+        tmp_path,
+        "agents-multi-tracer-dualiso",
+        ("values: [Tc-99m, In-111, Cu-64, Ga-68]", "values: [Tc-99m, In-111]"),
+        ("shape: [58, 58, 30], voxel_mm: [0.7, 0.7, 1.2]", "shape: [58, 58, 15], voxel_mm: [0.7, 0.7, 2.4]"),
+    )
+    text = path.read_text(encoding="utf-8")
+    kept = [line for line in text.splitlines() if "isotope: Cu-64" not in line and "isotope: Ga" not in line]
+    path.write_text("\n".join(kept), encoding="utf-8")
+    good = validate(path, [0, 1])
+    assert set(good["verdict"]) == {PASS}
+    assert len(rows(good, "separated_factor")) == 4
+    nothing = nuclear.Crosstalk([[1.0, 0.0], [0.0, 1.0]], ["Tc-99m", "In-111"])
+    monkeypatch.setattr(camera_methods, "crosstalk_from_vials", lambda *given, **more: nothing)
+    bad = rows(validate(path, 0), "separated_factor")
+    assert set(bad["verdict"]) == {FAIL}
+    # the vials hold the same activity of both at 1 h but for their decay
+    assert bad.iloc[0]["measured"] == pytest.approx(1 + 0.25 * 2 ** (1 / 6.015 - 1 / 67.31), rel=0.01)
 
 
 def test_a_wrong_sensitivity_is_seen_in_uptake_but_not_in_the_ratio_of_groups(tmp_path, monkeypatch):
@@ -122,9 +168,8 @@ def test_dead_time_that_nobody_corrects_fails_the_calibration_factor(tmp_path, m
         ("shape: [58, 58, 30], voxel_mm: [0.7, 0.7, 1.2]", "shape: [58, 58, 15], voxel_mm: [0.7, 0.7, 2.4]"),
     )
     text = path.read_text(encoding="utf-8")
-    kept = [
-        line for line in text.splitlines() if "isotope: In-111" not in line and "isotope: Ga-68" not in line
-    ]
+    gone = ("isotope: In-111", "isotope: Ga-68", "separated_factor")
+    kept = [line for line in text.splitlines() if not any(words in line for words in gone)]
     path.write_text("\n".join(kept), encoding="utf-8")
     good = validate(path, 0)
     assert set(good["verdict"]) == {PASS}
