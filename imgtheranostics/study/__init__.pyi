@@ -13,6 +13,7 @@ from .correlation import partial_spearman as partial_spearman
 from .correlation import spearman as spearman
 from .cutpoints import CutpointSearch as CutpointSearch
 from .cutpoints import cutpoint_search as cutpoint_search
+from .cutpoints import split_at as split_at
 from .deming_lines import DemingLine as DemingLine
 from .deming_lines import deming_regression as deming_regression
 from .equivalence import Equivalence as Equivalence

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -20,14 +21,16 @@ from imgtheranostics.study.resampling import check_draws, permutation_p
 from imgtheranostics.study.samples import (
     DoubleArray,
     Units,
+    column,
     common_unit,
     complete_rows,
     events,
+    require,
     require_not_negative,
     require_spread,
 )
 
-MOST_CUTS = 200
+MOST_CUTS = 100
 """Of more possible cut-points, this many at even steps of rank are looked at."""
 
 
@@ -164,6 +167,52 @@ def cutpoint_search(
         candidates=middles,
         chi_square=z**2,
     )
+
+
+def split_at(uptake: npt.ArrayLike, cutpoint: float | Literal["median"]) -> npt.NDArray[np.object_]:
+    """Group labels for `log_rank` at a cut-point that was fixed without looking at outcomes.
+
+    Parameters
+    ----------
+    uptake : (n,) array_like
+        One value per subject.
+    cutpoint : float or "median"
+
+    Returns
+    -------
+    (n,) ndarray of object
+        ``"<= 3.2"`` and ``"> 3.2"``, which `log_rank` compares with each other in this order; None for a
+        subject without uptake, who belongs to neither.
+
+    Raises
+    ------
+    ValueError
+        If uptake is not numbers.
+    ImplausibleValue
+        For infinite values.
+    IllConditioned
+        If all subjects lie on one side.
+
+    Examples
+    --------
+    >>> split_at([1.0, 5.0, float("nan")], 3.2).tolist()
+    ['<= 3.2', '> 3.2', None]
+    """
+    given = column(uptake, "uptake")
+    known = ~np.isnan(given)
+    require(int(known.sum()), 2, "subjects with uptake", "uptake")
+    limit = float(np.median(given[known])) if cutpoint == "median" else float(cutpoint)
+    high = given > limit
+    if not 0 < np.count_nonzero(high) < np.count_nonzero(known):
+        raise IllConditioned(
+            "all subjects lie on one side of the cut-point",
+            where="uptake",
+            found=f"{given[known].min():g} to {given[known].max():g}",
+            needed=f"values on both sides of {limit:g}",
+        )
+    labels = np.full(given.size, None, np.object_)
+    labels[known & ~high], labels[high] = f"<= {limit:g}", f"> {limit:g}"
+    return labels
 
 
 def _cuts(ordered: DoubleArray, smallest_share: float) -> npt.NDArray[np.intp]:

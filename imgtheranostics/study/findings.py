@@ -64,6 +64,23 @@ class Finding:
     left_out: int = 0
     warnings: tuple[Caution, ...] = ()
 
+    def as_record(self) -> dict[str, object]:
+        """What a table of findings holds of this one, ready for JSON but for NaN."""
+        return {
+            "measure": self.measure,
+            "estimate": self.estimate,
+            "unit": self.unit,
+            "low": self.interval.low,
+            "high": self.interval.high,
+            "level": self.level,
+            "p_value": self.p_value,
+            "n": self.n,
+            "left_out": self.left_out,
+            "method": self.method,
+            "assumed": "; ".join(self.assumed),
+            "warnings": "; ".join(warning.message for warning in self.warnings),
+        }
+
     def __str__(self) -> str:
         unit = "" if self.unit in ("1", "") else f" {self.unit}"
         text = f"{self.measure} {self.estimate:.3g}{unit}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import cache
 from itertools import permutations
 
 import numpy as np
@@ -27,12 +28,19 @@ _TIE = 1e-9
 def orders(n: int, count: int, rng: np.random.Generator) -> Iterator[IntArray]:
     """Random orders of `n` rows in blocks of (m, n), `count` in all; every order once where `n` is small."""
     if n <= LARGEST_EXACT:
-        yield np.array(list(permutations(range(n))), np.intp)
+        yield _all_orders(n)
         return
     rows = max(1, _BLOCK_VALUES // n)
     for first in range(0, count, rows):
         m = min(rows, count - first)
         yield rng.permuted(np.broadcast_to(np.arange(n), (m, n)), axis=1)
+
+
+@cache
+def _all_orders(n: int) -> IntArray:
+    found = np.array(list(permutations(range(n))), np.intp)
+    found.flags.writeable = False
+    return found
 
 
 def is_exact(n: int) -> bool:

@@ -15,7 +15,7 @@ from imgtheranostics.study.association import (
     lesion_association,
 )
 from imgtheranostics.study.correlation import kendall, partial_spearman, spearman
-from imgtheranostics.study.cutpoints import CutpointSearch, cutpoint_search
+from imgtheranostics.study.cutpoints import CutpointSearch, cutpoint_search, split_at
 from imgtheranostics.study.deming_lines import DemingLine, deming_regression
 from imgtheranostics.study.equivalence import Equivalence, equivalence_test, two_one_sided
 from imgtheranostics.study.factorial import Contrast, Effect, TwoWay, two_way
@@ -90,6 +90,7 @@ __all__ = [
     "spearman",
     "spearman_critical",
     "spearman_power",
+    "split_at",
     "two_one_sided",
     "two_sample_power",
     "two_way",

@@ -209,6 +209,9 @@ def test_every_finding_says_how_it_was_had(call):
         assert found.assumed
         assert found.n > 0
         assert str(found).startswith(found.measure)
+        record = found.as_record()
+        assert (record["estimate"], record["n"]) == (found.estimate, found.n)
+        assert (record["low"], record["high"]) == pytest.approx(tuple(found.interval), nan_ok=True)
 
 
 def test_importing_statistics_imports_neither_scipy_nor_pandas():

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import imgtheranostics as it
-from imgtheranostics.study.statistics import cutpoint_search
+from imgtheranostics.study.statistics import cutpoint_search, log_rank, split_at
 
 
 def _cohort(rng, n, *, ratio=1.0, above=np.inf):
@@ -91,7 +91,7 @@ def test_many_subjects_are_searched_in_steps_of_rank_and_in_seconds(rng):
     start = clock.perf_counter()
     found = cutpoint_search(uptake, time, event, n_permutations=99)
     assert clock.perf_counter() - start < 20
-    assert found.candidates.size == 200
+    assert found.candidates.size == 100
     assert found.cutpoint == pytest.approx(3.0, abs=0.5)
 
 
@@ -113,3 +113,19 @@ def test_uncorrected_p_is_that_of_the_chi_square_distribution(rng):
     found = cutpoint_search(*_cohort(rng, 30))
     assert found.uncorrected_p_value == pytest.approx(stats.chi2.sf(found.statistic, 1))
     assert math.isfinite(found.statistic)
+
+
+def test_subjects_without_scan_are_on_neither_side_of_a_fixed_cutpoint(rng):
+    uptake, time, event = _cohort(rng, 30, ratio=0.3, above=2.7)
+    uptake[[0, 5]] = np.nan
+    found = log_rank(time, event, split_at(uptake, 2.7))
+    assert found.groups == ("<= 2.7", "> 2.7")
+    assert (found.n, found.left_out) == (28, 2)
+    assert found.sizes[1] == np.sum(uptake > 2.7)
+    halves = split_at(uptake, "median")
+    assert [np.sum(halves == one) for one in sorted(set(halves) - {None})] == [14, 14]
+
+
+def test_a_cutpoint_beyond_all_subjects_divides_nobody():
+    with pytest.raises(it.IllConditioned, match="on one side"):
+        split_at([1.0, 2.0, 3.0], 9.0)
