@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from imgtheranostics.regions import Regions
     from imgtheranostics.volume import Estimate, Volume
 
-FIGURES = ("map", "dvh", "regions", "uncertainty")
+FIGURES = ("dvh", "map", "regions", "uncertainty")
 RT_DOSE = "dose.dcm"
 
 Scans = Annotated[
     list[Path],
     typer.Argument(
-        help="Scans of one subject on one grid: DICOM folders or files, NIfTI. Or one map of decays: "
-        "time_integrated_activity, tiac_per_ml, tiac_per_g.",
+        help="Scans of one subject on one grid: DICOM folders or files, NIfTI. Or one map of decays "
+        "(time_integrated_activity, tiac_per_ml, tiac_per_g), or of dose, such as an RT Dose.",
         show_default=False,
     ),
 ]
@@ -101,11 +101,19 @@ def dose(
         parameters=parameters(said),
         inputs=[*paths, *(rois or []), *(file for file in (absorption.ct, anatomy) if file is not None)],
         decisions=decisions,
-        figures=(*FIGURES, "curves") if dose_rate else FIGURES,
+        figures=_figures(estimates[0], dose_rate),
         warnings=cautions,
         attachments=attachments,
     )
     runs.deliver(run, output.delivery)
+
+
+def _figures(dose: Estimate, dose_rate: bool) -> tuple[str, ...]:
+    """Without those of errors where nobody knows them, as of a dose from elsewhere."""
+    import numpy as np
+
+    shown = ("curves", *FIGURES) if dose_rate else FIGURES
+    return shown if np.isfinite(dose.standard_error.data).any() else shown[:-1]
 
 
 _Found = tuple[list["Estimate"], "pd.DataFrame", tuple["Caution", ...], dict[str, Any]]
@@ -133,22 +141,28 @@ def _check(dose_rate: bool, dicom: bool, given: Given, stay: Stay, effect: Effec
 def _scans(paths: Sequence[Path]) -> list[Any]:
     """Scans, or one map with its standard error."""
     from imgtheranostics.mapping.map_files import load_map
+    from imgtheranostics.nuclear.dose_volume import DOSES
     from imgtheranostics.nuclear.scan_dosimetry import INTEGRATED
 
     found = [load_map(path) for path in paths]
-    return [one if one.quantity in INTEGRATED else volume_of(one) for one in found]
+    return [one if one.quantity in (*INTEGRATED, *DOSES) else volume_of(one) for one in found]
 
 
 def _dose(
     scans: list[Any], regions: Regions, how: dict[str, Any], effect: Effect, tabled: dict[str, Any]
 ) -> _Found:
     from imgtheranostics.nuclear.dose_statistics import bed_maps, dose_statistics
+    from imgtheranostics.nuclear.dose_volume import DOSES
     from imgtheranostics.nuclear.region_biology import biology_of_regions
-    from imgtheranostics.nuclear.scan_dosimetry import dose_of_scans
+    from imgtheranostics.nuclear.scan_dosimetry import dose_as_given, dose_of_scans
     from imgtheranostics.volume import Estimate
 
     ratios = effect.alpha_beta_gy()
-    found = dose_of_scans(scans[0] if len(scans) == 1 else scans, **how)
+    if len(scans) == 1 and scans[0].quantity in DOSES:
+        _check_given_dose(how)
+        found = dose_as_given(scans[0])
+    else:
+        found = dose_of_scans(scans[0] if len(scans) == 1 else scans, **how)
     biology = None
     cautions: tuple[Caution, ...] = ()
     if ratios is not None:
@@ -181,8 +195,22 @@ def _dose(
             name: {"alpha_beta_gy": one.alpha_beta_gy, "protraction_factor": one.g}
             for name, one in biology.items()
         }
-    kept = [found.decays] if isinstance(found.decays, Estimate) else []
+    kept: list[Estimate] = []
+    if isinstance(found.decays, Estimate) and found.decays is not found.dose:
+        kept = [found.decays]
     return [found.dose, *effects, *kept], table, (*cautions, *table.attrs["warnings"]), decisions
+
+
+def _check_given_dose(how: dict[str, Any]) -> None:
+    """A dose that exists is not calculated again."""
+    for name, option in (
+        ("nuclide", "--nuclide"),
+        ("given_mbq", "--given-activity"),
+        ("per_mbq", "--given-activity"),
+        ("effective_half_life_s", "--effective-half-life"),
+    ):
+        if how[name]:
+            raise typer.BadParameter("does not apply to a map of dose", param_hint=option)
 
 
 def _rate(scans: list[Any], regions: Regions, how: dict[str, Any], tabled: dict[str, Any]) -> _Found:

@@ -92,7 +92,7 @@ def dose_statistics(
     effects = by_region(biology, rois)
     if effects and dose.quantity != "absorbed_dose":
         raise UnitMismatch(
-            "the effect of a dose is not proportional to it, so it has none per activity",
+            "an effect follows from an absorbed dose, to which it is not proportional",
             found=f"{dose.quantity} [{dose.unit}]",
             needed="absorbed_dose [Gy]",
             next_step="give the activity that is given (--given-activity 10MBq)",

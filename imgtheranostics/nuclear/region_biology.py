@@ -8,6 +8,7 @@ from typing import Any
 from imgtheranostics.data.nuclides import nuclide
 from imgtheranostics.errors import Caution, MissingMetadata
 from imgtheranostics.nuclear.dose_statistics import Biology, by_region, region_protraction
+from imgtheranostics.nuclear.dose_volume import DOSES
 from imgtheranostics.nuclear.radiobiology import g_factor
 from imgtheranostics.nuclear.scan_dosimetry import INTEGRATED, Dosimetry
 from imgtheranostics.regions import Regions
@@ -50,7 +51,7 @@ def biology_of_regions(
     Raises
     ------
     MissingMetadata
-        If a map of decays comes without the half-life of the dose rate.
+        If a map of decays or dose comes without the half-life of the dose rate.
     ImgTheranosticsError, ValueError
         As `region_protraction`.
     """
@@ -63,9 +64,9 @@ def biology_of_regions(
         half_life = float(curve["effective_half_life_s"])
     if half_life is not None:
         factors = dict.fromkeys(ratios, float(g_factor(half_life, repair_half_life_s)))
-    elif volumes[0].quantity in INTEGRATED:
+    elif volumes[0].quantity in (*INTEGRATED, *DOSES):
         raise MissingMetadata(
-            "a map of decays does not say how fast the dose was given",
+            "a map of decays, or of dose, does not say how fast the dose was given",
             needed="the half-life of the dose rate",
             next_step="give dose_rate_half_life_s (--dose-rate-half-life 31h)",
         )

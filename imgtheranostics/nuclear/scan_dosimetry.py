@@ -26,6 +26,7 @@ from imgtheranostics.nuclear.administration import Administration
 from imgtheranostics.nuclear.calibration import Calibration, calibrate
 from imgtheranostics.nuclear.dose_maps import SOFT_TISSUE_G_ML, absorbed_dose, dose_rate
 from imgtheranostics.nuclear.dose_sources import COEFFICIENTS
+from imgtheranostics.nuclear.dose_volume import DOSES
 from imgtheranostics.nuclear.integrated_activity import time_integrated_activity
 from imgtheranostics.nuclear.maps import multiplied
 from imgtheranostics.nuclear.pair_rules import twins
@@ -182,6 +183,35 @@ def dose_of_scans(
         dose = per_activity(dose)
     name = str(dose.decisions["method"]["nuclide"])
     return Dosimetry(dose, decays, name, imaged, given_mbq)
+
+
+def dose_as_given(dose: Volume | Estimate) -> Dosimetry:
+    """A map of dose that exists already, such as that of a planning system; its errors are unknown.
+
+    Parameters
+    ----------
+    dose : Volume or Estimate
+        Of a quantity of `imgtheranostics.nuclear.dose_volume.DOSES`.
+
+    Raises
+    ------
+    UnitMismatch
+        If it is no map of dose.
+    """
+    value = dose.value if isinstance(dose, Estimate) else dose
+    if value.quantity not in DOSES or value.axes:
+        raise UnitMismatch("a map of dose is needed", found=value.quantity, needed=", ".join(DOSES))
+    if isinstance(dose, Volume):
+        plain = value.replace(warnings=())
+        flags = np.where(np.isfinite(value.data), 0, Flag.INVALID_INPUT.value).astype(np.uint16)
+        dose = Estimate(
+            value,
+            plain.replace(data=np.full(value.shape, np.nan, np.float32)),
+            plain.replace(data=flags, quantity="flags", unit="1"),
+            math.nan,
+            {"method": {"rule": "dose as given"}},
+        )
+    return Dosimetry(dose, dose, "", None, None)
 
 
 def nothing_as_zero(decays: Estimate) -> Estimate:

@@ -232,7 +232,7 @@ def quantity_words(quantity: str) -> str:
         at = measure[2].replace("_", ".")
         if measure[1] == "d":
             return f"D{at}: least dose in the hottest {at} % of the region"
-        return f"V{at}: share of the region with at least {at} of the dose's unit"
+        return f"V{at}: share of the region with a dose of at least {at}"
     record = QUANTITIES.get(quantity)
     words = record.description if record is not None else quantity.replace("_", " ")
     return words[:1].upper() + words[1:]

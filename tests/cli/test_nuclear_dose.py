@@ -214,6 +214,27 @@ def test_density_of_a_ct_divides_the_energy(capsys, scans, rois, folder):
     assert soft / dense == pytest.approx(density / 1.04, rel=1e-4)
 
 
+def test_a_dose_that_exists_is_tabulated_and_not_calculated(capsys, scans, rois, tmp_path):
+    """The RT Dose of an earlier result, as that of any planning system: no errors, and no second nuclide."""
+    out = tmp_path / "out"
+    words = (*LOCALLY, "--nuclide", "Y-90", "--given-activity", "10MBq", "--dicom", "--no-report")
+    run(capsys, *scans, *rois, *words, "-o", out)
+    path = out / "dose.dcm"
+    found = rows_of(
+        capsys, path, *rois, "--alpha-beta", "tumour=10", "--repair-half-time", "1.5h",
+        "--dose-rate-half-life", "31h", "-o", tmp_path / "again",
+    )  # fmt: skip
+    dose = found["tumour", "absorbed_dose", None]
+    assert dose["mean"] == pytest.approx(10 * LOCAL, rel=2e-3)
+    assert dose["standard_error"] is None
+    bed = dose["mean"] * (1 + 1.5 / 32.5 * dose["mean"] / 10)
+    assert found["tumour", "biologically_effective_dose", None]["mean"] == pytest.approx(bed, rel=2e-3)
+    assert "Absorbed dose: how much of each region" in (tmp_path / "again" / "report.html").read_text()
+    assert "--nuclide" in run(capsys, path, *rois, "--nuclide", "Y-90", code=2).err
+    words = ("--alpha-beta", "3", "--repair-half-time", "1.5h")
+    assert "--dose-rate-half-life" in run(capsys, path, *rois, *words, code=5).err
+
+
 @pytest.mark.parametrize(
     ("words", "option"),
     [

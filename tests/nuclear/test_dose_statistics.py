@@ -125,7 +125,9 @@ def test_a_region_that_does_not_exist_is_named(dose, rois):
 
 def test_names_of_measures_read_well():
     assert quantity_words(measure_name("D98")).startswith("D98: least dose in the hottest 98 %")
-    assert quantity_words(measure_name("V0.5")).startswith("V0.5: share of the region with at least 0.5")
+    assert quantity_words(measure_name("V0.5")).startswith(
+        "V0.5: share of the region with a dose of at least 0.5"
+    )
 
 
 @pytest.fixture

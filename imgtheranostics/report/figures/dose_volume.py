@@ -9,12 +9,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from imgtheranostics.nuclear.dose_volume import dose_at_volume, dose_volume_histogram, volume_at_dose
+from imgtheranostics.nuclear.dose_volume import (
+    DOSES,
+    dose_at_volume,
+    dose_volume_histogram,
+    volume_at_dose,
+)
 from imgtheranostics.report.figures import theme
 from imgtheranostics.report.registry import Drawing
 from imgtheranostics.report.run import Run
 from imgtheranostics.report.tables import Row, run_rows
-from imgtheranostics.report.wording import number, rounded, shortened, unit_words
+from imgtheranostics.report.wording import number, rounded, shortened, unit_words, with_unit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,7 +28,7 @@ if TYPE_CHECKING:
 FloatArray = npt.NDArray[np.float64]
 
 SHOWN = ("absorbed_dose", "absorbed_dose_per_activity")
-"""Quantities that are drawn; those of effects have the same histograms on another scale."""
+"""Quantities that are drawn; effects beside them have the same histograms on another scale."""
 
 _HEIGHT_IN = 3.2
 _MOST = 16
@@ -49,11 +54,11 @@ def keys(run: Run) -> tuple[str, ...]:
     regions = run.regions
     if regions is None:
         return ()
-    return tuple(
-        one.quantity
-        for one in run.maps
-        if one.quantity in SHOWN and not one.axes and one.grid.same_as(regions.grid)
-    )
+    doses = [
+        one for one in run.maps if one.quantity in DOSES and not one.axes and one.grid.same_as(regions.grid)
+    ]
+    shown = tuple(one.quantity for one in doses if one.quantity in SHOWN)
+    return shown or tuple(one.quantity for one in doses[:1])
 
 
 def draw(run: Run, quantity: str) -> Drawing:
@@ -64,15 +69,14 @@ def draw(run: Run, quantity: str) -> Drawing:
     width, height = figure.get_size_inches()
     axes = figure.add_axes((0.55 / width, 0.45 / height, 4.75 / width, (height - 0.6) / height))
     reach = max(float(np.percentile(one.values, _SHORT_OF_ALL)) for one in curves)
-    shared = estimate.calibration_relative
+    shared = estimate.calibration_relative if math.isfinite(estimate.calibration_relative) else 0.0
     for one in curves:
         _line(axes, one, shared)
     low = min(0.0, min(float(one.values.min()) for one in curves))
     axes.set_xlim(low, 1.04 * (1.0 + shared) * reach if reach > 0 else 1.0)
     axes.set_ylim(0, 103)
     unit = unit_words(estimate.unit, quantity)
-    words = "Absorbed dose" if quantity == "absorbed_dose" else "Absorbed dose per activity given"
-    axes.set_xlabel(f"{words} [{unit}]")
+    axes.set_xlabel(with_unit(quantity, estimate.unit))
     axes.set_ylabel("Share of the region with at least that dose [%]")
     axes.xaxis.set_major_formatter(lambda value, _place: number(value))
     axes.grid(visible=True)
