@@ -463,7 +463,8 @@ def _fixed(
             found=f"{level[part].min():.4g}",
             next_step="let the line end before it (end_s=), or check the curve",
         )
-    x, weights = area[part] / level[part], line.weights
+    # In minutes from here on, so that nothing has to be scaled voxel by voxel afterwards.
+    x, weights = area[part] / level[part] / _PER_MIN, line.weights
     mean = float(weights @ x / weights.sum())
     spread = float(weights @ (x - mean) ** 2)
     to_slope = weights * (x - mean) / spread
@@ -485,7 +486,7 @@ def _fixed(
     kernel: Any = fixed_lines
     with thread_limit(workers):
         kernel(read_only(curves.samples), read_only(chosen), line.first, *own_type, out, flags)
-    return _fit_of(curves, out, flags, {"Ki": (0, _PER_MIN, "mL/cm3/min"), "intercept": (1, 1.0, "mL/cm3")})
+    return _fit_of(curves, out, flags, {"Ki": (0, "mL/cm3/min"), "intercept": (1, "mL/cm3")})
 
 
 def _own(
@@ -515,40 +516,36 @@ def _own(
             read_only(curves.samples[: line.stop]),
             read_only(chosen),
             line.first,
-            older[: line.stop],
-            newer[: line.stop],
-            x[: line.stop],
+            older[: line.stop] / _PER_MIN,
+            newer[: line.stop] / _PER_MIN,
+            x[: line.stop] / _PER_MIN,
             weights,
             freedom,
             shortfall(freedom),
             out,
             flags,
         )
-    return _fit_of(curves, out, flags, {"slope": (0, 1.0, "1"), "intercept": (1, 1.0 / _PER_MIN, "min")})
+    return _fit_of(curves, out, flags, {"slope": (0, "1"), "intercept": (1, "min")})
 
 
 def _fit_of(
     curves: PlanarSignal,
     out: npt.NDArray[np.floating],
     flags: npt.NDArray[np.uint16],
-    parameters: Mapping[str, tuple[int, float, str]],
+    parameters: Mapping[str, tuple[int, str]],
 ) -> Fit:
-    """Rows of the kernels as a Fit; each parameter with its row, factor and unit."""
+    """Rows of the kernels as a Fit; each parameter with its row and unit."""
     from imgtheranostics.kernels import graphical_lines as rows
 
-    for row, factor, _ in parameters.values():
-        if factor != 1.0:
-            out[row] *= factor
-            out[row + rows.SLOPE_ERROR] *= factor
     back = curves.restored
     return Fit(
-        {name: back(out[row]) for name, (row, _, _) in parameters.items()},
-        {name: back(out[row + rows.SLOPE_ERROR]) for name, (row, _, _) in parameters.items()},
+        {name: back(out[row]) for name, (row, _) in parameters.items()},
+        {name: back(out[row + rows.SLOPE_ERROR]) for name, (row, _) in parameters.items()},
         back(out[rows.R_SQUARED]),
         back(out[rows.RMSE]),
         np.ones(curves.shape, np.uint8),
         back(flags),
-        {name: unit for name, (_, _, unit) in parameters.items()},
+        {name: unit for name, (_, unit) in parameters.items()},
     )
 
 
