@@ -15,7 +15,9 @@ from imgtheranostics.cli import (
 )
 
 app = typer.Typer(
-    help="PET and SPECT: uptake and time-activity curves.", no_args_is_help=True, rich_markup_mode=None
+    help="PET and SPECT: uptake, curves, kinetics, lesions, partial volume, pairs and dose.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 app.command("uptake")(nuclear_uptake.uptake)
 app.command("curves")(nuclear_curves.curves)

@@ -12,7 +12,7 @@ from imgtheranostics.cli import options, runs
 from imgtheranostics.cli.administration_options import build
 from imgtheranostics.cli.calibration_options import Calibrated
 from imgtheranostics.cli.groups import Output, grouped, refuse_given
-from imgtheranostics.cli.nuclear_curves import MODELS, TABLES, CurveModel, Samples
+from imgtheranostics.cli.nuclear_curve_groups import MODELS, TABLES, CurveModel, Samples
 from imgtheranostics.cli.nuclear_dose_groups import Scanned
 from imgtheranostics.cli.nuclear_words import DecayCorrection, DensityGMl, StrictClock, parameters
 

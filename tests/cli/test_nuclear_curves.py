@@ -8,7 +8,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from imgtheranostics.cli import nuclear_curves
+from imgtheranostics.cli import nuclear_curve_groups
 from imgtheranostics.cli.main import main
 from imgtheranostics.nuclear import curve_models
 
@@ -90,9 +90,9 @@ def refused(arguments, capsys):
 
 
 def test_the_choices_of_the_options_are_those_of_the_library():
-    assert ("none", *curve_models.MODELS) == nuclear_curves.MODELS
-    assert tuple(curve_models.TERMS) == nuclear_curves.EXPONENTIALS
-    assert nuclear_curves.WEIGHTS == curve_models.WEIGHTS
+    assert ("none", *curve_models.MODELS) == nuclear_curve_groups.MODELS
+    assert tuple(curve_models.TERMS) == nuclear_curve_groups.EXPONENTIALS
+    assert nuclear_curve_groups.WEIGHTS == curve_models.WEIGHTS
 
 
 def test_scans_give_half_lives_and_decays_per_gram(scans, capsys):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy.signal import lfilter
 
-from imgtheranostics.cli import nuclear_kinetics
+from imgtheranostics.cli import nuclear_kinetics_groups
 from imgtheranostics.cli.main import main
 from imgtheranostics.nuclear.kinetic_maps import METHODS
 
@@ -121,7 +121,7 @@ def refused(arguments, capsys):
 
 
 def test_the_models_are_those_of_the_library():
-    assert sorted(nuclear_kinetics.MODELS) == sorted(METHODS)
+    assert sorted(nuclear_kinetics_groups.MODELS) == sorted(METHODS)
 
 
 @pytest.mark.parametrize("source", [scan, table])
