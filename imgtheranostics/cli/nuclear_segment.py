@@ -65,6 +65,8 @@ def segment(
     from imgtheranostics.nuclear.quantities import Request
     from imgtheranostics.report.run import Run
 
+    where.check()
+    how.check(method)
     _check(method, quantity, where)
     runs.check_output(common.out, force=common.force)
     volume = load(path, series=common.series)

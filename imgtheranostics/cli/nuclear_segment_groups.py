@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imgtheranostics.cli import options
-from imgtheranostics.cli.map_input import number_list
+from imgtheranostics.cli.map_input import is_number, number_list
 
 if TYPE_CHECKING:
     from imgtheranostics.regions import Regions
@@ -42,7 +42,7 @@ class Where:
         float | None,
         typer.Option(
             "--reach-mm",
-            min=0.0,
+            min=1e-3,
             help="Radius around a seed; default a quarter of the image's shortest side, at most 50.",
         ),
     ] = None
@@ -54,6 +54,12 @@ class Where:
             help="Voxels that hang together: by faces, also by edges, also by corners.",
         ),
     ] = "6"
+
+    def check(self) -> None:
+        """Refuse places that are none, and a reach around nothing."""
+        seeds(self.seed)
+        if self.reach_mm is not None and not self.seed:
+            raise typer.BadParameter("belongs to --seed", param_hint="--reach-mm")
 
     def keywords(self, v: Volume, *, resample: bool) -> dict[str, Any]:
         """As `imgtheranostics.nuclear.delineate` takes them."""
@@ -127,7 +133,7 @@ class How:
     smoothing_mm: Annotated[
         float | None,
         typer.Option(
-            "--smoothing-mm", min=0.0, help="gradient: Gaussian SD; default the longest side of a voxel."
+            "--smoothing-mm", min=1e-3, help="gradient: Gaussian SD; default the longest side of a voxel."
         ),
     ] = None
     percist: Annotated[
@@ -151,6 +157,15 @@ class How:
         ),
     ] = None
 
+    def check(self, method: str) -> None:
+        """Refuse texts that are no numbers, and options that exclude each other."""
+        _threshold(self.threshold, method)
+        _weights(self.weights)
+        if self.liver_at is not None:
+            place(self.liver_at, "--liver-at")
+            if self.reference is not None:
+                raise typer.BadParameter("give it or --liver-at, not both", param_hint="--reference")
+
     def keywords(self, method: str, v: Volume, references: Regions | None) -> dict[str, Any]:
         """As `imgtheranostics.nuclear.delineate` takes them."""
         return {
@@ -169,16 +184,13 @@ class How:
     def _background(self, references: Regions | None) -> Any:
         if self.adapt_to is None:
             return None
-        try:
-            return float(self.adapt_to)
-        except ValueError:
-            return named(self.adapt_to, references, "--adapt-to")
+        if is_number(self.adapt_to):
+            return (number_list(self.adapt_to, "--adapt-to") or [])[0]
+        return named(self.adapt_to, references, "--adapt-to")
 
     def _reference(self, v: Volume, references: Regions | None) -> Regions | None:
         if self.liver_at is None:
             return None if self.reference is None else named(self.reference, references, "--reference")
-        if self.reference is not None:
-            raise typer.BadParameter("give it or --liver-at, not both", param_hint="--reference")
         from imgtheranostics.nuclear.percist_criteria import LIVER_BALL_MM
         from imgtheranostics.segmentation.ball_regions import ball_regions
 

@@ -75,7 +75,7 @@ def delineate(
         "within": within,
         "reach_mm": reach_mm,
         "connectivity": connectivity,
-        "resolution_mm": resolution_mm,
+        "resolution_mm": resolution_mm or None,
     }
     if seeds_mm is None and within is None and method not in ("fixed", "percist"):
         raise UnknownChoice(f"the method {method} needs seeds (seed=) or regions to look in (within=)")
@@ -109,6 +109,8 @@ def _percist(x: Volume | Estimate, own: dict[str, Any], where: dict[str, Any]) -
 
 
 def _adaptive(x: Volume | Estimate, own: dict[str, Any], where: dict[str, Any]) -> Regions:
+    if own.get("scheme") == "sphere" and where["resolution_mm"] is None:
+        raise UnknownChoice("the scheme sphere needs resolution_mm=")
     return adaptive_threshold(
         x, own.get("scheme", "half_way"), weights=own.get("weights"), background=own.get("adapt_to"), **where
     )
