@@ -23,6 +23,7 @@ def compile_all() -> Iterator[tuple[str, Callable[[], None]]]:
     yield "compartments", _compartments
     yield "one tissue compartment", _one_tissue
     yield "reference tissue", _reference_tissue
+    yield "reference planes", _reference_planes
     yield "flip angles", _flip_angles
     yield "recovery curves", _recovery
     yield "pools of Z-spectra", _pools
@@ -379,6 +380,18 @@ def _reference_tissue() -> None:
         squares,
         np.empty(1, np.uint8),
     )
+
+
+def _reference_planes() -> None:
+    from imgtheranostics.kernels import reference_planes as kernels
+    from imgtheranostics.kernels.lanes import read_only
+
+    chosen, line, flags = read_only(np.ones(1, np.bool_)), np.arange(1.0, 6.0), np.empty(1, np.uint16)
+    for dtype in (np.float32, np.float64):
+        samples, out = read_only(np.ones((5, 1), dtype)), np.empty((kernels.ROWS, 1), dtype)
+        kernels.reference_planes(
+            samples, chosen, 0, line, line, line, line, line, np.ones(4), 2, 1.0, out, flags
+        )
 
 
 def _graphical_analysis() -> None:

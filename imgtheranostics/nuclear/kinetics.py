@@ -14,6 +14,7 @@ from imgtheranostics.nuclear.graphical import (
     patlak,
     patlak_reference,
 )
+from imgtheranostics.nuclear.multilinear_reference import mrtm
 from imgtheranostics.nuclear.reference_tissue import srtm, srtm2
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "logan",
     "logan_reference",
     "ma1",
+    "mrtm",
     "mrtm2",
     "patlak",
     "patlak_reference",
