@@ -46,7 +46,7 @@ Model = Annotated[
         "--model",
         click_type=options.choice(MODELS),
         help="Compartments, plots or multilinear fits with an input function; or those with a reference "
-        "tissue (_reference, mrtm2, srtm, srtm2).",
+        "tissue (_reference, mrtm, mrtm2, srtm, srtm2).",
         show_default=False,
     ),
 ]
@@ -153,7 +153,7 @@ def _deliver(
     said: dict[str, Any], curves: TissueCurves, volume: Volume | None, regions: Regions | None
 ) -> None:
     from imgtheranostics.errors import merge_cautions
-    from imgtheranostics.nuclear.kinetic_tables import kinetics_table
+    from imgtheranostics.nuclear.kinetic_tables import frame_weights, kinetics_table
     from imgtheranostics.report.run import Run
 
     driven, fitted, model = said["driven"], said["fitted"], said["model"]
@@ -178,7 +178,10 @@ def _deliver(
     )
     estimates: list[Estimate] = []
     if said["voxels"].maps and volume is not None and regions is not None:
-        estimates = _maps(said, volume, regions, inflow, given)
+        weights = frame_weights(curves, fitted.weights)
+        estimates = _maps(
+            said, volume, regions, inflow, given if weights is None else {**given, "weights": weights}
+        )
     path = said["path"]
     scan_files = [path] if volume is None else list(volume.source.files)
     run = Run(

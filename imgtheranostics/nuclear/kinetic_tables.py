@@ -40,15 +40,13 @@ from imgtheranostics.volume import Flag, Volume
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["kinetics_table", "region_input"]
+__all__ = ["frame_weights", "kinetics_table", "region_input"]
 
 FloatArray = npt.NDArray[np.float64]
 
 _IN_IMAGES = "region in the images"
 _WEIGHTS = ("given", "equal", "frames")
 _N_RATES = {"one_tissue": 2, "two_tissue_irreversible": 3, "two_tissue": 4, "srtm": 3}
-_POOR = 0.5
-"""Standard error over the value from which on a result is said to be poorly determined."""
 
 
 def kinetics_table(
@@ -131,7 +129,7 @@ def kinetics_table(
             found=", ".join(curves.names),
             needed="a region beside those that are the input",
         )
-    given = {**given, "weights": _weights(curves, weights)}
+    given = {**given, "weights": frame_weights(curves, weights)}
     call = array_call(model, curves.mid_s, curves.duration_s, source.inflow, source.curve, given)
     fit = _fitted(call, fitted, workers)
     warnings = merge_cautions(curves.warnings, source.warnings)
@@ -270,8 +268,22 @@ def _source(
     return _Source(inflow, None, "plasma", decisions, inflow.warnings)
 
 
-def _weights(curves: TissueCurves, weights: str | npt.ArrayLike | None) -> FloatArray | None:
-    """Of the frames; None where all are alike."""
+def frame_weights(curves: TissueCurves, weights: str | npt.ArrayLike | None) -> FloatArray | None:
+    """Weights of the frames; None where all are alike.
+
+    Parameters
+    ----------
+    curves : TissueCurves
+    weights : {"given", "equal", "frames"} or (n,) array_like, optional
+        As in `kinetics_table`.
+
+    Raises
+    ------
+    UnknownChoice
+        If the rule is not known.
+    MissingMetadata
+        If durations or half-life are needed and not known.
+    """
     if weights is not None and not isinstance(weights, str):
         return np.asarray(weights, np.float64)
     rule = checked(weights or "given", _WEIGHTS, "weights")
@@ -372,7 +384,7 @@ def _cautions(curves: TissueCurves, fit: Fit, only: int | None = None) -> tuple[
         Flag.INVALID_INPUT: ("invalid-curve", "the curve has frames that the method cannot take"),
         Flag.NOT_CONVERGED: ("not-converged", "the fit did not settle"),
         Flag.ILL_CONDITIONED: ("not-determined", "the curve does not determine the parameters"),
-        Flag.AT_BOUND: ("at-bound", "a parameter ended at its bound and has no standard error"),
+        Flag.AT_BOUND: ("at-bound", "{} ended at the end of its range and has no standard error"),
         Flag.NOT_ENHANCING: ("no-uptake", "nothing is taken up from the plasma"),
         Flag.NEGATIVE_AMPLITUDE: ("negative-amplitude", "an amplitude of the curve is below zero"),
     }
@@ -382,8 +394,21 @@ def _cautions(curves: TissueCurves, fit: Fit, only: int | None = None) -> tuple[
             continue
         for flag, (code, text) in words.items():
             if int(fit.flags[n]) & flag.value:
-                found.append(Caution(code, f"{region}: {text}", f"region {region}"))
+                said = text.format(_at_bound(fit, n))
+                found.append(Caution(code, f"{region}: {said}", f"region {region}"))
     return tuple(found)
+
+
+def _at_bound(fit: Fit, n: int) -> str:
+    """Parameters that a curve has without a standard error; k2a, with which the others of SRTM go."""
+    if "k2a" in fit.parameters:
+        return "k2a"
+    names = [
+        name
+        for name, values in fit.parameters.items()
+        if name not in ("VT", "Ki") and np.isfinite(values[n]) and np.isnan(fit.standard_errors[name][n])
+    ]
+    return " or ".join(names) or "a parameter"
 
 
 def _plain(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -148,6 +148,7 @@ def test_parameters_are_those_that_were_put_there(data, source, model, options, 
         ("srtm", ()),
         ("srtm2", ("--k2-reference", "0.06")),
         ("mrtm2", ("--k2-reference", "0.06")),
+        ("mrtm", ()),
         ("logan_reference", ("--start", "20min", "--k2-reference", "0.06")),
     ],
 )
@@ -220,6 +221,19 @@ def test_what_is_written(data, tmp_path, capsys):
     assert main([str(word) for word in plot]) == 0
     capsys.readouterr()
     assert (tmp_path / "plot" / "figures" / "kinetic-plots_distribution_volume.svg").is_file()
+
+
+def test_weights_hold_for_regions_and_maps_alike(data, tmp_path, capsys):
+    """The plot of a tracer that is not trapped is bent, so that its slope depends on the weights."""
+    words = [*scan(data), *blood(data), "--model", "patlak", "--start", "10min", "--maps"]
+    found = []
+    for weights in ("equal", "frames"):
+        out = tmp_path / weights
+        rows = rows_of([*words, "--weights", weights, "-o", out, "--no-report"], capsys)
+        image = nibabel.load(out / "net_influx.nii.gz").get_fdata()[place("striatum")]
+        found.append(rows["striatum", "net_influx"]["mean"])
+        assert np.nanmean(image) == pytest.approx(found[-1], rel=1e-3)
+    assert abs(found[0] - found[1]) > 0.01 * found[0]
 
 
 @pytest.mark.parametrize(("pet", "volume"), [("rwrd_1", 3.86), ("cgyu_1", 2.19)])

@@ -102,7 +102,7 @@ def test_rates_of_two_tissue_compartments_are_those_of_the_equations():
     assert list(drawn[0].parts) == ["whole blood"]
 
 
-@pytest.mark.parametrize("model", ["one_tissue", "two_tissue_irreversible", "srtm", "ma1", "mrtm2"])
+@pytest.mark.parametrize("model", ["one_tissue", "two_tissue_irreversible", "srtm", "ma1", "mrtm2", "mrtm"])
 def test_the_drawn_curve_has_the_residuals_of_the_fit(one_tissue, trapped, rng, model):
     """The misfit of the array level, from kernels, against the drawn model, made another way."""
     data = trapped if model == "two_tissue_irreversible" else one_tissue
@@ -112,6 +112,7 @@ def test_the_drawn_curve_has_the_residuals_of_the_fit(one_tissue, trapped, rng, 
         "ma1": {"input_function": BLOOD, "start_s": 900.0},
         "mrtm2": {"reference": "white", "k2_reference_per_min": 0.06},
         "srtm": {"reference": "white"},
+        "mrtm": {"reference": "white"},
     }.get(model, {"input_function": BLOOD})
     found = kinetics_table(data, model=model, **options)
     for curve in found.attrs["curves"][1:]:
@@ -222,6 +223,16 @@ def test_weights_of_the_table_of_frames_or_none(one_tissue):
     )  # fmt: skip
     assert value(frames, "grey", "tissue_influx") == pytest.approx(float(expected.parameters["K1"]), rel=1e-6)
     assert value(equal, "grey", "tissue_influx") != pytest.approx(value(frames, "grey", "tissue_influx"))
+
+
+def test_what_ended_at_the_end_of_its_range_is_named(one_tissue):
+    """A tissue that is 90 s behind its blood: the delay may be 60 s at most."""
+    late = curves_of(np.interp(MID - 90, MID, one_tissue.curve("grey"), left=0.0), ("late",))
+    found = kinetics_table(late, model="one_tissue", input_function=BLOOD)
+    (caution,) = [one for one in found.attrs["warnings"] if one.code == "at-bound"]
+    assert "delay_s" in caution.message
+    assert value(found, "late", "bolus_delay") == 60.0
+    assert "at-bound" in value(found, "late", "bolus_delay", "warnings")
 
 
 @pytest.fixture
