@@ -19,7 +19,15 @@ from imgtheranostics.study.resampling import (
     product_p,
     unit_vector,
 )
-from imgtheranostics.study.samples import DoubleArray, Rows, complete_rows, require, require_spread
+from imgtheranostics.study.samples import (
+    DoubleArray,
+    Rows,
+    Units,
+    common_unit,
+    complete_rows,
+    require,
+    require_spread,
+)
 
 _INDEPENDENT = "rows are independent subjects"
 
@@ -31,6 +39,8 @@ def spearman(
     *,
     n_permutations: int = 9999,
     level: float = 0.95,
+    x_unit: Units = "1",
+    y_unit: Units = "1",
 ) -> Finding:
     """Spearman's rank correlation: how far one quantity rises with another, whatever the shape.
 
@@ -43,6 +53,8 @@ def spearman(
         Random orders for the p value of 9 to 500 subjects. Up to 8 every order is looked at; above 500 the
         t distribution is used.
     level : float
+    x_unit, y_unit : str or sequence of str
+        For all or row by row: ranks of mixed units mean nothing.
 
     Returns
     -------
@@ -57,6 +69,8 @@ def spearman(
         If the columns differ in length or are not numbers.
     IllConditioned
         For fewer than 4 complete rows, or a constant column.
+    UnitMismatch, ImplausibleValue
+        For mixed units, or infinite values.
 
     References
     ----------
@@ -64,6 +78,8 @@ def spearman(
     """
     check_level(level)
     check_draws(n_permutations, "n_permutations")
+    for unit, name in ((x_unit, "x"), (y_unit, "y")):
+        common_unit(unit, name)
     rows = _paired(x, y)
     one, other = unit_ranks(rows["x"]), unit_ranks(rows["y"])
     estimate = float(np.clip(one @ other, -1.0, 1.0))
@@ -91,6 +107,8 @@ def kendall(
     *,
     n_permutations: int = 9999,
     level: float = 0.95,
+    x_unit: Units = "1",
+    y_unit: Units = "1",
 ) -> Finding:
     """Kendall's tau-b: the share of concordant pairs less that of discordant ones, corrected for ties.
 
@@ -103,6 +121,7 @@ def kendall(
         Random orders, where there are ties and more than 8 subjects; without ties the p value is exact.
         Above 100 subjects with ties the normal distribution is used.
     level : float
+    x_unit, y_unit : str or sequence of str
 
     Returns
     -------
@@ -122,6 +141,8 @@ def kendall(
 
     check_level(level)
     check_draws(n_permutations, "n_permutations")
+    for unit, name in ((x_unit, "x"), (y_unit, "y")):
+        common_unit(unit, name)
     rows = _paired(x, y, smallest=5)
     n = rows.n
     tied = any(np.unique(values).size < n for values in rows.columns.values())
@@ -155,6 +176,8 @@ def partial_spearman(
     *,
     n_permutations: int = 9999,
     level: float = 0.95,
+    x_unit: Units = "1",
+    y_unit: Units = "1",
 ) -> Finding:
     """Rank correlation of what is left of two quantities when others, such as dose, are accounted for.
 
@@ -168,6 +191,7 @@ def partial_spearman(
     n_permutations : int
         Orders of the residual ranks [1]_; above 500 subjects the t distribution is used.
     level : float
+    x_unit, y_unit : str or sequence of str
 
     Returns
     -------
@@ -187,6 +211,8 @@ def partial_spearman(
     """
     check_level(level)
     check_draws(n_permutations, "n_permutations")
+    for unit, name in ((x_unit, "x"), (y_unit, "y")):
+        common_unit(unit, name)
     if not adjust:
         raise ValueError("adjust is empty: use spearman")
     if {"x", "y"} & set(adjust):

@@ -13,6 +13,7 @@ from imgtheranostics.errors import Caution, IllConditioned
 from imgtheranostics.study.findings import Finding, Interval, check_level, normal_reach
 from imgtheranostics.study.log_rank_sums import FollowUp, divided, follow_up, one_step_hazard_ratio, z_scores
 from imgtheranostics.study.resampling import (
+    LARGEST_PERMUTED,
     check_draws,
     is_exact,
     orders,
@@ -135,8 +136,8 @@ def kaplan_meier(
     moments, share = np.asarray(curve.quantiles), np.asarray(curve.probabilities)
     ordered = np.sort(rows["time"])
     at_risk = rows.n - np.searchsorted(ordered, moments, side="left")
-    deaths = np.array([np.count_nonzero(seen & (rows["time"] == moment)) for moment in moments], np.int64)
-    gone = np.array([np.count_nonzero(~seen & (rows["time"] == moment)) for moment in moments], np.int64)
+    place = np.searchsorted(moments, rows["time"])
+    deaths, gone = (np.bincount(place[one], minlength=moments.size).astype(np.int64) for one in (seen, ~seen))
     low, high = _limits(share, at_risk, deaths, level)
     median = _first_below(moments, share)
     return SurvivalCurve(
@@ -182,7 +183,8 @@ def log_rank(
         Two labels; the second in sorted order is compared with the first. A cut-point that was chosen on
         these outcomes does not belong here: `cutpoint_search`.
     method : {"permutation", "asymptotic"}
-        With 19 subjects the chi-square distribution calls 6.5 % of null studies significant at 5 %.
+        With 19 subjects the chi-square distribution calls 6.5 % of null studies significant at 5 %; above 500
+        it is used in any case.
     rng : Generator or int
     n_permutations : int
     level : float
@@ -227,7 +229,7 @@ def log_rank(
     statistic = excess**2 / variance
     by_formula = math.erfc(math.sqrt(statistic / 2.0))
     p_value, words = by_formula, "the chi-square distribution"
-    if method == "permutation":
+    if method == "permutation" and rows.n <= LARGEST_PERMUTED:
         p_value = _permuted_p(known, second, math.sqrt(statistic), n_permutations, np.random.default_rng(rng))
         words = permutation_words(rows.n, n_permutations)
     ratio, interval = one_step_hazard_ratio(excess, variance, normal_reach(level))

@@ -165,6 +165,9 @@ def test_constant_columns_are_refused_by_name(name, column):
 @pytest.mark.parametrize(
     ("name", "option"),
     [
+        ("spearman", "x_unit"),
+        ("spearman", "y_unit"),
+        ("kendall", "x_unit"),
         ("cutpoint_search", "unit"),
         ("cutpoint_search", "time_unit"),
         ("kaplan_meier", "time_unit"),

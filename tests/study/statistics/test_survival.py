@@ -83,6 +83,13 @@ def test_scores_add_up_to_zero_and_to_observed_less_expected(rng):
     assert divided(known, np.ones(30, bool)) == pytest.approx((0.0, 0.0), abs=1e-12)
 
 
+def test_many_subjects_use_the_chi_square_distribution_and_say_so(rng):
+    time, event, group = rng.exponential(6, 600), np.ones(600), np.arange(600) % 2
+    found = log_rank(time, event, group)
+    assert found.p_value == found.asymptotic_p_value
+    assert "chi-square distribution" in found.method
+
+
 def test_more_than_two_groups_are_compared_in_pairs(leukaemia):
     time, event, _ = leukaemia
     with pytest.raises(ValueError, match="holm"):
