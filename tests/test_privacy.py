@@ -205,6 +205,17 @@ def test_curves_hold_no_canary(scene, source, tmp_path, capfd):
 
 
 @pytest.mark.parametrize("source", SOURCES)
+def test_lesions_hold_no_canary(scene, source, tmp_path, capfd):
+    out = tmp_path / "out"
+    words = ["nuclear", "segment", scene[source], "--within", scene["rois"], "--threshold", "50%", "-o", out]
+    code, printed = run(words, capfd)
+    assert code == 0, printed
+    assert not hits(printed)
+    assert assert_clean(out) >= 10
+    assert {"regions.nii.gz", "regions.json"} <= {path.name for path in out.iterdir()}
+
+
+@pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("target", ["image.nii.gz", "dicom"])
 def test_converted_images_hold_no_canary(scene, source, target, tmp_path, capfd):
     out = tmp_path / "converted"

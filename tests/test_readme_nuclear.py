@@ -219,7 +219,7 @@ def folder(tmp_path_factory):
 
 def test_every_command_has_an_example():
     verbs = {line.split()[2] for line in commands()}
-    assert {"uptake", "curves", "kinetics", "pairs", "dose", "pvc"} <= verbs
+    assert {"uptake", "curves", "kinetics", "pairs", "dose", "pvc", "segment"} <= verbs
 
 
 def test_the_printed_commands_run_one_after_another(folder, monkeypatch, capsys):
@@ -279,6 +279,24 @@ def test_the_printed_dose_is_that_of_a_sphere_of_the_twin(folder, monkeypatch, c
     sphere = float(absorbed_fraction("Y-90", mass_g=1.04 * volume_ml).dose_gy(decays))
     assert found["absorbed_dose"] == pytest.approx(sphere, rel=0.05)
     assert found["biologically_effective_dose"] > found["absorbed_dose"] > found["d98_dose_at_volume"]
+
+
+def test_the_printed_lesion_is_the_tumour(folder, monkeypatch, capsys):
+    """A ball of the tumour's voxels, and what was left in tumour and muscle after 24 h over each other."""
+    monkeypatch.chdir(folder)
+    line = next(one for one in commands() if " segment " in one)
+    words = shlex.split(line, comments=True)[1:]
+    place = words.index("-o")
+    del words[place : place + 2]
+    assert main([*words, "--json", "-q"]) == 0
+    rows = json.loads(capsys.readouterr().out)["quantities"]
+    found = {(row["region"], row["quantity"]): row["mean"] for row in rows}
+    volume = found["lesion", "metabolic_tumour_volume"]
+    assert volume == pytest.approx(np.count_nonzero(mouse_masks()["tumour"]) * 1e-3, rel=0.01)
+    hours = 24.0 + FRAME_S / 7200.0
+    left = {name: MOUSE_ID_PER_G[name] * 2 ** (-hours / MOUSE_BIOLOGICAL_H[name]) for name in MOUSE_ID_PER_G}
+    ratio = left["tumour"] / left["muscle"]
+    assert found["lesion/muscle", "uptake_ratio"] == pytest.approx(ratio, rel=0.01)
 
 
 def test_the_printed_curves_and_rates_are_what_was_put_there(folder, monkeypatch, capsys):
