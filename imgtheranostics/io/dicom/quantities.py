@@ -62,7 +62,8 @@ def describe(
     elif modality == "NM":
         acquisition = nuclear_acquisition(frames)
         cautions = _drug_cautions(acquisition)
-        quantity, unit = "counts", "{counts}"
+        quantity, unit, more = _camera_quantity(frames, scaling)
+        cautions += more
     elif modality == "US":
         from imgtheranostics.io.dicom.ultrasound import describe_ultrasound
 
@@ -82,6 +83,28 @@ def describe(
         quantity, unit, factor = scaling.quantity, scaling.unit, 1.0
     cautions += _plane_cautions(frames)
     return Description(quantity, unit, acquisition, axes, factor, tuple(cautions), history)
+
+
+_CAMERA_UNITS = {
+    "BQML": ("activity_concentration", "Bq/mL"),
+    "CNTS": ("counts", "{counts}"),
+    "CPS": ("count_rate", "{counts}/s"),
+}
+"""Units (0054,1001) as far as gamma-camera objects, which do not have them, carry them from PET."""
+
+
+def _camera_quantity(frames: Sequence[Frame], scaling: Scaling) -> tuple[str, str, list[Caution]]:
+    """Counts, unless a real-world value mapping, or an element that belongs to PET, says otherwise."""
+    stated = (frames[0].header.text("Units") or "").upper()
+    if scaling.quantity or not stated or stated == "CNTS":
+        return "counts", "{counts}", []
+    where = "Units (0054,1001)"
+    quantity, unit = _CAMERA_UNITS.get(stated, ("signal", "[arb'U]"))
+    if quantity == "signal":
+        text = "the units that the file states have no scale here: values are signal on an arbitrary scale"
+        return quantity, unit, [Caution("camera-units-without-scale", text, where)]
+    text = f"the file states its unit, {unit}, as PET images do and those of gamma cameras do not"
+    return quantity, unit, [Caution("camera-units-as-of-pet", text, where)]
 
 
 def _drug_cautions(acquisition: NuclearAcquisition) -> list[Caution]:

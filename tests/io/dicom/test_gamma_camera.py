@@ -368,6 +368,36 @@ def test_units_of_activity(tmp_path, make_series, text, factor):
     assert (v.quantity, v.data.max()) == ("activity_concentration", 6.0 * factor)
 
 
+@pytest.mark.parametrize(
+    ("units", "quantity", "code"),
+    [
+        ("BQML", "activity_concentration", "camera-units-as-of-pet"),
+        ("CPS", "count_rate", "camera-units-as-of-pet"),
+        ("CNTS", "counts", None),
+        ("PROPCPS", "signal", "camera-units-without-scale"),
+    ],
+)
+def test_units_that_belong_to_pet_are_taken_at_their_word_and_told(
+    tmp_path, make_series, units, quantity, code
+):
+    """Vendors write them into quantitative NM files; a real-world value mapping goes before them."""
+
+    def edit(ds):
+        ds.Units, ds.RescaleSlope, ds.RescaleIntercept = units, "2.5", "0"
+
+    v = it.load(camera(make_series, tmp_path / "x.dcm", planes(1, 2, 3), edit=edit))
+    assert (v.quantity, v.data.max()) == (quantity, 7.5)
+    assert [w.code for w in v.warnings if w.code.startswith("camera-units")] == ([code] if code else [])
+
+    def mapped(ds):
+        edit(ds)
+        ds.RealWorldValueMappingSequence = [mapping("{counts}", 1.0)]
+
+    v = it.load(camera(make_series, tmp_path / "y.dcm", planes(1, 2, 3), edit=mapped))
+    assert (v.quantity, v.data.max()) == ("counts", 3.0)
+    assert not [w for w in v.warnings if w.code.startswith("camera-units")]
+
+
 def test_milli_is_not_mega(tmp_path, make_series):
     def edit(ds):
         ds.RealWorldValueMappingSequence = [mapping("mBq/ml", 2.0)]
