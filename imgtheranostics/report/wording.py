@@ -110,7 +110,8 @@ _TIME_STEPS = ((259_200.0, 86_400.0, "d"), (7200.0, 3600.0, "h"), (300.0, 60.0, 
 _DOSE_MEASURE = re.compile(r"([dv])(\d+(?:_\d+)?)_(?:dose_at_volume|volume_at_dose)")
 _LONG = frozenset((
     "effective_half_life", "biological_half_life", "mean_residence_time", "time_integrated_activity", "tiac",
-    "tiac_per_g", "tiac_per_ml",
+    "tiac_per_g", "tiac_per_ml", "imaged_effective_half_life", "imaged_tiac", "imaged_tiac_per_g",
+    "imaged_tiac_per_ml",
 ))  # fmt: skip
 """Quantities of hours and days, which nobody reads in seconds."""
 
