@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 COMPARTMENTS = ("one_tissue", "two_tissue", "two_tissue_irreversible")
 PLASMA_PLOTS = ("patlak", "logan", "ma1")
-BY_REFERENCE = ("patlak_reference", "logan_reference", "mrtm2", "srtm", "srtm2")
+BY_REFERENCE = ("patlak_reference", "logan_reference", "mrtm2", "mrtm", "srtm", "srtm2")
 MODELS = (*COMPARTMENTS, *PLASMA_PLOTS, *BY_REFERENCE)
 
 
@@ -192,7 +192,7 @@ class FitOptions:
 
     def check(self, model: str) -> None:
         """Refuse what the model does not take, and ask for what it needs."""
-        plots = model in PLASMA_PLOTS or model in BY_REFERENCE[:3]
+        plots = model in PLASMA_PLOTS or model in BY_REFERENCE[:4]
         if not plots:
             refuse_given({"--start": self.start, "--end": self.end}, f"does not belong to {model}")
         if model not in COMPARTMENTS:
@@ -202,7 +202,7 @@ class FitOptions:
             )
         if model not in ("logan_reference", "mrtm2", "srtm2"):
             refuse_given({"--k2-reference": self.k2_reference}, f"does not belong to {model}")
-        if plots and model != "mrtm2" and self.start is None:
+        if plots and model not in ("mrtm", "mrtm2") and self.start is None:
             raise typer.BadParameter(
                 f"from when on the plot of {model} is straight depends on the tracer: give t*, such as 30min",
                 param_hint="--start",

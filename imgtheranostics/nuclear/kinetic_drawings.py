@@ -29,7 +29,7 @@ LEADS_TO = {
     "one_tissue": "distribution_volume", "two_tissue": "distribution_volume",
     "two_tissue_irreversible": "net_influx", "patlak": "net_influx", "patlak_reference": "relative_influx",
     "logan": "distribution_volume", "ma1": "distribution_volume", "logan_reference": "distribution_ratio",
-    "mrtm2": "binding_potential", "srtm": "binding_potential", "srtm2": "binding_potential",
+    "mrtm": "binding_potential", "mrtm2": "binding_potential", "srtm": "binding_potential", "srtm2": "binding_potential",
 }  # fmt: skip
 """What each method is asked for."""
 
@@ -254,8 +254,12 @@ def _areas(curves: TissueCurves, n: int, setting: Setting) -> tuple[FloatArray, 
 
 
 def _multilinear(curves: TissueCurves, n: int, one: Mapping[str, float], setting: Setting) -> FloatArray:
-    """MA1 and MRTM2: C_T = -(V/b) int C_in + (1/b) int C_T, in the frames that they take."""
+    """MA1 and MRTM2: C_T = -(V/b) int C_in + (1/b) int C_T, in the frames that they take; MRTM with C_R."""
     area, own = _areas(curves, n, setting)
+    if setting.model == "mrtm":
+        assert setting.curve is not None  # noqa: S101
+        fitted = (one["k2"] * area - one["k2a"] * own) / 60.0 + one["R1"] * setting.curve
+        return np.asarray(np.where(_used(curves, setting), fitted, np.nan))
     slope = one["VT"] if setting.model == "ma1" else one["DVR"]
     intercept = one["intercept"] * 60.0
     fitted = (own - slope * area) / intercept

@@ -37,7 +37,7 @@ FloatArray = npt.NDArray[np.float64]
 
 COMPARTMENTS = ("one_tissue", "two_tissue", "two_tissue_irreversible")
 PLASMA_PLOTS = ("patlak", "logan", "ma1")
-REFERENCE_PLOTS = ("patlak_reference", "logan_reference", "mrtm2")
+REFERENCE_PLOTS = ("patlak_reference", "logan_reference", "mrtm2", "mrtm")
 REFERENCE_MODELS = ("srtm", "srtm2")
 METHODS = (*COMPARTMENTS, *PLASMA_PLOTS, *REFERENCE_PLOTS, *REFERENCE_MODELS)
 """What maps can be made with."""
@@ -68,6 +68,7 @@ OPTIONS: Mapping[str, tuple[str, ...]] = {
     "patlak_reference": ("start_s", "end_s", "weights"),
     "logan_reference": ("start_s", "end_s", "weights", "k2_reference_per_min"),
     "mrtm2": ("start_s", "end_s", "weights", "k2_reference_per_min"),
+    "mrtm": ("start_s", "end_s", "weights"),
     "srtm": ("weights", "k2a_bounds_per_min", "n_bases"),
     "srtm2": ("weights", "k2a_bounds_per_min", "n_bases", "k2_reference_per_min"),
 }

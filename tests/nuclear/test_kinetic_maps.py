@@ -114,7 +114,7 @@ def test_volumes_of_distribution(one_tissue):
 
 def test_binding_against_a_region(one_tissue):
     reference = region(one_tissue, 0)
-    for method in ("srtm", "srtm2", "logan_reference", "mrtm2"):
+    for method in ("srtm", "srtm2", "logan_reference", "mrtm2", "mrtm"):
         options = {"start_s": 900.0} if method == "logan_reference" else {}
         if method in ("logan_reference", "mrtm2"):
             options["k2_reference_per_min"] = 0.1
