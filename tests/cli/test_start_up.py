@@ -26,6 +26,8 @@ print("exit", code, "heavy", heavy)
         ["nuclear", "uptake", "--help"],
         ["nuclear", "curves", "--help"],
         ["nuclear", "kinetics", "--help"],
+        ["nuclear", "dose", "--help"],
+        ["nuclear", "pvc", "--help"],
         ["mri", "--help"],
         ["mri", "t1", "--help"],
         ["mri", "dce", "--help"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -39,7 +39,7 @@ _LEGEND_ROW_IN = 0.3
 
 @dataclass(frozen=True, eq=False)
 class _Curve:
-    """One region: doses of its voxels, and what the table says of their mean."""
+    """One region: doses of its voxels, what the table says of their mean, whether its colour is taken."""
 
     name: str
     colour: str
@@ -47,6 +47,7 @@ class _Curve:
     mean: float
     error: float
     n_voxels: int
+    again: bool
 
 
 def keys(run: Run) -> tuple[str, ...]:
@@ -101,7 +102,9 @@ def _curves(run: Run, quantity: str) -> tuple[list[_Curve], int]:
         values = values[np.isfinite(values)]
         if values.size:
             mean, error = _stated(rows.get(name), values)
-            found.append(_Curve(name, theme.region_colour(n), np.sort(values), mean, error, values.size))
+            again = n >= len(theme.REGION_COLOURS)
+            colour = theme.region_colour(n)
+            found.append(_Curve(name, colour, np.sort(values), mean, error, values.size, again))
     found.sort(key=lambda one: -one.mean)
     return found[:_MOST], max(0, len(found) - _MOST)
 
@@ -123,12 +126,17 @@ def _line(axes: Axes, one: _Curve, shared: float) -> None:
         axes.fill_betweenx(
             volume, dose * (1.0 - shared), dose * (1.0 + shared), color=one.colour, alpha=0.18, linewidth=0
         )
-    axes.plot(dose, volume, color=one.colour, linewidth=1.4, zorder=3)
+    axes.plot(dose, volume, color=one.colour, linewidth=1.4, zorder=3, linestyle=_dashes(one))
     height = float(volume_at_dose(one.values, one.mean))
     axes.plot(
         [one.mean], [height], marker="o", markersize=5.0, color=one.colour, markeredgecolor="white",
         markeredgewidth=0.8, zorder=4,
     )  # fmt: skip
+
+
+def _dashes(one: _Curve) -> Literal["-", "--"]:
+    """Dashed where the colour is taken."""
+    return "--" if one.again else "-"
 
 
 def _legend(figure: Figure, curves: list[_Curve], unit: str) -> None:
@@ -144,6 +152,7 @@ def _legend(figure: Figure, curves: list[_Curve], unit: str) -> None:
             [y / height] * 2,
             color=one.colour,
             linewidth=1.8,
+            linestyle=_dashes(one),
             transform=figure.transFigure,
         )
         figure.add_artist(line)
