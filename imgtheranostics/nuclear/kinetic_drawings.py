@@ -29,7 +29,8 @@ LEADS_TO = {
     "one_tissue": "distribution_volume", "two_tissue": "distribution_volume",
     "two_tissue_irreversible": "net_influx", "patlak": "net_influx", "patlak_reference": "relative_influx",
     "logan": "distribution_volume", "ma1": "distribution_volume", "logan_reference": "distribution_ratio",
-    "mrtm": "binding_potential", "mrtm2": "binding_potential", "srtm": "binding_potential", "srtm2": "binding_potential",
+    "mrtm": "binding_potential", "mrtm2": "binding_potential", "srtm": "binding_potential",
+    "srtm2": "binding_potential",
 }  # fmt: skip
 """What each method is asked for."""
 
