@@ -182,7 +182,7 @@ class Absorption:
     ] = "none"
     radius_mm: Annotated[
         float | None,
-        typer.Option("--radius-mm", help="Reach of the kernel; default: that of the electrons, and 20 mm."),
+        typer.Option("--radius-mm", help="Reach of the kernel; default: that of electrons, and five voxels."),
     ] = None
     density_g_ml: Annotated[
         float | None,
