@@ -12,6 +12,7 @@ import numpy.typing as npt
 from imgtheranostics.errors import Caution, IllConditioned
 from imgtheranostics.study.findings import Finding, check_level
 from imgtheranostics.study.log_rank_sums import (
+    FollowUp,
     follow_up,
     one_step_hazard_ratio,
     statistics_at_cuts,
@@ -128,17 +129,9 @@ def cutpoint_search(
     known = follow_up(rows["time"], events(rows["event"]))
     ordered = np.sort(rows["uptake"])
     cuts = _cuts(ordered, smallest_share)
-    place = np.empty(rows.n, np.intp)
-    place[np.argsort(rows["uptake"], kind="stable")] = np.arange(rows.n)
-    excess, variance = (found[0] for found in statistics_at_cuts(known, place[known.order][None], cuts))
+    excess, variance = _at_cuts(known, rows["uptake"], cuts)
     z = z_scores(excess, variance)
     best = int(np.argmax(np.abs(z)))
-    if variance[best] <= 0.0:
-        raise IllConditioned(
-            "no event tells the sides of any cut-point apart",
-            where="event",
-            needed="events while subjects of both sides are at risk",
-        )
     generator = np.random.default_rng(rng)
     orders = generator.permuted(np.broadcast_to(np.arange(rows.n), (n_permutations, rows.n)), axis=1)
     largest = np.abs(z_scores(*statistics_at_cuts(known, orders, cuts))).max(axis=1)
@@ -232,6 +225,22 @@ def _cuts(ordered: DoubleArray, smallest_share: float) -> npt.NDArray[np.intp]:
     if found.size > MOST_CUTS:
         found = found[np.linspace(0, found.size - 1, MOST_CUTS).round().astype(np.intp)]
     return found.astype(np.intp)
+
+
+def _at_cuts(
+    known: FollowUp, uptake: DoubleArray, cuts: npt.NDArray[np.intp]
+) -> tuple[DoubleArray, DoubleArray]:
+    """Observed less expected events above each cut-point, and their variance."""
+    place = np.empty(known.n, np.intp)
+    place[np.argsort(uptake, kind="stable")] = np.arange(known.n)
+    excess, variance = (found[0] for found in statistics_at_cuts(known, place[known.order][None], cuts))
+    if variance.max() <= 1e-12:
+        raise IllConditioned(
+            "no event tells the sides of any cut-point apart",
+            where="event",
+            needed="events while subjects of both sides are at risk",
+        )
+    return excess, variance
 
 
 def _optimistic() -> Caution:

@@ -32,6 +32,13 @@ _STEEPEST = 12.0
 """A log hazard ratio per standard deviation beyond this is no estimate: the likelihood has no maximum."""
 
 
+_ASSUMED = (
+    "subjects are independent",
+    "hazards are proportional",
+    "censoring does not depend on uptake",
+)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CoxRegression(Finding):
     """Cox regression. `estimate` is the hazard ratio per `step` of uptake.
@@ -151,12 +158,7 @@ def cox_regression(
         method=f"Cox regression (Efron ties); p from {words}; interval "
         f"{'by Wald' if others else 'of the profile likelihood'}",
         level=level,
-        assumed=(
-            "subjects are independent",
-            "hazards are proportional",
-            "censoring does not depend on uptake",
-            f"the logarithm of the hazard is a straight line in {'log uptake' if logarithmic else 'uptake'}",
-        ),
+        assumed=(*_ASSUMED, f"the log hazard is a straight line in {'log ' * logarithmic}uptake"),
         left_out=rows.left_out,
         warnings=(*rows.warnings, *_few_events(int(seen.sum()), 1 + len(others))),
         step=step,
@@ -165,9 +167,7 @@ def cox_regression(
         wald_p_value=math.erfc(abs(beta[0] / error[0]) / math.sqrt(2.0)),
         likelihood_ratio_p_value=ratio_p,
         n_events=int(seen.sum()),
-        adjusted_for={
-            name: _exponential(beta[1 + place] / scale[1 + place]) for place, name in enumerate(others)
-        },
+        adjusted_for=dict(zip(others, map(_exponential, beta[1:] / scale[1:]), strict=True)),
         concordance=apparent,
         corrected_concordance=apparent - hopeful,
     )

@@ -31,6 +31,13 @@ from imgtheranostics.study.samples import (
     require_not_negative,
 )
 
+_ASSUMED = (
+    "subjects are independent",
+    "groups were fixed before outcomes were seen",
+    "censoring does not depend on the group",
+    "hazards are proportional (for the hazard ratio)",
+)
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SurvivalCurve(Finding):
@@ -222,10 +229,7 @@ def log_rank(
     known = follow_up(rows["time"], seen)
     second = (rows["group"] == present[1])[known.order]
     excess, variance = (float(one) for one in divided(known, second))
-    if variance <= 1e-12:
-        raise IllConditioned(
-            "no event tells the groups apart", where="event", needed="events while both groups are at risk"
-        )
+    _require_told(variance)
     statistic = excess**2 / variance
     by_formula = math.erfc(math.sqrt(statistic / 2.0))
     p_value, words = by_formula, "the chi-square distribution"
@@ -244,12 +248,7 @@ def log_rank(
         n=rows.n,
         method=f"log-rank; p from {words}; one-step hazard ratio (Peto)",
         level=level,
-        assumed=(
-            "subjects are independent",
-            "groups were fixed before outcomes were seen",
-            "censoring does not depend on the group",
-            "hazards are proportional (for the hazard ratio)",
-        ),
+        assumed=_ASSUMED,
         left_out=rows.left_out,
         warnings=(*rows.warnings, *_few_events(total)),
         groups=(names[present[0]], names[present[1]]),
@@ -259,6 +258,13 @@ def log_rank(
         statistic=statistic,
         asymptotic_p_value=by_formula,
     )
+
+
+def _require_told(variance: float) -> None:
+    if variance <= 1e-12:
+        raise IllConditioned(
+            "no event tells the groups apart", where="event", needed="events while both groups are at risk"
+        )
 
 
 def _few_events(total: int) -> tuple[Caution, ...]:

@@ -66,6 +66,24 @@ def test_doubling_and_unit_scales_are_told_apart(cohort):
 
 
 @pytest.mark.usefixtures("_statsmodels")
+def test_adjusted_model_with_ties_is_that_of_lifelines():
+    """CoxPHFitter of lifelines 0.30.3 on the same 60 subjects."""
+    rng = np.random.default_rng(3)
+    uptake, dose = rng.lognormal(size=60), rng.normal(size=60)
+    time = np.ceil(rng.exponential(8, 60) * np.exp(0.4 * dose))
+    event = rng.uniform(size=60) < 0.7
+    found = cox_regression(uptake, time, event, adjust={"dose": dose}, n_resamples=0)
+    assert found.estimate == pytest.approx(0.938639, abs=1e-6)
+    assert found.interval == pytest.approx((0.785729, 1.121307), abs=1e-5)
+    assert found.adjusted_for["dose"] == pytest.approx(0.646701, abs=1e-6)
+    assert found.wald_p_value == pytest.approx(0.485193, abs=1e-5)
+    assert found.concordance == pytest.approx(0.634585, abs=1e-6)
+    alone = cox_regression(uptake, time, event, n_resamples=0)
+    assert (alone.coefficient, alone.standard_error) == pytest.approx((-0.028903, 0.091884), abs=1e-6)
+    assert alone.likelihood_ratio_p_value == pytest.approx(0.753772, abs=1e-6)
+
+
+@pytest.mark.usefixtures("_statsmodels")
 def test_confounding_dose_is_adjusted_for():
     rng = np.random.default_rng(77)
     dose = rng.normal(size=200)
