@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from imgtheranostics.nuclear.input_functions import InputFunction
-    from imgtheranostics.nuclear.tissue_tables import TissueCurves
+    from imgtheranostics.nuclear.tissue_curves import TissueCurves
     from imgtheranostics.regions import Regions
     from imgtheranostics.volume import Estimate, Volume
 
@@ -133,7 +133,7 @@ def _keywords(said: dict[str, Any]) -> dict[str, Any]:
 
 def _scan_curves(said: dict[str, Any]) -> tuple[Volume, Regions, TissueCurves]:
     from imgtheranostics.io.loading import load
-    from imgtheranostics.nuclear.tissue_tables import tissue_of_regions
+    from imgtheranostics.nuclear.tissue_regions import tissue_of_regions
 
     keywords = _keywords(said)
     volume = load(said["path"], series=said["series"])

@@ -14,7 +14,7 @@ from imgtheranostics.cli.groups import refuse_given
 
 if TYPE_CHECKING:
     from imgtheranostics.nuclear.input_functions import InputFunction
-    from imgtheranostics.nuclear.tissue_tables import TissueCurves
+    from imgtheranostics.nuclear.tissue_curves import TissueCurves
 
 COMPARTMENTS = ("one_tissue", "two_tissue", "two_tissue_irreversible")
 PLASMA_PLOTS = ("patlak", "logan", "ma1")

@@ -16,7 +16,7 @@ from imgtheranostics.nuclear.graphical import area_weights, line_window, referen
 from imgtheranostics.nuclear.input_functions import InputFunction
 from imgtheranostics.nuclear.kinetic_inputs import Frames, InputCurve
 from imgtheranostics.nuclear.reference_tissue import reference_knots
-from imgtheranostics.nuclear.tissue_tables import TissueCurves
+from imgtheranostics.nuclear.tissue_curves import TissueCurves
 
 __all__ = ["INPUT", "KINETICS", "PLOT", "Setting", "drawn_curves"]
 

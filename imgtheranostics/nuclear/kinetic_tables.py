@@ -32,7 +32,8 @@ from imgtheranostics.nuclear.kinetic_maps import (
     SCALED,
     array_call,
 )
-from imgtheranostics.nuclear.tissue_tables import TissueCurves, tissue_of_regions
+from imgtheranostics.nuclear.tissue_curves import TissueCurves
+from imgtheranostics.nuclear.tissue_regions import tissue_of_regions, tissue_of_table
 from imgtheranostics.regions import STATISTICS_COLUMNS, Regions
 from imgtheranostics.units import QUANTITIES
 from imgtheranostics.volume import Flag, Volume
@@ -50,7 +51,7 @@ _N_RATES = {"one_tissue": 2, "two_tissue_irreversible": 3, "two_tissue": 4, "srt
 
 
 def kinetics_table(
-    data: Volume | TissueCurves,
+    data: Volume | TissueCurves | pd.DataFrame,
     regions: Regions | None = None,
     *,
     model: str,
@@ -67,8 +68,9 @@ def kinetics_table(
 
     Parameters
     ----------
-    data : Volume or TissueCurves
-        A dynamic series, or curves from `imgtheranostics.nuclear.tissue_tables.read_tissue_curves`.
+    data : Volume, TissueCurves or pandas.DataFrame
+        A dynamic series; curves from `imgtheranostics.nuclear.read_tissue_curves`; or the table that
+        `time_activity` returns for a dynamic series.
     regions : Regions, optional
         Of a Volume.
     model : str
@@ -86,7 +88,8 @@ def kinetics_table(
         Of the intervals among the details.
     workers : int, optional
     scan : mapping, optional
-        Keywords of `imgtheranostics.nuclear.tissue_tables.tissue_of_regions` for a Volume.
+        Keywords of `imgtheranostics.nuclear.tissue_regions.tissue_of_regions` for a Volume, of
+        `imgtheranostics.nuclear.tissue_regions.tissue_of_table` for a table: its `duration_s`.
     **options
         Those of the method, as in `kinetics_maps`. Compartment models fit the delay of the blood unless
         `delay_s` is given.
@@ -208,14 +211,18 @@ class _Source:
 
 
 def _curves(
-    data: Volume | TissueCurves,
+    data: Volume | TissueCurves | pd.DataFrame,
     regions: Regions | None,
     scan: Mapping[str, Any] | None,
     workers: int | None,
 ) -> TissueCurves:
-    if isinstance(data, TissueCurves):
-        if regions is not None or scan:
-            raise UnknownChoice("regions= and scan= are for a Volume; curves have theirs")
+    if not isinstance(data, Volume):
+        if regions is not None:
+            raise UnknownChoice("regions= is for a Volume; curves have theirs")
+        if not isinstance(data, TissueCurves):
+            return tissue_of_table(data, **(scan or {}))
+        if scan:
+            raise UnknownChoice("scan= is for a Volume or a table; curves have all of it")
         return data
     if regions is None:
         raise UnknownChoice("a Volume needs regions=")

@@ -1,36 +1,21 @@
-"""Curves of tissues in the frames of a dynamic scan: from regions of a series, or from a table of them."""
+"""Curves of tissues from a table of people's own: a row for each frame, a column for each region."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from imgtheranostics.data.nuclides import nuclide
-from imgtheranostics.errors import (
-    Caution,
-    CorruptInput,
-    ImplausibleValue,
-    MissingMetadata,
-    UnitMismatch,
-    UnsupportedInput,
-)
-from imgtheranostics.nuclear.activity_curves import QUANTITIES, time_activity
-from imgtheranostics.nuclear.administration import Administration
-from imgtheranostics.nuclear.calibration import Calibration, calibrate
+from imgtheranostics.errors import Caution, CorruptInput, ImplausibleValue, MissingMetadata, UnitMismatch
 from imgtheranostics.nuclear.decay import decay_constant
-from imgtheranostics.nuclear.kinetic_maps import frame_durations
+from imgtheranostics.nuclear.tissue_curves import TissueCurves, noted
 from imgtheranostics.nuclear.unit_tables import UnitTable, read_unit_table
-from imgtheranostics.nuclear.uptake import Choices
-from imgtheranostics.regions import Regions
 from imgtheranostics.units import conversion_factor
-from imgtheranostics.volume import Volume
 
-__all__ = ["TissueCurves", "read_tissue_curves", "tissue_of_regions"]
+__all__ = ["read_tissue_curves"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -40,157 +25,6 @@ DURATION = ("frame_duration", "duration", "frameduration")
 MIDDLE = ("time", "times", "mid", "mid_time", "frame_mid")
 WEIGHTS = ("weights", "weight")
 _NO_REGION = (*START, *END, *DURATION, *MIDDLE, *WEIGHTS, "decay_corrected")
-
-_NEGATIVE = 0.05
-"""Share of its peak by which a curve may be below zero without a word."""
-
-
-@dataclass(frozen=True, eq=False)
-class TissueCurves:
-    """Mean activity of regions in each frame, decay corrected to the injection.
-
-    Attributes
-    ----------
-    names : tuple of str
-    values, errors : (m, n) ndarray
-        Of the regions, and their standard errors without what all share; NaN where that is not known.
-    mid_s, duration_s : (n,) ndarray
-        Frames in s after the injection; None where the durations are not known.
-    quantity, unit : str
-    weights : (n,) ndarray or None
-        That came with the curves.
-    half_life_s : float or None
-    sizes : tuple of (int, int, float)
-        Voxels, those with a value, and volume in mL, of each region; 0 and NaN where there is no image.
-    subject, session : str
-    calibration_relative : float
-        What all curves share.
-    decisions : mapping
-    warnings : tuple of Caution
-    """
-
-    names: tuple[str, ...]
-    values: FloatArray
-    errors: FloatArray
-    mid_s: FloatArray
-    duration_s: FloatArray | None
-    quantity: str = "activity_concentration"
-    unit: str = "Bq/mL"
-    weights: FloatArray | None = None
-    half_life_s: float | None = None
-    sizes: tuple[tuple[int, int, float], ...] = ()
-    subject: str = ""
-    session: str = ""
-    calibration_relative: float = 0.0
-    decisions: Mapping[str, Any] = field(default_factory=dict)
-    warnings: tuple[Caution, ...] = ()
-
-    def __post_init__(self) -> None:
-        if not self.sizes:
-            object.__setattr__(self, "sizes", ((0, 0, np.nan),) * len(self.names))
-
-    def curve(self, name: str) -> FloatArray:
-        """One region's.
-
-        Raises
-        ------
-        UnsupportedInput
-            If there is none of that name; the message lists those that exist.
-        """
-        if name not in self.names:
-            raise UnsupportedInput(
-                "there is no such region", found=name, needed="one of " + ", ".join(self.names)
-            )
-        return np.asarray(self.values[self.names.index(name)])
-
-    def without(self, names: Sequence[str]) -> TissueCurves:
-        """All other regions."""
-        kept = [n for n, name in enumerate(self.names) if name not in names]
-        return replace(
-            self,
-            names=tuple(self.names[n] for n in kept),
-            values=self.values[kept],
-            errors=self.errors[kept],
-            sizes=tuple(self.sizes[n] for n in kept),
-        )
-
-
-def tissue_of_regions(
-    v: Volume,
-    regions: Regions,
-    *,
-    administration: Administration | None = None,
-    decay_correction: str | None = None,
-    sensitivity_cps_mbq: float | Calibration | None = None,
-    strict_clock: bool = False,
-    resolution_mm: float | None = None,
-    workers: int | None = None,
-) -> TissueCurves:
-    """Curves of regions of a dynamic series, as `time_activity` makes them.
-
-    Raises
-    ------
-    UnsupportedInput
-        If the series is not dynamic.
-    MissingMetadata
-        If the injection is not known, from which times count.
-    ImgTheranosticsError
-        As `time_activity`.
-    """
-    if v.axis("time") is None or len(v.axes) != 1:
-        raise UnsupportedInput(
-            "kinetics need a dynamic series",
-            found="axes: " + (", ".join(axis.name for axis in v.axes) or "none beyond space"),
-            needed="one axis, time",
-        )
-    v = calibrate(v, sensitivity_cps_mbq)
-    table = time_activity(
-        v,
-        regions,
-        quantity=v.quantity if v.quantity in QUANTITIES else None,
-        administration=administration,
-        peak=False,
-        decay_correction=decay_correction,
-        resolution_mm=resolution_mm,
-        strict_clock=strict_clock,
-        workers=workers,
-    )
-    if table.attrs["time_origin"] != "injection":
-        raise MissingMetadata(
-            "the injection is not known, and kinetics count from it",
-            where="RadiopharmaceuticalStartDateTime (0018,1078)",
-            needed="the time from the injection to the first frame, for times and for the decay correction",
-            next_step="give it: Administration(activity_bq=..., at=datetime(...)) or --injected-at",
-        )
-    names, details = tuple(regions), table.attrs["details"]
-    shape = (v.shape[3], len(names))
-    mean = table["mean"].to_numpy(np.float64).reshape(shape)
-    sampling = np.array([row.get("standard_error_sampling", np.nan) for row in details]).reshape(shape)
-    shared = np.array([row.get("standard_error_calibration", 0.0) for row in details]).reshape(shape)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        relative = np.where(np.abs(mean) > 0, shared / np.abs(mean), 0.0)
-    first = table.iloc[: len(names)]
-    decision = dict(table.attrs["decisions"][0])
-    curves = TissueCurves(
-        names=names,
-        values=np.ascontiguousarray(mean.T),
-        errors=np.ascontiguousarray(sampling.T),
-        mid_s=table["axis_value"].to_numpy(np.float64).reshape(shape)[:, 0],
-        duration_s=frame_durations(v, Choices(administration, decay_correction, strict_clock=strict_clock)),
-        quantity=str(first["quantity"].iloc[0]),
-        unit=str(first["unit"].iloc[0]),
-        half_life_s=decision.get("half_life", {}).get("seconds"),
-        sizes=tuple(
-            (int(n_voxels), int(n_valid), float(volume))
-            for n_voxels, n_valid, volume in first[["n_voxels", "n_valid", "volume_ml"]].to_numpy(np.float64)
-        ),
-        subject=str(first["subject"].iloc[0]),
-        session=str(first["session"].iloc[0]),
-        calibration_relative=float(np.nanmax(relative, initial=0.0)),
-        decisions=decision,
-        warnings=tuple(table.attrs["warnings"]),
-    )
-    return _noted(curves)
 
 
 def read_tissue_curves(
@@ -270,18 +104,7 @@ def read_tissue_curves(
         },
         warnings=cautions,
     )
-    return _noted(curves)
-
-
-def _noted(curves: TissueCurves) -> TissueCurves:
-    """With a caution for each curve that is below zero by more than noise."""
-    found = []
-    for name, values in zip(curves.names, curves.values, strict=True):
-        known = values[np.isfinite(values)]
-        if known.size and known.min() < -_NEGATIVE * max(float(known.max()), 0.0):
-            text = "the tissue curve is below zero by more than a twentieth of its peak"
-            found.append(Caution("negative-activity", text, f"region {name}"))
-    return replace(curves, warnings=(*curves.warnings, *found))
+    return noted(curves)
 
 
 def _pmod(table: UnitTable) -> UnitTable:

@@ -21,7 +21,8 @@ from imgtheranostics.mapping.refusals import UnknownChoice
 from imgtheranostics.nuclear import kinetics, kinetics_maps, kinetics_table, time_activity
 from imgtheranostics.nuclear.input_functions import InputFunction
 from imgtheranostics.nuclear.kinetic_tables import region_input
-from imgtheranostics.nuclear.tissue_tables import TissueCurves, tissue_of_regions
+from imgtheranostics.nuclear.tissue_curves import TissueCurves
+from imgtheranostics.nuclear.tissue_regions import tissue_of_regions, tissue_of_table
 from imgtheranostics.regions import STATISTICS_COLUMNS, Regions
 from imgtheranostics.units import QUANTITIES
 
@@ -268,6 +269,35 @@ def test_a_scan_gives_the_numbers_of_its_curves_and_of_its_maps(scan):
     found = maps["distribution_volume"].value.data[0, 0, 0]
     assert value(table, "grey", "distribution_volume") == pytest.approx(found, rel=1e-4)
     assert value(table, "grey", "distribution_volume", "n_voxels") == 16
+
+
+def test_the_table_of_time_activity_will_do(scan):
+    rois = region_of(scan)
+    means = time_activity(scan, rois, peak=False)
+    of_scan = kinetics_table(scan, rois, model="one_tissue", input_function=BLOOD)
+    of_table = kinetics_table(means, model="one_tissue", input_function=BLOOD, scan={"duration_s": DURATION})
+    assert of_table["mean"].tolist() == of_scan["mean"].tolist()
+    np.testing.assert_array_equal(of_table["standard_error"], of_scan["standard_error"])
+    with pytest.raises(MissingMetadata, match="durations"):
+        kinetics_table(means, model="one_tissue", input_function=BLOOD)
+
+
+def test_tables_that_are_no_curves_of_one_series(scan):
+    means = time_activity(scan, region_of(scan), peak=False)
+    mixed = means.assign(decay_corrected=[False] + [True] * (len(means) - 1))
+    for table, error, message in (
+        (mixed, UnitMismatch, "decay corrected"),
+        (means.assign(decay_corrected=False), UnitMismatch, "decay corrected"),
+        (means.iloc[::-1], ImplausibleValue, "do not increase"),
+        (means.iloc[:-1], ImplausibleValue, "differ between regions"),
+        (means.drop(columns="mean"), UnsupportedInput, "no table"),
+        (means.assign(quantity=["a"] + ["b"] * (len(means) - 1)), UnsupportedInput, "no table"),
+    ):
+        with pytest.raises(error, match=message):
+            tissue_of_table(table)
+    means.attrs["time_origin"] = "scan start"
+    with pytest.raises(MissingMetadata, match="injection"):
+        tissue_of_table(means)
 
 
 def pbr28(folder, pet):
