@@ -330,3 +330,20 @@ def test_help_is_complete(capsys):
                  "--ct", "--alpha-beta", "--repair-half-time", "--geud-a", "--at-least-gy", "--dicom",
                  "--dose-rate", "--progeny", "--imaged-nuclide", "--density"):  # fmt: skip
         assert word in text
+
+
+def test_rt_dose_of_dicom_scans_joins_their_study(capsys, tmp_path):
+    """One frame of reference for both."""
+    from imgtheranostics.phantom import make
+    from imgtheranostics.phantom import write as write_phantom
+
+    write_phantom(make("mm302-decaytrap"), tmp_path / "phantom")
+    scan = tmp_path / "phantom" / "dicom" / "start"
+    run(
+        capsys, scan, "--rois", tmp_path / "phantom" / "regions.nii.gz", "--effective-half-life", "physical",
+        "--dicom", "--no-report", "-o", tmp_path / "out", "-q",
+    )  # fmt: skip
+    dose = pydicom.dcmread(tmp_path / "out" / "dose.dcm")
+    image = pydicom.dcmread(next(path for path in sorted(scan.rglob("*")) if path.is_file()))
+    assert dose.FrameOfReferenceUID == image.FrameOfReferenceUID
+    assert dose.StudyInstanceUID == image.StudyInstanceUID
