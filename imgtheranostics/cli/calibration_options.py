@@ -81,7 +81,7 @@ NAMES = (
 
 @dataclass(frozen=True)
 class Calibrated:
-    """How counts become activity."""
+    """Which counts of a gamma camera, and how they become activity."""
 
     sensitivity_cps_mbq: Sensitivity = None
     sensitivity_uncertainty: SensitivityUncertainty = None
@@ -90,6 +90,11 @@ class Calibrated:
     dead_time_model: DeadTimeModel = None
     dead_time_uncertainty: DeadTimeUncertainty = None
     count_rate_cps: CountRate = None
+    window: Window = None
+
+    def energies(self) -> float | tuple[float, float] | None:
+        """The energy window to load, as `imgtheranostics.load` takes it."""
+        return window_choice(self.window)
 
     def calibration(self) -> Calibration | None:
         """As the options describe it, or None when no sensitivity is given."""

@@ -45,11 +45,16 @@ def loaded(path: Path, series: str | None = None, mr_scaling: str | None = None)
     return load(path, series=series, mr_scaling=mr_scaling)
 
 
-def mapped(path: Path, series: str | None = None, mr_scaling: str | None = None) -> Volume | Estimate:
+def mapped(
+    path: Path,
+    series: str | None = None,
+    mr_scaling: str | None = None,
+    window_kev: float | tuple[float, float] | None = None,
+) -> Volume | Estimate:
     """A scan or a map, with its standard error where that lies beside it."""
     from imgtheranostics.mapping.map_files import load_map
 
-    return load_map(path, series, mr_scaling=mr_scaling)
+    return load_map(path, series, mr_scaling=mr_scaling, window_kev=window_kev)
 
 
 def volume_of(image: Volume | Estimate) -> Volume:

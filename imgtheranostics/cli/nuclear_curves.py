@@ -88,7 +88,7 @@ def _check_table(said: dict[str, Any]) -> None:
         "--decay-correction": said["decay_correction"], "--maps": said["voxels"].maps or None,
         "--strict-clock": said["strict_clock"] or None, "--resample-rois": said["resample_rois"] or None,
         "--density-g-ml": None if said["density_g_ml"] == 1.0 else said["density_g_ml"],
-        "--sensitivity-cps-mbq": calibrated.sensitivity_cps_mbq,
+        "--sensitivity-cps-mbq": calibrated.sensitivity_cps_mbq, "--window": calibrated.window,
     }  # fmt: skip
     refuse_given(scans_only, "is for scans, not for a table of samples")
     others = {
@@ -119,7 +119,8 @@ def _from_scans(said: dict[str, Any], model: str) -> Run:
     from imgtheranostics.nuclear.activity_curves import time_activity
 
     administration = said["administered"].administration()
-    volumes = [load(path) for path in said["paths"]]
+    window = said["calibrated"].energies()
+    volumes = [load(path, window_kev=window) for path in said["paths"]]
     rois, resample = said["rois"], said["resample_rois"]
     per_scan = len(rois) == len(volumes) > 1
     regions = [

@@ -78,7 +78,7 @@ def dose(
     table_options = {"resolution_mm": resolution_mm, "subject": subject, "session": session}
     how = {**given.keywords(), **stay.keywords()}
     measures, absorbing = effect.measures(), absorption.keywords(loaded)
-    scans = _scans(paths)
+    scans = _scans(paths, calibrated.energies())
     first = volume_of(scans[0])
     regions = runs.regions_for(first, rois, resample=resample_rois)
     if dose_rate:
@@ -138,13 +138,13 @@ def _check(dose_rate: bool, dicom: bool, given: Given, stay: Stay, effect: Effec
                 raise typer.BadParameter("does not apply to --dose-rate", param_hint=option)
 
 
-def _scans(paths: Sequence[Path]) -> list[Any]:
+def _scans(paths: Sequence[Path], window_kev: float | tuple[float, float] | None) -> list[Any]:
     """Scans, or one map with its standard error."""
     from imgtheranostics.mapping.map_files import load_map
     from imgtheranostics.nuclear.dose_volume import DOSES
     from imgtheranostics.nuclear.scan_dosimetry import INTEGRATED
 
-    found = [load_map(path) for path in paths]
+    found = [load_map(path, window_kev=window_kev) for path in paths]
     return [one if one.quantity in (*INTEGRATED, *DOSES) else volume_of(one) for one in found]
 
 

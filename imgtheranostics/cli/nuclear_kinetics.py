@@ -98,6 +98,7 @@ def _check_table(said: dict[str, Any]) -> None:
         "--decay-correction": said["decay_correction"], "--strict-clock": said["strict_clock"] or None,
         "--resolution-mm": said["resolution_mm"], "--resample-rois": said["resample_rois"] or None,
         "--sensitivity-cps-mbq": said["calibrated"].sensitivity_cps_mbq,
+        "--window": said["calibrated"].window,
     }  # fmt: skip
     others = {
         f"--{name.replace('_', '-')}": value
@@ -136,7 +137,7 @@ def _scan_curves(said: dict[str, Any]) -> tuple[Volume, Regions, TissueCurves]:
     from imgtheranostics.nuclear.tissue_regions import tissue_of_regions
 
     keywords = _keywords(said)
-    volume = load(said["path"], series=said["series"])
+    volume = load(said["path"], series=said["series"], window_kev=said["calibrated"].energies())
     regions = runs.regions_for(volume, said["rois"], resample=said["resample_rois"])
     curves = tissue_of_regions(volume, regions, resolution_mm=said["resolution_mm"], **keywords)
     return volume, regions, curves

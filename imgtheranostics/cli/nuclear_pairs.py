@@ -238,7 +238,7 @@ def _from_table(said: dict[str, Any], keywords: dict[str, Any]) -> _Made:
         "--rois": said["rois"], "--quantity": said["quantity"], "--resolution-mm": said["resolution_mm"],
         "--decay-correction": said["decay_correction"], "--dose-maps": twin.dose_maps,
         "--strict-clock": said["strict_clock"] or None, "--resample-rois": said["resample_rois"] or None,
-        "--sensitivity-cps-mbq": calibrated.sensitivity_cps_mbq,
+        "--sensitivity-cps-mbq": calibrated.sensitivity_cps_mbq, "--window": calibrated.window,
     }  # fmt: skip
     refuse_given(scans_only, "is for scans, not for a table of samples")
     if imaged.imaged_nuclide is None:
@@ -258,7 +258,8 @@ def _from_scans(said: dict[str, Any], keywords: dict[str, Any]) -> _Made:
     if not rois:
         raise typer.BadParameter("missing: curves are those of regions", param_hint="--rois")
     refuse_given({"--decay-corrected": said["decay_corrected"]}, "is for a table; scans say it")
-    volumes = [load(path) for path in said["paths"]]
+    window = said["calibrated"].energies()
+    volumes = [load(path, window_kev=window) for path in said["paths"]]
     per_scan = len(rois) == len(volumes) > 1
     regions = [
         runs.regions_for(volume, [rois[n]] if per_scan else rois, resample=said["resample_rois"])

@@ -213,7 +213,7 @@ def pvc(
         raise typer.BadParameter("needs the regions to correct", param_hint="--rois")
     runs.check_output(output.out, force=output.force)
     administration, calibration = administered.administration(), calibrated.calibration()
-    scan = mapped(path, regions_of.series)
+    scan = mapped(path, regions_of.series, window_kev=calibrated.energies())
     regions = runs.regions_for(volume_of(scan), regions_of.rois, resample=regions_of.resample_rois)
     keywords = way.keywords(regions)
     image = _image(

@@ -69,7 +69,7 @@ def segment(
     how.check(method)
     _check(method, quantity, where)
     runs.check_output(common.out, force=common.force)
-    volume = load(path, series=common.series)
+    volume = load(path, series=common.series, window_kev=calibrated.energies())
     request = Request(
         administered.administration(),
         density_g_ml,

@@ -9,7 +9,7 @@ import typer
 
 from imgtheranostics.cli import options, runs
 from imgtheranostics.cli.administration_options import Administered
-from imgtheranostics.cli.calibration_options import Calibrated, Window, window_choice
+from imgtheranostics.cli.calibration_options import Calibrated
 from imgtheranostics.cli.groups import Common, grouped
 from imgtheranostics.cli.nuclear_words import DecayCorrection, DensityGMl, StrictClock, parameters
 
@@ -41,7 +41,6 @@ def uptake(
     strict_clock: StrictClock = False,
     strict_dose: StrictDose = False,
     confirm_weight: ConfirmWeight = False,
-    window: Window = None,
     *,
     administered: Administered,
     calibrated: Calibrated,
@@ -60,9 +59,8 @@ def uptake(
             f"{', '.join(unknown)} is not one of {', '.join(QUANTITIES)}", param_hint="--quantity"
         )
     runs.check_output(common.out, force=common.force)
-    administration, energies = administered.administration(), window_choice(window)
-    calibration = calibrated.calibration()
-    volume = load(path, series=common.series, window_kev=energies)
+    administration, calibration = administered.administration(), calibrated.calibration()
+    volume = load(path, series=common.series, window_kev=calibrated.energies())
     regions = runs.regions_for(volume, common.rois, resample=common.resample_rois)
     density = density_g_ml if ct is None else density_from_ct(load(ct))
     result = quantify(

@@ -13,14 +13,18 @@ _SE_SUFFIX = "_se"
 
 
 def load_map(
-    path: Path | str, series: str | None = None, *, mr_scaling: str | None = None
+    path: Path | str,
+    series: str | None = None,
+    *,
+    mr_scaling: str | None = None,
+    window_kev: float | tuple[float, float] | None = None,
 ) -> Volume | Estimate:
     """A scan or a map from a path; a map with ``name_se.nii.gz`` beside it comes with its standard error.
 
     Parameters
     ----------
     path : path
-    series, mr_scaling : optional
+    series, mr_scaling, window_kev : optional
         As in `imgtheranostics.io.loading.load`.
 
     Raises
@@ -33,7 +37,7 @@ def load_map(
     from imgtheranostics.io.loading import load
 
     place = Path(path)
-    value = load(place, series=series, mr_scaling=mr_scaling)
+    value = load(place, series=series, mr_scaling=mr_scaling, window_kev=window_kev)
     suffix = next((end for end in (".nii.gz", ".nii") if place.name.endswith(end)), None)
     if suffix is None or value.quantity == "signal":
         return value

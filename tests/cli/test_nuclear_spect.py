@@ -198,6 +198,47 @@ def test_a_scan_of_two_windows_is_asked_about_and_the_choice_is_kept(scans, two_
     assert code == 0
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["curves", "--quantity", "id_per_g"],
+        ["segment", "--seed", "0,0,0"],
+        ["pvc", "--fwhm", "2mm", "--quantity", "id_per_g"],
+        ["dose", "--nuclide", "Tc-99m", "--effective-half-life", "5h"],
+        ["pairs", "--given", "Tc-99m"],
+        ["kinetics", "--model", "srtm", "--reference", "blood"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_every_command_asks_for_the_window_that_is_meant(scans, two_windows, capfd, monkeypatch, words):
+    """The same option everywhere; an energy in no window is refused by name before anything is computed."""
+    verb, *more = words
+    given = ["nuclear", verb, two_windows, "--rois", scans / "regions.nii.gz", *CAMERA, *more]
+    code, told = fails(capfd, monkeypatch, *given, "--window", "300")
+    assert code == 3, told
+    assert "no energy window is or contains 300 keV" in told
+
+
+def test_curves_of_one_window(scans, two_windows):
+    words = ["nuclear", "curves", two_windows, "--rois", scans / "regions.nii.gz", *CAMERA]
+    found = [run(*words, "--window", window) for window in ("140", "171")]
+    assert [code for code, _, _ in found] == [0, 0]
+    means = [
+        next(row["mean"] for row in content["quantities"] if row["region"] == "stomach")
+        for _, content, _ in found
+    ]
+    assert means[1] / means[0] == pytest.approx(0.5, rel=2e-3)
+
+
+def test_a_table_of_samples_has_no_window(tmp_path):
+    (tmp_path / "samples.csv").write_text("time [h],tumour [%ID/g]\n1,10\n4,9\n24,5\n48,2\n")
+    code, _, told = run(
+        "nuclear", "curves", tmp_path / "samples.csv", "--nuclide", "Tc-99m", "--window", "140"
+    )
+    assert code == 2
+    assert "--window" in told
+
+
 def test_the_free_label_warning_is_on_the_terminal_in_json_and_in_the_report(scans, tmp_path):
     words = [*CAMERA, "--dead-time", "1us", "--window", "140", "--out", tmp_path / "out"]
     code, content, told = run(*uptake(scans, *words))
