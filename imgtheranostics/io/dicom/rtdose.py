@@ -20,6 +20,7 @@ RT_DOSE_STORAGE = "1.2.840.10008.5.1.4.1.1.481.2"
 MODALITY = "RTDOSE"
 
 _WHOLE = ("PLAN", "MULTI_PLAN", "PLAN_OVERVIEW", "RECORD")
+_PARTS = ("FRACTION", "FRACTION_SESSION", "BEAM", "BEAM_SESSION", "BRACHY", "BRACHY_SESSION", "CONTROL_POINT")
 _EFFECTS = {
     "eqd2": "equieffective_dose_2gy",
     "biologically effective dose": "biologically_effective_dose",
@@ -73,7 +74,8 @@ def dose_cautions(header: Header) -> list[Caution]:
     found = []
     summation = header.text("DoseSummationType")
     if summation is not None and summation.upper() not in _WHOLE:
-        text = f"the dose is that of one {summation.lower().replace('_', ' ')}, not of the whole plan"
+        part = summation.upper() if summation.upper() in _PARTS else "part"
+        text = f"the dose is that of one {part.lower().replace('_', ' ')}, not of the whole plan"
         found.append(Caution("partial-dose", text, "DoseSummationType (3004,000A)"))
     if _quantity(header) == "weighted_dose":
         text = "the dose is weighted for its biological effect, and the file does not say by which model"
@@ -109,7 +111,7 @@ def _quantity(header: Header) -> str:
         raise kind(
             "the dose is not in gray",
             where=header.where("DoseUnits"),
-            found=unit[:16] or "absent",
+            found=_word(unit),
             needed="GY",
             next_step="export the absolute dose",
         )
@@ -126,9 +128,14 @@ def _quantity(header: Header) -> str:
     raise UnsupportedInput(
         "the object holds no dose of a patient",
         where=header.where("DoseType"),
-        found=dose_type[:16],
+        found=_word(dose_type),
         needed="PHYSICAL or EFFECTIVE",
     )
+
+
+def _word(text: str) -> str:
+    """A defined term as it is; anything else may be what identifies a person."""
+    return text if text.isalpha() and len(text) <= 16 else "absent" if not text else "another text"
 
 
 def _places(header: Header, position: Vector, orientation: Vector) -> list[Vector]:
