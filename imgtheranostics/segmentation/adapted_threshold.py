@@ -9,7 +9,7 @@ import numpy as np
 
 from imgtheranostics.errors import Caution, NothingUsable
 from imgtheranostics.regions import Regions
-from imgtheranostics.segmentation.blurred_sphere import edge_over_core
+from imgtheranostics.segmentation.blurred_sphere import edge_over_mean
 from imgtheranostics.segmentation.growing import check_connectivity, grown
 from imgtheranostics.segmentation.outlines import Outline, as_regions
 from imgtheranostics.segmentation.search_regions import (
@@ -55,16 +55,20 @@ SCHEMES = {
     "sphere": Scheme(
         None,
         None,
-        "the level at the edge of a sphere of that volume, blurred by the resolution; after van Dalen 2007",
+        "the level at the edge of a sphere of that volume and mean, blurred by the resolution; after Jentzen",
         "computed",
     ),
     "nestle": Scheme(0.15, 1.0, "Nestle 2005, J Nucl Med 46:1342", "unconfirmed"),
 }
 """The schemes by name; weights of an own scanner can be given instead."""
 
+FEW_IN_CORE = "uptake-of-few-voxels"
+"""Code of the caution that noise or uneven uptake raises a threshold."""
+
 _MOST_ROUNDS = 60
 _SETTLED = 1e-4
 _NEARLY = 0.95
+_LEAST_CORE = 0.2  # of the lesion: a point spread alone has 0.37
 _SMALLEST_RADIUS = 0.5  # of the resolution: half of it, where a sphere looks like the point spread
 
 
@@ -82,8 +86,9 @@ def adaptive_threshold(
 ) -> Regions:
     """Voxels above a threshold between background and uptake, found by iteration.
 
-    The uptake is the mean of the lesion's core, of all voxels that reach 70 % of the maximum; the background
-    is the median of a shell around the lesion, or given. Both follow the lesion as it is found.
+    The uptake is the mean of the lesion's core, of all voxels that reach 70 % of the maximum, or for
+    ``sphere`` the mean of the lesion, which noise raises less; the background is the median of a shell around
+    the lesion, or given. Both follow the lesion as it is found.
 
     Parameters
     ----------
@@ -119,7 +124,8 @@ def adaptive_threshold(
 
     References
     ----------
-    .. [1] van Dalen JA et al., Nucl Med Commun 2007;28:485: thresholds that follow size and resolution.
+    .. [1] van Dalen JA et al., Nucl Med Commun 2007;28:485: thresholds that follow size and resolution;
+       Jentzen W, J Nucl Med Technol 2015;43:28: by the mean of the lesion instead of its maximum.
     .. [2] Nestle U et al., J Nucl Med 2005;46:1342.
     """
     v = static_volume(x)
@@ -201,7 +207,7 @@ def settled_outline(
                 threshold = 0.5 * (threshold + float(search.values[top]))
                 continue
             around = shell.known(search)
-        core = core_mean(search, mask, top, around if rule.core_weight is None else 0.0)
+        core, core_share = _uptake(search, mask, top, rule)
         wanted = _threshold(search, mask, rule, core, around, resolution_mm)
         if not around < wanted < float(search.values[top]):
             raise NothingUsable(
@@ -218,6 +224,8 @@ def settled_outline(
             break
         threshold = wanted
     cautions = () if done or turning else (_unsettled(search),)
+    if core_share < _LEAST_CORE:
+        cautions = (*cautions, _few_in_core(search, core_share))
     found = {"uptake": core, "rounds": len(seen)}
     return Outline(mask, top, threshold, around, found, warnings=cautions)
 
@@ -228,10 +236,13 @@ def _low_level(search: SearchRegion) -> float:
     return float(np.percentile(values, 25.0))
 
 
-def core_mean(search: SearchRegion, mask: BoolArray, top: Place, above: float) -> float:
-    """Mean of the voxels of a lesion that reach 70 % of the way from `above` to its maximum."""
-    least = above + CORE * (float(search.values[top]) - above)
-    return float(np.mean(search.values[mask & (search.values >= least)], dtype=np.float64))
+def _uptake(search: SearchRegion, mask: BoolArray, top: Place, rule: Scheme) -> tuple[float, float]:
+    """Uptake of a lesion, and the share of its voxels that it is the mean of."""
+    if rule.core_weight is None:
+        return float(np.mean(search.values[mask], dtype=np.float64)), 1.0
+    core = mask & (search.values >= CORE * float(search.values[top]))
+    share = np.count_nonzero(core) / np.count_nonzero(mask)
+    return float(np.mean(search.values[core], dtype=np.float64)), float(share)
 
 
 def _threshold(
@@ -247,9 +258,17 @@ def _threshold(
     assert resolution_mm is not None  # noqa: S101
     volume_mm3 = 1000.0 * np.count_nonzero(mask) * search.grid.voxel_volume_ml
     radius = max((3.0 * volume_mm3 / (4.0 * np.pi)) ** (1.0 / 3.0), _SMALLEST_RADIUS * resolution_mm)
-    return around + edge_over_core(float(radius), resolution_mm, CORE) * (core - around)
+    return around + edge_over_mean(float(radius), resolution_mm) * (core - around)
 
 
 def _unsettled(search: SearchRegion) -> Caution:
     text = f"{search.name}: the threshold did not settle in {_MOST_ROUNDS} rounds; the last one was taken"
     return Caution("threshold-not-settled", text, search.name)
+
+
+def _few_in_core(search: SearchRegion, share: float) -> Caution:
+    text = (
+        f"{search.name}: only {100 * share:.0f} % of the lesion's voxels reach 70 % of its maximum: noise or "
+        "uneven uptake raises the threshold; scheme sphere, or a smoothed image, suffers less from it"
+    )
+    return Caution(FEW_IN_CORE, text, search.name)

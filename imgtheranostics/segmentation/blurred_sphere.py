@@ -50,15 +50,12 @@ def sphere_profile(radius_mm: npt.ArrayLike, sphere_mm: float, resolution_mm: fl
     return np.asarray(both - sd / (r * math.sqrt(2.0 * math.pi)) * tails)
 
 
-def edge_over_core(sphere_mm: float, resolution_mm: float, core: float) -> float:
-    """What a blurred sphere shows at its edge over the mean of what exceeds a share `core` of its maximum.
+def edge_over_mean(sphere_mm: float, resolution_mm: float) -> float:
+    """What a blurred sphere shows at its edge over its mean inside.
 
-    A threshold at this share of the mean of the core, above background, gives the sphere its true volume.
+    A threshold at this share of the mean above background gives the sphere its true volume.
     """
-    reach = sphere_mm + 2.0 * resolution_mm
-    r = (np.arange(_POINTS) + 0.5) * reach / _POINTS
-    shown = sphere_profile(r, sphere_mm, resolution_mm)
-    centre = float(sphere_profile(0.0, sphere_mm, resolution_mm))
-    weight = r**2 * (shown >= core * centre)
-    mean = float(np.sum(weight * shown) / np.sum(weight))
+    r = (np.arange(_POINTS) + 0.5) * sphere_mm / _POINTS
+    weight = r**2
+    mean = float(np.sum(weight * sphere_profile(r, sphere_mm, resolution_mm)) / np.sum(weight))
     return float(sphere_profile(sphere_mm, sphere_mm, resolution_mm)) / mean

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from imgtheranostics.errors import UnsupportedInput
 from imgtheranostics.regions import Regions
-from imgtheranostics.segmentation.adapted_threshold import CORE, SCHEMES, settled_outline
+from imgtheranostics.segmentation.adapted_threshold import CORE, FEW_IN_CORE, SCHEMES, settled_outline
 from imgtheranostics.segmentation.growing import check_connectivity, part_with
 from imgtheranostics.segmentation.outlines import Outline, as_regions
 from imgtheranostics.segmentation.search_regions import (
@@ -131,7 +131,8 @@ def _watershed_outline(
         highest(search, mask),
         background=first.background,
         found={"uptake": first.found["uptake"]},
-        warnings=first.warnings,
+        # the core only marks where the lesion is
+        warnings=tuple(caution for caution in first.warnings if caution.code != FEW_IN_CORE),
     )
 
 
