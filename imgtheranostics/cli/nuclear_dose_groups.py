@@ -266,7 +266,7 @@ class Effect:
     ] = None
 
     def check(self) -> None:
-        """Refuse options in vain."""
+        """Refuse options in vain, and what is no number of its kind."""
         if self.alpha_beta and self.repair_half_time is None:
             raise typer.BadParameter("BED needs --repair-half-time too", param_hint="--alpha-beta")
         for option, value in (
@@ -275,6 +275,10 @@ class Effect:
         ):
             if value is not None and not self.alpha_beta:
                 raise typer.BadParameter("it needs --alpha-beta too", param_hint=option)
+        if self.alpha_beta:
+            self.alpha_beta_gy()
+            self.repair_s()
+            self.rate_half_life_s()
 
     def repair_s(self) -> float:
         """Half-time of repair in s."""

@@ -6,6 +6,8 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import ndimage
 
 from imgtheranostics.errors import IllConditioned, NothingUsable, UnsupportedInput
@@ -182,6 +184,29 @@ def test_options_in_vain_and_unknown_methods_are_refused(image, rois):
     with pytest.raises(ValueError, match="positive"):
         correct_partial_volume(image, rois, psf_fwhm_mm=-1.0)
     assert len(METHODS) == 6
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.floats(1e-3, 1e4), st.sampled_from(["gtm", "rbv", "iterative_yang", "van_cittert", "richardson_lucy"])
+)
+def test_corrections_do_not_depend_on_the_unit(factor, method):
+    """Another unit of the image: every mean times the factor, every recovery as it was."""
+    place = np.moveaxis(np.indices((14, 12, 10)), 0, -1) * 1.0
+    mask = np.linalg.norm(place - np.array([6.0, 6.0, 5.0]), axis=-1) <= 3.2
+    values = ndimage.gaussian_filter(np.where(mask, 5.0, 1.0), 0.8, mode="reflect")
+    small = Volume(values, np.eye(4), "id_per_g", "%/g")
+    rois = Regions.from_masks({"one": mask}, small.grid)
+    scaled = small.replace(data=values * factor)
+    one, other = (
+        partial_volume_table(x, rois, psf_fwhm_mm=2.0, method=method).set_index(["region", "quantity"])[
+            "mean"
+        ]
+        for x in (small, scaled)
+    )
+    for key, value in one.items():
+        expected = value if key[1] in ("apparent_recovery", "recovery_coefficient") else factor * value
+        assert other[key] == pytest.approx(expected, rel=1e-4)
 
 
 def test_diameter_of_a_volume():
