@@ -90,6 +90,26 @@ def test_logan_against_polyfit(benchmark, image, method):
     assert peer / len(curves) * rate >= 50
 
 
+def test_three_regressors_against_lstsq(benchmark, image):
+    """MRTM beside one `numpy.linalg.lstsq` per voxel, since each has a regressor of its own."""
+    reference = image[0, 0, 0].astype(np.float64)
+    given = {"time_s": MID, "frame_duration_s": DURATION}
+    curves = image[:, 1, 0].astype(np.float64)
+    area = np.cumsum(curves * DURATION, axis=1) - 0.5 * curves * DURATION
+    whole = np.cumsum(reference * DURATION) - 0.5 * reference * DURATION
+
+    def theirs():
+        for curve, own in zip(curves, area, strict=True):
+            np.linalg.lstsq(np.stack([whole, own, reference], axis=1), curve, rcond=None)
+
+    ours = lambda: kinetics.mrtm(image, reference, **given)  # noqa: E731
+    mine, peer = interleaved(ours, theirs)
+    rate = np.prod(SHAPE) / mine
+    report(benchmark, "mrtm", ours, rate, peer / len(curves) * rate)
+    assert rate >= 1e6
+    assert peer / len(curves) * rate >= 50
+
+
 def test_srtm_reaches_its_rate(benchmark):
     """At least 100,000 voxels/s with 100 bases; beside SciPy's curve_fit with one convolution a call."""
     rng = np.random.default_rng(1)
@@ -178,8 +198,8 @@ image = np.asfortranarray(1 + np.random.default_rng(0).random((128, 128, 32, 40)
 name, blood = sys.argv[1], dict(input_time_s=np.r_[0, mid + 30], plasma=np.r_[0, 1 + 0 * mid])
 
 def method(image):
-    if name == "srtm":
-        return kinetics.srtm(image, mid * np.exp(-mid / 600), time_s=mid)
+    if name in ("srtm", "mrtm"):
+        return getattr(kinetics, name)(image, mid * np.exp(-mid / 600), time_s=mid)
     if name == "one_tissue":
         frames = dict(frame_start_s=mid - 30, frame_end_s=mid + 30)
         return kinetics.fit(name, image, **frames, **blood, delay_s=0.0)
@@ -196,7 +216,7 @@ print((kib("VmHWM") - before) / 1024 - sum(array.nbytes for array in kept) / 2**
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux memory accounting")
-@pytest.mark.parametrize("method", ["patlak", "logan", "ma1", "srtm", "one_tissue"])
+@pytest.mark.parametrize("method", ["patlak", "logan", "ma1", "srtm", "mrtm", "one_tissue"])
 def test_memory_above_input_and_output(benchmark, method):
     """At most 16 MiB and 1 MiB per thread (performance.md, section 5)."""
 
