@@ -19,7 +19,7 @@ from imgtheranostics.errors import (
     NothingUsable,
     merge_cautions,
 )
-from imgtheranostics.nuclear.administration import Administration
+from imgtheranostics.nuclear.administration import Administration, label_given
 from imgtheranostics.nuclear.body import KINDS
 from imgtheranostics.nuclear.calibration import Calibration, calibrate
 from imgtheranostics.nuclear.clock import SAME_TIME_S
@@ -136,8 +136,7 @@ def time_activity(
     for table in tables:
         table.attrs.clear()
     frame: pd.DataFrame = pd.concat([tables[n] for n in order], ignore_index=True)
-    given_label = None if administration is None else administration.nuclide
-    label = label_of(volumes[0].acquisition, given_label)
+    label = label_of(volumes[0].acquisition, label_given(administration))
     reference = origin if decay_corrected else "none: activity as it was during each frame"
     frame.attrs = {
         "time_origin": origin,
@@ -183,7 +182,7 @@ def scan_values(
     subject: dict[str, Any],
 ) -> ScanValues:
     """Values of one scan over time, and what its times count from; keywords as in `time_activity`."""
-    record = emission_record(v)
+    record = emission_record(v, label_given(choices.administration))
     wanted = quantity or (v.quantity if v.quantity in QUANTITIES else "activity_concentration")
     timing: ScanTiming | None = None
     cautions: tuple[Caution, ...] = ()

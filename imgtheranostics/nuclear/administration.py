@@ -238,6 +238,11 @@ def _decay_to_injection(
     return float(decay_factor(-after, half_life.seconds))
 
 
+def label_given(administration: Administration | None) -> str | None:
+    """The nuclide that the user states, if any."""
+    return None if administration is None else administration.nuclide
+
+
 def _positive(name: str, value: float) -> None:
     if not (math.isfinite(value) and value > 0):
         raise ImplausibleValue(

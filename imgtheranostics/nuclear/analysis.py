@@ -10,7 +10,11 @@ import numpy.typing as npt
 
 from imgtheranostics.acquisition import EmissionAcquisition
 from imgtheranostics.errors import Caution, ImplausibleValue, UnitMismatch, merge_cautions
-from imgtheranostics.nuclear.administration import DEFAULT_RELATIVE_UNCERTAINTY, Administration
+from imgtheranostics.nuclear.administration import (
+    DEFAULT_RELATIVE_UNCERTAINTY,
+    Administration,
+    label_given,
+)
 from imgtheranostics.nuclear.body import KINDS
 from imgtheranostics.nuclear.calibration import (
     Calibration,
@@ -100,7 +104,7 @@ def suv(
     _check_kind(kind)
     v, noise_sd = _in_activity(v, sensitivity_cps_mbq, noise_sd)
     scanner_relative_uncertainty = math.hypot(scanner_relative_uncertainty, calibration_uncertainty(v))
-    record = emission_record(v)
+    record = emission_record(v, label_given(administration))
     scale = image_scale(v, record, dose_given=_replaces_dose(administration))
     given: dict[str, Any] = {"weight_kg": weight_kg, "height_m": height_m, "sex": sex}
     body = checked_body(record.subject, v.grid, administration, **given, confirm_weight=confirm_weight)
@@ -396,7 +400,7 @@ def _percent(
     noise_sd: NoiseLevel = None,
 ) -> Estimate:
     relative = math.hypot(relative, calibration_uncertainty(v))
-    record = emission_record(v)
+    record = emission_record(v, label_given(administration))
     scale = image_scale(v, record, dose_given=True)
     step = make_step(quantity, scaling=scale.rule, **({"density": density_text} if density_text else {}))
     warnings: tuple[Caution, ...]

@@ -17,7 +17,7 @@ from imgtheranostics.errors import (
     UnsupportedInput,
 )
 from imgtheranostics.nuclear import analysis
-from imgtheranostics.nuclear.administration import Administration
+from imgtheranostics.nuclear.administration import Administration, label_given
 from imgtheranostics.nuclear.body import KINDS
 from imgtheranostics.nuclear.calibration import Calibration, calibrate, calibration_uncertainty
 from imgtheranostics.nuclear.free_label import free_label_pattern, label_of
@@ -171,8 +171,8 @@ def quantify(
     details = [row for part in tables for row in part.attrs.pop("details", [])]
     table = pd.concat(tables, ignore_index=True)
     table.attrs["details"] = details
-    given = None if how.administration is None else how.administration.nuclide
-    cautions += free_label_pattern(table, nuclide=label_of(volume.acquisition, given))
+    label = label_of(volume.acquisition, label_given(how.administration))
+    cautions += free_label_pattern(table, nuclide=label)
     return Quantified(estimates, table, cautions)
 
 

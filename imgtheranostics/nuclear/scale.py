@@ -10,7 +10,9 @@ from imgtheranostics.acquisition import (
     EmissionAcquisition,
     NuclearAcquisition,
     OtherAcquisition,
+    Radiopharmaceutical,
 )
+from imgtheranostics.data.nuclides import nuclide_name
 from imgtheranostics.errors import MissingMetadata, UnitMismatch, UnsupportedInput
 from imgtheranostics.nuclear.calibration import counts_calibration
 from imgtheranostics.volume import Volume
@@ -44,8 +46,14 @@ class Scale:
         return {"rule": self.rule, "explanation": self.explanation, "factor": self.factor}
 
 
-def emission_record(v: Volume) -> EmissionAcquisition:
+def emission_record(v: Volume, label: str | None = None) -> EmissionAcquisition:
     """The acquisition of a volume as an emission record; an empty one where nothing is known.
+
+    Parameters
+    ----------
+    v : Volume
+    label : str, optional
+        Nuclide that the user names: of a scan of several radiopharmaceuticals the one that the image shows.
 
     Raises
     ------
@@ -56,7 +64,7 @@ def emission_record(v: Volume) -> EmissionAcquisition:
     if isinstance(record, EmissionAcquisition):
         return record
     if isinstance(record, NuclearAcquisition):
-        return _from_gamma_camera(record)
+        return _from_gamma_camera(record, label)
     if record is None:
         return EmissionAcquisition()
     if isinstance(record, OtherAcquisition):
@@ -69,7 +77,15 @@ def emission_record(v: Volume) -> EmissionAcquisition:
     )
 
 
-def _from_gamma_camera(record: NuclearAcquisition) -> EmissionAcquisition:
+def _injected(record: NuclearAcquisition, label: str | None) -> Radiopharmaceutical:
+    if label is None or not record.radiopharmaceuticals:
+        return record.radiopharmaceutical
+    name = nuclide_name(label)
+    named = [drug for drug in record.radiopharmaceuticals if drug.nuclide == name]
+    return named[0] if len(named) == 1 else record.radiopharmaceutical
+
+
+def _from_gamma_camera(record: NuclearAcquisition, label: str | None) -> EmissionAcquisition:
     import numpy as np
 
     moment = record.acquisition_datetime
@@ -85,7 +101,7 @@ def _from_gamma_camera(record: NuclearAcquisition) -> EmissionAcquisition:
         acquisition_datetime=None if local is None else np.array([[local]], "datetime64[us]"),
         frame_duration_s=None if duration is None else np.array([[duration]]),
         utc_offset_min=record.utc_offset_min,
-        radiopharmaceutical=record.radiopharmaceutical,
+        radiopharmaceutical=_injected(record, label),
         subject=record.subject,
     )
 

@@ -113,7 +113,7 @@ def _drug_cautions(acquisition: NuclearAcquisition) -> list[Caution]:
         return []
     text = (
         f"the file states {len(acquisition.radiopharmaceuticals)} radiopharmaceuticals ({', '.join(names)}) "
-        "and not which of them the image shows: dose, time and nuclide of one must be given"
+        "and not which of them the image shows: name its nuclide"
     )
     return [
         Caution("several-radiopharmaceuticals", text, "RadiopharmaceuticalInformationSequence (0054,0016)")

@@ -18,7 +18,7 @@ from imgtheranostics.errors import (
     NothingUsable,
     UnsupportedInput,
 )
-from imgtheranostics.nuclear import Calibration, percent_id_per_gram
+from imgtheranostics.nuclear import Administration, Calibration, percent_id_per_gram
 
 WINDOWS = ((126.0, 154.0), (154.0, 188.0))
 ENERGY, DETECTOR, SLICE, ROTATION = 0x00540010, 0x00540020, 0x00540080, 0x00540050
@@ -433,6 +433,16 @@ def test_two_isotopes_are_both_kept_and_neither_is_chosen(tmp_path, make_series)
     assert "several-radiopharmaceuticals" in [w.code for w in v.warnings]
     with pytest.raises(MissingMetadata):
         percent_id_per_gram(v, sensitivity_cps_mbq=Calibration(100.0))
+    # named by the user, the drug that the file states for it is used: 5 MBq of 111In, 4 h before
+    named = percent_id_per_gram(
+        v,
+        Administration(None, None, nuclide="111In"),
+        sensitivity_cps_mbq=Calibration(100.0),
+        decay_correction="NONE",
+    )
+    left = 5.0 * 2 ** (-(4 + 1200 / 7200) / (242_326 / 3600))
+    expected = 100 * v.data / (100 * 1200 * v.grid.voxel_volume_ml) / left
+    assert_allclose(named.value.data, expected, rtol=1e-4)
     it.save(v, tmp_path / "x.nii.gz")
     again = it.load(tmp_path / "x.nii.gz").acquisition
     assert [one.nuclide for one in again.radiopharmaceuticals] == ["Tc-99m", "In-111"]
