@@ -202,9 +202,11 @@ _QUANTITIES = (
     Quantity("suv_peak", "g/mL", "mean SUV in the 1 mL sphere with the highest mean"),
     Quantity("sul_peak", "g/mL", "mean SUV by lean body mass in the 1 mL sphere with the highest mean"),
     Quantity("uptake_peak", None, "mean in the 1 mL sphere with the highest mean"),
-    Quantity("metabolic_tumour_volume", "mL", "volume of a lesion as uptake delineates it"),
+    Quantity("metabolic_tumour_volume", "mL", "metabolic tumour volume, as uptake delineates it"),
     Quantity(
-        "total_lesion_glycolysis", "g", "mean SUV times volume; of tracers other than FDG total lesion uptake"
+        "total_lesion_glycolysis",
+        "g",
+        "total lesion glycolysis, mean SUV times volume; of tracers other than FDG total lesion uptake",
     ),
     Quantity("region_activity", "Bq", "activity in the region"),
     Quantity("uptake_ratio", "1", "mean uptake over that of another region"),

@@ -73,11 +73,11 @@ def lesion_table(
     Returns
     -------
     pandas.DataFrame
-        The columns of `imgtheranostics.regions.STATISTICS_COLUMNS`, and `INTERVAL`. Rows of each region: the
-        quantity of `x`; of each lesion ``metabolic_tumour_volume`` in mL; the mean times the volume, as
-        ``total_lesion_glycolysis`` in g of SUV in g/mL, ``id_per_region`` of %ID/mL, ``region_activity`` of
-        Bq/mL; ``suv_peak``, ``sul_peak`` or ``uptake_peak``; of each pair ``uptake_ratio``, with the region
-        ``tumour/liver``. ``attrs`` holds warnings and the details of each row.
+        The columns of `imgtheranostics.regions.STATISTICS_COLUMNS`, and `INTERVAL`. Rows of each lesion:
+        ``metabolic_tumour_volume`` in mL; the mean times the volume, as ``total_lesion_glycolysis`` in g of
+        SUV in g/mL, ``id_per_region`` of %ID/mL, ``region_activity`` of Bq/mL; the quantity of `x`, of the
+        references too; ``suv_peak``, ``sul_peak`` or ``uptake_peak``; of each pair ``uptake_ratio``, with
+        the region ``tumour/liver``. ``attrs`` holds warnings and the details of each row.
 
     Raises
     ------
@@ -112,9 +112,10 @@ def lesion_table(
     details = uptake.attrs["details"]
     shared = x.calibration_relative if isinstance(x, Estimate) else 0.0
     rows = _Rows(own, details[: len(fitted)], fitted, shared, threshold_uncertainty)
-    tables = [uptake, rows.volumes()]
+    tables = [rows.volumes()]
     if v.unit in _TOTALS:
         tables.append(rows.totals(*_TOTALS[v.unit]))
+    tables.append(uptake)
     cautions = merge_cautions(x.warnings, everything.warnings)
     if peak is not False:
         peaks = rows.peaks(v, needed=bool(peak), workers=workers)

@@ -7,11 +7,12 @@ import math
 import numpy as np
 import pytest
 
-from imgtheranostics.errors import GeometryMismatch
+from imgtheranostics.errors import GeometryMismatch, MissingMetadata
 from imgtheranostics.io.loading import load
 from imgtheranostics.io.regions import load_rois
 from imgtheranostics.mapping.refusals import UnknownChoice
 from imgtheranostics.nuclear import lesion_table, percent_id_per_ml, percent_id_per_region, uptake_ratio
+from imgtheranostics.nuclear.delineation import delineate, delineation_decision
 from imgtheranostics.nuclear.peak import region_peaks
 from imgtheranostics.regions import STATISTICS_COLUMNS, Regions
 from imgtheranostics.segmentation import (
@@ -87,14 +88,14 @@ def test_the_table_has_the_fixed_columns_and_details_for_each_row():
     assert len(table.attrs["details"]) == len(table)
     assert set(table["subject"]) == {"m1"}
     assert table["quantity"].tolist() == [
-        "suv_bw",
-        "suv_bw",
         "metabolic_tumour_volume",
         "total_lesion_glycolysis",
+        "suv_bw",
+        "suv_bw",
         "suv_peak",
         "uptake_ratio",
     ]
-    assert table["region"].tolist() == ["tumour", "muscle", "tumour", "tumour", "tumour", "tumour/muscle"]
+    assert table["region"].tolist() == ["tumour", "tumour", "tumour", "muscle", "tumour", "tumour/muscle"]
 
 
 def test_errors_of_volume_and_total_say_what_is_in_them():
@@ -272,3 +273,25 @@ def test_methods_differ_in_the_order_that_their_thresholds_have(sarcoma):
     assert volumes == sorted(volumes, reverse=True)
     adapted = lesion_record(adaptive_threshold(v, within=drawn), name)
     assert adapted["background"] < adapted["threshold"] < adapted["uptake"]
+
+
+def test_one_way_to_all_methods_refuses_options_of_others():
+    v = ball_image()
+    at = {"seeds_mm": [(1, 1, 1)]}
+    same = delineate(v, "fixed", threshold=4.0, quantity="suv_bw", **at)
+    own = fixed_threshold(v, 4.0, quantity="suv_bw", **at)
+    assert np.array_equal(same.labels, own.labels)
+    assert delineation_decision(same)["explanation"] == "voxels of at least 4 g/mL of suv_bw"
+    assert delineation_decision(boxes(v, muscle=(2, 2, 2))) == {"rule": "drawn"}
+    with pytest.raises(UnknownChoice, match="method must be one of"):
+        delineate(v, "otsu", **at)
+    with pytest.raises(UnknownChoice, match="does not apply to the method gradient"):
+        delineate(v, "gradient", threshold=4.0, **at)
+    with pytest.raises(UnknownChoice, match="needs quantity"):
+        delineate(v, "fixed", threshold=4.0, **at)
+    with pytest.raises(UnknownChoice, match="needs seeds"):
+        delineate(v, "adaptive")
+    with pytest.raises(UnknownChoice, match="needs resolution_mm"):
+        delineate(v, "adaptive", scheme="sphere", **at)
+    with pytest.raises(MissingMetadata, match="needs a reference"):
+        delineate(v.replace(quantity="suv_lbm_james128"), "percist")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _MOST_LESIONS = 6
 _TALLEST_IN = 2.0
 _HEADING_IN = 0.24
-_FOOT_IN = 0.48
+_BAR_IN = 1.75
 _MARGIN = 0.5  # of the lesion's extent, on either side
 _LEAST_VOXELS = 6.0
 _FINEST_PIXELS = 160
@@ -43,46 +43,50 @@ def keys(run: Run) -> tuple[str, ...]:
 
 
 def draw(run: Run, quantity: str) -> Drawing:
-    """A row of pictures for each lesion, the largest first, on one colour scale."""
+    """A row of pictures for each lesion, the largest first, each on the colour scale of its own maximum."""
     assert run.delineated is not None  # noqa: S101
     chosen = scene.scene_of(run, quantity)
     names = _largest(run.delineated)
-    scale = _scale(chosen, run.delineated, names)
-    grey = scale
+    grey: Scale | None = None
     if chosen.anatomy is not None and chosen.anatomy_data is not None:
         grey = scene.anatomy_scale(chosen.anatomy_data, chosen.anatomy.quantity)
     rows = [_row(chosen, run.delineated, name) for name in names]
     heights = [_HEADING_IN + row.height_in + LABEL_IN + 2 * GAP_IN for row in rows]
-    figure = theme.new_figure(sum(heights) + _FOOT_IN)
-    top, height = 0.0, figure.get_size_inches()[1]
+    figure = theme.new_figure(sum(heights))
+    label = with_unit(quantity, chosen.estimate.unit)
+    top, height = 0.0, float(figure.get_size_inches()[1])
     for name, row, tall in zip(names, rows, heights, strict=True):
         heading = f"{shortened(name, 30)}: {_found(run.delineated, name, chosen)}"
         figure.text(0.0, 1.0 - (top + 0.15) / height, heading, fontsize=8, va="center")
         left = 0.0
         for view in row.views:
             stage = row.scene.stage
-            wide = row.scale * stage.size_mm(view.in_plane[0])
-            placed = Placed(view, left, top + _HEADING_IN, wide, row.scale * stage.size_mm(view.in_plane[1]))
-            _picture(figure, placed, row, scale, grey)
+            wide = row.inch_per_mm * stage.size_mm(view.in_plane[0])
+            tall_in = row.inch_per_mm * stage.size_mm(view.in_plane[1])
+            _picture(figure, Placed(view, left, top + _HEADING_IN, wide, tall_in), row, grey or row.scale)
             left += wide + GAP_IN
+        foot = height - top - _HEADING_IN - row.height_in
+        picture.colour_bar(figure, row.scale, label, foot, left_in=left + 0.12, width_in=_BAR_IN - 0.4)
         top += tall
-    picture.colour_bar(figure, scale, with_unit(quantity, chosen.estimate.unit), 0.0)
     return Drawing(figure, _caption(run.delineated, names, chosen), _alt(names, quantity))
 
 
 class _Row:
     """The close-up of one lesion."""
 
-    def __init__(self, close: Scene, focus_mm: npt.NDArray[np.float64], position: int | None) -> None:
+    def __init__(
+        self, close: Scene, focus_mm: npt.NDArray[np.float64], position: int | None, scale: Scale
+    ) -> None:
         self.scene = close
+        self.scale = scale
         self.position = position
         self.views = [Plane(normal, float(focus_mm[normal])) for normal in _VIEWS]
         stage = close.stage
         widths = sum(stage.size_mm(view.in_plane[0]) for view in self.views)
         tallest = max(stage.size_mm(view.in_plane[1]) for view in self.views)
-        free = theme.WIDTH_IN - (len(self.views) - 1) * GAP_IN
-        self.scale = min(free / widths, _TALLEST_IN / tallest)
-        self.height_in = self.scale * tallest
+        free = theme.WIDTH_IN - _BAR_IN - len(self.views) * GAP_IN
+        self.inch_per_mm = min(free / widths, _TALLEST_IN / tallest)
+        self.height_in = self.inch_per_mm * tallest
 
 
 def _largest(lesions: Regions) -> list[str]:
@@ -106,21 +110,22 @@ def _row(chosen: Scene, lesions: Regions, name: str) -> _Row:
     # other lesions' outlines would hide this one's
     known = list(chosen.regions) if chosen.regions is not None else []
     return _Row(
-        replace(chosen, stage=Stage(low, high, pixel)), focus, known.index(name) if name in known else None
+        replace(chosen, stage=Stage(low, high, pixel)),
+        focus,
+        known.index(name) if name in known else None,
+        _scale(chosen, float(np.nanmax(values))),
     )
 
 
-def _scale(chosen: Scene, lesions: Regions, names: list[str]) -> Scale:
-    """From zero to the highest voxel of the lesions: their edges are what is looked at."""
-    flat = chosen.data.reshape(-1, order="F")
-    highest = max(float(np.nanmax(flat[lesions.subset([name]).voxel_lists()[0]])) for name in names)
+def _scale(chosen: Scene, highest: float) -> Scale:
+    """From zero to the highest voxel of a lesion: its edge is what is looked at."""
     high = scene.round_up(highest)
     beyond = "max" if float(np.nanmax(scene.thinned(chosen.data))) > high else "neither"
     return Scale(0.0, high, "gray_r" if chosen.anatomy is None else "inferno", beyond)
 
 
-def _picture(figure: Figure, placed: Placed, row: _Row, scale: Scale, grey: Scale) -> None:
-    close = row.scene
+def _picture(figure: Figure, placed: Placed, row: _Row, grey: Scale) -> None:
+    close, scale = row.scene, row.scale
     if close.anatomy is None:
         values, inside = planes.sample(close.data, close.estimate.value.affine, close.stage, placed.plane)
         pixels = scene.coloured(values, inside, scale)
@@ -150,7 +155,7 @@ def _found(lesions: Regions, name: str, chosen: Scene) -> str:
 
 
 def _caption(lesions: Regions, names: list[str], chosen: Scene) -> str:
-    parts = ["Planes through the highest voxel of each lesion, one colour scale for all"]
+    parts = ["Planes through the highest voxel of each lesion, each on its own colour scale"]
     if len(names) < len(lesions):
         parts.append(f"the {len(names)} largest of {len(lesions)} lesions")
     methods = [step.parameters.get("method") for step in lesions.history if "method" in step.parameters]
