@@ -10,7 +10,7 @@ import typer
 
 from imgtheranostics.cli import options, runs
 from imgtheranostics.cli.calibration_options import Calibrated
-from imgtheranostics.cli.groups import Output, grouped
+from imgtheranostics.cli.groups import Output, grouped, refuse_given
 from imgtheranostics.cli.map_input import loaded, volume_of
 from imgtheranostics.cli.nuclear_dose_groups import Absorption, Effect, Given, Scanned, Stay
 from imgtheranostics.cli.nuclear_words import DecayCorrection, StrictClock, parameters
@@ -82,8 +82,13 @@ def dose(
     first = volume_of(scans[0])
     regions = runs.regions_for(first, rois, resample=resample_rois)
     if dose_rate:
+        refuse_given(
+            {"--model": stay.model, "--tail": stay.tail, "--threshold": stay.threshold},
+            "does not apply to --dose-rate",
+        )
         found = _rate(scans, regions, {**common, **absorbing}, {**table_options, "workers": output.workers})
     else:
+        _refuse_in_vain(scans, given, stay, absorption)
         found = _dose(scans, regions, {**how, **common, **absorbing}, effect, {**measures, **table_options})
     estimates, table, cautions, decisions = found
     attachments = {}
@@ -159,7 +164,6 @@ def _dose(
 
     ratios = effect.alpha_beta_gy()
     if len(scans) == 1 and scans[0].quantity in DOSES:
-        _check_given_dose(how)
         found = dose_as_given(scans[0])
     else:
         found = dose_of_scans(scans[0] if len(scans) == 1 else scans, **how)
@@ -201,16 +205,32 @@ def _dose(
     return [found.dose, *effects, *kept], table, (*cautions, *table.attrs["warnings"]), decisions
 
 
-def _check_given_dose(how: dict[str, Any]) -> None:
-    """A dose that exists is not calculated again."""
-    for name, option in (
-        ("nuclide", "--nuclide"),
-        ("given_mbq", "--given-activity"),
-        ("per_mbq", "--given-activity"),
-        ("effective_half_life_s", "--effective-half-life"),
-    ):
-        if how[name]:
-            raise typer.BadParameter("does not apply to a map of dose", param_hint=option)
+def _refuse_in_vain(scans: list[Any], given: Given, stay: Stay, absorption: Absorption) -> None:
+    """A dose that exists is not calculated again, decays are not counted again, one scan has no curve."""
+    from imgtheranostics.nuclear.dose_volume import DOSES
+    from imgtheranostics.nuclear.scan_dosimetry import INTEGRATED
+
+    volumes = [volume_of(one) for one in scans]
+    curve = {"--model": stay.model, "--tail": stay.tail, "--threshold": stay.threshold}
+    if volumes[0].quantity in DOSES:
+        calculated = {
+            "--nuclide": given.nuclide,
+            "--given-activity": given.given_activity,
+            "--method": absorption.method,
+            "--progeny": absorption.progeny,
+            "--radius-mm": absorption.radius_mm,
+            "--density-g-ml": absorption.density_g_ml,
+            "--ct": absorption.ct,
+            "--dose-factor-uncertainty": absorption.dose_factor_uncertainty,
+            "--effective-half-life": stay.effective_half_life,
+        }
+        refuse_given({**calculated, **curve}, "does not apply to a map of dose")
+    elif volumes[0].quantity in INTEGRATED:
+        refuse_given(
+            {"--effective-half-life": stay.effective_half_life, **curve}, "does not apply to a map of decays"
+        )
+    elif sum(v.shape[3] if v.axes else 1 for v in volumes) == 1:
+        refuse_given(curve, "is for the curve of several scans, and there is one")
 
 
 def _rate(scans: list[Any], regions: Regions, how: dict[str, Any], tabled: dict[str, Any]) -> _Found:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 PHYSICAL = "physical"
 PER_MBQ = "per-MBq"
-_MODELS = ("auto", "mono", "bi", "tri", "linear", "linear_log")
+_TRAPEZOIDS = ("linear", "linear_log")
+_MODELS = ("auto", "mono", "bi", "tri", *_TRAPEZOIDS)
 
 
 @dataclass(frozen=True)
@@ -97,21 +98,22 @@ class Stay:
     """How long the activity stays in each voxel."""
 
     model: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--model",
             click_type=options.choice(_MODELS),
-            help="Curve of each voxel: exponentials (auto chooses by AICc) or trapezoids.",
+            help="Curve of each voxel: exponentials, auto (the default) by AICc, or trapezoids.",
         ),
-    ] = "auto"
+    ] = None
     tail: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--tail",
             click_type=options.choice(("physical", "last_phase", "none")),
-            help="After the last scan, of trapezoids: decay alone, or the slope of the last scans.",
+            help="After the last scan, of trapezoids: decay alone (the default), or the slope of the last "
+            "scans.",
         ),
-    ] = "physical"
+    ] = None
     threshold: Annotated[
         float | None,
         typer.Option(
@@ -145,9 +147,11 @@ class Stay:
             raise typer.BadParameter(
                 "it needs --effective-half-life too", param_hint="--half-life-uncertainty"
             )
+        if self.tail is not None and (self.model or "auto") not in _TRAPEZOIDS:
+            raise typer.BadParameter("is for the trapezoids linear and linear_log", param_hint="--tail")
         return {
-            "model": self.model,
-            "curve": {"tail": self.tail, "threshold": self.threshold},
+            "model": self.model or "auto",
+            "curve": {"tail": self.tail or "physical", "threshold": self.threshold},
             "effective_half_life_s": self.seconds(),
             "half_life_relative_uncertainty": self.half_life_uncertainty or 0.0,
         }
@@ -165,21 +169,22 @@ class Absorption:
     """How the energy is absorbed."""
 
     method: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--method",
             click_type=options.choice(("kernel", "local")),
-            help="Spread electrons and photons by voxel kernels, or absorb all but photons in the voxel.",
+            help="Spread electrons and photons by voxel kernels (the default), or absorb all but photons in "
+            "the voxel.",
         ),
-    ] = "kernel"
+    ] = None
     progeny: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--progeny",
             click_type=options.choice(("none", "in_place")),
-            help="Daughters of the nuclide: not counted, or where they arise.",
+            help="Daughters of the nuclide: not counted (the default), or where they arise.",
         ),
-    ] = "none"
+    ] = None
     radius_mm: Annotated[
         float | None,
         typer.Option("--radius-mm", help="Reach of the kernel; default: that of electrons, and five voxels."),
@@ -209,9 +214,11 @@ class Absorption:
                 raise typer.BadParameter("must be positive", param_hint=option)
         if self.ct is not None and self.density_g_ml is not None:
             raise typer.BadParameter("give it or --density-g-ml, not both", param_hint="--ct")
+        if self.radius_mm is not None and self.method == "local":
+            raise typer.BadParameter("is that of kernels, not of --method local", param_hint="--radius-mm")
         found: dict[str, Any] = {
-            "method": self.method,
-            "progeny": self.progeny,
+            "method": self.method or "kernel",
+            "progeny": self.progeny or "none",
             "radius_mm": self.radius_mm,
             "s_relative_uncertainty": self.dose_factor_uncertainty,
         }

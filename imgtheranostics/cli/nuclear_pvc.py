@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -213,6 +213,10 @@ def pvc(
         raise typer.BadParameter("needs the regions to correct", param_hint="--rois")
     runs.check_output(output.out, force=output.force)
     administration, calibration = administered.administration(), calibrated.calibration()
+    if quantity is None:
+        injected = {f"--{name.replace('_', '-')}": value for name, value in asdict(administered).items()}
+        vain = {**injected, "--decay-correction": decay_correction}
+        refuse_given(vain, "is for a scan that is converted: give --quantity too")
     scan = mapped(path, regions_of.series, window_kev=calibrated.energies())
     regions = runs.regions_for(volume_of(scan), regions_of.rois, resample=regions_of.resample_rois)
     keywords = way.keywords(regions)

@@ -230,7 +230,12 @@ def test_a_dose_that_exists_is_tabulated_and_not_calculated(capsys, scans, rois,
     bed = dose["mean"] * (1 + 1.5 / 32.5 * dose["mean"] / 10)
     assert found["tumour", "biologically_effective_dose", None]["mean"] == pytest.approx(bed, rel=2e-3)
     assert "Absorbed dose: how much of each region" in (tmp_path / "again" / "report.html").read_text()
-    assert "--nuclide" in run(capsys, path, *rois, "--nuclide", "Y-90", code=2).err
+    for vain in (("--nuclide", "Y-90"), ("--density", "1.1"), ("--model", "mono"), ("--method", "local")):
+        assert "map of dose" in run(capsys, path, *rois, *vain, code=2).err
+    decays = out / "tiac_per_ml.nii.gz"
+    assert "map of decays" in run(capsys, decays, *rois, "--model", "mono", code=2).err
+    one = (scans[1], *rois, "--effective-half-life", "9h")
+    assert "--threshold" in run(capsys, *one, "--threshold", "1", code=2).err
     words = ("--alpha-beta", "3", "--repair-half-time", "1.5h")
     assert "--dose-rate-half-life" in run(capsys, path, *rois, *words, code=5).err
 
@@ -258,6 +263,10 @@ def test_a_dose_that_exists_is_tabulated_and_not_calculated(capsys, scans, rois,
         (("--dose-rate", "--nuclide", "Y-90"), "--nuclide"),
         (("--ct", "ct.nii.gz", "--density", "1.1"), "--ct"),
         (("--effective-half-life", "31h"), "--effective-half-life"),
+        (("--tail", "last_phase"), "--tail"),
+        (("--tail", "last_phase", "--model", "mono"), "--tail"),
+        (("--method", "local", "--radius-mm", "9"), "--radius-mm"),
+        (("--dose-rate", "--model", "mono"), "--model"),
     ],
 )
 def test_wrong_usage_names_the_option(capsys, scans, rois, words, option):

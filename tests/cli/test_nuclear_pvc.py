@@ -175,6 +175,8 @@ def test_frames_are_corrected_one_by_one(capsys, folder, scan):
         (("--fwhm", "1.6mm", "--surroundings", "0"), "--surroundings"),
         (("--fwhm", "1.6mm", "--method", "rbv", "--noise-fwhm", "1mm"), "--noise-fwhm"),
         (("--fwhm", "1.6mm", "--quantity", "magic"), "--quantity"),
+        (("--fwhm", "1.6mm", "--weight-kg", "0.02"), "--weight-kg"),
+        (("--fwhm", "1.6mm", "--decay-correction", "NONE"), "--decay-correction"),
     ],
 )  # fmt: skip
 def test_wrong_usage_names_the_option(capsys, scan, words, option):
