@@ -48,7 +48,7 @@ def _limits(item: Any, header: Header) -> tuple[float, float] | None:
         raise CorruptInput(
             "the limits of an energy window are no range",
             where=f"{header.path}: EnergyWindowRangeSequence (0054,0013)",
-            found=f"{low} to {high}",
+            found=f"{numbers[0]:g} to {numbers[1]:g}",
             needed="a lower and a higher energy in keV",
         )
     return numbers
