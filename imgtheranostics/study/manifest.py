@@ -13,10 +13,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
 from imgtheranostics.errors import UnitMismatch
+from imgtheranostics.study.manifest_parts import Label, Name, Part, Text
+from imgtheranostics.study.questions import Question
 from imgtheranostics.units import parse_amount
 
 EVERY_SESSION = "*"
@@ -24,19 +26,6 @@ EVERY_SESSION = "*"
 
 _ROLE = r"[a-z][a-z0-9_-]*"
 _REFERENCE = re.compile(rf"({_ROLE})(?:@([A-Za-z0-9*]+))?$")
-
-
-class Part(BaseModel):
-    """Frozen, and refuses every key that it does not know."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-def _label(value: Any) -> Any:
-    """A label is text: of ``01`` without quotes, YAML keeps only the number 1."""
-    if isinstance(value, str):
-        return value
-    raise PydanticCustomError("label", "a label in quotes, such as '01'")
 
 
 def _amount_in(unit: str) -> BeforeValidator:
@@ -53,10 +42,6 @@ def _amount_in(unit: str) -> BeforeValidator:
     return BeforeValidator(read)
 
 
-Label = Annotated[str, BeforeValidator(_label), StringConstraints(pattern=r"^[A-Za-z0-9]+$", max_length=64)]
-"""Name of a subject or session: letters and digits, as BIDS has it."""
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]*$", max_length=64)]
-Text = Annotated[str, Field(min_length=1, max_length=400)]
 Role = Annotated[str, StringConstraints(pattern=rf"^{_ROLE}$", max_length=64)]
 ActivityBq = Annotated[float, Field(ge=0), _amount_in("Bq")]
 MassKg = Annotated[float, Field(gt=0), _amount_in("kg")]
@@ -134,7 +119,9 @@ class Session(Part):
 
 
 class Subject(Part):
-    """One animal or patient; `covariates` are numbers for the statistics, each named with its unit."""
+    """One animal or patient; `covariates` are numbers for the statistics, each named with its
+    unit, and `factors` words, such as ``targeting: active``.
+    """
 
     id: Label
     group: Text = ""
@@ -142,7 +129,8 @@ class Subject(Part):
     sex: Literal["M", "F", "O"] | None = None
     weight: MassKg | None = None
     height: LengthM | None = None
-    covariates: dict[Name, float] = {}
+    covariates: dict[Name, float] = Field(default={})
+    factors: dict[Name, Text] = Field(default={})
     sessions: tuple[Session, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -197,8 +185,10 @@ class Analysis(Part):
     name: Name
     command: Annotated[str, StringConstraints(pattern=r"^[a-z]+ [a-z]+$")]
     scans: tuple[Annotated[str, Field(pattern=_REFERENCE.pattern)], ...] = Field(min_length=1)
-    options: dict[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$")], OptionValue] = {}
-    align: dict[Role, Role] = {}
+    options: dict[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$")], OptionValue] = Field(
+        default={}
+    )
+    align: dict[Role, Role] = Field(default={})
 
     @property
     def references(self) -> tuple[tuple[str, str | None], ...]:
@@ -253,6 +243,12 @@ class Study(Part):
         In the order in which they are done.
     outcomes : str, optional
         Table of outcomes, relative to the manifest: ``subject`` and any of ``response``, ``time``, ``event``.
+    questions : tuple of Question
+        What the study asks, declared before results are seen; see `imgtheranostics.study.questions`.
+    measured : {"label", "carrier", "drug"}, optional
+        What the images show.
+    control_arm : bool
+        Whether there are subjects without the particle.
     """
 
     study: Text
@@ -260,6 +256,9 @@ class Study(Part):
     subjects: tuple[Subject, ...] = Field(min_length=1)
     analyses: tuple[Analysis, ...] = ()
     outcomes: Text | None = None
+    questions: tuple[Question, ...] = ()
+    measured: Literal["label", "carrier", "drug"] | None = None
+    control_arm: bool = False
 
     @model_validator(mode="after")
     def _consistent(self) -> Study:
@@ -274,7 +273,35 @@ class Study(Part):
                         "{name}: no session has a scan {role}; there are {known}",
                         {"name": analysis.name, "role": role, "known": ", ".join(sorted(roles))},
                     )
+        refuse_repeated((question.name for question in self.questions), "questions")
+        for question in self.questions:
+            for what, named, known in self._named_by(question):
+                if named not in known:
+                    raise PydanticCustomError(
+                        "question",
+                        "{name}: there is no {what} {named}; there are {known}",
+                        {"name": question.name, "what": what, "named": named, "known": ", ".join(known)},
+                    )
         return self
+
+    def _named_by(self, question: Question) -> Iterator[tuple[str, str, list[str]]]:
+        """What a question names, and what there is of its kind; outcomes are not read here."""
+        analyses = [one.name for one in self.analyses]
+        sessions = sorted({session.id for one in self.subjects for session in one.sessions})
+        groups = sorted({one.group for one in self.subjects if one.group})
+        covariates = sorted({name for one in self.subjects for name in one.covariates})
+        factors = sorted({name for one in self.subjects for name in one.factors})
+        for kind, names in question.names():
+            known = {
+                # the analyses of a manifest that is a table are given beside it
+                "analysis": analyses or [names],
+                "session": sessions,
+                "group": groups,
+                "covariate": covariates if self.outcomes is None else [*covariates, names],
+                "factor": [*factors, *covariates, "group", "sex", "species"],
+                "outcome": [names] if self.outcomes is not None else [],
+            }[kind]
+            yield ("table of outcomes with" if kind == "outcome" else kind), names, known
 
     def roles(self) -> Iterator[str]:
         """Roles of all scans, again and again."""
