@@ -93,7 +93,7 @@ for _name in GIVEN:
     method(f"residence_{_name}", unit="h", short=f"tau {_name}")(_residence(_name))
     method(f"local_dose_{_name}", unit="Gy/MBq", short=f"dose {_name}")(_local_dose(_name))
 
-    method(f"curve_half_life_{_name}", unit="h", short=f"T_eff {_name} fit")(
+    method(f"curve_half_life_{_name}", unit="h", short=f"T_fit {_name}")(
         _from_table(_name, "effective_half_life", 3600.0)
     )
     method(f"self_dose_{_name}", unit="Gy/MBq", short=f"self {_name}")(
