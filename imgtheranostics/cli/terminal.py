@@ -85,8 +85,8 @@ def print_quantities(table: pd.DataFrame) -> None:
     headings += ["median", "min", "max", "n", "mL"]
     rows = []
     largest = table["mean"].abs().groupby(table["quantity"]).max()
-    for row in table.to_dict("records"):
-        row, unit = _for_readers(row, float(largest[row["quantity"]]))
+    for record in table.to_dict("records"):
+        row, unit = _for_readers(record, float(largest[record["quantity"]]))
         place = f"{row['axis']} {_axis_value(row)}" if row["axis"] else ""
         axis = [place] if with_axis else []
         rows.append(

@@ -337,6 +337,7 @@ def _one_tissue() -> None:
 
     curve, table = np.arange(1.0, 5.0), np.ones((3, 4))
     upper = np.array([1.0, 1.0, 1.0, 0.0])
+    out = (np.empty((1, 4)), np.empty((1, 4)), np.empty((1, 4)))
     one_tissue_bases.fit_one_tissue(
         np.ones((1, 4)),
         curve,
@@ -350,7 +351,7 @@ def _one_tissue() -> None:
         np.zeros(4),
         upper,
         1,
-        *np.empty((3, 1, 4)),
+        *out,
         np.empty((1, 2)),
         np.empty(1, np.int32),
         np.empty(1, np.uint8),

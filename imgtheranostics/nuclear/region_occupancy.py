@@ -261,7 +261,7 @@ def _of_labels(rois: Regions) -> Iterator[_Given]:
 
 def _box_of(array: Float32Array, name: str) -> Box:
     """The least box that holds a region."""
-    along = (array > 0).any(axis=2)
+    along = np.asarray((array > 0).any(axis=2))
     inside = [along.any(axis=1), along.any(axis=0)]
     inside.append((array[inside[0]][:, inside[1]] > 0).any(axis=(0, 1)))
     sides = []

@@ -229,7 +229,7 @@ class _Scatter:
     def __init__(self, regions: Occupancy) -> None:
         reaches = regions.reaches()
         low, high = reaches[..., 0], reaches[..., 1]
-        meet = ((low < high[:, np.newaxis]) & (low[:, np.newaxis] < high)).all(axis=-1)
+        meet = np.asarray(((low < high[:, np.newaxis]) & (low[:, np.newaxis] < high)).all(axis=-1))
         n = len(regions.names)
         self.meet = np.ones((n, n), bool)
         self.meet[: len(meet), : len(meet)] = meet
