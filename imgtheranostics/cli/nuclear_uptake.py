@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +13,13 @@ from imgtheranostics.cli.administration_options import Administered
 from imgtheranostics.cli.calibration_options import Calibrated
 from imgtheranostics.cli.groups import Common, grouped
 from imgtheranostics.cli.nuclear_words import DecayCorrection, DensityGMl, StrictClock, parameters
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from imgtheranostics.errors import Caution
+    from imgtheranostics.regions import Regions
+    from imgtheranostics.volume import Estimate
 
 Quantities = Annotated[
     list[str] | None,
@@ -30,6 +38,15 @@ ConfirmWeight = Annotated[
     bool, typer.Option("--confirm-weight", help="The body weight is right although it looks implausible.")
 ]
 
+Background = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--background",
+        metavar="NAME",
+        help="A region of --rois that the others are divided by, such as muscle. May be given again.",
+    ),
+]
+
 
 @grouped
 def uptake(
@@ -41,6 +58,7 @@ def uptake(
     strict_clock: StrictClock = False,
     strict_dose: StrictDose = False,
     confirm_weight: ConfirmWeight = False,
+    background: Background = None,
     *,
     administered: Administered,
     calibrated: Calibrated,
@@ -58,6 +76,8 @@ def uptake(
         raise typer.BadParameter(
             f"{', '.join(unknown)} is not one of {', '.join(QUANTITIES)}", param_hint="--quantity"
         )
+    if background and not common.rois:
+        raise typer.BadParameter("names a region of --rois", param_hint="--background")
     runs.check_output(common.out, force=common.force)
     administration, calibration = administered.administration(), calibrated.calibration()
     volume = load(path, series=common.series, window_kev=calibrated.energies())
@@ -79,14 +99,37 @@ def uptake(
         workers=common.workers,
         **common.table_options(),
     )
+    table, warnings = result.table, result.warnings
+    if background:
+        table, more = _with_ratios(table, result.estimates, regions, background, common)
+        warnings = (*warnings, *more)
     run = Run(
         command="nuclear uptake",
         estimates=result.estimates,
-        table=result.table,
+        table=table,
         regions=regions if common.rois else None,
         anatomy=load(common.anatomy) if common.anatomy is not None else None,
         parameters=parameters(given),
         inputs=[*volume.source.files, *common.files, *([ct] if ct else [])],
-        warnings=result.warnings,
+        warnings=warnings,
     )
     runs.deliver(run, common.delivery)
+
+
+def _with_ratios(
+    table: pd.DataFrame,
+    estimates: Sequence[Estimate],
+    regions: Regions,
+    backgrounds: list[str],
+    common: Common,
+) -> tuple[pd.DataFrame, tuple[Caution, ...]]:
+    """The table and, below it, each region's mean over those of the backgrounds."""
+    from imgtheranostics.mapping.region_tables import below_each_other
+    from imgtheranostics.nuclear.metabolic_volume import ratio_table
+
+    if not estimates:
+        raise typer.BadParameter("needs a quantity that has a map", param_hint="--background")
+    ratios = ratio_table(estimates[0], regions, backgrounds, workers=common.workers, **common.table_options())
+    cautions = tuple(ratios.attrs["warnings"])
+    ratios.attrs["warnings"] = ()
+    return below_each_other([table, ratios]), cautions

@@ -46,6 +46,7 @@ from .kinetic_maps import kinetics_maps as kinetics_maps
 from .kinetic_tables import kinetics_table as kinetics_table
 from .maps import density_from_ct as density_from_ct
 from .metabolic_volume import lesion_table as lesion_table
+from .metabolic_volume import ratio_table as ratio_table
 from .pair_maps import transfer_maps as transfer_maps
 from .pair_tables import pair_table as pair_table
 from .percist_criteria import PercistThreshold as PercistThreshold

@@ -102,9 +102,7 @@ def lesion_table(
         raise ValueError(f"threshold_uncertainty is a share below 1, not {threshold_uncertainty!r}")
     fitted = lesions.fit_to(v.grid)
     everything = together(fitted, references.fit_to(v.grid) if references is not None else None)
-    unknown = [name for name in backgrounds if name not in list(everything)]
-    if unknown:
-        raise UnknownChoice(f"there is no region {unknown[0]!r}; there are {', '.join(everything)}")
+    _check_names(backgrounds, everything)
     labels: dict[str, Any] = {"subject": subject, "session": session}
     uptake = roi_statistics(x, everything, resolution_mm=resolution_mm, workers=workers, **labels)
     uptake["warnings"] = [_codes(x, everything, name) for name in uptake["region"]]
@@ -134,6 +132,58 @@ def lesion_table(
     found.attrs["warnings"] = cautions
     result: pd.DataFrame = found
     return result
+
+
+def ratio_table(
+    x: Volume | Estimate,
+    regions: Regions,
+    backgrounds: Sequence[str],
+    *,
+    level: float = 0.95,
+    resolution_mm: float | None = None,
+    subject: str | None = None,
+    session: str | None = None,
+    workers: int | None = None,
+) -> pd.DataFrame:
+    """Each region's mean over that of each background, as rows ``uptake_ratio`` of regions ``tumour/liver``.
+
+    Parameters
+    ----------
+    x : Volume or Estimate
+        Without further axes.
+    regions : Regions
+    backgrounds : sequence of str
+        Names of some of them.
+    level, resolution_mm, subject, session, workers
+        As in `lesion_table`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        As `lesion_table`, with the ratios alone.
+
+    Raises
+    ------
+    UnknownChoice
+        If a background does not exist.
+    NothingUsable, GeometryMismatch, UnsupportedInput
+        As `uptake_ratio`.
+    """
+    fitted = regions.fit_to(static_volume(x).grid)
+    _check_names(backgrounds, fitted)
+    labels: dict[str, Any] = {"subject": subject, "session": session}
+    uptake = roi_statistics(x, fitted, resolution_mm=resolution_mm, workers=workers, **labels)
+    uptake["warnings"] = [_codes(x, fitted, name) for name in uptake["region"]]
+    ratios = _ratios(x, fitted, list(fitted), backgrounds, uptake, level)
+    table = _ratio_rows(ratios, uptake)
+    table.attrs["warnings"] = merge_cautions(*(ratio.warnings for ratio in ratios))
+    return table
+
+
+def _check_names(backgrounds: Sequence[str], regions: Regions) -> None:
+    unknown = [name for name in backgrounds if name not in list(regions)]
+    if unknown:
+        raise UnknownChoice(f"there is no region {unknown[0]!r}; there are {', '.join(regions)}")
 
 
 def together(lesions: Regions, references: Regions | None) -> Regions:

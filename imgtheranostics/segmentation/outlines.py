@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from imgtheranostics.errors import Caution, merge_cautions
+from imgtheranostics.errors import Caution, UnsupportedInput, merge_cautions
 from imgtheranostics.regions import Regions
 from imgtheranostics.segmentation.growing import above, part_with
 from imgtheranostics.segmentation.lesion_cautions import lesion_cautions
-from imgtheranostics.segmentation.search_regions import BoolArray, Place, SearchRegion
+from imgtheranostics.segmentation.search_regions import BoolArray, IndexArray, Place, SearchRegion
 from imgtheranostics.volume import Volume, make_step
 
 THRESHOLD_CHANGE = 0.1
@@ -94,11 +94,16 @@ def as_regions(
     for search in searches:
         for one in outlined(search):
             name = search.name + one.suffix
+            if name in voxels:
+                raise UnsupportedInput(
+                    "two lesions would have one name", where=name, next_step="give the regions other names"
+                )
             box = one.search or search
             voxels[name] = box.flat(one.mask)
             records[name] = _record(box, one, connectivity, search)
             own = lesion_cautions(box, one.mask, name, one.threshold, resolution_mm)
             cautions = merge_cautions(cautions, one.warnings, own)
+    cautions = merge_cautions(cautions, _shared(voxels))
     step = make_step(
         STEP,
         method=method,
@@ -110,6 +115,17 @@ def as_regions(
     )
     found = Regions.from_voxel_lists(voxels, v.grid, warnings=cautions)
     return Regions(found.labels, found.names, found.grid, found.warnings, (*v.history, step))
+
+
+def _shared(voxels: Mapping[str, IndexArray]) -> tuple[Caution, ...]:
+    """A caution where lesions share voxels, as of two seeds in one lesion."""
+    every, times = np.unique(np.concatenate([np.empty(0, np.int64), *voxels.values()]), return_counts=True)
+    twice = every[times > 1]
+    names = [name for name, own in voxels.items() if np.isin(twice, own).any()]
+    if not names:
+        return ()
+    text = f"{', '.join(names)}: lesions share voxels, which count in each of them"
+    return (Caution("lesions-overlap", text, ", ".join(names)),)
 
 
 def _record(search: SearchRegion, one: Outline, connectivity: int, whole: SearchRegion) -> dict[str, Any]:

@@ -281,3 +281,21 @@ def test_an_image_without_its_unit_is_refused(capsys, folder, tmp_path):
     write(tmp_path / "pet.nii.gz", image, Units="counts")
     error = run(capsys, tmp_path / "pet.nii.gz", *SEED, code=6).err
     assert "Bq/mL" in error
+
+
+def test_uptake_has_ratios_of_drawn_regions_too(capsys, scan, folder):
+    def uptake(*words, code=0):
+        capsys.readouterr()
+        given = ("nuclear", "uptake", scan, "--quantity", "suv_bw", *words)
+        assert main([str(word) for word in given]) == code
+        return capsys.readouterr()
+
+    rois = ("--rois", folder / "rois.nii.gz")
+    rows = json.loads(uptake(*rois, "--background", "muscle", "--json", "-q").out)["quantities"]
+    found = {(row["region"], row["quantity"]): row for row in rows}
+    row = found["liver/muscle", "uptake_ratio"]
+    assert row["mean"] == pytest.approx(LIVER / MUSCLE, rel=0.02)
+    assert row["mean"] == pytest.approx(found["liver", "suv_bw"]["mean"] / found["muscle", "suv_bw"]["mean"])
+    assert row["interval_low"] < row["mean"] < row["interval_high"]
+    assert "there is no region 'bone'" in uptake(*rois, "--background", "bone", code=2).err
+    assert "--background" in uptake("--background", "muscle", code=2).err

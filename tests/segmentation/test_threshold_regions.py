@@ -301,3 +301,25 @@ def test_parts_that_grow_far_at_a_lower_threshold_are_followed():
         assert record["volume_ml"] == pytest.approx(size * 8e-3)
         assert record["volume_ml_at_lower_threshold"] == pytest.approx(together)
         assert record["volume_ml_at_higher_threshold"] == pytest.approx(size * 8e-3)
+
+
+def test_two_seeds_in_one_lesion_are_told(spheres):
+    v = spheres([((-20.0, 0, 0), 22.0, 8.0), ((20.0, 0, 0), 22.0, 8.0)])
+    twice = fraction_of_maximum(
+        v, 0.5, seeds_mm={"a": (-20, 0, 0), "b": (-17, 3, 0), "c": (20, 0, 0)}, reach_mm=25
+    )
+    assert [caution.message for caution in twice.warnings] == [
+        "a, b: lesions share voxels, which count in each of them"
+    ]
+    apart = fraction_of_maximum(v, 0.5, seeds_mm={"a": (-20, 0, 0), "c": (20, 0, 0)}, reach_mm=25)
+    assert apart.warnings == ()
+
+
+def test_names_of_parts_may_not_be_those_of_regions(spheres):
+    v = spheres([((-20.0, 0, 0), 20.0, 8.0), ((20.0, 0, 0), 20.0, 8.0)])
+    masks = {"body": np.ones(v.grid.shape), "body-1": np.ones(v.grid.shape)}
+    left = np.zeros(v.grid.shape)
+    left[:24] = 1
+    regions = Regions.from_masks({**masks, "body-1": left}, v.grid)
+    with pytest.raises(UnsupportedInput, match="one name"):
+        fixed_threshold(v, 4.0, **SUV, within=regions, keep="each")
