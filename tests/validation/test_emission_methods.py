@@ -26,6 +26,8 @@ def edited(tmp_path, slug, *changes):
     for old, new in changes:
         assert old in text
         text = text.replace(old, new)
+    # one format: that both agree is tested elsewhere, and doubles the time
+    text = text.replace("outputs: [dicom, nifti]", "outputs: [dicom]")
     path = tmp_path / f"{slug}.yaml"
     path.write_text(text, encoding="utf-8")
     return path
@@ -257,7 +259,11 @@ def test_corrected_sphere_and_its_uncorrected_twin(tmp_path):
 
 def test_detection_limit_of_the_nuclear_rung_is_a_fraction_of_a_picomolar(tmp_path):
     """Claim 9 of the review is picomolar sensitivity: the limit lies below 1 pM."""
-    table = validate("ladder-sensitivity", 1)
+    path = edited(tmp_path, "ladder-sensitivity")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    others = [line for line in lines if "- {quantity: " in line and "activity_concentration" not in line]
+    path.write_text("\n".join(line for line in lines if line not in others), encoding="utf-8")
+    table = validate(path, 1)
     limit = rows(table, "log10_detection_limit").iloc[0]
     assert limit["verdict"] == PASS
     assert limit["measured"] < -12

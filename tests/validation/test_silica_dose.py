@@ -132,8 +132,9 @@ def coarse(tmp_path):
     text = (library() / "upsn-90y-dose.yaml").read_text(encoding="utf-8")
     fine = "shape: [44, 44, 44], voxel_mm: [0.4, 0.4, 0.4]"
     assert fine in text
+    text = text.replace(fine, "shape: [24, 24, 24], voxel_mm: [0.75, 0.75, 0.75]")
     path = tmp_path / "coarse.yaml"
-    path.write_text(text.replace(fine, "shape: [24, 24, 24], voxel_mm: [0.75, 0.75, 0.75]"), encoding="utf-8")
+    path.write_text(text.replace("outputs: [dicom, nifti]", "outputs: [dicom]"), encoding="utf-8")
     return path
 
 
