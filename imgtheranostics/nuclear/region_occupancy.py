@@ -33,10 +33,14 @@ _Given = tuple[str, Box, Float32Array]
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """One region: its occupancy and that after the blur, in the box beyond which both are zero."""
+    """One region: its occupancy and that after the blur, in the box beyond which both are zero.
+
+    Its own voxels lie in the smaller box `core`.
+    """
 
     name: str
     box: Box
+    core: Box
     sharp: Float32Array
     blurred: Float32Array
 
@@ -147,12 +151,15 @@ class Occupancy:
 
     def blurred_by(self, spread: PointSpread) -> Self:
         """The same regions after another blur."""
-        parts = tuple(_part(one.name, one.box, one.sharp, spread, self.shape) for one in self.parts)
+        parts = tuple(
+            _part(one.name, one.core, one.sharp[_within(one.core, one.box)], spread, self.shape)
+            for one in self.parts
+        )
         return type(self)(self.shape, parts, spread, self.background, self.names, self.voxels)
 
-    def reaches(self) -> npt.NDArray[np.int64]:
-        """First and stop voxel of the box of each part, (n_parts, 3, 2)."""
-        sides = [[(side.start, side.stop) for side in part.box] for part in self.parts]
+    def reaches(self, kind: Literal["box", "core"] = "box") -> npt.NDArray[np.int64]:
+        """First and stop voxel of the box or core of each part, (n_parts, 3, 2)."""
+        sides = [[(side.start, side.stop) for side in getattr(part, kind)] for part in self.parts]
         return np.array(sides, np.int64).reshape(-1, 3, 2)
 
     def tiles(self, n_frames: int = 1, beside: Occupancy | None = None) -> Iterator[Tile]:
@@ -279,13 +286,18 @@ def _part(name: str, box: Box, sharp: Float32Array, spread: PointSpread, shape: 
         slice(max(0, side.start - reach), min(n, side.stop + reach))
         for side, reach, n in zip(box, spread.reach, shape, strict=True)
     ]
-    within = [
-        slice(side.start - around.start, side.stop - around.start)
-        for side, around in zip(box, wide, strict=True)
-    ]
     padded = np.zeros([around.stop - around.start for around in wide], np.float32, order="F")
-    padded[within[0], within[1], within[2]] = sharp
-    return Part(name, (wide[0], wide[1], wide[2]), padded, spread.blur(padded))
+    whole = (wide[0], wide[1], wide[2])
+    padded[_within(box, whole)] = sharp
+    return Part(name, whole, box, padded, spread.blur(padded))
+
+
+def _within(box: Box, around: Box) -> Box:
+    """A box in the indices of one around it."""
+    i, j, k = (
+        slice(side.start - wide.start, side.stop - wide.start) for side, wide in zip(box, around, strict=True)
+    )
+    return i, j, k
 
 
 def _check_size(part: Part, spread: PointSpread, voxel_ml: float) -> None:

@@ -227,9 +227,8 @@ class _Scatter:
     """
 
     def __init__(self, regions: Occupancy) -> None:
-        reaches = regions.reaches()
-        low, high = reaches[..., 0], reaches[..., 1]
-        meet = np.asarray(((low < high[:, np.newaxis]) & (low[:, np.newaxis] < high)).all(axis=-1))
+        wide, core = regions.reaches("box"), regions.reaches("core")[:, np.newaxis]
+        meet = np.asarray(((wide[..., 0] < core[..., 1]) & (core[..., 0] < wide[..., 1])).all(axis=-1))
         n = len(regions.names)
         self.meet = np.ones((n, n), bool)
         self.meet[: len(meet), : len(meet)] = meet

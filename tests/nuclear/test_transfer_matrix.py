@@ -214,8 +214,8 @@ def test_a_voxel_meets_only_the_regions_near_it():
         assert (tile.sharp.sum(axis=0) == 1).all()
         np.testing.assert_allclose(tile.blurred.sum(axis=0), 1, atol=1e-5)
         scatter.add(tile.rows, tile.sharp, tile.blurred)
-    assert max(rows.size for rows in scatter.rows) == 125
-    assert sum(one.size for one in scatter.sums) < 0.15 * n**9
+    assert max(rows.size for rows in scatter.rows) == 27
+    assert sum(one.size for one in scatter.sums) < 0.01 * n**9
     table = gtm(v, regions, psf_fwhm_mm=2.0)
     np.testing.assert_allclose(table["mean"], 1.0, rtol=1e-4)
 
