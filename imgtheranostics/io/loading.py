@@ -224,9 +224,9 @@ def _entries(
     alone = not (found.nifti or found.bruker or found.optoacoustic)
     parts = catalogue(found.dicom, doses=alone) if found.dicom else Catalogue()
     parts.broken += [refuse_file(file) for file in found.suspicious()]
-    ordered = sorted(parts.series, key=_series_order)
+    ordered = sorted(parts.series, key=series_order)
     entries = [_dicom_entry(one, mr_scaling, wavelength_nm, frame_time_s) for one in ordered]
-    entries += [_nifti_entry(files, wavelength_nm, frame_time_s) for files in _nifti_series(found.nifti)]
+    entries += [_nifti_entry(files, wavelength_nm, frame_time_s) for files in nifti_series(found.nifti)]
     entries += _bruker_entries(found.bruker)
     if found.optoacoustic:
         entries += _optoacoustic_entries(found, parts, wavelength_nm, alone=not entries)
@@ -255,7 +255,8 @@ def _optoacoustic_entries(
     return files.entries
 
 
-def _series_order(one: Series) -> tuple[str, float, str, str]:
+def series_order(one: Series) -> tuple[str, float, str, str]:
+    """What the DICOM series of a listing are sorted by."""
     try:
         number = one.header.number("SeriesNumber")
     except ImgTheranosticsError:
@@ -332,7 +333,7 @@ def _spacing(planned: Plan | BrukerPlan) -> tuple[float, ...]:
     return tuple(float(v) for v in np.linalg.norm(planned.affine[:3, :3], axis=0))
 
 
-def _nifti_series(files: Sequence[Path]) -> list[list[Path]]:
+def nifti_series(files: Sequence[Path]) -> list[list[Path]]:
     """Files by series; the header stands for a pair of header and image."""
     if not files:
         return []

@@ -83,6 +83,11 @@ def varying_entity(paths: Sequence[Path]) -> str:
     return next((name for name in (*_VARYING, "acq") if first.get(name) != second.get(name)), "echo")
 
 
+def series_axis(paths: Sequence[Path]) -> str:
+    """The name of the axis along which the files of a group become one Volume."""
+    return _AXES[varying_entity(paths)][0]
+
+
 def stack(parts: Sequence[tuple[Volume, Sidecar]], paths: Sequence[Path]) -> Volume:
     """One Volume from the files of a group, ordered by the value of the field and not by name.
 

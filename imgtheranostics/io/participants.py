@@ -10,8 +10,8 @@ from imgtheranostics.acquisition import Subject
 from imgtheranostics.errors import Caution, CorruptInput, ImplausibleValue
 from imgtheranostics.io.sidecar import MAXIMUM_BYTES, dataset_root, entities, image_stem, read_json
 
-_MASS_KG = {"kg": 1.0, "g": 1e-3, "kilograms": 1.0, "grams": 1e-3}
-_LENGTH_M = {"m": 1.0, "cm": 1e-2, "mm": 1e-3, "meters": 1.0, "centimeters": 1e-2}
+MASS_KG = {"kg": 1.0, "g": 1e-3, "kilograms": 1.0, "grams": 1e-3}
+LENGTH_M = {"m": 1.0, "cm": 1e-2, "mm": 1e-3, "meters": 1.0, "centimeters": 1e-2}
 _TALLEST_M = 3.0
 _ABSENT = ("", "n/a")
 
@@ -31,17 +31,17 @@ def participant(image: Path) -> tuple[Subject | None, tuple[Caution, ...]]:
     table = None if root is None else root / "participants.tsv"
     if table is None or label is None or not table.is_file():
         return None, ()
-    rows = [row for row in _rows(table) if row.get("participant_id", "").removeprefix("sub-") == label]
+    rows = [row for row in table_rows(table) if row.get("participant_id", "").removeprefix("sub-") == label]
     if not rows:
         return None, ()
     if len(rows) > 1:
         raise CorruptInput(
             "a participant stands twice", where=f"{table}, participant_id", needed="one row each"
         )
-    units = _units(table.with_suffix(".json"))
+    units = column_units(table.with_suffix(".json"))
     row = {key.lower(): value for key, value in rows[0].items()}
-    weight, weight_cautions = _measure(row, "weight", units, _MASS_KG, table)
-    height, height_cautions = _measure(row, "height", units, _LENGTH_M, table)
+    weight, weight_cautions = body_measure(row, "weight", units, MASS_KG, table)
+    height, height_cautions = body_measure(row, "height", units, LENGTH_M, table)
     sex = row.get("sex", "").strip()
     species = row.get("species", "").strip()
     subject = Subject(
@@ -53,7 +53,8 @@ def participant(image: Path) -> tuple[Subject | None, tuple[Caution, ...]]:
     return subject, (*weight_cautions, *height_cautions)
 
 
-def _rows(table: Path) -> list[dict[str, str]]:
+def table_rows(table: Path) -> list[dict[str, str]]:
+    """Rows of a tab-separated table; CorruptInput where it is none."""
     if table.stat().st_size > MAXIMUM_BYTES:
         raise CorruptInput(
             "the table is too large", where=str(table), needed=f"at most {MAXIMUM_BYTES} bytes"
@@ -78,7 +79,7 @@ def _rows(table: Path) -> list[dict[str, str]]:
     return [dict(zip(rows[0], row, strict=True)) for row in rows[1:]]
 
 
-def _units(path: Path) -> dict[str, Any]:
+def column_units(path: Path) -> dict[str, Any]:
     """Column name -> unit, of the JSON that describes the table."""
     content = read_json(path) if path.is_file() else {}
     if not isinstance(content, dict):
@@ -90,9 +91,10 @@ def _units(path: Path) -> dict[str, Any]:
     }
 
 
-def _measure(
+def body_measure(
     row: dict[str, str], name: str, units: dict[str, Any], factors: dict[str, float], table: Path
 ) -> tuple[float | None, tuple[Caution, ...]]:
+    """Weight or height of a row in SI units; None where it is absent, a caution where its unit is assumed."""
     text = row.get(name, "").strip()
     if text.lower() in _ABSENT:
         return None, ()

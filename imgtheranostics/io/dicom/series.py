@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -59,25 +61,28 @@ class Catalogue:
         Files that could not be read, with the reason.
     others : Counter
         Objects that are no image series, by name.
+    objects : list of Header
+        Those objects.
     """
 
     series: list[Series] = field(default_factory=list)
     broken: list[ImgTheranosticsError] = field(default_factory=list)
     others: Counter[str] = field(default_factory=Counter)
+    objects: list[Header] = field(default_factory=list)
 
 
-def catalogue(paths: Sequence[Path], *, doses: bool = False) -> Catalogue:
+def catalogue(paths: Sequence[Path], *, doses: bool = False, workers: int = 1) -> Catalogue:
     """Read the headers of DICOM files and group them into series.
 
     With `doses` each RT Dose is a series where there are no images: beside them it belongs to a plan, as its
-    structures do.
+    structures do. With several `workers` that many files are read at a time.
     """
     found = Catalogue()
     by_uid: dict[tuple[str, str], list[Header]] = {}
     grids: list[Header] = []
-    for path in paths:
+    for read in _headers(paths, workers):
         try:
-            header = read_header(path)
+            header = read()
             modality = image_modality(header)
             uid = header.text("SeriesInstanceUID") or ""
         except ImgTheranosticsError as error:
@@ -89,6 +94,7 @@ def catalogue(paths: Sequence[Path], *, doses: bool = False) -> Catalogue:
                 continue
             grids += [header] if doses and is_dose_grid(header) else []
             found.others[object_name(header)] += 1
+            found.objects.append(header)
             continue
         by_uid.setdefault((modality, uid), []).append(header)
     if grids and not by_uid:
@@ -103,6 +109,15 @@ def catalogue(paths: Sequence[Path], *, doses: bool = False) -> Catalogue:
 
         found.series = together(found.series)
     return found
+
+
+def _headers(paths: Sequence[Path], workers: int) -> Iterator[Callable[[], Header]]:
+    """Each file's header, or what its reading raises, when it is called for; in the order of the files."""
+    if workers < 2:
+        yield from (partial(read_header, path) for path in paths)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        yield from [pool.submit(read_header, path).result for path in paths]
 
 
 def _no_pixels(header: Header) -> CorruptInput:

@@ -1,0 +1,291 @@
+"""What a folder tree holds, from headers alone: every series once, regions, and what is left out and why.
+
+Nothing in it names a person: subjects are pseudonyms, labels of BIDS or names of folders, and identifiers
+that are needed to tell things apart stay out of every representation.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
+from pathlib import Path
+from typing import TypeVar
+
+from imgtheranostics.acquisition import EmissionAcquisition, NuclearAcquisition
+from imgtheranostics.errors import NothingUsable
+from imgtheranostics.io.dicom.discovery import find
+
+NEUTRAL_DAY = date(2000, 1, 1)
+"""Where our own files have their dates when these are not kept: it says nothing."""
+
+ALREADY_PER_DOSE = ("suv", "id_per")
+"""Beginnings of quantities that need no injected activity any more."""
+
+_UID_TAIL = 8
+_LISTING_NUMBERS = 500_000
+"""A number up to this may be read as one of a listing."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundSeries:
+    """One series of a tree.
+
+    Attributes
+    ----------
+    kind, modality : str
+        As `imgtheranostics.io.SeriesSummary` has them.
+    path : Path
+        File or folder that `load` takes.
+    series : str
+        What chooses it there; empty where nothing else is there.
+    subject : str
+        Letters and digits; empty where neither header nor folder tells.
+    session : str
+        Label of BIDS; empty where there is none.
+    visit : str
+        What the series of one visit share: their study, or their folder.
+    begin : datetime or None
+        On the clock of the scanner.
+    suffix : str
+        Of BIDS, such as ``VFA``.
+    entities : mapping
+        Of BIDS, without subject and session.
+    shape : tuple of int
+    axes : mapping of str to int
+    place : tuple
+        Geometry: series with the same one share a grid.
+    contrast : bool
+        Whether the header names a contrast agent.
+    attenuation_corrected : bool or None
+        Of PET; None where it is not known.
+    settings : mapping
+        Of the acquisition: two series with the same are repetitions.
+    no_injection : tuple of str
+        What is not known of the injection: ``activity``, ``at``, ``nuclide``.
+    left_out : str
+        Why it is no scan of a study; empty where it is one.
+    derived : bool
+        Whether it was made of other images.
+    words : str
+        What people wrote about it; for matching only.
+    """
+
+    kind: str
+    modality: str
+    path: Path
+    series: str = ""
+    subject: str = ""
+    session: str = ""
+    visit: str = field(default="", repr=False)
+    begin: datetime | None = field(default=None, repr=False)
+    suffix: str = ""
+    entities: Mapping[str, str] = field(default_factory=dict)
+    shape: tuple[int, ...] = ()
+    axes: Mapping[str, int] = field(default_factory=dict)
+    place: tuple[float, ...] = ()
+    quantity: str = ""
+    contrast: bool = False
+    attenuation_corrected: bool | None = None
+    settings: Mapping[str, object] = field(default_factory=dict)
+    no_injection: tuple[str, ...] = ()
+    left_out: str = ""
+    derived: bool = False
+    uid: str = field(default="", repr=False)
+    frame_of_reference: str = field(default="", repr=False)
+    words: str = field(default="", repr=False)
+
+    @property
+    def described(self) -> str:
+        """Modality, size and axes, for people who choose."""
+        size = " x ".join(str(n) for n in self.shape[:3])
+        axes = [f"{count} {name.replace('_', ' ')}s" for name, count in self.axes.items() if count > 1]
+        return ", ".join(part for part in (self.modality or self.kind, size, *axes, self.quantity) if part)
+
+
+@dataclass(frozen=True, slots=True)
+class FoundRegions:
+    """A file of regions.
+
+    Attributes
+    ----------
+    references : frozenset of str
+        Series that it was drawn on, where it names them.
+    space : str
+        Entity ``space`` of BIDS: what they were drawn on, where it is the suffix of an image.
+    """
+
+    kind: str
+    path: Path
+    subject: str = ""
+    session: str = ""
+    visit: str = field(default="", repr=False)
+    references: frozenset[str] = field(default=frozenset(), repr=False)
+    frame_of_reference: str = field(default="", repr=False)
+    place: tuple[float, ...] = ()
+    space: str = ""
+    entities: Mapping[str, str] = field(default_factory=dict)
+
+
+_Item = TypeVar("_Item", FoundSeries, FoundRegions)
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Files that are no scans or regions of a study, and why."""
+
+    path: Path
+    reason: str
+    files: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What a tree holds; `every` has the series that are left out too, among which one has to be chosen."""
+
+    root: Path
+    series: tuple[FoundSeries, ...] = ()
+    regions: tuple[FoundRegions, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    is_bids: bool = False
+    every: tuple[FoundSeries, ...] = field(default=(), repr=False)
+
+
+def survey(folder: str | Path, *, workers: int = 8) -> Survey:
+    """Every series of a folder tree, from headers; no voxel is read.
+
+    Parameters
+    ----------
+    folder : path
+        With files of any kind that `load` reads, or a BIDS dataset.
+    workers : int
+        Files that are read at a time.
+
+    Raises
+    ------
+    NothingUsable
+        If it is no folder, or holds neither images nor regions.
+    """
+    from imgtheranostics.io.sidecar import DATASET_ROOT
+    from imgtheranostics.io.survey_dicom import survey_dicom
+    from imgtheranostics.io.survey_files import survey_bruker, survey_nifti, survey_optoacoustic
+
+    root = Path(folder)
+    if not root.is_dir():
+        raise NothingUsable("there is no such folder", where=str(root), needed="a folder with scans")
+    found = find(root)
+    is_bids = (root / DATASET_ROOT).is_file()
+    series, regions, left = survey_nifti(found.nifti, root, is_bids=is_bids, workers=workers)
+    dicom = [path for path in found.dicom if not (is_bids and in_source_data(path, root))]
+    if len(dicom) < len(found.dicom):
+        copies = len(found.dicom) - len(dicom)
+        left.append(LeftOut(root / "sourcedata", "what the dataset was made of", copies))
+    dicom_series, dicom_regions, dicom_left = survey_dicom(dicom, root, workers=workers)
+    bruker, bruker_left = survey_bruker(found.bruker, root)
+    optoacoustic, optoacoustic_left = survey_optoacoustic(found.optoacoustic, root)
+    every = [*dicom_series, *bruker, *_of_folders_subjects([*series, *optoacoustic], dicom_series, root)]
+    regions = _of_folders_subjects(regions, dicom_series, root)
+    left += [*dicom_left, *bruker_left, *optoacoustic_left]
+    left += [LeftOut(path, "it may be a damaged image: it cannot be read") for path in found.suspicious()]
+    if found.links:
+        left.append(LeftOut(root, "links that lead out of the folder are not followed", found.links))
+    scans = [one for one in every if not one.left_out]
+    left += [LeftOut(one.path, one.left_out) for one in every if one.left_out]
+    if not scans and not regions and not left:
+        raise NothingUsable(
+            "the folder holds no scans",
+            where=str(root),
+            found=f"{found.other} files that are no images",
+            needed="DICOM, NIfTI, ParaVision or optoacoustic images",
+        )
+    return Survey(root, tuple(scans), (*dicom_regions, *regions), tuple(left), is_bids, tuple(every))
+
+
+def _of_folders_subjects(items: list[_Item], dicom: Sequence[FoundSeries], root: Path) -> list[_Item]:
+    """Files that name no subject, as that of the DICOM files of the nearest folder where it is one."""
+    known: dict[Path, set[str]] = {}
+    for one in dicom:
+        for folder in (one.path, *one.path.parents):
+            known.setdefault(folder, set()).add(one.subject)
+            if folder == root:
+                break
+    found: list[_Item] = []
+    for item in items:
+        subjects = next((known[folder] for folder in item.path.parents if folder in known), set())
+        named = item.subject != folder_label(item.path, root)
+        found.append(item if named or len(subjects) != 1 else replace(item, subject=next(iter(subjects))))
+    return found
+
+
+def in_source_data(path: Path, root: Path) -> bool:
+    """Whether a file of a BIDS dataset is one of those that the dataset was made of."""
+    return path.relative_to(root).parts[0] in ("sourcedata", "rawdata_dicom", "code", "stimuli")
+
+
+def label(text: str) -> str:
+    """The letters and digits of a text, as labels of subjects have them."""
+    return "".join(letter for letter in text if letter.isascii() and letter.isalnum())[:64]
+
+
+def folder_label(path: Path, root: Path) -> str:
+    """The first folder below the root as a label; empty for a file in the root itself."""
+    parts = path.relative_to(root).parts
+    return label(parts[0].removeprefix("sub-")) if len(parts) > 1 else ""
+
+
+def earliest(*moments: datetime | None) -> datetime | None:
+    """The first of these on the scanner's clock; a neutral day counts as none."""
+    known = [one.replace(tzinfo=None) for one in moments if one is not None]
+    known = [one for one in known if one.date() != NEUTRAL_DAY]
+    return min(known, default=None)
+
+
+def no_injection(record: object, quantity: str) -> tuple[str, ...]:
+    """What a record of emission does not say of the injection, as far as its quantity needs it."""
+    if not isinstance(record, (EmissionAcquisition, NuclearAcquisition)):
+        return ()
+    if quantity.startswith(ALREADY_PER_DOSE):
+        return ()
+    tracer = record.radiopharmaceutical
+    known = {
+        "activity": bool(tracer.total_dose),
+        "at": tracer.start_datetime is not None
+        or tracer.start_time is not None
+        or getattr(record, "injection_to_first_frame_s", None) is not None,
+        "nuclide": tracer.nuclide is not None or tracer.half_life_s is not None,
+    }
+    return tuple(name for name, is_known in known.items() if not is_known)
+
+
+def geometry(shape: Sequence[int], affine: Sequence[Sequence[float]]) -> tuple[float, ...]:
+    """Extents and affine to 0.01 mm, by which grids are compared."""
+    rounded = [round(float(value) + 0.0, 2) + 0.0 for row in affine for value in row]
+    return (*(float(n) for n in shape[:3]), *rounded)
+
+
+def chosen(one: FoundSeries, path: Path, series: str) -> FoundSeries:
+    """The series with the path and the choice by which `load` finds it."""
+    return replace(one, path=path, series=series)
+
+
+def choice_of_several(
+    several: Sequence[FoundSeries], every: Sequence[FoundSeries]
+) -> tuple[Path, str] | None:
+    """Path and choice by which `load` makes one Volume of DICOM series; None where their UIDs do not do."""
+    path = Path(os.path.commonpath([one.path if one.path.is_dir() else one.path.parent for one in several]))
+    inside = [one for one in every if one.path.is_relative_to(path)]
+    if len(inside) == len(several):
+        return path, "all"
+    tails = [uid_tail(one.uid, [other.uid for other in inside if other is not one]) for one in several]
+    return None if "" in tails else (path, ",".join(tails))
+
+
+def uid_tail(uid: str, others: Sequence[str]) -> str:
+    """The end of a UID that no other has and that is no number of a listing; empty where there is none."""
+    for length in range(min(_UID_TAIL, len(uid)), len(uid) + 1):
+        tail = uid[-length:] if length else ""
+        is_number = tail.isdecimal() and int(tail) <= _LISTING_NUMBERS
+        if tail and not is_number and not any(other.endswith(tail) for other in others):
+            return tail
+    return ""
