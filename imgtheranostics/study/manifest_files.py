@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,9 @@ _KINDS: dict[str, type[ImgTheranosticsError]] = {
     "greater_than_equal": ImplausibleValue,
     "greater_than": ImplausibleValue,
 }
+OPEN = "ask"
+"""The value of an entry that a person has to answer."""
+_MOST_NAMED = 12
 _WRONG = "the manifest is not valid"
 _SUBJECT_COLUMNS = ("group", "species", "sex", "weight", "height")
 _ADMINISTRATION = "administration_"
@@ -61,6 +64,7 @@ def read_manifest(path: str | Path) -> Study:
         document = _table(path)
     else:
         document = read(path, subject="manifest", most_bytes=MOST_BYTES)
+    _refuse_open(list(_open_questions(document.content)), document)
     study = document.validated(Study, _WRONG, kinds=_KINDS)
     _check_files(study, document, path)
     return study
@@ -99,6 +103,47 @@ def _with_units(entry: dict[str, Any], units: Mapping[str, str]) -> None:
             entry[key] = f"{entry[key]!r} {unit}"
 
 
+def _open_questions(content: object, path: KeyPath = ()) -> Iterator[KeyPath]:
+    """Where the manifest still has the value ``ask``, of which `study init` makes its questions."""
+    if isinstance(content, str):
+        if content == OPEN:
+            yield path
+        return
+    if isinstance(content, Mapping):
+        for key, value in content.items():
+            if str(key) == OPEN:
+                yield (*path, str(key))
+            yield from _open_questions(value, (*path, str(key)))
+    elif isinstance(content, list):
+        for number, value in enumerate(content):
+            yield from _open_questions(value, (*path, number))
+
+
+def _refuse_open(places: list[KeyPath], document: Document) -> None:
+    if not places:
+        return
+    named = [f"{_readable(path, document.content)} ({document.place(path)})" for path in places]
+    more = f" and {len(named) - _MOST_NAMED} more" if len(named) > _MOST_NAMED else ""
+    raise MissingMetadata(
+        "the manifest has open questions",
+        where=document.place(places[0]),
+        found="; ".join(named[:_MOST_NAMED]) + more,
+        needed=f"an answer in place of each {OPEN}",
+        next_step="see the lines with ASK above them; delete the entries that are not wanted",
+    )
+
+
+def _readable(path: KeyPath, content: object) -> str:
+    """A key path with the labels of subjects and sessions in place of their numbers."""
+    words: list[str] = []
+    here: Any = content
+    for part in path:
+        here = here.get(part) if isinstance(here, Mapping) else here[part] if isinstance(part, int) else None
+        is_named = isinstance(part, int) and isinstance(here, Mapping)
+        words.append(str(here.get("id") or here.get("name") or part) if is_named else str(part))
+    return ".".join(words)
+
+
 def _check_files(study: Study, document: Document, manifest: Path) -> None:
     """Refuse the first file that is not there; which others are missing is counted."""
     named: list[tuple[KeyPath, str]] = []
@@ -133,17 +178,24 @@ def _table(path: Path) -> Document:
     _check_columns(columns, path)
     lines: dict[KeyPath, int] = {}
     rows = _Rows(path, lines)
+    asked: list[tuple[str, int]] = []
     try:
         for row in reader:
             if None in row or None in row.values():
                 raise CorruptInput(
                     _WRONG, where=f"{path}:{reader.line_num}", needed=f"{len(columns)} columns"
                 )
-            rows.add({key: value.strip() for key, value in row.items()}, reader.line_num)
+            cells = {key: value.strip() for key, value in row.items()}
+            asked += [(name, reader.line_num) for name, value in cells.items() if value == OPEN]
+            if not asked:
+                rows.add(cells, reader.line_num)
     except csv.Error as error:
         raise CorruptInput(
             "the manifest is no table", where=f"{path}:{reader.line_num}", found=str(error)
         ) from None
+    if asked:
+        noted = Document({}, str(path), {(name, line): line for name, line in asked})
+        _refuse_open(list(noted.lines), noted)
     return Document(rows.content(), str(path), lines)
 
 
