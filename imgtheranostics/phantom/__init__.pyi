@@ -1,3 +1,11 @@
+from .cohort_members import Member as Member
+from .cohort_members import Visit as Visit
+from .cohort_spec import CohortSpec as CohortSpec
+from .cohort_spec import available_cohorts as available_cohorts
+from .cohort_spec import load_cohort as load_cohort
+from .cohorts import Cohort as Cohort
+from .cohorts import make_cohort as make_cohort
+from .cohorts import write_cohort as write_cohort
 from .making import Phantom as Phantom
 from .making import make as make
 from .reading import available as available

@@ -73,7 +73,7 @@ def write(
         if fmt == HDF5 or (fmt == "both" and HDF5 in phantom.spec.outputs):
             _write_hdf5(phantom, temporary / HDF5)
         phantom.release()  # the truth maps are as large as the images
-        _write_regions(phantom, temporary)
+        write_regions(phantom, temporary)
         if fmt in ("dicom", "both"):
             _write_dicom_regions(phantom, temporary)
         _write_truth(phantom, temporary / "truth")
@@ -192,7 +192,8 @@ def _write_hdf5(phantom: Phantom, folder: Path) -> None:
         write_reconstruction(phantom.volumes[number], folder / f"{phantom.names[number]}.hdf5")
 
 
-def _write_regions(phantom: Phantom, folder: Path) -> None:
+def write_regions(phantom: Phantom, folder: Path) -> None:
+    """``regions.nii.gz`` with its names in ``regions.json``, and ``regions_core.*`` where there are cores."""
     from imgtheranostics.io.saving import save
 
     regions = phantom.regions
