@@ -183,7 +183,7 @@ class Analysis(Part):
     """
 
     name: Name
-    command: Annotated[str, StringConstraints(pattern=r"^[a-z]+ [a-z]+$")]
+    command: Annotated[str, StringConstraints(pattern=r"^[a-z]+ [a-z][a-z0-9-]*$")]
     scans: tuple[Annotated[str, Field(pattern=_REFERENCE.pattern)], ...] = Field(min_length=1)
     options: dict[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$")], OptionValue] = Field(
         default={}
