@@ -117,7 +117,7 @@ class Walker:
                 if position + 8 > end:
                     raise NeedMoreBytes(position + 12)
                 length = self._implicit_head(buffer, position)[2]
-                if not self.implicit and length:
+                if not self.implicit and length and buffer[position + 4 : position + 6] not in _SHORT_VR:
                     raise NeedMoreBytes(position + 12)
             tag, vr, value_at, length = self._head(buffer, position)
             if tag >= FLOAT_PIXEL_DATA and tag in (PIXEL_DATA, FLOAT_PIXEL_DATA, DOUBLE_PIXEL_DATA):
@@ -194,7 +194,8 @@ class Walker:
                 if position + 8 > len(buffer):
                     raise NeedMoreBytes(position + 8)
                 group, element, length = self._implicit_head(buffer, position)
-                if group << 16 | element != _ITEM_END and not implicit:
+                is_end = group << 16 | element == _ITEM_END
+                if not (is_end or implicit or buffer[position + 4 : position + 6] in _SHORT_VR):
                     raise NeedMoreBytes(position + 12)
             group, element, length = self._implicit_head(buffer, position)
             if group << 16 | element == _ITEM_END:

@@ -128,3 +128,20 @@ def test_length_beyond_the_file_is_truncation(tmp_path, make_series):
     path.write_bytes(raw[:at] + b"\xf0\xff" + raw[at + 2 :])
     with pytest.raises(CorruptInput, match="truncated"):
         read_header(path)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_short_element_may_be_the_last_of_a_file(tmp_path, make_series, nested):
+    """Objects without pixels may end in eight bytes of head and two of value."""
+    ds = make_series.new_dataset("CT")
+    ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.481.5"
+    last = Dataset()
+    last.BeamDescription, last.BeamType = "long enough to be walked " * 30, "A"
+    if nested:
+        ds.BeamSequence = [last]
+    else:
+        ds.update(last)
+    make_series.save(ds, tmp_path / "plan.dcm")
+    header = read_header(tmp_path / "plan.dcm")
+    assert header.text("Modality") == "CT"
+    assert header.layout.pixel_offset == -1
