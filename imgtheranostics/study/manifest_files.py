@@ -64,7 +64,8 @@ def read_manifest(path: str | Path) -> Study:
         document = _table(path)
     else:
         document = read(path, subject="manifest", most_bytes=MOST_BYTES)
-    _refuse_open(list(_open_questions(document.content)), document)
+    asked = _open_questions(document.content)
+    _refuse_open([(_readable(place, document.content), document.place(place)) for place in asked])
     study = document.validated(Study, _WRONG, kinds=_KINDS)
     _check_files(study, document, path)
     return study
@@ -119,15 +120,15 @@ def _open_questions(content: object, path: KeyPath = ()) -> Iterator[KeyPath]:
             yield from _open_questions(value, (*path, number))
 
 
-def _refuse_open(places: list[KeyPath], document: Document) -> None:
-    if not places:
+def _refuse_open(questions: list[tuple[str, str]]) -> None:
+    """Refuse a manifest with open questions, each with its place."""
+    if not questions:
         return
-    named = [f"{_readable(path, document.content)} ({document.place(path)})" for path in places]
-    more = f" and {len(named) - _MOST_NAMED} more" if len(named) > _MOST_NAMED else ""
+    more = f" and {len(questions) - _MOST_NAMED} more" if len(questions) > _MOST_NAMED else ""
     raise MissingMetadata(
         "the manifest has open questions",
-        where=document.place(places[0]),
-        found="; ".join(named[:_MOST_NAMED]) + more,
+        where=questions[0][1],
+        found="; ".join(f"{name} ({place})" for name, place in questions[:_MOST_NAMED]) + more,
         needed=f"an answer in place of each {OPEN}",
         next_step="see the lines with ASK above them; delete the entries that are not wanted",
     )
@@ -178,7 +179,7 @@ def _table(path: Path) -> Document:
     _check_columns(columns, path)
     lines: dict[KeyPath, int] = {}
     rows = _Rows(path, lines)
-    asked: list[tuple[str, int]] = []
+    asked: list[tuple[str, str]] = []
     try:
         for row in reader:
             if None in row or None in row.values():
@@ -186,16 +187,14 @@ def _table(path: Path) -> Document:
                     _WRONG, where=f"{path}:{reader.line_num}", needed=f"{len(columns)} columns"
                 )
             cells = {key: value.strip() for key, value in row.items()}
-            asked += [(name, reader.line_num) for name, value in cells.items() if value == OPEN]
+            asked += [(name, f"{path}:{reader.line_num}") for name, value in cells.items() if value == OPEN]
             if not asked:
                 rows.add(cells, reader.line_num)
     except csv.Error as error:
         raise CorruptInput(
             "the manifest is no table", where=f"{path}:{reader.line_num}", found=str(error)
         ) from None
-    if asked:
-        noted = Document({}, str(path), {(name, line): line for name, line in asked})
-        _refuse_open(list(noted.lines), noted)
+    _refuse_open(asked)
     return Document(rows.content(), str(path), lines)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from imgtheranostics.errors import NothingUsable
 from imgtheranostics.io.bids_tables import Participant, read_participants
 from imgtheranostics.io.survey import FoundSeries, LeftOut, Survey, survey
 from imgtheranostics.study.manifest import Analysis
@@ -15,6 +16,8 @@ from imgtheranostics.study.proposal_analyses import fitting_analyses
 from imgtheranostics.study.proposal_regions import RegionsOf, place_regions
 from imgtheranostics.study.proposal_roles import RoleOf, bids_role, roles_of, telling_entities
 from imgtheranostics.study.proposal_visits import Visit, visits_of
+
+_MOST_REASONS = 5
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,14 @@ def propose(folder: str | Path, *, workers: int = 8) -> Proposal:
         If a table of the dataset cannot be read.
     """
     held = survey(folder, workers=workers)
+    if not held.series:
+        reasons = list(dict.fromkeys(f"{one.path.name}: {one.reason}" for one in held.left_out))
+        raise NothingUsable(
+            "the folder holds no scan that a study can use",
+            where=str(held.root),
+            found="; ".join(reasons[:_MOST_REASONS]) or f"{len(held.regions)} files of regions",
+            needed="at least one image series",
+        )
     people = read_participants(held.root) if held.is_bids else {}
     by_subject: dict[str, list[FoundSeries]] = defaultdict(list)
     for one in held.series:

@@ -20,6 +20,9 @@ _BY_AXIS = (
 _PRE = re.compile(r"(?:^|[^a-z])(?:pre|native|unenhanced|baseline|before)(?:[^a-z]|$)", re.IGNORECASE)
 _POST = re.compile(r"(?:^|[^a-z])(?:post|enhanced|delayed|after|gd|gad|\+c)(?:[^a-z]|$)", re.IGNORECASE)
 _FRACTION = re.compile(r"(?:^|[^a-z])(?:fraction|frac|fx)[ _-]?([0-9]{1,2})(?:[^0-9]|$)", re.IGNORECASE)
+_KIND = re.compile(r"(?<![a-z])(pet|spect|ct|mr|us|msot|cest|vfa|megre|mese)(?![a-z])", re.IGNORECASE)
+UNKNOWN = "image"
+"""The role of a file that does not say what it is."""
 _STEPS = (("flip_angle", "vfa", "MR"), ("inversion_time", "ir", "MR"), ("energy", "ct-energies", "CT"))
 _ENHANCED = ("MR", "CT", "US", "PA")
 _ENTITY_ORDER = ("trc", "ce", "acq", "rec", "dir", "mod", "flip", "inv", "mt", "echo", "part", "chunk", "run")
@@ -65,7 +68,10 @@ def base_role(one: FoundSeries) -> str:
         return f"{base}-dynamic" if dynamic else base
     if one.modality == "MR":
         return _mr_role(one)
-    return _word(one.quantity or "image")
+    if one.quantity:
+        return _word(one.quantity)
+    named = {match.lower() for match in _KIND.findall(one.words)}
+    return named.pop() if len(named) == 1 else UNKNOWN
 
 
 def _mr_role(one: FoundSeries) -> str:
@@ -199,11 +205,16 @@ def _combined(
 
 
 def _but(one: FoundSeries, step: str) -> tuple[object, ...]:
-    settings = tuple((name, value) for name, value in one.settings.items() if name != step)
+    # some scanners lengthen the repetition with the inversion time
+    free = {step, "repetition_time"} if step == "inversion_time" else {step}
+    settings = tuple((name, value) for name, value in one.settings.items() if name not in free)
     return (one.place, tuple(one.axes.items()), one.contrast, one.frame_of_reference, settings)
 
 
 def _named(base: str, several: list[FoundSeries]) -> list[RoleOf]:
+    if len(several) == 1 and base == UNKNOWN:
+        question = "what kind of scan is it? neither header nor name says"
+        return [RoleOf(base, None, "", question, tuple(several))]
     if len(several) == 1:
         return [RoleOf(base, several[0])]
     if several[0].modality in _ENHANCED and len(several) == 2:
