@@ -138,6 +138,8 @@ class Subject(Part):
         refuse_repeated((session.id for session in self.sessions), f"sessions of {self.id}")
         if len({one.date.tzinfo is None for one in self.sessions}) > 1:
             raise PydanticCustomError("zone", "all dates of a subject with a time zone, or none")
+        own = {"participant_id", "group", "species", "sex", "weight"}
+        refuse_repeated((*own, *self.covariates, *self.factors), f"names of what is known of {self.id}")
         return self
 
     @property

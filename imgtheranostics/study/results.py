@@ -199,6 +199,7 @@ def _rows(file: Path, subject: str, folder: str, analysis: str) -> list[dict[str
 
 def _write_participants(output: Path, study: Study) -> None:
     covariates = sorted({name for subject in study.subjects for name in subject.covariates})
+    factors = sorted({name for subject in study.subjects for name in subject.factors} - set(covariates))
     rows = [
         {
             "participant_id": f"sub-{one.id}",
@@ -207,6 +208,7 @@ def _write_participants(output: Path, study: Study) -> None:
             "sex": one.sex,
             "weight": one.weight,
             **{name: one.covariates.get(name) for name in covariates},
+            **{name: one.factors.get(name) for name in factors},
         }
         for one in study.subjects
     ]
@@ -215,6 +217,7 @@ def _write_participants(output: Path, study: Study) -> None:
         "group": {"Description": "group of the study"},
         "weight": {"Description": "body weight", "Units": "kg"},
         **{name: {"Description": "covariate of the manifest"} for name in covariates},
+        **{name: {"Description": "factor of the manifest"} for name in factors},
     }
     write_text(output / "participants.json", as_json(columns))
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imgtheranostics.errors import Caution
+from imgtheranostics.study.declared import outcomes_of, write_declared
 from imgtheranostics.study.execution import SubjectStatus
 from imgtheranostics.study.jobs import Program, SubjectJobs, jobs_of
 from imgtheranostics.study.journal import leftovers
@@ -31,10 +32,13 @@ class Plan:
     study : Study
     subjects : tuple of Needed
         Jobs and memory of each.
+    outcomes : str
+        The table of outcomes as it is kept beside the results; empty where there is none.
     """
 
     study: Study
     subjects: tuple[Needed, ...]
+    outcomes: str = ""
 
     @property
     def n_jobs(self) -> int:
@@ -50,7 +54,8 @@ class Plan:
 def plan(study: Study, manifest: Path, program: Program) -> Plan:
     """The jobs of a study with the memory that they take; see `imgtheranostics.study.jobs.jobs_of`."""
     planned = jobs_of(study, manifest, program)
-    return Plan(study, tuple(Needed(one, needed_bytes(one)) for one in planned))
+    needed = tuple(Needed(one, needed_bytes(one)) for one in planned)
+    return Plan(study, needed, outcomes_of(study, manifest))
 
 
 def with_analyses(study: Study, analyses: Sequence[Analysis]) -> Study:
@@ -89,6 +94,7 @@ def run_plan(
     with study_folder(output):
         warnings = _leftover_cautions(output, planned.study)
         written = time.monotonic()
+        write_declared(output, planned.study, planned.outcomes)
         write_status(output, name, planned.jobs, ended, warnings)
 
         def told(status: SubjectStatus) -> None:
