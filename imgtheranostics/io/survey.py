@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from imgtheranostics.acquisition import EmissionAcquisition, NuclearAcquisition
-from imgtheranostics.errors import NothingUsable
+from imgtheranostics.errors import ImgTheranosticsError, NothingUsable
 from imgtheranostics.io.dicom.discovery import find
 
 NEUTRAL_DAY = date(2000, 1, 1)
@@ -256,6 +256,12 @@ def no_injection(record: object, quantity: str) -> tuple[str, ...]:
         "nuclide": tracer.nuclide is not None or tracer.half_life_s is not None,
     }
     return tuple(name for name, is_known in known.items() if not is_known)
+
+
+def refused(error: ImgTheranosticsError) -> str:
+    """Why a file cannot be loaded, without its place, which stands beside it."""
+    parts = [f"{name}: {text}" for name, text in error.parts().items() if name in ("found", "needed")]
+    return "; ".join((f"it cannot be loaded: {type(error).__name__}: {error.what}", *parts))
 
 
 def geometry(shape: Sequence[int], affine: Sequence[Sequence[float]]) -> tuple[float, ...]:

@@ -17,7 +17,6 @@ from imgtheranostics.io.dicom.header import Header
 from imgtheranostics.io.dicom.planning import plan
 from imgtheranostics.io.dicom.series import Series, catalogue
 from imgtheranostics.io.dicom.sop_classes import object_name
-from imgtheranostics.io.entries import told
 from imgtheranostics.io.loading import series_order
 from imgtheranostics.io.pseudonym import pseudonym
 from imgtheranostics.io.survey import (
@@ -29,6 +28,7 @@ from imgtheranostics.io.survey import (
     folder_label,
     geometry,
     no_injection,
+    refused,
     uid_tail,
 )
 
@@ -154,7 +154,7 @@ def _group(one: Series, root: Path) -> _Group:
     try:
         planned = plan(one)
     except ImgTheranosticsError as error:
-        reason = f"it cannot be loaded: {told(error)}"
+        reason = refused(error)
         record = None
     else:
         record = planned.acquisition

@@ -14,7 +14,6 @@ from typing import Any
 from imgtheranostics.errors import ImgTheranosticsError
 from imgtheranostics.io.bids import interpret
 from imgtheranostics.io.bids_tables import read_times, time_of
-from imgtheranostics.io.entries import told
 from imgtheranostics.io.loading import nifti_series
 from imgtheranostics.io.nifti import NiftiFile, read_header
 from imgtheranostics.io.nifti_series import series_axis
@@ -31,6 +30,7 @@ from imgtheranostics.io.survey import (
     in_source_data,
     label,
     no_injection,
+    refused,
 )
 
 _REGION_SUFFIXES = frozenset(("dseg", "mask", "label", "labels", "roi", "rois", "seg"))
@@ -145,7 +145,7 @@ def _described(group: Sequence[Path], root: Path) -> FoundSeries | FoundRegions:
         if len(group) > 1:
             axes[series_axis(group)] = len(group)
     except ImgTheranosticsError as error:
-        return replace(base, left_out=f"it cannot be loaded: {told(error)}")
+        return replace(base, left_out=refused(error))
     record: Any = meaning.acquisition
     modality = getattr(record, "modality", "") or ""
     is_result = not found and meaning.quantity.startswith(_RESULTS) and modality in ("", "OT")
@@ -204,7 +204,7 @@ def survey_bruker(files: Sequence[Path], root: Path) -> tuple[list[FoundSeries],
         try:
             planned = plans(file)
         except ImgTheranosticsError as error:
-            left.append(LeftOut(file, f"it cannot be loaded: {told(error)}"))
+            left.append(LeftOut(file, refused(error)))
             continue
         visu = planned[0].dataset.visu
         identifier = pseudonym(visu.text("VisuSubjectId") or visu.text("VisuSubjectName") or "")
