@@ -28,6 +28,9 @@ LEAST_SPREAD = 1e-12
 SUMS = 8
 """Rows of the workspace of a block."""
 
+SPREADS = 9
+"""Rows of the workspace of a block in which noise is followed through the integrals."""
+
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _unknown(out, flags, v, flag):
@@ -44,6 +47,17 @@ def _weight_sums(x, weights):
         total += weights[i]
         squares += weights[i] * x[i] * x[i]
     return total, squares
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def reach_of_samples(older, newer):
+    """What each sample adds to all integrals after it, and the squares of those before each sample."""
+    n = older.size
+    reach, earlier = np.zeros(n), np.zeros(n)
+    for i in range(n - 1):
+        reach[i] = newer[i] + older[i + 1]
+        earlier[i + 1] = earlier[i] + reach[i] * reach[i]
+    return reach, earlier
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "arcp", "nsz"})
@@ -163,29 +177,66 @@ def _add_line(row, at, weight, sums):
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "arcp", "nsz"})
-def _finish_line(sums, sum_w, freedom, unbiased, begin, out, flags):
+def _finish_line(sums, sum_w, begin, out, flags, spreads):
     sx, sy, sxx, sxy, syy = sums[1], sums[2], sums[3], sums[4], sums[5]
     end = begin + sx.size
     slopes, intercepts = out[SLOPE, begin:end], out[INTERCEPT, begin:end]
-    errors, offset_errors = out[SLOPE_ERROR, begin:end], out[INTERCEPT_ERROR, begin:end]
     shares, rmse, none = out[R_SQUARED, begin:end], out[RMSE, begin:end], flags[begin:end]
     kept, share = sums[7], 1.0 / sum_w
-    per_freedom = 1.0 / (freedom * unbiased * unbiased) if freedom > 0 else np.nan
+    means, rests, lines = spreads[6], spreads[7], spreads[8]
     for k in range(sx.size):
         mean_x, mean_y = sx[k] * share, sy[k] * share
         spread = sxx[k] - mean_x * sx[k]
         slope = (sxy[k] - mean_x * sy[k]) / spread
         total = max(syy[k] - mean_y * sy[k], 0.0)
         squares = max(total - slope * slope * spread, 0.0)
-        variance = squares * per_freedom
         slopes[k] = slope
         intercepts[k] = mean_y - slope * mean_x
-        errors[k] = np.sqrt(variance / spread)
-        offset_errors[k] = np.sqrt(variance * (share + mean_x * mean_x / spread))
         shares[k] = 1.0 - squares / total
         rmse[k] = np.sqrt(squares * share)
         none[k] = 0
-        kept[k] = spread
+        kept[k], means[k], rests[k], lines[k] = spread, mean_x, squares, mean_y - slope * mean_x
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "arcp", "nsz"})
+def _spread_line(row, at, weight, newer, reach, earlier, share, spread, spreads):
+    """What noise of one size in every sample does to slope and level of a line, from the last sample on.
+
+    A sample moves its own point, by its integral less the intercept, and the integrals of all after it.
+    """
+    later_slope, later_level = spreads[0], spreads[1]
+    slopes, both, levels, squares = spreads[2], spreads[3], spreads[4], spreads[5]
+    means, lines = spreads[6], spreads[8]
+    for k in range(row.size):
+        inverse = 1.0 / np.float64(row[k])
+        level = weight * inverse
+        slope = level * (at * inverse - means[k]) / spread[k]
+        own = newer - lines[k]
+        squares[k] += level * inverse * (own * own + earlier)
+        level *= share
+        one, two = reach * later_slope[k] + own * slope, reach * later_level[k] + own * level
+        slopes[k] += one * one
+        both[k] += one * two
+        levels[k] += two * two
+        later_slope[k] += slope
+        later_level[k] += level
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "arcp", "nsz"})
+def _finish_line_errors(spreads, spread, sum_w, earlier, freedom, unbiased, begin, out):
+    """Standard errors from the squares that are left, over what noise of size 1 would leave."""
+    end = begin + spread.size
+    errors, offset_errors = out[SLOPE_ERROR, begin:end], out[INTERCEPT_ERROR, begin:end]
+    usable = 1.0 / (unbiased * unbiased) if freedom > 0 else np.nan
+    for k in range(spread.size):
+        slope, level, mean = spreads[0, k], spreads[1, k], spreads[6, k]
+        slopes = spreads[2, k] + earlier * slope * slope
+        both = spreads[3, k] + earlier * slope * level
+        levels = spreads[4, k] + earlier * level * level
+        left = spreads[5, k] - spread[k] * slopes - sum_w * levels
+        variance = usable * spreads[7, k] / left
+        errors[k] = np.sqrt(variance * slopes)
+        offset_errors[k] = np.sqrt(variance * max(levels + mean * (mean * slopes - 2.0 * both), 0.0))
 
 
 @njit(cache=True, nogil=True, parallel=True, error_model="numpy")
@@ -199,9 +250,13 @@ def own_lines(samples, chosen, first, older, newer, x, weights, freedom, unbiase
     weights : (n,) float64, of the squares; zero before `first`, 1 on average from there
     freedom, unbiased : int, float; degrees of freedom and their c4
     out : (6, n_voxels), written; flags : (n_voxels,) uint16, written
+
+    Standard errors are those of noise that is as large in every sample, also in those before the line, and
+    goes into both axes and the integral.
     """
     n, n_voxels = samples.shape
     sum_w, _ = _weight_sums(x, weights)
+    reach, earlier = reach_of_samples(older, newer)
     for block in prange((n_voxels + BLOCK - 1) // BLOCK):
         begin, end = block * BLOCK, min((block + 1) * BLOCK, n_voxels)
         sums = np.zeros((SUMS, end - begin))
@@ -211,7 +266,15 @@ def own_lines(samples, chosen, first, older, newer, x, weights, freedom, unbiase
             _add_area(samples[max(i - 1, 0), begin:end], row, older[i], newer[i], sums[0])
             if i >= first:
                 _add_line(row, x[i], weights[i], sums)
-        _finish_line(sums, sum_w, freedom, unbiased, begin, out, flags)
+        spreads = np.zeros((SPREADS, end - begin))
+        _finish_line(sums, sum_w, begin, out, flags, spreads)
+        for i in range(n - 1, first - 1, -1):
+            at, weight = x[i], weights[i]
+            _spread_line(
+                samples[i, begin:end], at, weight, newer[i], reach[i], earlier[i], 1.0 / sum_w, sums[7],
+                spreads,
+            )  # fmt: skip
+        _finish_line_errors(spreads, sums[7], sum_w, earlier[first], freedom, unbiased, begin, out)
         for k in range(end - begin):
             spread = sums[7, k]
             if not chosen[begin + k]:
@@ -237,30 +300,67 @@ def _add_plane(row, at, weight, sums):
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "arcp", "nsz"})
-def _finish_plane(sums, sum_w, saa, freedom, unbiased, begin, out, flags):
+def _finish_plane(sums, sum_w, saa, begin, out, flags, spreads):
     sab, sbb, sac, sbc, scc, sc = sums[1], sums[2], sums[3], sums[4], sums[5], sums[6]
     end = begin + sab.size
     slopes, intercepts = out[SLOPE, begin:end], out[INTERCEPT, begin:end]
-    errors, offset_errors = out[SLOPE_ERROR, begin:end], out[INTERCEPT_ERROR, begin:end]
     shares, rmse, none = out[R_SQUARED, begin:end], out[RMSE, begin:end], flags[begin:end]
     kept, share = sums[7], 1.0 / sum_w
-    per_freedom = 1.0 / (freedom * unbiased * unbiased) if freedom > 0 else np.nan
+    rests, lines = spreads[7], spreads[8]
     for k in range(sab.size):
         determinant = saa * sbb[k] - sab[k] * sab[k]
         one = (sbb[k] * sac[k] - sab[k] * sbc[k]) / determinant
         two = (saa * sbc[k] - sab[k] * sac[k]) / determinant
         squares = max(scc[k] - one * sac[k] - two * sbc[k], 0.0)
-        variance = squares * per_freedom / determinant
-        ratio, inverse = -one / two, 1.0 / two
-        spread = variance * (sbb[k] + ratio * ratio * saa - 2.0 * ratio * sab[k])
-        slopes[k] = ratio
-        intercepts[k] = inverse
-        errors[k] = np.sqrt(max(spread, 0.0)) * abs(inverse)
-        offset_errors[k] = np.sqrt(variance * saa) * inverse * inverse
+        slopes[k] = -one / two
+        intercepts[k] = 1.0 / two
         shares[k] = 1.0 - squares / (scc[k] - sc[k] * sc[k] * share)
         rmse[k] = np.sqrt(squares * share)
         none[k] = 0
-        kept[k] = determinant
+        kept[k], rests[k], lines[k] = determinant, squares, 1.0 / two
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "arcp", "nsz"})
+def _spread_plane(before, row, at, weight, older, newer, reach, earlier, saa, sums, spreads):
+    """As `_spread_line`, for the two weights of a plane; takes the sample off the integral again."""
+    area, sab, sbb, determinant = sums[0], sums[1], sums[2], sums[7]
+    later_one, later_two = spreads[0], spreads[1]
+    ones, both, twos, squares = spreads[2], spreads[3], spreads[4], spreads[5]
+    lines = spreads[8]
+    for k in range(row.size):
+        # Of the equation divided by its second weight: integral = -b1/b2 x + 1/b2 sample.
+        scale = weight / (lines[k] * determinant[k])
+        first = scale * (sbb[k] * at - sab[k] * area[k])
+        second = scale * (saa * area[k] - sab[k] * at)
+        own = newer - lines[k]
+        squares[k] += weight * (own * own + earlier)
+        one, two = reach * later_one[k] + own * first, reach * later_two[k] + own * second
+        ones[k] += one * one
+        both[k] += one * two
+        twos[k] += two * two
+        later_one[k] += first
+        later_two[k] += second
+        area[k] -= older * np.float64(before[k]) + newer * np.float64(row[k])
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "arcp", "nsz"})
+def _finish_plane_errors(spreads, sums, saa, earlier, freedom, unbiased, begin, out):
+    sab, sbb = sums[1], sums[2]
+    end = begin + sab.size
+    errors, offset_errors = out[SLOPE_ERROR, begin:end], out[INTERCEPT_ERROR, begin:end]
+    slopes = out[SLOPE, begin:end]
+    usable = 1.0 / (unbiased * unbiased) if freedom > 0 else np.nan
+    for k in range(sab.size):
+        one, two, line = spreads[0, k], spreads[1, k], spreads[8, k]
+        ones = spreads[2, k] + earlier * one * one
+        both = spreads[3, k] + earlier * one * two
+        twos = spreads[4, k] + earlier * two * two
+        left = spreads[5, k] / (line * line) - (saa * ones + 2.0 * sab[k] * both + sbb[k] * twos)
+        variance = usable * spreads[7, k] / left
+        ratio = np.float64(slopes[k])
+        spread = ones + ratio * (ratio * twos + 2.0 * both)
+        errors[k] = np.sqrt(variance * max(spread, 0.0)) * abs(line)
+        offset_errors[k] = np.sqrt(variance * twos) * line * line
 
 
 @njit(cache=True, nogil=True, parallel=True, error_model="numpy")
@@ -272,6 +372,7 @@ def own_planes(samples, chosen, first, older, newer, x, weights, freedom, unbias
     """
     n, n_voxels = samples.shape
     sum_w, saa = _weight_sums(x, weights)
+    reach, earlier = reach_of_samples(older, newer)
     for block in prange((n_voxels + BLOCK - 1) // BLOCK):
         begin, end = block * BLOCK, min((block + 1) * BLOCK, n_voxels)
         sums = np.zeros((SUMS, end - begin))
@@ -280,7 +381,14 @@ def own_planes(samples, chosen, first, older, newer, x, weights, freedom, unbias
             _add_area(samples[max(i - 1, 0), begin:end], row, older[i], newer[i], sums[0])
             if i >= first:
                 _add_plane(row, x[i], weights[i], sums)
-        _finish_plane(sums, sum_w, saa, freedom, unbiased, begin, out, flags)
+        spreads = np.zeros((SPREADS, end - begin))
+        _finish_plane(sums, sum_w, saa, begin, out, flags, spreads)
+        for i in range(n - 1, first - 1, -1):
+            row, before = samples[i, begin:end], samples[max(i - 1, 0), begin:end]
+            _spread_plane(
+                before, row, x[i], weights[i], older[i], newer[i], reach[i], earlier[i], saa, sums, spreads
+            )
+        _finish_plane_errors(spreads, sums, saa, earlier[first], freedom, unbiased, begin, out)
         for k in range(end - begin):
             determinant, size = sums[7, k], saa * sums[2, k]
             if not chosen[begin + k]:

@@ -17,6 +17,7 @@ from imgtheranostics.kernels.graphical_lines import (
     LEAST_SPREAD,
     MASKED_OUT,
     NEGATIVE_AMPLITUDE,
+    reach_of_samples,
 )
 
 RATIO, DELIVERY, CLEARANCE, APPARENT = range(4)
@@ -26,8 +27,14 @@ R_SQUARED, RMSE = 8, 9
 
 ROWS = 10
 
-AREA, AX, AR, AA, XC, RC, AC, CC, C = range(9)
-"""Rows of the workspace: the integral, and products of x, r, A and the tissue C with each other."""
+AREA, AX, AR, AA, XC, RC, AC, CC, C, HX, HR, OWN, LINE, REST = range(14)
+"""Rows of the workspace: the integral; products of x, r, A and the tissue C with each other; shares of x
+and r in A, squares of what they leave of it, 1/g2, and squares that are left of the tissue."""
+
+SUMS = 14
+
+SPREADS = 10
+"""Rows of the workspace in which noise is followed through the integrals."""
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "arcp", "nsz"})
@@ -50,33 +57,84 @@ def _add(before, row, older, newer, counted, x, r, weight, sums):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _solve(sums, k, shared, sum_w, per_freedom, out, v):
-    """One voxel's results; False where the regressors cannot be told apart."""
+def _solve(sums, k, shared, sum_w, out, v):
+    """One voxel's values; False where the regressors cannot be told apart."""
     ixx, ixr, irr = shared[0], shared[1], shared[2]
     ax, ar, xc, rc = sums[AX, k], sums[AR, k], sums[XC, k], sums[RC, k]
     # What x and r make of A, and of the tissue.
     hx, hr = ixx * ax + ixr * ar, ixr * ax + irr * ar
     own = sums[AA, k] - hx * ax - hr * ar
     along = sums[AC, k] - hx * xc - hr * rc
-    if not own > LEAST_SPREAD * sums[AA, k]:
-        return False
     g2 = along / own
     g1, g3 = ixx * xc + ixr * rc - g2 * hx, ixr * xc + irr * rc - g2 * hr
     squares = max(sums[CC, k] - g1 * xc - g3 * rc - g2 * sums[AC, k], 0.0)
-    variance = squares * per_freedom
-    v2 = variance / own
-    v1, v3, v13 = variance * ixx + v2 * hx * hx, variance * irr + v2 * hr * hr, variance * ixr + v2 * hx * hr
-    ratio, clearance = -g1 / g2, g1 / g3
-    out[RATIO, v], out[DELIVERY, v], out[CLEARANCE, v], out[APPARENT, v] = ratio, g3, clearance, -g2
-    of_ratio = v1 + ratio * ratio * v2 - 2.0 * ratio * hx * v2
-    of_clearance = v1 + clearance * clearance * v3 - 2.0 * clearance * v13
-    out[4 + RATIO, v] = np.sqrt(max(of_ratio, 0.0)) / abs(g2)
-    out[4 + DELIVERY, v] = np.sqrt(v3)
-    out[4 + CLEARANCE, v] = np.sqrt(max(of_clearance, 0.0)) / abs(g3)
-    out[4 + APPARENT, v] = np.sqrt(v2)
+    sums[HX, k], sums[HR, k], sums[OWN, k], sums[LINE, k], sums[REST, k] = hx, hr, own, 1.0 / g2, squares
+    out[RATIO, v], out[DELIVERY, v], out[CLEARANCE, v], out[APPARENT, v] = -g1 / g2, g3, g1 / g3, -g2
     out[R_SQUARED, v] = 1.0 - squares / (sums[CC, k] - sums[C, k] * sums[C, k] / sum_w)
     out[RMSE, v] = np.sqrt(squares / sum_w)
-    return True
+    return own > LEAST_SPREAD * sums[AA, k]
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "arcp", "nsz"})
+def _spread(before, row, older, newer, reach, earlier, x, r, weight, shared, sums, spreads):
+    """What noise of one size in every sample does to the three weights, from the last sample on.
+
+    Rows of the pseudo-inverse are those of x and r alone, and of what both leave of A; each sample moves its
+    own equation, by its integral less 1/g2, and those of all after it.
+    """
+    area, hx, hr, own, line = sums[AREA], sums[HX], sums[HR], sums[OWN], sums[LINE]
+    later_a, later_b, later_q = spreads[0], spreads[1], spreads[2]
+    aa, ab, aq = spreads[3], spreads[4], spreads[5]
+    bb, bq, qq, squares = spreads[6], spreads[7], spreads[8], spreads[9]
+    a, b = weight * (shared[0] * x + shared[1] * r), weight * (shared[1] * x + shared[2] * r)
+    for k in range(row.size):
+        q = weight * (area[k] - hx[k] * x - hr[k] * r) / own[k]
+        point = newer - line[k]
+        squares[k] += weight * (point * point + earlier)
+        u, v, w = (
+            reach * later_a[k] + point * a,
+            reach * later_b[k] + point * b,
+            reach * later_q[k] + point * q,
+        )
+        aa[k] += u * u
+        ab[k] += u * v
+        aq[k] += u * w
+        bb[k] += v * v
+        bq[k] += v * w
+        qq[k] += w * w
+        later_a[k] += a
+        later_b[k] += b
+        later_q[k] += q
+        area[k] -= older * np.float64(before[k]) + newer * np.float64(row[k])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _errors(sums, spreads, k, shared, earlier, usable, out, v):
+    """Standard errors of one voxel from the squares that are left, over what noise of size 1 would leave."""
+    hx, hr = sums[HX, k], sums[HR, k]
+    a, b, q = spreads[0, k], spreads[1, k], spreads[2, k]
+    aa, ab, aq = (
+        spreads[3, k] + earlier * a * a,
+        spreads[4, k] + earlier * a * b,
+        spreads[5, k] + earlier * a * q,
+    )
+    bb, bq, qq = (
+        spreads[6, k] + earlier * b * b,
+        spreads[7, k] + earlier * b * q,
+        spreads[8, k] + earlier * q * q,
+    )
+    determinant = shared[0] * shared[2] - shared[1] * shared[1]
+    taken = (shared[2] * aa - 2.0 * shared[1] * ab + shared[0] * bb) / determinant + sums[OWN, k] * qq
+    variance = usable * sums[REST, k] / (spreads[9, k] - taken)
+    v1, v3 = aa - 2.0 * hx * aq + hx * hx * qq, bb - 2.0 * hr * bq + hr * hr * qq
+    v12, v13 = aq - hx * qq, ab - hr * aq - hx * bq + hx * hr * qq
+    ratio, clearance = np.float64(out[RATIO, v]), np.float64(out[CLEARANCE, v])
+    of_ratio = v1 + ratio * ratio * qq + 2.0 * ratio * v12
+    of_clearance = v1 + clearance * clearance * v3 - 2.0 * clearance * v13
+    out[4 + RATIO, v] = np.sqrt(variance * max(of_ratio, 0.0)) * abs(sums[LINE, k])
+    out[4 + DELIVERY, v] = np.sqrt(variance * max(v3, 0.0))
+    out[4 + CLEARANCE, v] = np.sqrt(variance * max(of_clearance, 0.0)) / abs(out[DELIVERY, v])
+    out[4 + APPARENT, v] = np.sqrt(variance * qq)
 
 
 @njit(cache=True, nogil=True, parallel=True, error_model="numpy")
@@ -93,27 +151,40 @@ def reference_planes(
     shared : (4,) float64, inverse of the products of x and r (xx, xr, rr), and the sum of the weights
     freedom, unbiased : int, float; degrees of freedom and their c4
     out : (10, n_voxels), written; flags : (n_voxels,) uint16, written
+
+    Standard errors are those of noise that is as large in every sample, also before `first`, and goes into
+    the integral as well.
     """
     n, n_voxels = samples.shape
-    per_freedom = 1.0 / (freedom * unbiased * unbiased) if freedom > 0 else np.nan
+    usable = 1.0 / (unbiased * unbiased) if freedom > 0 else np.nan
+    reach, earlier = reach_of_samples(older, newer)
     for block in prange((n_voxels + BLOCK - 1) // BLOCK):
         begin, end = block * BLOCK, min((block + 1) * BLOCK, n_voxels)
-        sums = np.zeros((9, end - begin))
+        sums, spreads = np.zeros((SUMS, end - begin)), np.zeros((SPREADS, end - begin))
         for i in range(n):
             row, before = samples[i, begin:end], samples[max(i - 1, 0), begin:end]
             _add(before, row, older[i], newer[i], i >= first, x[i], r[i], weights[i], sums)
         for k in range(end - begin):
             v, flag = begin + k, 0
+            apart = _solve(sums, k, shared, shared[3], out, v)
             if not chosen[v]:
                 flag = MASKED_OUT
             elif not np.isfinite(sums[AA, k] + sums[CC, k]):
                 flag = INVALID_INPUT
-            elif not _solve(sums, k, shared, shared[3], per_freedom, out, v):
+            elif not apart:
                 flag = ILL_CONDITIONED
             elif sums[C, k] < 0.0 or out[DELIVERY, v] < 0.0:
-                flags[v] = NEGATIVE_AMPLITUDE
-                continue
+                flag = NEGATIVE_AMPLITUDE
             flags[v] = flag
-            if flag:
+        for i in range(n - 1, first - 1, -1):
+            row, before = samples[i, begin:end], samples[max(i - 1, 0), begin:end]
+            _spread(
+                before, row, older[i], newer[i], reach[i], earlier[i], x[i], r[i], weights[i], shared, sums,
+                spreads,
+            )  # fmt: skip
+        for k in range(end - begin):
+            v = begin + k
+            _errors(sums, spreads, k, shared, earlier[first], usable, out, v)
+            if flags[v] != 0 and flags[v] != NEGATIVE_AMPLITUDE:
                 for line in range(ROWS):
                     out[line, v] = np.nan

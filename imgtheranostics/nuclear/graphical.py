@@ -177,7 +177,9 @@ def logan(
 
     Notes
     -----
-    Noise of the voxel is in both axes and lowers VT; the standard error, that of the line, does not say so.
+    Noise of the voxel is in both axes and lowers VT. Standard errors are those of noise that is as large in
+    every frame, also in those before the line, and goes into both axes and the integral: some twice those of
+    the line alone, which takes its points for independent. They do not hold the bias.
 
     References
     ----------
@@ -217,8 +219,8 @@ def ma1(
     Returns
     -------
     Fit
-        ``VT`` in mL/cm3 and ``intercept`` b in min; goodness of fit is that of the tissue curve. Flags as in
-        `logan`, but for values that are not above zero, which may take part.
+        ``VT`` in mL/cm3 and ``intercept`` b in min; goodness of fit is that of the tissue curve. Standard
+        errors and flags as in `logan`, but for values that are not above zero, which may take part.
 
     Raises
     ------
@@ -267,7 +269,8 @@ def logan_reference(
     Returns
     -------
     Fit
-        ``DVR`` and ``BP_ND`` = DVR - 1 (no unit), and ``intercept`` in min.
+        ``DVR`` and ``BP_ND`` = DVR - 1 (no unit), and ``intercept`` in min. Standard errors as in `logan`,
+        without noise of the reference.
 
     Raises
     ------

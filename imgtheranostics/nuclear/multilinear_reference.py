@@ -46,9 +46,10 @@ def mrtm(
     -------
     Fit
         ``DVR`` = R1 k2'/k2a, ``BP_ND`` = DVR - 1 and ``R1`` (no unit); ``k2`` = R1 k2', ``k2_reference`` =
-        k2' and ``k2a`` in 1/min. ``k2`` has no standard error of its own. INVALID_INPUT for a frame that is
-        not finite; ILL_CONDITIONED where the three cannot be told apart, as in a multiple of the reference
-        (NaN); NEGATIVE_AMPLITUDE where the activity is below zero on average, or R1 is.
+        k2' and ``k2a`` in 1/min. Standard errors as in `imgtheranostics.nuclear.kinetics.logan`, without that
+        of the reference; ``k2`` has none of its own. INVALID_INPUT for a frame that is not finite;
+        ILL_CONDITIONED where the three cannot be told apart, as in a multiple of the reference (NaN);
+        NEGATIVE_AMPLITUDE where the activity is below zero on average, or R1 is.
 
     Raises
     ------

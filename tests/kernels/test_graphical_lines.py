@@ -1,4 +1,8 @@
-"""Lines of graphical analysis against NumPy's least squares, one voxel at a time."""
+"""Lines of graphical analysis against NumPy's least squares, one voxel at a time.
+
+Where the voxel's own integral takes part, standard errors are those of equal noise in all samples, by
+matrices: the noise of the equations is M times that of the samples, and of the solution P M.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +28,19 @@ def least_squares(design, ordinate, weights):
     normal = design.T @ (weights[:, np.newaxis] * design)
     covariance = squares / freedom * np.linalg.inv(normal) / shortfall(freedom) ** 2
     return found, covariance, squares
+
+
+def followed_noise(design, weights, first, line, rows, older, newer):
+    """Covariance of a solution per variance of the noise in all samples, and the squares that are left.
+
+    An equation has the integral up to its sample less `line` times the sample in it, times its `rows`.
+    """
+    n = older.size
+    integral = np.tril(np.tile(newer + np.r_[older[1:], 0.0], (n, 1)), -1) + np.diag(newer)
+    mixed = ((integral - line * np.eye(n)) * rows[:, np.newaxis])[first:]
+    solve = np.linalg.inv(design.T @ (weights[:, np.newaxis] * design)) @ (design.T * weights)
+    rest = (np.eye(len(design)) - design @ solve) @ mixed
+    return solve @ mixed @ mixed.T @ solve.T, np.trace(rest.T @ (weights[:, np.newaxis] * rest))
 
 
 def areas(curve, older, newer):
@@ -65,7 +82,9 @@ def test_own_lines_are_those_of_least_squares(seed, n, m):
     curve, (older, newer, x, _) = samples[:, v], rest
     design = np.stack([x / curve, np.ones(n)], axis=1)[first:]
     ordinate = (areas(curve, older, newer) / curve)[first:]
-    found, covariance, squares = least_squares(design, ordinate, used[first:])
+    found, _, squares = least_squares(design, ordinate, used[first:])
+    mixed, left = followed_noise(design, used[first:], first, found[1], 1 / curve, older, newer)
+    covariance = mixed * squares / left / shortfall(np.count_nonzero(used) - 2) ** 2
     np.testing.assert_allclose(out[:2, v], found, rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(out[2:4, v], np.sqrt(np.diag(covariance)), rtol=1e-5)
     np.testing.assert_allclose(out[kernels.RMSE, v], np.sqrt(squares / used.sum()), rtol=1e-5)
@@ -82,7 +101,9 @@ def test_own_planes_are_those_of_least_squares(seed, n, m):
     v = int(rng.integers(m))
     curve, (older, newer, x, _) = samples[:, v], rest
     design = np.stack([x, areas(curve, older, newer)], axis=1)[first:]
-    (one, two), covariance, squares = least_squares(design, curve[first:], used[first:])
+    (one, two), _, squares = least_squares(design, curve[first:], used[first:])
+    mixed, left = followed_noise(design, used[first:], first, 1 / two, np.full(n, -two), older, newer)
+    covariance = mixed * squares / left / shortfall(np.count_nonzero(used) - 2) ** 2
     gradient = np.array([[-1 / two, one / two**2], [0.0, -1 / two**2]])
     expected = np.sqrt(np.diag(gradient @ covariance @ gradient.T))
     np.testing.assert_allclose(out[:2, v], [-one / two, 1 / two], rtol=1e-6)

@@ -43,7 +43,10 @@ def middles(curve):
 @settings(max_examples=30)
 @given(seed=st.integers(0, 2**32 - 1), start=st.sampled_from([0.0, 300.0]), weighted=st.booleans())
 def test_equals_least_squares_of_numpy(seed, start, weighted):
-    """Weights of the three regressors, their covariance, and what follows by a numerical gradient."""
+    """Weights of the three regressors, and what follows from them by a numerical gradient.
+
+    Covariance of equal noise in all samples, which are in the integral as well, by matrices.
+    """
     rng = np.random.default_rng(seed)
     curve = tissue(0.12, 0.05) + rng.normal(0, 0.02, MID.size)
     weights = rng.uniform(0.2, 2, MID.size) if weighted else np.ones(MID.size)
@@ -53,7 +56,12 @@ def test_equals_least_squares_of_numpy(seed, start, weighted):
     rows = np.stack([middles(REFERENCE), middles(curve), REFERENCE])[:, used] * np.sqrt(w)
     g, squares, _, _ = np.linalg.lstsq(rows.T, curve[used] * np.sqrt(w), rcond=None)
     freedom = used.sum() - 3
-    covariance = np.linalg.inv(rows @ rows.T) * squares[0] / freedom / shortfall(freedom) ** 2
+    step = np.diag(DURATION / 60 / 2) + np.tril(np.tile(DURATION / 60, (MID.size, 1)), -1)
+    mixed = ((np.eye(MID.size) - g[1] * step)[used]) * np.sqrt(w)[:, np.newaxis]
+    solve = np.linalg.inv(rows @ rows.T) @ rows
+    rest = (np.eye(used.sum()) - rows.T @ solve) @ mixed
+    per_variance = squares[0] / np.trace(rest.T @ rest) / shortfall(freedom) ** 2
+    covariance = solve @ mixed @ mixed.T @ solve.T * per_variance
     for name, value in {
         "DVR": lambda g: -g[0] / g[1],
         "R1": lambda g: g[2],
