@@ -23,6 +23,9 @@ NEUTRAL_DAY = date(2000, 1, 1)
 ALREADY_PER_DOSE = ("suv", "id_per")
 """Beginnings of quantities that need no injected activity any more."""
 
+UNREADABLE = "it cannot be read"
+"""How the reason begins for a file that may belong to a series."""
+
 _UID_TAIL = 8
 _LISTING_NUMBERS = 500_000
 """A number up to this may be read as one of a listing."""
@@ -68,6 +71,8 @@ class FoundSeries:
         Why it is no scan of a study; empty where it is one.
     derived : bool
         Whether it was made of other images.
+    person : tuple of str
+        What else the header says of who it is, to see whether one identifier stands for several.
     words : str
         What people wrote about it; for matching only.
     """
@@ -94,6 +99,7 @@ class FoundSeries:
     derived: bool = False
     uid: str = field(default="", repr=False)
     frame_of_reference: str = field(default="", repr=False)
+    person: tuple[str, ...] = field(default=(), repr=False)
     words: str = field(default="", repr=False)
 
     @property
@@ -187,7 +193,7 @@ def survey(folder: str | Path, *, workers: int = 8) -> Survey:
     every = [*dicom_series, *bruker, *_of_folders_subjects([*series, *optoacoustic], dicom_series, root)]
     regions = _of_folders_subjects(regions, dicom_series, root)
     left += [*dicom_left, *bruker_left, *optoacoustic_left]
-    left += [LeftOut(path, "it may be a damaged image: it cannot be read") for path in found.suspicious()]
+    left += [LeftOut(path, f"{UNREADABLE}: it may be a damaged image") for path in found.suspicious()]
     if found.links:
         left.append(LeftOut(root, "links that lead out of the folder are not followed", found.links))
     scans = [one for one in every if not one.left_out]

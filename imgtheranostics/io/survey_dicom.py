@@ -20,6 +20,7 @@ from imgtheranostics.io.dicom.sop_classes import object_name
 from imgtheranostics.io.loading import series_order
 from imgtheranostics.io.pseudonym import pseudonym
 from imgtheranostics.io.survey import (
+    UNREADABLE,
     FoundRegions,
     FoundSeries,
     LeftOut,
@@ -45,6 +46,8 @@ _REASONS = {
 _LOCALISER = re.compile(
     r"locali[sz]er|\bscout|\bsurview|topogram|tripilot|3[- ]?plane|\bsurvey\b|scanogram", re.IGNORECASE
 )
+_NOBODY = re.compile(r"(?:anon\w*|de-?identified|unknown|none|no ?name|n/?a|x+|0+|[\W_]+)$", re.IGNORECASE)
+"""What stands for a patient where the name was taken away."""
 _REPORT = re.compile(r"dose report|patient protocol|screen ?(save|shot|capture)", re.IGNORECASE)
 _REFORMATTED = {"MPR", "REFORMATTED", "MIP", "MINIP", "PROJECTION IMAGE", "VRT", "3DREFORMATTED"}
 _MAPS = {
@@ -130,9 +133,7 @@ def _one_folder(
             others[header.path.parent, _REASONS.get(name, f"no image: {name}")] += 1
     left = [LeftOut(folder, reason, count) for (folder, reason), count in others.items()]
     left += [
-        LeftOut(
-            _named_file(error, files[0].parent), f"it cannot be read: {type(error).__name__}: {error.what}"
-        )
+        LeftOut(_named_file(error, files[0].parent), f"{UNREADABLE}: {type(error).__name__}: {error.what}")
         for error in parts.broken
     ]
     return groups, regions, left
@@ -146,7 +147,6 @@ def _named_file(error: ImgTheranosticsError, folder: Path) -> Path:
 
 def _group(one: Series, root: Path) -> _Group:
     header = one.header
-    identifier = pseudonym(header.text("PatientID") or header.text("PatientName") or "")
     words = " ".join(header.text(name) or "" for name in ("SeriesDescription", "SequenceName"))
     kinds = header.strings("ImageType")
     facts: dict[str, object] = {}
@@ -169,7 +169,7 @@ def _group(one: Series, root: Path) -> _Group:
         kind="dicom",
         modality=one.modality,
         path=one.files[0],
-        subject=identifier.removeprefix("sub-") or folder_label(one.files[0], root),
+        subject=_subject(header) or folder_label(one.files[0], root),
         visit=header.text("StudyInstanceUID") or str(one.files[0].parent),
         begin=_begin(one),
         contrast=(header.text("ContrastBolusAgent") or "none").lower() not in ("no", "none"),
@@ -179,6 +179,7 @@ def _group(one: Series, root: Path) -> _Group:
         derived=kinds[:1] == ("DERIVED",),
         uid=one.uid,
         frame_of_reference=header.text("FrameOfReferenceUID") or "",
+        person=tuple(header.text(name) or "" for name in ("PatientName", "PatientBirthDate", "PatientSex")),
         words=f"{words} {_folder_words(one.files[0], root)}",
         **facts,  # type: ignore[arg-type]
     )
@@ -186,6 +187,15 @@ def _group(one: Series, root: Path) -> _Group:
         frame.header.text("SOPInstanceUID") or str(frame.header.path) for frame in one.frames
     )
     return _Group(found, list(one.files), series_order(one), instances, one.modality)
+
+
+def _subject(header: Header) -> str:
+    """Pseudonym of the patient; empty where the header names nobody, or everybody alike."""
+    for keyword in ("PatientID", "PatientName"):
+        stated = header.text(keyword) or ""
+        if stated and not _NOBODY.match(stated):
+            return pseudonym(stated).removeprefix("sub-")
+    return ""
 
 
 def _folder_words(path: Path, root: Path) -> str:
@@ -243,7 +253,6 @@ def _why_not(one: Series, words: str, kinds: tuple[str, ...]) -> str:
 
 def _regions(header: Header, root: Path) -> FoundRegions:
     """The file of regions and the series that it names."""
-    identifier = pseudonym(header.text("PatientID") or header.text("PatientName") or "")
     frames = header.text("FrameOfReferenceUID") or ""
     references: frozenset[str] = frozenset()
     with suppress(ImgTheranosticsError):
@@ -251,7 +260,7 @@ def _regions(header: Header, root: Path) -> FoundRegions:
     return FoundRegions(
         kind="dicom",
         path=header.path,
-        subject=identifier.removeprefix("sub-") or folder_label(header.path, root),
+        subject=_subject(header) or folder_label(header.path, root),
         visit=header.text("StudyInstanceUID") or str(header.path.parent),
         references=references,
         frame_of_reference=frames,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from imgtheranostics.errors import NothingUsable
 from imgtheranostics.io.bids_tables import Participant, read_participants
-from imgtheranostics.io.survey import FoundSeries, LeftOut, Survey, survey
+from imgtheranostics.io.survey import UNREADABLE, FoundSeries, LeftOut, Survey, survey
 from imgtheranostics.study.manifest import Analysis
 from imgtheranostics.study.proposal_analyses import fitting_analyses
 from imgtheranostics.study.proposal_regions import RegionsOf, place_regions
@@ -55,11 +55,12 @@ class ProposedSession:
 
 @dataclass
 class ProposedSubject:
-    """One subject; `id` is empty where nothing tells who it is."""
+    """One subject; `id` is empty where nothing tells who it is, `several` where it may be more than one."""
 
     id: str
     person: Participant
     sessions: list[ProposedSession]
+    several: bool = False
 
 
 @dataclass(frozen=True)
@@ -134,14 +135,21 @@ def propose(folder: str | Path, *, workers: int = 8) -> Proposal:
     subjects = []
     for label in sorted(visits):
         sessions = [_session(visit, held, telling, left) for visit in visits[label]]
-        subjects.append(ProposedSubject(label, people.get(label, Participant()), sessions))
+        person = people.get(label, Participant())
+        subjects.append(ProposedSubject(label, person, sessions, _may_be_several(by_subject[label])))
     left += place_regions(subjects, held.regions)
     analyses = fitting_analyses(subjects)
     outcomes = _outcomes(held.root)
     name = held.root.resolve().name or "study"
     questions = tuple(_questions(subjects, held.root))
-    notes = tuple(_notes(subjects, people))
+    notes = (*_notes(subjects, people), *_damaged_folders(held))
     return Proposal(name, held.root, subjects, analyses, outcomes, _gathered(left), questions, notes)
+
+
+def _may_be_several(series: Sequence[FoundSeries]) -> bool:
+    """Whether headers with one identifier contradict each other in name, birth date or sex."""
+    stated = zip(*(one.person for one in series if one.person), strict=True)
+    return any(len({value for value in column if value}) > 1 for column in stated)
 
 
 def _session(
@@ -183,6 +191,9 @@ def _questions(subjects: Sequence[ProposedSubject], root: Path) -> list[Question
         if not subject.id:
             text = "whose scans are these? neither headers nor folders tell; split them by subject"
             found.append(Question("", "", "id", text))
+        if subject.several:
+            text = "one PatientID, but different names, birth dates or sexes: one subject or several?"
+            found.append(Question(subject.id, "", "id", text))
         if "weight" in subject.person.unsure:
             text = "participants.tsv states no unit of the weight; it was taken for kg: is it?"
             found.append(Question(subject.id, "", "weight", text))
@@ -235,6 +246,14 @@ def _notes(subjects: Sequence[ProposedSubject], people: dict[str, Participant]) 
     if strangers:
         notes.append(f"scans of subjects that participants.tsv does not have: {', '.join(strangers[:10])}")
     return notes
+
+
+def _damaged_folders(held: Survey) -> list[str]:
+    """Folders whose scans are refused as long as a file that cannot be read lies among them."""
+    scans = {one.path for one in held.series if one.kind == "dicom" and one.path.is_dir()}
+    bad = [one.path for one in held.left_out if one.reason.startswith(UNREADABLE)]
+    names = sorted({_below(path, held.root) for path in bad if scans & set(path.parents)})
+    return [f"as long as {name} lies there, scans of its folder are refused" for name in names]
 
 
 def _outcomes(root: Path) -> Path | None:

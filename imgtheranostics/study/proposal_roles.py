@@ -64,6 +64,9 @@ def base_role(one: FoundSeries) -> str:
         return f"fraction-{int(fraction[1])}"
     if one.modality in _MODALITIES:
         base = _MODALITIES[one.modality]
+        kinds = one.settings.get("kind")
+        if one.modality == "NM" and isinstance(kinds, tuple) and {"STATIC", "WHOLE BODY"} & set(kinds):
+            base = "planar"
         dynamic = one.modality in ("PT", "NM") and one.axes.get("time", 1) > 1
         return f"{base}-dynamic" if dynamic else base
     if one.modality == "MR":

@@ -54,7 +54,8 @@ def _subject(subject: ProposedSubject, proposal: Proposal, manifest: Path) -> It
     person = subject.person
     own = {one.about: one for one in proposal.questions if one.subject == subject.id and not one.session}
     yield from _asked(own.get("id"), "  ")
-    yield f"  - id: {_quoted(subject.id or OPEN)}"
+    doubt = f"  # {subject.id}?" if subject.several else ""
+    yield f"  - id: {_quoted(OPEN if 'id' in own else subject.id)}{doubt}"
     yield (
         f"    group: {_quoted(person.group)}" if person.group else "    # group: which arm, if there are any"
     )
@@ -178,7 +179,7 @@ def _rows(subject: ProposedSubject, session: ProposedSession, manifest: Path) ->
     person = subject.person
     weight = None if person.weight_kg is None else f"{person.weight_kg!r} kg"
     shared = {
-        "subject": subject.id or OPEN,
+        "subject": OPEN if subject.several else subject.id or OPEN,
         "group": person.group,
         "species": person.species,
         "sex": person.sex,

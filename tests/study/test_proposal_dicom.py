@@ -482,7 +482,30 @@ def test_no_voxel_is_read(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
     for path in (tree.root / "pet").iterdir():
         path.write_bytes(path.read_bytes()[:-30])  # the pixels end early
     monkeypatch.setattr("imgtheranostics.io.dicom.reading.read", _never)
-    assert propose(tree.root).n_scans + len(propose(tree.root).left_out) >= 1
+    assert propose(tree.root).n_scans == 1
 
 
 _never: Callable[..., Any] = pytest.fail
+
+
+def test_an_identifier_that_stands_for_everybody_is_none(tree: Tree) -> None:
+    for animal in ("m1", "m2"):
+        tree.series(f"{animal}/ct", "CT", "ANONYMOUS", DAY_1, PatientName="Anonymized")
+    assert [one.id for one in propose(tree.root).subjects] == ["m1", "m2"]
+
+
+def test_one_identifier_of_two_people_is_asked_for(tree: Tree, tmp_path: Path) -> None:
+    tree.series("a", "CT", "17", DAY_1, PatientSex="F")
+    tree.series("b", "CT", "17", DAY_8, PatientSex="M", study="2")
+    proposal = propose(tree.root)
+    [question] = proposal.questions
+    assert (question.about, "one subject or several" in question.text) == ("id", True)
+    with pytest.raises(MissingMetadata, match="open questions"):
+        read_manifest(written(proposal, tmp_path))
+
+
+def test_a_damaged_file_beside_a_scan_is_noted(tree: Tree) -> None:
+    tree.series("ct", "CT", "A", DAY_1)
+    (tree.root / "ct" / "broken.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"\x02")
+    [note] = [one for one in propose(tree.root).notes if "refused" in one]
+    assert "ct/broken.dcm" in note
