@@ -37,15 +37,15 @@ class FileFormat(enum.StrEnum):
 
 @app.command("list")
 def list_phantoms(as_json: options.AsJson = False) -> None:
-    """Every phantom: slug, system, modality and the review's claim that it tests."""
+    """Every phantom and cohort: slug, system, modality and the review's claim that it tests."""
     from imgtheranostics.phantom.cohort_spec import available_cohorts, load_cohort
     from imgtheranostics.phantom.physics import implemented
     from imgtheranostics.phantom.reading import available, load_spec
 
     rows = [_summary(load_spec(slug), implemented()) for slug in available()]
-    rows += [_cohort_summary(load_cohort(slug), implemented()) for slug in available_cohorts()]
+    studies = [_cohort_summary(load_cohort(slug), implemented()) for slug in available_cohorts()]
     if as_json:
-        terminal.print_json({"command": "phantom list", "phantoms": rows})
+        terminal.print_json({"command": "phantom list", "phantoms": rows, "cohorts": studies})
         return
     headings = ("slug", "system", "modality", "claim", "images")
     terminal.print_table(
@@ -56,7 +56,7 @@ def list_phantoms(as_json: options.AsJson = False) -> None:
                 *(str(row["slug"]), str(row["system"]), ", ".join(row["modality"]), str(row["claim"])),
                 ", ".join(row["implemented"]) or "not implemented yet",
             ]
-            for row in rows
+            for row in (*rows, *studies)
         ],
         set(),
     )
@@ -75,7 +75,7 @@ def _summary(spec: PhantomSpec, implemented: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _cohort_summary(spec: CohortSpec, implemented: tuple[str, ...]) -> dict[str, Any]:
-    """As of a phantom; its claim is that of the cohort, and `subjects` tells the two apart."""
+    """As of a phantom, with the claim of the cohort and how many subjects it has."""
     row = _summary(spec.base(), implemented)
     return row | {
         "slug": spec.slug,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -174,10 +175,10 @@ class LabelAndDrug(_OneRegion):
     def draw(self, rng: np.random.Generator, *, null: bool = False) -> tuple[Member, ...]:
         """The animals; in the null twin free label leaves as fast as free drug."""
         members = []
+        loss = self.rates.drug_loss if null else self.rates.label_loss
         for n in range(self.subjects):
             release = self.release_per_h[n % len(self.release_per_h)]
             scale = self.dose_in_plasma * math.exp(log_sd(self.variation) * rng.standard_normal())
-            loss = self.rates.drug_loss if null else self.rates.label_loss
             drug = scale * self.area(release, self.rates.drug_loss)
             assay = drug * math.exp(log_sd(self.assay_variation) * rng.standard_normal())
             visits = tuple(
@@ -211,18 +212,22 @@ class LabelAndDrug(_OneRegion):
 
     def at(self, hours: float, release: float, loss: float) -> float:
         """What a tumour holds at one time, as `area`; matrix exponential of the three compartments."""
-        from scipy.linalg import expm
+        return _held(self.rates, hours, release, loss)
 
-        rates = self.rates
-        system = np.array(
-            [
-                [-rates.plasma, 0.0, 0.0],
-                [rates.entry, -(rates.carrier_loss + release), 0.0],
-                [0.0, release, -loss],
-            ]
-        )
-        held = expm(system * hours)[:, 0]
-        return float(held[1] + held[2])
+
+@lru_cache(maxsize=512)
+def _held(rates: Release, hours: float, release: float, loss: float) -> float:
+    from scipy.linalg import expm
+
+    system = np.array(
+        [
+            [-rates.plasma, 0.0, 0.0],
+            [rates.entry, -(rates.carrier_loss + release), 0.0],
+            [0.0, release, -loss],
+        ]
+    )
+    held = expm(system * hours)[:, 0]
+    return float(held[1] + held[2])
 
 
 class TreatedGroup(Model):
