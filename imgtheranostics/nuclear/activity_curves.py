@@ -163,6 +163,8 @@ class ScanValues:
     mid_s : (n_frames,) ndarray
     origin : {"injection", "scan start"}
     injected : datetime or None
+    frame_s : (n_frames,) ndarray
+        Length of each frame; NaN where it is not known.
     warnings : tuple of Caution
     """
 
@@ -170,6 +172,7 @@ class ScanValues:
     mid_s: FloatArray
     origin: str
     injected: datetime | None
+    frame_s: FloatArray
     warnings: tuple[Caution, ...]
 
 
@@ -206,13 +209,15 @@ def scan_values(
     )
     warnings = merge_cautions(values.template.warnings, cautions)
     if timing is None:
-        return ScanValues(values, np.zeros(1) if axis is None else axis.values, "scan start", None, warnings)
+        times = np.zeros(1) if axis is None else axis.values
+        return ScanValues(values, times, "scan start", None, np.full(times.size, np.nan), warnings)
     mid_s = _frame_times(v, timing) - time_origin_s(timing)
+    frame_s = _frame_lengths(timing, mid_s.size)
     if timing.injection is None:
-        return ScanValues(values, mid_s, "scan start", None, warnings)
+        return ScanValues(values, mid_s, "scan start", None, frame_s, warnings)
     started = timing.clock.origin
     injected = None if started is None else started + timedelta(seconds=timing.injection.seconds)
-    return ScanValues(values, mid_s, "injection", injected, warnings)
+    return ScanValues(values, mid_s, "injection", injected, frame_s, warnings)
 
 
 def _frame_times(v: Volume, timing: ScanTiming) -> FloatArray:
@@ -233,6 +238,17 @@ def _frame_times(v: Volume, timing: ScanTiming) -> FloatArray:
     return np.array([first]) if axis is None else np.asarray(axis.values + first)
 
 
+def _frame_lengths(timing: ScanTiming, n_frames: int) -> FloatArray:
+    """Length of each frame where all its slices share it, else NaN."""
+    clock = timing.clock
+    if clock.start_s is None or clock.duration_s is None:
+        return np.full(n_frames, np.nan)
+    lengths = np.broadcast_to(np.atleast_2d(clock.duration_s), np.atleast_2d(clock.start_s).shape)
+    if lengths.shape[1] != n_frames:
+        return np.full(n_frames, np.nan)
+    return np.where(np.ptp(lengths, axis=0) <= SAME_TIME_S, lengths[0], np.nan)
+
+
 def _table(
     scan: ScanValues,
     regions: Regions,
@@ -250,6 +266,10 @@ def _table(
     for column in ("mean", "sd", "median", "p05", "p95", "min", "max"):
         table[column] *= factor
     _add_uncertainty(table, factor, values.template.calibration_relative)
+    for detail, length in zip(
+        table.attrs.get("details", []), np.repeat(scan.frame_s, n_regions), strict=False
+    ):
+        detail["frame_duration_s"] = float(length)
     table["flags"] = [
         f"INVALID_INPUT:{n}" if n else "" for n in (table["n_voxels"] - table["n_valid"]).astype(int)
     ]

@@ -30,7 +30,10 @@ class RegionCurve:
     subject, session, region, quantity, unit : str
     time_s, values, sampling_error : (n,) ndarray
         After the injection; the error without the calibration.
-    half_life_s : float
+    frame_s : (n,) ndarray
+        Length of the frame of each sample; NaN where unknown or a sample is none of a frame.
+    half_life_s, imaged_half_life_s : float
+        With which the activity decays, and with which frames were corrected for decay.
     decay_corrected : bool
     calibration_relative : float
         What all samples share.
@@ -48,7 +51,9 @@ class RegionCurve:
     time_s: FloatArray
     values: FloatArray
     sampling_error: FloatArray
+    frame_s: FloatArray
     half_life_s: float
+    imaged_half_life_s: float
     decay_corrected: bool
     calibration_relative: float
     n_voxels: int
@@ -118,13 +123,15 @@ def region_curves(
             next_step="give the injection to time_activity: Administration(..., at=...)",
         )
     half_life = _half_life(table.attrs, half_life_s)
+    stated = any("half_life" in decision for decision in table.attrs.get("decisions", ()))
+    half_lives = half_life, _half_life(table.attrs, None) if stated else half_life
     details = table.attrs.get("details") or [{} for _ in range(len(table))]
     keys = [name for name in ("subject", "region", "quantity") if name in table.columns]
     places: dict[tuple[Any, ...], list[int]] = {}
     for place, key in enumerate(table[keys].itertuples(index=False, name=None)):
         places.setdefault(key, []).append(place)
     return [
-        _curve(table.iloc[rows], [details[row] for row in rows], column, half_life, decay_corrected)
+        _curve(table.iloc[rows], [details[row] for row in rows], column, half_lives, decay_corrected)
         for rows in places.values()
     ]
 
@@ -159,7 +166,7 @@ def _curve(
     rows: pd.DataFrame,
     details: list[Mapping[str, Any]],
     column: str,
-    half_life_s: float,
+    half_lives_s: tuple[float, float],
     decay_corrected: bool | None,
 ) -> RegionCurve:
     first = rows.iloc[0]
@@ -181,7 +188,9 @@ def _curve(
         time_s=times,
         values=values,
         sampling_error=sampling,
-        half_life_s=half_life_s,
+        frame_s=np.array([float(row.get("frame_duration_s", np.nan)) for row in details]),
+        half_life_s=half_lives_s[0],
+        imaged_half_life_s=half_lives_s[1],
         decay_corrected=corrected,
         calibration_relative=shared,
         n_voxels=int(first["n_voxels"]) if "n_voxels" in rows else 0,

@@ -18,6 +18,7 @@ from imgtheranostics.nuclear.curve_intervals import INTERVALS, covariance_interv
 from imgtheranostics.nuclear.curve_models import AREAS, MODELS, TERMS, WEIGHTS
 from imgtheranostics.nuclear.curve_rows import RegionCurve, region_curves
 from imgtheranostics.nuclear.exponential_curves import fit_exponential
+from imgtheranostics.nuclear.frame_means import activity_at_middle, areas_of_long_frames, fit_of_means
 from imgtheranostics.regions import STATISTICS_COLUMNS
 from imgtheranostics.units import QUANTITIES
 from imgtheranostics.volume import Estimate, Flag, Volume
@@ -178,13 +179,16 @@ def _quantified(
         "administered": administered,
         "unit": curve.unit,
     }
+    cautions: tuple[Caution, ...] = ()
     try:
         if model in TERMS:
             importance = None if weights == "equal" else curve.importance(weights)
-            fit = fit_exponential(
-                curve.values, curve.time_s, terms=TERMS[model], uptake=uptake, weights=importance, **common
+            options = {"terms": TERMS[model], "uptake": uptake, "weights": importance, **common}
+            curve, fit, cautions = fit_of_means(
+                curve, lambda one: fit_exponential(one.values, one.time_s, **options)
             )
         else:
+            cautions, curve = areas_of_long_frames(curve), activity_at_middle(curve)
             errors = curve.sampling_error if np.isfinite(curve.sampling_error).all() else None
             fit = auc(
                 curve.values,
@@ -202,7 +206,7 @@ def _quantified(
             found=f"{curve.time_s.size} times",
             next_step="add scans, or choose a model with fewer parameters",
         ) from error
-    return _Quantified(curve, fit, _cautions(curve, fit))
+    return _Quantified(curve, fit, (*cautions, *_cautions(curve, fit)))
 
 
 def _cautions(curve: RegionCurve, fit: Fit) -> tuple[Caution, ...]:

@@ -44,6 +44,8 @@ FloatArray = npt.NDArray[np.float64]
 
 _OF_VOXELS = ("activity_concentration", "id_per_g", "id_per_ml")
 _MAPS = ("effective_half_life", "extrapolated_fraction")
+_LONG_FRAME = 0.5
+"""Length of a frame over the half-life from which on it is said."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -301,8 +303,22 @@ def gathered_samples(
         half_life_s,
         max(template.calibration_relative for template in templates),
         {"scans": [dict(template.decisions) for template in templates], "decay_reference": "injection"},
-        merge_cautions(injection_cautions(scans), *(scan.warnings for scan in scans)),
+        merge_cautions(
+            injection_cautions(scans), *(scan.warnings for scan in scans), _long_frames(scans, half_life_s)
+        ),
     )
+
+
+def _long_frames(scans: Sequence[ScanValues], half_life_s: float) -> tuple[Caution, ...]:
+    """A caution where frames are long beside the half-life: voxels are fitted as if in their middle."""
+    longest = max(float(np.max(np.nan_to_num(scan.frame_s))) for scan in scans)
+    if longest <= _LONG_FRAME * half_life_s:
+        return ()
+    text = (
+        f"frames of up to {longest:.4g} s are long beside the half-life of {half_life_s:.4g} s: voxels are "
+        "fitted as if their values were those in the middle of the frames; curves of regions are not"
+    )
+    return (Caution("long-frames", text),)
 
 
 def _check_one_grid(volumes: Sequence[Volume]) -> None:

@@ -11,6 +11,8 @@ from imgtheranostics.acquisition import EmissionAcquisition, NuclearAcquisition
 from imgtheranostics.data.nuclides import Nuclide, nuclide, nuclide_in
 from imgtheranostics.errors import ImplausibleValue, MissingMetadata
 from imgtheranostics.nuclear.curve_models import SAME_HALF_LIFE
+from imgtheranostics.nuclear.decay import decay_constant
+from imgtheranostics.nuclear.frame_means import mean_over_middle
 from imgtheranostics.volume import Volume
 
 if TYPE_CHECKING:
@@ -117,8 +119,10 @@ def biological_table(table: pd.DataFrame, half_life_s: float) -> pd.DataFrame:
         return table
     said = [one["half_life"]["seconds"] for one in table.attrs.get("decisions", ()) if "half_life" in one]
     seconds = float(said[0]) if said else half_life_s
-    factor = np.exp2(table["axis_value"].to_numpy(np.float64) / seconds)
     attrs = dict(table.attrs)
+    lengths = [row.get("frame_duration_s", np.nan) for row in attrs.get("details") or [{}] * len(table)]
+    within = mean_over_middle(decay_constant(seconds), lengths)
+    factor = np.exp2(table["axis_value"].to_numpy(np.float64) / seconds) / within
     found = table.copy(deep=True)
     for name in _SCALED:
         if name in found.columns:
