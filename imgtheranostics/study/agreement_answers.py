@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from imgtheranostics.errors import IllConditioned
@@ -51,13 +53,19 @@ def agreement_reply(cohort: Cohort, question: Agreement) -> Reply:
         facts.append(("Converted", f"{second.unit} to {first.unit}, times {factor:g}"))
     labels = measure_words(question.first, first.unit), measure_words(question.second, first.unit)
     return Reply(
-        primary=found,
+        primary=dataclasses.replace(found, measure="mean difference, second less first"),
         tested=False,
         beside=tuple(beside),
         facts=tuple(facts),
         left_out=(*_only(first.left_out, labels[0]), *_only(second.left_out, labels[1])),
         agreed=_agreed(found, question),
-        shown=(Shown("method_agreement", f"{labels[1]} less {labels[0]}", _plot(found, both, labels)),),
+        shown=(
+            Shown(
+                "method_agreement",
+                f"{labels[1]} less {labels[0]}",
+                _plot(found, both, labels, "" if question.relative else question.first.quantity),
+            ),
+        ),
     )
 
 
@@ -82,14 +90,14 @@ def _agreed(found: BlandAltman, question: Agreement) -> str:
     if question.limit is None:
         return "No limit was declared: whether this is agreement enough is for the reader to say."
     inside = found.lower_interval.low >= -question.limit and found.upper_interval.high <= question.limit
-    unit = unit_words(found.unit)
+    unit = unit_words(found.unit, "" if question.relative else question.first.quantity)
     limit = f"{question.limit:g} {unit}".rstrip()
     if inside:
         return f"They agree: both limits of agreement, with their intervals, lie within ± {limit}."
     return f"Agreement within ± {limit} is not shown: the limits, with their intervals, reach beyond."
 
 
-def _plot(found: BlandAltman, subjects: list[str], labels: tuple[str, str]) -> AgreementPlot:
+def _plot(found: BlandAltman, subjects: list[str], labels: tuple[str, str], quantity: str) -> AgreementPlot:
     return AgreementPlot(
         mean=tuple(map(float, found.mean)),
         difference=tuple(map(float, found.difference)),
@@ -97,6 +105,6 @@ def _plot(found: BlandAltman, subjects: list[str], labels: tuple[str, str]) -> A
         bias=found.estimate,
         limits=(found.lower, found.upper),
         intervals=(found.interval, found.lower_interval, found.upper_interval),
-        unit=unit_words(found.unit),
+        unit=unit_words(found.unit, quantity),
         labels=labels,
     )

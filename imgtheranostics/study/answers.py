@@ -31,9 +31,7 @@ _REPLIES: Mapping[str, Callable[[Cohort, Any], Reply]] = {
     "share": share_reply,
 }
 
-NOTHING_FOUND = (
-    "No association was found. This does not show that there is none: see the interval for what it may be."
-)
+NOTHING_FOUND = "This does not show that there is no association: see the interval for what it may be."
 
 COLUMNS = (
     "question", "kind", "role", "what", "measure", "estimate", "unit", "low", "high", "level", "p_value",
@@ -155,12 +153,12 @@ def default_text(question: AnyQuestion) -> str:
 
     if isinstance(question, Agreement):
         pair = (question.first, question.second)
-        named = [f"{quantity_words(one.quantity)} of {region_words(one)}" for one in pair]
+        named = [f"{_in_sentence(quantity_words(one.quantity))} of {region_words(one)}" for one in pair]
         by = [f" ({one.analysis})" if one.analysis else "" for one in pair]
         return f"Do {named[0]}{by[0]} and {named[1]}{by[1]} agree?"
     if question.kind == "share":
         return f"In what share of the subjects was {question.outcome} seen?"
-    what = f"{quantity_words(question.quantity)} of {region_words(question)}"
+    what = f"{_in_sentence(quantity_words(question.quantity))} of {region_words(question)}"
     if isinstance(question, Association):
         adjusted = f", {', '.join(question.adjust)} accounted for" if question.adjust else ""
         return f"Does {what} go along with {question.outcome}{adjusted}?"
@@ -173,6 +171,11 @@ def default_text(question: AnyQuestion) -> str:
         first, second = question.factors
         return f"Does {what} depend on {first}, {second} accounted for?"
     return f"How alike are repeats of {what}?"
+
+
+def _in_sentence(words: str) -> str:
+    """Without its capital, unless it is an abbreviation or a symbol."""
+    return words[:1].lower() + words[1:] if words[1:2].islower() else words
 
 
 def _verdict(answer: Answer, p_value: float, n_tested: int) -> str:

@@ -50,7 +50,8 @@ def difference_reply(cohort: Cohort, question: GroupDifference) -> Reply:
     if question.margin is not None:
         tests = {pair: _equivalence(question, parts[pair], pair, found.unit) for pair in pairs}
         beside += tuple(("equivalence", shown) for _, shown in tests.values())
-        agreed = _equivalence_words([test for test, _ in tests.values()], question.margin, found.unit)
+        unit = "1" if question.logarithmic else found.unit
+        agreed = _equivalence_words([test for test, _ in tests.values()], question.margin, unit)
     sizes = [int(values.size) for values in parts[_first(findings)]]
     power = two_sample_power(sizes[0], sizes[1], question.effect, alpha=question.alpha)
     return Reply(
@@ -58,8 +59,8 @@ def difference_reply(cohort: Cohort, question: GroupDifference) -> Reply:
         beside=beside,
         notes=(LESIONS,) if found.several_regions else (),
         left_out=(*found.left_out, *_without_group(cohort, found.subjects, pairs)),
-        power=f"With {sizes[0]} and {sizes[1]} subjects a difference of {question.effect:g} standard "
-        f"deviations would be found in {percent(power.power)} of such studies.",
+        power=f"With {sizes[0]} and {sizes[1]} subjects a difference of {question.effect:g} SD "
+        f"would be found in {percent(power.power)} of such studies.",
         agreed=agreed,
         shown=(_points(cohort, question, found),),
     )
@@ -261,10 +262,7 @@ def factorial_reply(cohort: Cohort, question: Factorial) -> Reply:
     primary, others = _contrasts(design, question)
     equivalent, agreed = _equivalent_levels(design, question, found.unit)
     first, second = question.factors
-    beside = [
-        (f"{name.replace(':', ' × ')}, main effect or interaction", one)
-        for name, one in design.effects.items()
-    ]
+    beside = [(f"{name.replace(':', ' × ')}, F test", one) for name, one in design.effects.items()]
     sizes = design.cell_sizes.sum(axis=1)
     power = two_sample_power(int(sizes[0]), int(sizes[1]), question.effect, alpha=question.alpha)
     levels = [f"{name}: {', '.join(design.levels[name])}" for name in (first, second)]
@@ -273,11 +271,16 @@ def factorial_reply(cohort: Cohort, question: Factorial) -> Reply:
         beside=(*others, *beside, *equivalent),
         facts=(
             ("Levels", "; ".join(levels)),
-            ("Animals per cell", f"{design.cell_sizes.min()} to {design.cell_sizes.max()}"),
+            (
+                "Animals per cell",
+                " to ".join(
+                    dict.fromkeys(str(one) for one in (design.cell_sizes.min(), design.cell_sizes.max()))
+                ),
+            ),
         ),
         left_out=(*found.left_out, *_without_factor(found, factors)),
-        power=f"With {sizes[0]} and {sizes[1]} animals a difference of {question.effect:g} standard "
-        f"deviations between levels of {first} would be found in {percent(power.power)} of such studies.",
+        power=f"With {sizes[0]} and {sizes[1]} animals a difference of {question.effect:g} SD "
+        f"between levels of {first} would be found in {percent(power.power)} of such studies.",
         agreed=agreed,
         cautions=design.warnings,
         shown=(_factorial_points(question, found, factors),),
@@ -388,7 +391,9 @@ def repeatability_reply(cohort: Cohort, question: Repeatability) -> Reply:
         )
     limits = repeats.change_limits
     unit = "%" if question.logarithmic else found.unit
-    facts.insert(0, ("Changes beyond repeats", f"below {limits[0]:.3g} or above {limits[1]:+.3g} {unit}"))
+    facts.insert(
+        0, ("Changes beyond repeats", f"below {number(limits[0], 3)} or above {number(limits[1], 3)} {unit}")
+    )
     return Reply(
         primary=repeats,
         tested=False,

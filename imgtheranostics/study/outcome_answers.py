@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 
@@ -12,6 +13,7 @@ from imgtheranostics.report.figures.association import AssociationPlot, SubjectP
 from imgtheranostics.report.figures.kaplan_meier import FollowedGroup, KaplanMeier
 from imgtheranostics.report.figures.waterfall import Bar, Waterfall
 from imgtheranostics.report.study_figures import Shown
+from imgtheranostics.report.wording import number
 from imgtheranostics.study.association import ecological_association
 from imgtheranostics.study.cohort import Cohort, PerSubject, per_subject
 from imgtheranostics.study.correlation import partial_spearman, spearman
@@ -33,6 +35,9 @@ _KNOWN_AT_START = (
     "Follow-up counts from time zero, as if uptake had been known then: subjects who were scanned later "
     "lived until their scan. Name the column measured_at to count from a landmark."
 )
+
+
+_NO_FOLLOW_UP = ("follow-up in the outcomes", "follow-up, or none after the landmark")
 
 
 def _outcomes(cohort: Cohort) -> Outcomes:
@@ -87,7 +92,7 @@ def association_reply(cohort: Cohort, question: Association) -> Reply:
         primary = spearman(x, y, level=level)
     binary = bool(np.isin(y, (0.0, 1.0)).all())
     if binary and min(np.count_nonzero(y == 0.0), np.count_nonzero(y == 1.0)) >= 2:
-        beside.append(("area under the ROC curve", roc_area(x, y, level=level)))
+        beside.append((f"those with {question.outcome} above those without", roc_area(x, y, level=level)))
     if binary:
         beside.append((f"share with {question.outcome}", _share(y, level)))
     label = measure_words(question, found.unit)
@@ -245,15 +250,15 @@ def survival_reply(cohort: Cohort, question: Survival) -> Reply:
     )
     beside, groups, cut_told = _cut(question, x, time, event, found.unit, level)
     told += cut_told
-    whole = kaplan_meier(time, event, level=level)
+    whole = kaplan_meier(time, event, level=level, time_unit=unit or "1")
     return Reply(
         primary=cox,
-        beside=(*beside, (f"time without event, all subjects{f' [{unit}]' if unit else ''}", whole)),
+        beside=(*beside, (f"all subjects{'' if unit else ', unit not stated'}", whole)),
         facts=_cox_facts(cox),
         notes=tuple(told),
         left_out=(
             *found.left_out,
-            *lost(cohort, found.subjects, list(known), "follow-up, or none after the landmark"),
+            *lost(cohort, found.subjects, list(known), _NO_FOLLOW_UP[question.measured_at is not None]),
         ),
         power=_survival_power(question, cox.n, whole.estimate, float(time.max()), unit),
         cautions=cautions,
@@ -299,7 +304,16 @@ def _cut(
     labels = split_at(x, question.cutpoint)
     test = log_rank(time, event, labels, level=level)
     words = "at the median" if question.cutpoint == "median" else "fixed in advance"
-    return ((f"cut-point {words}", test),), [str(one) for one in labels], []
+    shown = dataclasses.replace(
+        test, measure=f"hazard ratio, uptake {_side(test.groups[1])} against {_side(test.groups[0])}"
+    )
+    return ((f"cut-point {words}", shown),), [str(one) for one in labels], []
+
+
+def _side(label: str) -> str:
+    """A side of a cut-point as readers have it: ``≤ 4.29``."""
+    sign, _, limit = label.partition(" ")
+    return f"{'≤' if sign == '<=' else sign} {number(float(limit), 3)}"
 
 
 def _survival_power(question: Survival, n: int, median: float, longest: float, unit: str) -> str:
@@ -336,7 +350,7 @@ def _curves(
     followed = []
     for name in names:
         own = np.array([one == name for one in groups])
-        label = name if name == "all subjects" else f"uptake {name} {words}".rstrip()
+        label = name if name == "all subjects" else f"{_side(name)} {words}".rstrip()
         followed.append(
             FollowedGroup(
                 label,

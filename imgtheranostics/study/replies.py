@@ -80,8 +80,8 @@ def measure_words(measure: Measure, unit: str) -> str:
 
 
 def region_words(measure: Measure) -> str:
-    """The region as a reader has it: ``mean of lesion*`` where lesions are brought together."""
-    return measure.region if measure.lesions is None else f"{measure.lesions} of {measure.region}"
+    """The region as a reader has it: ``lesion* (mean)`` where lesions are brought together."""
+    return measure.region if measure.lesions is None else f"{measure.region} ({measure.lesions})"
 
 
 def lost(cohort: Cohort, subjects: Sequence[str], present: Sequence[bool], what: str) -> tuple[str, ...]:

@@ -60,7 +60,7 @@ def plan(study: Study, manifest: Path, program: Program) -> Plan:
 
 def with_analyses(study: Study, analyses: Sequence[Analysis]) -> Study:
     """A study that was read from a table, which holds no analyses, with analyses; checked again."""
-    return Study.model_validate({**study.model_dump(), "analyses": [one.model_dump() for one in analyses]})
+    return Study.model_validate({**dict(study), "analyses": tuple(analyses)})
 
 
 def run_plan(

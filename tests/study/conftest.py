@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 import imgtheranostics as it
 from imgtheranostics.acquisition import EmissionAcquisition, Radiopharmaceutical, Subject
 from imgtheranostics.regions import Regions
+from imgtheranostics.report.tables import as_tsv
+from imgtheranostics.study.declared import outcomes_of, write_declared
+from imgtheranostics.study.execution import SubjectStatus
+from imgtheranostics.study.jobs import SubjectJobs
+from imgtheranostics.study.manifest import Study
+from imgtheranostics.study.results import COLUMNS, write_status, write_tables
 from imgtheranostics.volume import Volume
 
 INJECTED = datetime(2026, 3, 1, 8)
@@ -81,5 +88,85 @@ def make_study() -> Callable[..., Path]:
         manifest = folder / "study.yaml"
         manifest.write_text("\n".join(lines) + "\n")
         return manifest
+
+    return make
+
+
+@pytest.fixture
+def make_results(tmp_path: Path) -> Callable[..., Path]:
+    """Factory of folders as ``study run`` leaves them, from rows of values: no image is read or computed.
+
+    Rows are (subject, session, region, value); further keys of the manifest are given as text.
+    """
+
+    def make(
+        rows: Iterable[tuple[str, str, str, float]],
+        *,
+        groups: Mapping[str, str] | None = None,
+        covariates: Mapping[str, Mapping[str, float]] | None = None,
+        factors: Mapping[str, Mapping[str, str]] | None = None,
+        outcomes: str = "",
+        questions: str = "[]",
+        top: Mapping[str, object] | None = None,
+        units: Mapping[str, str] | None = None,
+        failed: Mapping[str, str] | None = None,
+        name: str = "out",
+    ) -> Path:
+        rows = list(rows)
+        labels = list(dict.fromkeys([row[0] for row in rows] + list(failed or {})))
+        sessions = sorted({row[1] for row in rows})
+        days = {label: datetime(2026, 3, 1, 9) + timedelta(days=n) for n, label in enumerate(sessions)}
+        study = Study.model_validate(
+            {
+                "study": "made results",
+                "subjects": [
+                    {
+                        "id": label,
+                        **({"group": groups[label]} if groups and label in groups else {}),
+                        "covariates": dict((covariates or {}).get(label, {})),
+                        "factors": dict((factors or {}).get(label, {})),
+                        "sessions": [
+                            {"id": session, "date": day, "scans": {"pet": "pet.nii.gz"}}
+                            for session, day in days.items()
+                        ],
+                    }
+                    for label in labels
+                ],
+                "analyses": [{"name": "uptake", "command": "nuclear uptake", "scans": ["pet"]}],
+                "outcomes": "outcomes.tsv" if outcomes else None,
+                "questions": yaml.safe_load(questions),
+                **(top or {}),
+            }
+        )
+        source = tmp_path / f"{name}-in"
+        source.mkdir()
+        (source / "outcomes.tsv").write_text(outcomes)
+        output = tmp_path / name
+        output.mkdir()
+        write_declared(output, study, outcomes_of(study, source / "study.yaml"))
+        planned = [SubjectJobs(label, ()) for label in labels]
+        ended = {
+            label: SubjectStatus(label, error={"type": "CorruptInput", "what": failed[label]})
+            if failed and label in failed
+            else SubjectStatus(label)
+            for label in labels
+        }
+        write_tables(output, study, {})
+        table = [
+            dict.fromkeys(COLUMNS)
+            | {
+                "subject": subject,
+                "session": session,
+                "analysis": "uptake",
+                "region": region,
+                "quantity": "id_per_g",
+                "unit": (units or {}).get(subject, "%/g"),
+                "mean": value,
+            }
+            for subject, session, region, value in rows
+        ]
+        (output / "quantities.tsv").write_text(as_tsv(table, COLUMNS))
+        write_status(output, study.study, planned, ended)
+        return output
 
     return make

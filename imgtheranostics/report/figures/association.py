@@ -11,7 +11,7 @@ from imgtheranostics.report.study_figures import group_colours
 from imgtheranostics.report.wording import number
 
 _TALL_IN = 3.0
-_MANY = 30
+_MANY = 12
 _DECADE = 10.0
 
 

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _ROW_IN = 0.27
-_LEFT_IN, _PLOT_IN = 2.75, 2.75
+_PLOT_IN = 3.0
+_LETTER_IN = 0.066
 _BETWEEN_IN = 0.75
 
 
@@ -48,17 +49,18 @@ def draw(shown: Forest) -> Drawing:
     panels = {scale: rows for scale, rows in panels.items() if rows}
     height = sum(_ROW_IN * len(rows) for rows in panels.values()) + _BETWEEN_IN * len(panels) + 0.05
     figure = theme.new_figure(height)
-    top = 0.25
+    left = 0.25 + _LETTER_IN * max(len(shortened(row.label, 36)) for row in shown.rows)
+    top = 0.1
     for scale, rows in panels.items():
-        axes = axes_at(figure, _LEFT_IN, top, _PLOT_IN, _ROW_IN * len(rows))
-        _panel(axes, rows, scale)
+        axes = axes_at(figure, left, top, _PLOT_IN, _ROW_IN * len(rows))
+        _panel(axes, rows, scale, (theme.WIDTH_IN - 0.05 - left) / _PLOT_IN)
         top += _ROW_IN * len(rows) + _BETWEEN_IN
     caption = "Estimates with their intervals; the vertical line is no effect. n counts subjects."
     told = "; ".join(f"{row.label} {_words(row)}" for row in shown.rows)
     return Drawing(figure, caption, f"Estimates: {told}.")
 
 
-def _panel(axes: Axes, rows: list[ForestRow], scale: str) -> None:
+def _panel(axes: Axes, rows: list[ForestRow], scale: str, right: float) -> None:
     label, none = _PANELS[scale]
     known = [
         value
@@ -78,13 +80,13 @@ def _panel(axes: Axes, rows: list[ForestRow], scale: str) -> None:
             [row.estimate], [place], marker="s", markersize=5, color=theme.REGION_COLOURS[1],
             markeredgewidth=0, zorder=3,
         )  # fmt: skip
-        for text, x, side in ((_words(row), 1.04, "left"), (f"n = {row.n}", 1.72, "right")):
+        for text, x, side in ((_words(row), 1.04, "left"), (f"n = {row.n}", right, "right")):
             axes.annotate(
                 text, (x, place), xycoords=("axes fraction", "data"), fontsize=7.5, ha=side, va="center",
                 annotation_clip=False,
             )  # fmt: skip
     axes.set_ylim(-0.6, len(rows) - 0.4)
-    axes.set_yticks(range(len(rows)), [shortened(row.label, 42) for row in reversed(rows)])
+    axes.set_yticks(range(len(rows)), [shortened(row.label, 36) for row in reversed(rows)])
     axes.tick_params(axis="y", length=0, labelsize=8)
     axes.spines["left"].set_visible(False)
     axes.grid(visible=True, axis="x")
@@ -92,6 +94,8 @@ def _panel(axes: Axes, rows: list[ForestRow], scale: str) -> None:
     axes.set_xlabel(label)
     if scale == "ratio":
         plain_log(axes, "x")
+    else:
+        axes.set_xticks([-1.0, -0.5, 0.0, 0.5, 1.0])
 
 
 def _limits(known: list[float], scale: str) -> tuple[float, float]:
@@ -105,5 +109,7 @@ def _limits(known: list[float], scale: str) -> tuple[float, float]:
 def _words(row: ForestRow) -> str:
     if math.isnan(row.low + row.high):
         return number(row.estimate, 3)
+    if row.scale == "correlation":
+        return f"{row.estimate:.2f} ({row.low:.2f} to {row.high:.2f})".replace("-", "−")
     high = "∞" if math.isinf(row.high) else number(row.high, 3)
     return f"{number(row.estimate, 3)} ({number(row.low, 3)} to {high})"

@@ -76,7 +76,8 @@ def draw(shown: OrganPoints) -> Drawing:
     elif min(values) >= 0.0:
         axes.set_ylim(0.0, 1.06 * max(values) or 1.0)
     n = len({one.subject for one in shown.points})
-    caption = f"Every point is one subject; lines: means of the groups. n = {n} subjects."
+    kind = "geometric means" if shown.logarithmic and min(values) > 0.0 else "means"
+    caption = f"Every point is one subject; lines: {kind} of the groups. n = {n} subjects."
     return Drawing(figure, caption, _alt(shown, organs, groups))
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from imgtheranostics.report.figures import theme
 from imgtheranostics.report.figures.group_curves import AnimalCurve
-from imgtheranostics.report.figures.study_axes import axes_at, hours_axis, legend, legend_height
+from imgtheranostics.report.figures.study_axes import apart, axes_at, hours_axis, legend, legend_height
 from imgtheranostics.report.registry import Drawing
 from imgtheranostics.report.study_figures import group_colours
 from imgtheranostics.report.wording import number
@@ -50,11 +50,11 @@ def draw(shown: Spider) -> Drawing:
     axes.set_axisbelow(True)
     if len(shown.curves) <= _MOST_NAMED:
         low, high = axes.get_ylim()
-        placed = low - (high - low)
-        for one in sorted(shown.curves, key=lambda curve: changes(curve)[-1]):
-            placed = max(changes(one)[-1], placed + 0.045 * (high - low))
+        ordered = sorted(shown.curves, key=lambda curve: changes(curve)[-1])
+        heights = apart([changes(one)[-1] for one in ordered], 0.045 * (high - low))
+        for one, height in zip(ordered, heights, strict=True):
             axes.annotate(
-                one.subject, (1.01, placed), xycoords=("axes fraction", "data"), fontsize=6.5, va="center",
+                one.subject, (1.01, height), xycoords=("axes fraction", "data"), fontsize=6.5, va="center",
                 color=colours[one.group], annotation_clip=False,
             )  # fmt: skip
     caption = f"{shown.label}: change of every subject from its first session. n = {len(shown.curves)}."

@@ -101,3 +101,12 @@ def spread_out(values: Sequence[float], reach: float, height: float) -> list[flo
         shifts[place] = next((one for one in candidates if round(one, 9) not in near), candidates[-1])
         placed.append((shifts[place], value))
     return shifts
+
+
+def apart(values: Sequence[float], least: float) -> list[float]:
+    """Ascending values moved apart until neighbours keep their distance; their middle stays."""
+    placed: list[float] = []
+    for value in values:
+        placed.append(value if not placed else max(value, placed[-1] + least))
+    shift = sum(new - old for new, old in zip(placed, values, strict=True)) / max(len(placed), 1)
+    return [value - shift for value in placed]
