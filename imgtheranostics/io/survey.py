@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from pathlib import Path
-from typing import TypeVar
 
 from imgtheranostics.acquisition import EmissionAcquisition, NuclearAcquisition
 from imgtheranostics.errors import ImgTheranosticsError, NothingUsable
@@ -134,9 +133,6 @@ class FoundRegions:
     entities: Mapping[str, str] = field(default_factory=dict)
 
 
-_Item = TypeVar("_Item", FoundSeries, FoundRegions)
-
-
 @dataclass(frozen=True, slots=True)
 class LeftOut:
     """Files that are no scans or regions of a study, and why."""
@@ -190,8 +186,15 @@ def survey(folder: str | Path, *, workers: int = 8) -> Survey:
     dicom_series, dicom_regions, dicom_left = survey_dicom(dicom, root, workers=workers)
     bruker, bruker_left = survey_bruker(found.bruker, root)
     optoacoustic, optoacoustic_left = survey_optoacoustic(found.optoacoustic, root)
-    every = [*dicom_series, *bruker, *_of_folders_subjects([*series, *optoacoustic], dicom_series, root)]
-    regions = _of_folders_subjects(regions, dicom_series, root)
+    near = _subjects_of_folders(dicom_series, root)
+    others = [
+        replace(one, subject=_subject_near(one.path, one.subject, near, root))
+        for one in (*series, *optoacoustic)
+    ]
+    regions = [
+        replace(drawn, subject=_subject_near(drawn.path, drawn.subject, near, root)) for drawn in regions
+    ]
+    every: list[FoundSeries] = [*dicom_series, *bruker, *others]
     left += [*dicom_left, *bruker_left, *optoacoustic_left]
     left += [LeftOut(path, f"{UNREADABLE}: it may be a damaged image") for path in found.suspicious()]
     if found.links:
@@ -208,20 +211,22 @@ def survey(folder: str | Path, *, workers: int = 8) -> Survey:
     return Survey(root, tuple(scans), (*dicom_regions, *regions), tuple(left), is_bids, tuple(every))
 
 
-def _of_folders_subjects(items: list[_Item], dicom: Sequence[FoundSeries], root: Path) -> list[_Item]:
-    """Files that name no subject, as that of the DICOM files of the nearest folder where it is one."""
+def _subjects_of_folders(dicom: Sequence[FoundSeries], root: Path) -> dict[Path, set[str]]:
+    """Subjects of the DICOM series in each folder and below it."""
     known: dict[Path, set[str]] = {}
     for one in dicom:
         for folder in (one.path, *one.path.parents):
             known.setdefault(folder, set()).add(one.subject)
             if folder == root:
                 break
-    found: list[_Item] = []
-    for item in items:
-        subjects = next((known[folder] for folder in item.path.parents if folder in known), set())
-        named = item.subject != folder_label(item.path, root)
-        found.append(item if named or len(subjects) != 1 else replace(item, subject=next(iter(subjects))))
-    return found
+    return known
+
+
+def _subject_near(path: Path, subject: str, known: Mapping[Path, set[str]], root: Path) -> str:
+    """The subject of a file that names none: that of DICOM files in the nearest folder, where it is one."""
+    near: set[str] = next((known[folder] for folder in path.parents if folder in known), set())
+    is_named = subject != folder_label(path, root)
+    return subject if is_named or len(near) != 1 else next(iter(near))
 
 
 def in_source_data(path: Path, root: Path) -> bool:

@@ -23,7 +23,7 @@ _FRACTION = re.compile(r"(?:^|[^a-z])(?:fraction|frac|fx)[ _-]?([0-9]{1,2})(?:[^
 _KIND = re.compile(r"(?<![a-z])(pet|spect|ct|mr|us|msot|cest|vfa|megre|mese)(?![a-z])", re.IGNORECASE)
 UNKNOWN = "image"
 """The role of a file that does not say what it is."""
-_STEPS = (("flip_angle", "vfa", "MR"), ("inversion_time", "ir", "MR"), ("energy", "ct-energies", "CT"))
+_STEPS = (("flip_angle", "MR"), ("inversion_time", "MR"), ("echo_time", "MR"), ("energy", "CT"))
 _ENHANCED = ("MR", "CT", "US", "PA")
 _ENTITY_ORDER = ("trc", "ce", "acq", "rec", "dir", "mod", "flip", "inv", "mt", "echo", "part", "chunk", "run")
 
@@ -186,7 +186,7 @@ def _combined(
     """Series that differ in one step only, such as one per flip angle, as one scan."""
     roles: list[RoleOf] = []
     rest = list(visit)
-    for step, role, modality in _STEPS:
+    for step, modality in _STEPS:
         families: dict[tuple[object, ...], list[FoundSeries]] = defaultdict(list)
         for one in rest:
             if one.kind == "dicom" and one.modality == modality and one.settings.get(step) is not None:
@@ -201,6 +201,7 @@ def _combined(
             path, series = choice
             counted = {**family[0].axes, step: len(family)}
             whole = replace(family[0], path=path, series=series, axes=counted)
+            role = "ct-energies" if step == "energy" else base_role(whole)
             name = role if all(one.role != role for one in roles) else f"{role}-{len(roles) + 1}"
             roles.append(RoleOf(name, whole, f"{len(family)} series that differ in {step.replace('_', ' ')}"))
             rest = [one for one in rest if one not in family]
