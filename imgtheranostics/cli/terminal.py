@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _LONG_S = 7200.0
+_REGION = "region "
 _HEADINGS = {"where": "where", "found": "found", "needed": "needed", "next": "what to do"}
 
 
@@ -46,10 +47,18 @@ def visible(text: str) -> str:
 
 
 def print_cautions(cautions: Iterable[Caution], *, quiet: bool) -> None:
-    """Each warning once, on stderr."""
+    """Each warning once, on stderr, with the regions of which it is said."""
     if quiet:
         return
-    for text in dict.fromkeys(f"warning: {visible(one.message)} [{one.code}]" for one in cautions):
+    regions: dict[tuple[str, str], list[str]] = {}
+    for one in cautions:
+        named = regions.setdefault((visible(one.message), one.code), [])
+        region = visible(one.where.removeprefix(_REGION)) if one.where.startswith(_REGION) else ""
+        if region and region not in one.message and region not in named:
+            named.append(region)
+    for (message, code), named in regions.items():
+        where = f"{_REGION.strip()}{'s' if len(named) > 1 else ''} {', '.join(named)}: " if named else ""
+        text = f"warning: {where}{message} [{code}]"
         sys.stderr.write(textwrap.fill(text, width=_width(), subsequent_indent="  ") + "\n")
 
 
