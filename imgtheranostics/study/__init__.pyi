@@ -4,10 +4,14 @@ from .agreement import BlandAltman as BlandAltman
 from .agreement import Concordance as Concordance
 from .agreement import bland_altman as bland_altman
 from .agreement import concordance_correlation as concordance_correlation
+from .answers import Answer as Answer
+from .answers import answers_of as answers_of
 from .association import EcologicalAssociation as EcologicalAssociation
 from .association import LesionAssociation as LesionAssociation
 from .association import ecological_association as ecological_association
 from .association import lesion_association as lesion_association
+from .cohort import Cohort as Cohort
+from .cohort import read_cohort as read_cohort
 from .correlation import kendall as kendall
 from .correlation import partial_spearman as partial_spearman
 from .correlation import spearman as spearman
@@ -16,6 +20,7 @@ from .cutpoints import cutpoint_search as cutpoint_search
 from .cutpoints import split_at as split_at
 from .deming_lines import DemingLine as DemingLine
 from .deming_lines import deming_regression as deming_regression
+from .differences import group_difference as group_difference
 from .equivalence import Equivalence as Equivalence
 from .equivalence import equivalence_test as equivalence_test
 from .equivalence import two_one_sided as two_one_sided
@@ -48,6 +53,8 @@ from .reliability import Reliability as Reliability
 from .reliability import Repeatability as Repeatability
 from .reliability import intraclass_correlation as intraclass_correlation
 from .reliability import repeatability as repeatability
+from .reporting import StudyReport as StudyReport
+from .reporting import write_study_report as write_study_report
 from .survival import LogRank as LogRank
 from .survival import SurvivalCurve as SurvivalCurve
 from .survival import kaplan_meier as kaplan_meier

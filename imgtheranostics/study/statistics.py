@@ -17,6 +17,7 @@ from imgtheranostics.study.association import (
 from imgtheranostics.study.correlation import kendall, partial_spearman, spearman
 from imgtheranostics.study.cutpoints import CutpointSearch, cutpoint_search, split_at
 from imgtheranostics.study.deming_lines import DemingLine, deming_regression
+from imgtheranostics.study.differences import group_difference
 from imgtheranostics.study.equivalence import Equivalence, equivalence_test, two_one_sided
 from imgtheranostics.study.factorial import Contrast, Effect, TwoWay, two_way
 from imgtheranostics.study.findings import Finding, Interval
@@ -75,6 +76,7 @@ __all__ = [
     "deming_regression",
     "ecological_association",
     "equivalence_test",
+    "group_difference",
     "holm",
     "intraclass_correlation",
     "kaplan_meier",
