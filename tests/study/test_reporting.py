@@ -137,7 +137,7 @@ def test_command_line_says_the_same_and_ends_with_eight(
 def test_one_corrupt_scan_is_in_the_report_with_its_reason(
     make_study: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    manifest = make_study(tmp_path / "in", 5)
+    manifest = make_study(tmp_path / "in", 6)
     text = manifest.read_text()
     text += (
         "questions:\n- {name: g, kind: group_difference, quantity: id_per_g, region: tumour,"
@@ -151,7 +151,7 @@ def test_one_corrupt_scan_is_in_the_report_with_its_reason(
     capsys.readouterr()
     assert main(["study", "report", out, "--json"]) == 8
     told = json.loads(capsys.readouterr().out)
-    assert told["answers"][0]["n"] == 4
+    assert told["answers"][0]["n"] == 5
     reason = json.loads((tmp_path / "out" / "status.json").read_text())["subjects"]["m03"]["errors"][0][
         "what"
     ]
