@@ -7,6 +7,8 @@ that are needed to tell things apart stay out of every representation.
 from __future__ import annotations
 
 import os
+from bisect import bisect_left
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
@@ -286,23 +288,64 @@ def chosen(one: FoundSeries, path: Path, series: str) -> FoundSeries:
     return replace(one, path=path, series=series)
 
 
-def choice_of_several(
-    several: Sequence[FoundSeries], every: Sequence[FoundSeries]
-) -> tuple[Path, str] | None:
-    """Path and choice by which `load` makes one Volume of DICOM series; None where their UIDs do not do."""
-    path = Path(os.path.commonpath([one.path if one.path.is_dir() else one.path.parent for one in several]))
-    inside = [one for one in every if one.path.is_relative_to(path)]
-    if len(inside) == len(several):
-        return path, "all"
-    tails = [uid_tail(one.uid, [other.uid for other in inside if other is not one]) for one in several]
-    return None if "" in tails else (path, ",".join(tails))
+class Choices:
+    """How `load` is told which series of a folder is meant.
+
+    Parameters
+    ----------
+    every : sequence of FoundSeries
+        All of the tree, those that are left out too.
+    root : Path
+    """
+
+    def __init__(self, every: Sequence[FoundSeries], root: Path) -> None:
+        self._inside: dict[Path, list[str]] = {}
+        self._tails: dict[Path, UidTails] = {}
+        for one in every:
+            for folder in (one.path, *one.path.parents):
+                self._inside.setdefault(folder, []).append(one.uid)
+                if folder == root:
+                    break
+
+    def of_several(self, several: Sequence[FoundSeries]) -> tuple[Path, str] | None:
+        """Path and choice that make one Volume of DICOM series; None where their UIDs do not do."""
+        folders = [one.path if one.path.is_dir() else one.path.parent for one in several]
+        path = Path(os.path.commonpath(folders))
+        inside = self._inside.get(path, [])
+        if len(inside) == len(several):
+            return path, "all"
+        if path not in self._tails:
+            self._tails[path] = UidTails(inside)
+        tails = self._tails[path]
+        found = [tails.of(one.uid) for one in several]
+        return None if "" in found else (path, ",".join(found))
 
 
-def uid_tail(uid: str, others: Sequence[str]) -> str:
-    """The end of a UID that no other has and that is no number of a listing; empty where there is none."""
-    for length in range(min(_UID_TAIL, len(uid)), len(uid) + 1):
-        tail = uid[-length:] if length else ""
-        is_number = tail.isdecimal() and int(tail) <= _LISTING_NUMBERS
-        if tail and not is_number and not any(other.endswith(tail) for other in others):
-            return tail
-    return ""
+class UidTails:
+    """Ends of UIDs by which the series of one folder are told apart."""
+
+    def __init__(self, uids: Sequence[str]) -> None:
+        self._counts = Counter(uids)
+        self._reversed = sorted(uid[::-1] for uid in self._counts)
+
+    def of(self, uid: str) -> str:
+        """The end that no other UID has and that is no number of a listing; empty where there is none."""
+        if not uid or self._counts[uid] != 1:
+            return ""
+        place = bisect_left(self._reversed, uid[::-1])
+        beside = (*self._reversed[max(place - 1, 0) : place], *self._reversed[place + 1 : place + 2])
+        shared = max((_common_length(uid[::-1], other) for other in beside), default=0)
+        for length in range(max(shared + 1, min(_UID_TAIL, len(uid))), len(uid) + 1):
+            if not _is_number(uid[-length:]):
+                return uid[-length:]
+        return ""
+
+
+def _common_length(first: str, second: str) -> int:
+    """How many letters two texts begin with alike."""
+    pairs = enumerate(zip(first, second, strict=False))
+    return next((n for n, (a, b) in pairs if a != b), min(len(first), len(second)))
+
+
+def _is_number(tail: str) -> bool:
+    return tail.isdecimal() and int(tail) <= _LISTING_NUMBERS

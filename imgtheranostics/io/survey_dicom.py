@@ -24,13 +24,13 @@ from imgtheranostics.io.survey import (
     FoundRegions,
     FoundSeries,
     LeftOut,
+    UidTails,
     chosen,
     earliest,
     folder_label,
     geometry,
     no_injection,
     refused,
-    uid_tail,
 )
 
 REGION_OBJECTS = ("segmentation", "radiotherapy structure set")
@@ -316,16 +316,18 @@ def _placed(groups: list[_Group], root: Path) -> list[FoundSeries]:
         for folder in {parent for path in one.files for parent in _folders(path, root)}:
             inside[folder].append(one)
     placed = []
+    tails: dict[Path, UidTails] = {}
     for one in groups:
         if len(one.files) == 1:
             path = one.files[0]
-            several = (
-                [other for other in inside[path.parent] if path in other.files] if files[path] > 1 else [one]
-            )
+            shared = files[path] > 1
+            several = [other for other in inside[path.parent] if path in other.files] if shared else [one]
         else:
             path = Path(os.path.commonpath([file.parent for file in one.files]))
             several = inside[path]
-        placed.append(chosen(one.found, path, _choice(one, several)))
+        if path not in tails:
+            tails[path] = UidTails([other.found.uid for other in several])
+        placed.append(chosen(one.found, path, _choice(one, several, tails[path])))
     return placed
 
 
@@ -337,12 +339,11 @@ def _folders(path: Path, root: Path) -> Iterator[Path]:
             return
 
 
-def _choice(one: _Group, several: list[_Group]) -> str:
+def _choice(one: _Group, several: list[_Group], tails: UidTails) -> str:
     """What chooses a series among those of a path: the end of its UID, or its number where that is shared."""
     if len(several) < 2:
         return ""
-    others = [other.found.uid for other in several if other is not one]
-    tail = uid_tail(one.found.uid, others)
+    tail = tails.of(one.found.uid)
     if tail:
         return tail
     ordered = sorted(several, key=lambda other: other.order)

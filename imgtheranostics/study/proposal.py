@@ -10,7 +10,7 @@ from pathlib import Path
 
 from imgtheranostics.errors import NothingUsable
 from imgtheranostics.io.bids_tables import Participant, read_participants
-from imgtheranostics.io.survey import UNREADABLE, FoundSeries, LeftOut, Survey, survey
+from imgtheranostics.io.survey import UNREADABLE, Choices, FoundSeries, LeftOut, Survey, survey
 from imgtheranostics.study.manifest import Analysis
 from imgtheranostics.study.proposal_analyses import fitting_analyses
 from imgtheranostics.study.proposal_regions import RegionsOf, place_regions
@@ -132,9 +132,10 @@ def propose(folder: str | Path, *, workers: int = 8) -> Proposal:
     visits = {subject: visits_of(members) for subject, members in by_subject.items()}
     telling = telling_entities([visit.series for several in visits.values() for visit in several])
     left = list(held.left_out)
+    choices = Choices(held.every, held.root)
     subjects = []
     for label in sorted(visits):
-        sessions = [_session(visit, held, telling, left) for visit in visits[label]]
+        sessions = [_session(visit, choices, telling, left) for visit in visits[label]]
         person = people.get(label, Participant())
         subjects.append(ProposedSubject(label, person, sessions, _may_be_several(by_subject[label])))
     left += place_regions(subjects, held.regions)
@@ -153,11 +154,11 @@ def _may_be_several(series: Sequence[FoundSeries]) -> bool:
 
 
 def _session(
-    visit: Visit, held: Survey, telling: dict[str, tuple[str, ...]], left: list[LeftOut]
+    visit: Visit, choices: Choices, telling: dict[str, tuple[str, ...]], left: list[LeftOut]
 ) -> ProposedSession:
     named = [one for one in visit.series if one.suffix]
     roles = _bids_roles(named, telling)
-    other, dropped = roles_of([one for one in visit.series if not one.suffix], held.every)
+    other, dropped = roles_of([one for one in visit.series if not one.suffix], choices)
     taken = {one.role for one in roles}
     roles += [one for one in other if one.role not in taken]
     left += [LeftOut(one.path, reason) for one, reason in dropped]

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from imgtheranostics.io.survey import FoundSeries, choice_of_several
+from imgtheranostics.io.survey import Choices, FoundSeries
 
 _MODALITIES = {"PT": "pet", "NM": "spect", "CT": "ct", "US": "us", "PA": "msot"}
 _BY_AXIS = (
@@ -128,15 +128,15 @@ def bids_role(one: FoundSeries, telling: Mapping[str, Sequence[str]]) -> str:
 
 
 def roles_of(
-    visit: Sequence[FoundSeries], every: Sequence[FoundSeries]
+    visit: Sequence[FoundSeries], choices: Choices
 ) -> tuple[list[RoleOf], list[tuple[FoundSeries, str]]]:
     """Roles of one session's series without names of BIDS.
 
     Parameters
     ----------
     visit : sequence of FoundSeries
-    every : sequence of FoundSeries
-        All of the tree, among which a combination of series has to be chosen.
+    choices : Choices
+        By which a combination of series is chosen.
 
     Returns
     -------
@@ -146,7 +146,7 @@ def roles_of(
         With the reason.
     """
     kept, left = _without_doublets(visit)
-    combined, kept = _combined(kept, every)
+    combined, kept = _combined(kept, choices)
     by_base: dict[str, list[FoundSeries]] = defaultdict(list)
     for one in kept:
         by_base[base_role(one)].append(one)
@@ -180,9 +180,7 @@ def _without_doublets(
     return kept, left
 
 
-def _combined(
-    visit: Sequence[FoundSeries], every: Sequence[FoundSeries]
-) -> tuple[list[RoleOf], list[FoundSeries]]:
+def _combined(visit: Sequence[FoundSeries], choices: Choices) -> tuple[list[RoleOf], list[FoundSeries]]:
     """Series that differ in one step only, such as one per flip angle, as one scan."""
     roles: list[RoleOf] = []
     rest = list(visit)
@@ -195,7 +193,7 @@ def _combined(
             values = {one.settings[step] for one in family}
             if len(family) < 2 or len(values) < len(family):
                 continue
-            choice = choice_of_several(family, every)
+            choice = choices.of_several(family)
             if choice is None:
                 continue
             path, series = choice

@@ -18,6 +18,7 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 import imgtheranostics as it
 from imgtheranostics.cli.main import main
 from imgtheranostics.errors import MissingMetadata, NothingUsable
+from imgtheranostics.io.survey import UidTails
 from imgtheranostics.regions import Regions
 from imgtheranostics.study.manifest_files import read_manifest
 from imgtheranostics.study.proposal import Proposal, ProposedSession, propose
@@ -509,3 +510,20 @@ def test_a_damaged_file_beside_a_scan_is_noted(tree: Tree) -> None:
     (tree.root / "ct" / "broken.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"\x02")
     [note] = [one for one in propose(tree.root).notes if "refused" in one]
     assert "ct/broken.dcm" in note
+
+
+@pytest.mark.parametrize(
+    ("uids", "expected"),
+    [
+        (["1.2.3.111111111", "1.2.3.222222222"], ["11111111", "22222222"]),
+        # ends that are shared, and ends that are a number of a listing
+        (["1.2.34.5.00012345", "1.2.35.5.00012345"], ["4.5.00012345", "5.5.00012345"]),
+        (["1.2.3.00000007"], [".00000007"]),
+        # one UID of two groups, and one that is the end of another
+        (["1.2", "1.2"], ["", ""]),
+        (["2.3.444444444", "1.2.3.444444444"], ["", ".2.3.444444444"]),
+    ],
+)
+def test_ends_of_uids_choose_one_series(uids: list[str], expected: list[str]) -> None:
+    tails = UidTails(uids)
+    assert [tails.of(uid) for uid in uids] == expected
