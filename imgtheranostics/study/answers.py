@@ -18,7 +18,7 @@ from imgtheranostics.study.group_answers import difference_reply, factorial_repl
 from imgtheranostics.study.multiplicity import holm
 from imgtheranostics.study.outcome_answers import association_reply, share_reply, survival_reply
 from imgtheranostics.study.questions import Agreement, AnyQuestion, Association, Survival
-from imgtheranostics.study.replies import Reply, region_words
+from imgtheranostics.study.replies import Reply, in_session, region_words
 from imgtheranostics.study.wording import EQUIVALENCE_NEEDED, claims_beyond_association
 
 _REPLIES: Mapping[str, Callable[[Cohort, Any], Reply]] = {
@@ -153,12 +153,17 @@ def default_text(question: AnyQuestion) -> str:
 
     if isinstance(question, Agreement):
         pair = (question.first, question.second)
-        named = [f"{_in_sentence(quantity_words(one.quantity))} of {region_words(one)}" for one in pair]
+        named = [
+            f"{_in_sentence(quantity_words(one.quantity))} of {region_words(one)}{in_session(one)}"
+            for one in pair
+        ]
         by = [f" ({one.analysis})" if one.analysis else "" for one in pair]
         return f"Do {named[0]}{by[0]} and {named[1]}{by[1]} agree?"
     if question.kind == "share":
         return f"In what share of the subjects was {question.outcome} seen?"
-    what = f"{_in_sentence(quantity_words(question.quantity))} of {region_words(question)}"
+    what = (
+        f"{_in_sentence(quantity_words(question.quantity))} of {region_words(question)}{in_session(question)}"
+    )
     if isinstance(question, Association):
         adjusted = f", {', '.join(question.adjust)} accounted for" if question.adjust else ""
         return f"Does {what} go along with {question.outcome}{adjusted}?"
@@ -170,6 +175,8 @@ def default_text(question: AnyQuestion) -> str:
     if question.kind == "factorial":
         first, second = question.factors
         return f"Does {what} depend on {first}, {second} accounted for?"
+    if question.across == "lesions":
+        return f"How alike are lesions of one subject: {what}?"
     return f"How alike are repeats of {what}?"
 
 

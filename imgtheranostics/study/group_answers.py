@@ -386,9 +386,7 @@ def repeatability_reply(cohort: Cohort, question: Repeatability) -> Reply:
         cvs = [100.0 * math.sqrt(math.expm1(one**2)) for one in sds]
         facts = [("Coefficient of variation between subjects, within", f"{cvs[0]:.0f} % and {cvs[1]:.0f} %")]
     if question.across == "lesions":
-        return Reply(
-            primary=alike, tested=False, facts=tuple(facts), left_out=found.left_out, notes=(LESIONS,)
-        )
+        return Reply(primary=alike, tested=False, facts=tuple(facts), left_out=found.left_out)
     limits = repeats.change_limits
     unit = "%" if question.logarithmic else found.unit
     facts.insert(

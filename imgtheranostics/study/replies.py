@@ -11,7 +11,7 @@ from imgtheranostics.errors import Caution
 from imgtheranostics.report.study_figures import Shown
 from imgtheranostics.study.cohort import Cohort
 from imgtheranostics.study.findings import Finding, Interval
-from imgtheranostics.study.questions import Measure
+from imgtheranostics.study.questions import EVERY, Measure
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -71,7 +71,7 @@ def measure_words(measure: Measure, unit: str) -> str:
     """Quantity, region and unit as an axis has them."""
     from imgtheranostics.report.wording import quantity_words, unit_words
 
-    words = f"{quantity_words(measure.quantity)}, {region_words(measure)}"
+    words = f"{quantity_words(measure.quantity)}, {region_words(measure)}{in_session(measure)}"
     shown = unit_words(unit, measure.quantity if measure.statistic != "volume_ml" else "")
     if measure.statistic != "mean":
         names = {"max": "highest voxel", "p95": "95th percentile", "volume_ml": "volume"}
@@ -82,6 +82,11 @@ def measure_words(measure: Measure, unit: str) -> str:
 def region_words(measure: Measure) -> str:
     """The region as a reader has it: ``lesion* (mean)`` where lesions are brought together."""
     return measure.region if measure.lesions is None else f"{measure.region} ({measure.lesions})"
+
+
+def in_session(measure: Measure) -> str:
+    """Which session, where it is one of several; empty otherwise."""
+    return "" if measure.session in (None, EVERY) else f", session {measure.session}"
 
 
 def lost(cohort: Cohort, subjects: Sequence[str], present: Sequence[bool], what: str) -> tuple[str, ...]:
