@@ -47,6 +47,9 @@ from .power import spearman_power as spearman_power
 from .power import two_sample_power as two_sample_power
 from .proportional_hazards import CoxRegression as CoxRegression
 from .proportional_hazards import cox_regression as cox_regression
+from .proposal import Proposal as Proposal
+from .proposal import Question as Question
+from .proposal import propose as propose
 from .receiver_curves import RocArea as RocArea
 from .receiver_curves import roc_area as roc_area
 from .reliability import Reliability as Reliability
