@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from imgtheranostics.errors import (
     CorruptInput,
@@ -16,6 +17,7 @@ from imgtheranostics.errors import (
 )
 from imgtheranostics.study.manifest import Analysis, ScanReference, split_reference
 from imgtheranostics.study.manifest_files import manifest_text, read_manifest
+from imgtheranostics.study.running import with_analyses
 
 WHOLE = """\
 study: upsn-mice
@@ -176,3 +178,20 @@ def test_a_reference_is_a_role_and_a_session() -> None:
     with pytest.raises(ValueError, match="no reference"):
         split_reference("PET 1")
     assert Analysis(name="a", command="ct retention", scans=("ct@base", "ct@w1")).per_subject
+
+
+def test_a_table_with_weights_and_without_groups_takes_analyses(folder: Path) -> None:
+    text = "subject\tsession\tdate\trole\tpath\tweight\nm01\td1\t2026-03-01T09:30\tpet\tpet.nii.gz\t21 g\n"
+    study = read_manifest(written(folder, text, "study.tsv"))
+    analysis = Analysis(name="uptake", command="nuclear uptake", scans=("pet",))
+    found = with_analyses(study, [analysis])
+    assert found.analyses == (analysis,)
+    assert (found.subjects[0].weight, found.subjects[0].group) == (pytest.approx(0.021), "")
+    with pytest.raises(ValidationError, match="no session has a scan ct"):
+        with_analyses(study, [Analysis(name="a", command="ct change", scans=("ct",))])
+
+
+def test_factors_and_covariates_have_names_of_their_own(folder: Path) -> None:
+    text = WHOLE.replace("    sessions:\n", "    factors: {injected_mass_mg: high}\n    sessions:\n", 1)
+    with pytest.raises(CorruptInput, match="injected_mass_mg"):
+        read_manifest(written(folder, text))
