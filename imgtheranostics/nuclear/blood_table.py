@@ -13,7 +13,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from imgtheranostics.errors import CorruptInput, ImplausibleValue, MissingMetadata, NothingUsable
+from imgtheranostics.errors import (
+    CorruptInput,
+    ImplausibleValue,
+    MissingMetadata,
+    NothingUsable,
+    UnitMismatch,
+)
 from imgtheranostics.io.sidecar import read_json
 from imgtheranostics.units import canonical_unit, conversion_factor
 
@@ -168,7 +174,16 @@ def _time_scale(sidecar: Mapping[str, Any], path: Path) -> float:
 
 
 def _activity_scale(sidecar: Mapping[str, Any], name: str, path: Path) -> float:
-    return conversion_factor(canonical_unit(_stated_unit(sidecar, name, path)), "Bq/mL")
+    unit = _stated_unit(sidecar, name, path)
+    try:
+        return conversion_factor(canonical_unit(unit), "Bq/mL")
+    except UnitMismatch as error:
+        raise UnitMismatch(
+            "the unit of a column of the blood table is none of activity per volume",
+            where=f"{path}, {name}, Units",
+            found=unit,
+            needed="such as Bq/mL, kBq/mL or uCi/mL",
+        ) from error
 
 
 def _check_fraction(values: FloatArray, place: Path) -> None:

@@ -403,7 +403,16 @@ def _cautions(curves: TissueCurves, fit: Fit, only: int | None = None) -> tuple[
             if int(fit.flags[n]) & flag.value:
                 said = text.format(_at_bound(fit, n))
                 found.append(Caution(code, f"{region}: {said}", f"region {region}"))
+        if "VT" in fit.parameters and _undetermined(fit, "VT", n):
+            said = "VT is not determined, by its standard error: a smaller or irreversible model may do"
+            found.append(Caution("not-determined", f"{region}: {said}", f"region {region}"))
     return tuple(found)
+
+
+def _undetermined(fit: Fit, name: str, n: int) -> bool:
+    """Whether the standard error of a parameter is more than half of it."""
+    value = np.asarray(fit.parameters[name]).ravel()[n]
+    return bool(np.asarray(fit.standard_errors[name]).ravel()[n] > 0.5 * abs(value))
 
 
 def _at_bound(fit: Fit, n: int) -> str:

@@ -285,7 +285,7 @@ def test_files_that_are_not_there(data, tmp_path, capsys):
         ({"time": FINE[:1200:5], "plasma": PLASMA[:1200:5]}, 6, "do not cover the scan"),
         ({"time": FINE[::-5], "plasma": PLASMA[::-5]}, 4, "do not increase"),
         ({"plasma": (PLASMA - 3e3)[::5]}, 6, "negative"),
-        ({"plasma_radioactivity": "mg/mL"}, 6, "convert"),
+        ({"plasma_radioactivity": "mg/mL"}, 6, "activity per volume"),
         ({"time": FINE[60::5], "plasma": PLASMA[60::5]}, 6, "do not cover the scan"),
     ],
 )

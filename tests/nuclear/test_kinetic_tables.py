@@ -376,3 +376,17 @@ def test_frames_and_units_that_do_not_do(one_tissue):
         kinetics_table(middles, model="one_tissue", input_function=BLOOD)
     with pytest.raises(MissingMetadata, match="weights by frames"):
         kinetics_table(middles, model="logan", input_function=BLOOD, start_s=900.0, weights="frames")
+
+
+def test_volume_of_distribution_of_a_tracer_that_stays_is_said_to_be_undetermined(trapped):
+    """Two compartments without a way back have none: k4 is zero, and VT anything that is large."""
+    found = kinetics_table(trapped, model="two_tissue", input_function=BLOOD)
+
+    said = [caution.message for caution in found.attrs["warnings"] if caution.code == "not-determined"]
+    assert any("VT is not determined" in message for message in said)
+
+
+def test_volume_of_distribution_that_is_determined_is_not_spoken_of(one_tissue):
+    found = kinetics_table(one_tissue, model="one_tissue", input_function=BLOOD)
+
+    assert "not-determined" not in {caution.code for caution in found.attrs["warnings"]}
