@@ -22,6 +22,7 @@ from imgtheranostics.nuclear.calibration import (
     calibration_uncertainty,
     noise_in_activity,
 )
+from imgtheranostics.nuclear.dose_balance import more_than_injected
 from imgtheranostics.nuclear.maps import density_on_grid, multiplied, scaled_estimate
 from imgtheranostics.nuclear.scale import Scale, emission_record, image_scale
 from imgtheranostics.nuclear.subject import Body, checked_body
@@ -125,13 +126,15 @@ def suv(
         )
     measure = body.measure(kind)
     share = dose_share(v, record, Choices(administration, decay_correction, strict, strict_clock))
+    relative = math.hypot(share.relative_uncertainty, scanner_relative_uncertainty)
+    factor_per_ml = per_voxel(v, share.factor * scale.factor)
     return scaled_estimate(
         v,
-        per_voxel(v, share.factor * scale.factor) * measure.value,
+        factor_per_ml * measure.value,
         f"suv_{kind}",
         SUV_UNITS[kind],
         step,
-        relative_uncertainty=math.hypot(share.relative_uncertainty, scanner_relative_uncertainty),
+        relative_uncertainty=relative,
         decisions={
             **share.decisions,
             "scaling": scale.decisions(),
@@ -142,7 +145,9 @@ def suv(
                 "explanation": measure.explanation,
             },
         },
-        warnings=merge_cautions(share.warnings, body.warnings),
+        warnings=merge_cautions(
+            share.warnings, body.warnings, more_than_injected(v, factor_per_ml, relative)
+        ),
         noise_sd=noise_sd,
     )
 
@@ -408,7 +413,8 @@ def _percent(
         share = dose_share(v, record, choices)
         factor = per_voxel(v, share.factor * scale.factor)
         relative = math.hypot(share.relative_uncertainty, relative)
-        decisions, warnings = {**share.decisions, "scaling": scale.decisions()}, share.warnings
+        decisions = {**share.decisions, "scaling": scale.decisions()}
+        warnings = merge_cautions(share.warnings, more_than_injected(v, factor, relative))
     else:
         factor, decisions, warnings = _share_of_suv(v, record, scale, administration)
         relative = math.hypot(DEFAULT_RELATIVE_UNCERTAINTY, relative)
