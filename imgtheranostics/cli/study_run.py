@@ -39,7 +39,9 @@ MemoryLimit = Annotated[
 ]
 Analyses = Annotated[
     Path | None,
-    typer.Option("--analyses", metavar="FILE.yaml", help="Analyses for a manifest that is a table."),
+    typer.Option(
+        "--analyses", metavar="FILE.yaml", help="Analyses and questions of a study whose manifest is a table."
+    ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and its memory.")]
 

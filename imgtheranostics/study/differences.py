@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from imgtheranostics.errors import IllConditioned, ImplausibleValue
 from imgtheranostics.study.findings import Finding, Interval, check_level
-from imgtheranostics.study.samples import Units, column, common_unit, left_out_warnings, require
+from imgtheranostics.study.samples import DoubleArray, Units, column, common_unit, left_out_warnings, require
 
 
 def group_difference(
@@ -52,17 +52,7 @@ def group_difference(
     given = [column(values, name) for values, name in zip((first, second), names, strict=True)]
     parts = [values[~np.isnan(values)] for values in given]
     missing = {name: int(np.isnan(values).sum()) for name, values in zip(names, given, strict=True)}
-    for name, values in zip(names, parts, strict=True):
-        require(values.size, 2, "subjects", name)
-        if logarithmic and (values <= 0.0).any():
-            raise ImplausibleValue(
-                f"{np.count_nonzero(values <= 0.0)} values are not above zero",
-                where=name,
-                needed="values above zero for their logarithm",
-                next_step="give logarithmic: false, or check these scans",
-            )
-    if logarithmic:
-        parts = [np.log(values) for values in parts]
+    parts = [_checked(values, name, logarithmic) for values, name in zip(parts, names, strict=True)]
     errors = [float(values.std(ddof=1)) / math.sqrt(values.size) for values in parts]
     error = math.hypot(*errors)
     if error <= 1e-12 * max(float(np.abs(values).max()) for values in parts):
@@ -88,3 +78,18 @@ def group_difference(
         left_out=sum(missing.values()),
         warnings=left_out_warnings(sum(missing.values()), missing),
     )
+
+
+def _checked(values: DoubleArray, name: str, logarithmic: bool) -> DoubleArray:
+    """Values of one group, or their logarithms."""
+    require(values.size, 2, "subjects", name)
+    if not logarithmic:
+        return values
+    if (values <= 0.0).any():
+        raise ImplausibleValue(
+            f"{np.count_nonzero(values <= 0.0)} values are not above zero",
+            where=name,
+            needed="values above zero for their logarithm",
+            next_step="give logarithmic: false, or check these scans",
+        )
+    return np.log(values)

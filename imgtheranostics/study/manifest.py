@@ -226,9 +226,13 @@ def split_reference(text: str) -> tuple[str, str | None]:
 
 
 class Analyses(Part):
-    """Analyses alone, for a manifest that is a table."""
+    """What a manifest that is a table does not hold; keys as of `Study`, paths relative to the table."""
 
     analyses: tuple[Analysis, ...] = Field(min_length=1)
+    outcomes: Text | None = None
+    questions: tuple[Question, ...] = ()
+    measured: Literal["label", "carrier", "drug"] | None = None
+    control_arm: bool = False
 
 
 class Study(Part):

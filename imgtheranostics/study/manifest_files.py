@@ -17,7 +17,7 @@ from imgtheranostics.errors import (
     UnitMismatch,
 )
 from imgtheranostics.io.whole_files import read_text
-from imgtheranostics.study.manifest import Analyses, Analysis, Study, absolute
+from imgtheranostics.study.manifest import Analyses, Study, absolute
 from imgtheranostics.yaml_lines import Document, KeyPath, read
 
 MOST_BYTES = 16 << 20
@@ -71,8 +71,8 @@ def read_manifest(path: str | Path) -> Study:
     return study
 
 
-def read_analyses(path: str | Path) -> tuple[Analysis, ...]:
-    """Analyses from a YAML file with the key ``analyses``, for a manifest that is a table.
+def read_analyses(path: str | Path) -> Analyses:
+    """Analyses and questions from a YAML file, for a manifest that is a table.
 
     Raises
     ------
@@ -80,7 +80,7 @@ def read_analyses(path: str | Path) -> tuple[Analysis, ...]:
         As `read_manifest`.
     """
     document = read(path, subject="file of analyses")
-    return document.validated(Analyses, "the analyses are not valid", kinds=_KINDS).analyses
+    return document.validated(Analyses, "the analyses are not valid", kinds=_KINDS)
 
 
 def manifest_text(study: Study) -> str:

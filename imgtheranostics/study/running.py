@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from imgtheranostics.errors import Caution
+from pydantic import ValidationError
+
+from imgtheranostics.errors import Caution, CorruptInput
 from imgtheranostics.study.declared import outcomes_of, write_declared
 from imgtheranostics.study.execution import SubjectStatus
 from imgtheranostics.study.jobs import Program, SubjectJobs, jobs_of
 from imgtheranostics.study.journal import leftovers
-from imgtheranostics.study.manifest import Analysis, Study
+from imgtheranostics.study.manifest import Analyses, Study
 from imgtheranostics.study.memory import needed_bytes
 from imgtheranostics.study.results import StudyStatus, study_folder, write_status, write_tables
 from imgtheranostics.study.runner import Means, Needed, run_subjects
@@ -58,9 +60,21 @@ def plan(study: Study, manifest: Path, program: Program) -> Plan:
     return Plan(study, needed, outcomes_of(study, manifest))
 
 
-def with_analyses(study: Study, analyses: Sequence[Analysis]) -> Study:
-    """A study that was read from a table, which holds no analyses, with analyses; checked again."""
-    return Study.model_validate({**dict(study), "analyses": tuple(analyses)})
+def with_analyses(study: Study, given: Analyses) -> Study:
+    """A study that was read from a table, which holds no analyses and questions, with them; checked again.
+
+    Raises
+    ------
+    CorruptInput
+        If they name what the study does not have.
+    """
+    stated = {name: getattr(given, name) for name in given.model_fields_set}
+    try:
+        return Study.model_validate({**dict(study), **stated})
+    except ValidationError as error:
+        raise CorruptInput(
+            "the analyses do not fit the manifest", found=error.errors(include_url=False)[0]["msg"]
+        ) from None
 
 
 def run_plan(

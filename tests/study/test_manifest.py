@@ -6,7 +6,6 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
 
 from imgtheranostics.errors import (
     CorruptInput,
@@ -16,7 +15,7 @@ from imgtheranostics.errors import (
     UnitMismatch,
 )
 from imgtheranostics.study.manifest import Analysis, ScanReference, split_reference
-from imgtheranostics.study.manifest_files import manifest_text, read_manifest
+from imgtheranostics.study.manifest_files import manifest_text, read_analyses, read_manifest
 from imgtheranostics.study.running import with_analyses
 
 WHOLE = """\
@@ -183,12 +182,18 @@ def test_a_reference_is_a_role_and_a_session() -> None:
 def test_a_table_with_weights_and_without_groups_takes_analyses(folder: Path) -> None:
     text = "subject\tsession\tdate\trole\tpath\tweight\nm01\td1\t2026-03-01T09:30\tpet\tpet.nii.gz\t21 g\n"
     study = read_manifest(written(folder, text, "study.tsv"))
-    analysis = Analysis(name="uptake", command="nuclear uptake", scans=("pet",))
-    found = with_analyses(study, [analysis])
-    assert found.analyses == (analysis,)
+    analyses = folder / "analyses.yaml"
+    analyses.write_text(
+        "analyses:\n- {name: uptake, command: nuclear uptake, scans: [pet]}\n"
+        "outcomes: outcomes.tsv\nquestions:\n- {name: benefit, kind: share}\n"
+    )
+    found = with_analyses(study, read_analyses(analyses))
+    assert [one.name for one in found.analyses] == ["uptake"]
+    assert [one.name for one in found.questions] == ["benefit"]
     assert (found.subjects[0].weight, found.subjects[0].group) == (pytest.approx(0.021), "")
-    with pytest.raises(ValidationError, match="no session has a scan ct"):
-        with_analyses(study, [Analysis(name="a", command="ct change", scans=("ct",))])
+    analyses.write_text("analyses:\n- {name: change, command: ct change, scans: [ct]}\n")
+    with pytest.raises(CorruptInput, match="no session has a scan ct"):
+        with_analyses(study, read_analyses(analyses))
 
 
 def test_factors_and_covariates_have_names_of_their_own(folder: Path) -> None:
