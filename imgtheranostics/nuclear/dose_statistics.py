@@ -7,12 +7,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+import numpy.typing as npt
 
 from imgtheranostics.errors import Caution, IllConditioned, NothingUsable, UnitMismatch
 from imgtheranostics.mapping.region_tables import below_each_other
 from imgtheranostics.nuclear.activity_curves import time_activity
 from imgtheranostics.nuclear.curve_models import TERMS
 from imgtheranostics.nuclear.curve_tables import fit_curve
+from imgtheranostics.nuclear.dose_sampling import (
+    dose_at_volume_error,
+    geud_error,
+    volume_at_dose_error,
+)
 from imgtheranostics.nuclear.dose_volume import PERCENTS, dose_table
 from imgtheranostics.nuclear.radiobiology import bed_map, g_factor
 from imgtheranostics.regions import STATISTICS_COLUMNS, Regions, roi_statistics
@@ -75,9 +81,9 @@ def dose_statistics(
     -------
     pandas.DataFrame
         With the columns of `imgtheranostics.regions.STATISTICS_COLUMNS`. The mean has the standard error of
-        `roi_statistics`; ``d98_dose_at_volume``, ``v20_volume_at_dose``, ``equivalent_uniform_dose`` that of
-        what all voxels share, see `dose_table`. Then ``biologically_effective_dose``,
-        ``equieffective_dose_2gy`` and ``protraction_factor``.
+        `roi_statistics`; ``d98_dose_at_volume``, ``v20_volume_at_dose``, ``equivalent_uniform_dose`` in the
+        same way that of as many independent voxels, and of what all voxels share, see `dose_table`. Then
+        ``biologically_effective_dose``, ``equieffective_dose_2gy`` and ``protraction_factor``.
 
     Raises
     ------
@@ -232,8 +238,14 @@ def _measures(
     exponents: Mapping[str, float],
 ) -> pd.DataFrame:
     rows = []
+    fitted = rois.fit_to(dose.grid)
+    flat = dose.value.data.reshape(-1, order="F")
+    inside = dict(zip(fitted, fitted.voxel_lists(), strict=True))
+    effective = {detail["region"]: float(detail["n_effective"]) for detail in whole.attrs["details"]}
     for name in rois:
-        found = dose_table(
+        values = flat[inside[name]].astype(np.float64)
+        values = values[np.isfinite(values)]
+        found: Any = dose_table(
             dose,
             rois.subset([name]),
             at_least_gy=at_least_gy,
@@ -246,8 +258,22 @@ def _measures(
                 continue
             quantity = one.quantity if str(one.measure).startswith("gEUD") else measure_name(str(one.measure))
             measured = {"quantity": quantity, "unit": one.unit, "mean": one.value}
-            rows.append({**_of(row), **measured, "standard_error": one.standard_error})
+            sampling = _sampling_error(
+                str(one.measure), one.value, values, effective[name], exponents.get(name)
+            )
+            error = float(np.hypot(one.standard_error, sampling))
+            rows.append({**_of(row), **measured, "standard_error": error})
     return _rows(rows)
+
+
+def _sampling_error(
+    measure: str, value: float, dose: npt.NDArray[np.float64], n_effective: float, a: float | None
+) -> float:
+    if measure[0] == "D":
+        return dose_at_volume_error(dose, float(measure[1:]), n_effective)
+    if measure[0] == "V":
+        return volume_at_dose_error(value, n_effective, dose.size)
+    return geud_error(dose, float(a or 1.0), n_effective)
 
 
 def _of(row: Any) -> dict[str, Any]:

@@ -6,8 +6,15 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
 from imgtheranostics.errors import MissingMetadata, NothingUsable, UnitMismatch
+from imgtheranostics.nuclear.dose_sampling import (
+    dose_at_volume_error,
+    geud_error,
+    independent_voxels,
+    volume_at_dose_error,
+)
 from imgtheranostics.nuclear.dose_statistics import (
     Biology,
     bed_maps,
@@ -70,7 +77,7 @@ def test_measures_are_those_of_the_voxels(dose, rois, masks, values):
             expected = np.quantile(inside, 1 - percent / 100)
             quantity = f"d{percent}_dose_at_volume"
             assert cell(table, name, quantity) == pytest.approx(expected, rel=1e-6)
-            assert cell(table, name, quantity, "standard_error") == pytest.approx(SHARED * expected, rel=1e-6)
+            assert cell(table, name, quantity, "standard_error") >= SHARED * expected
         share = 100 * np.mean(inside >= 20.0)
         assert cell(table, name, "v20_volume_at_dose") == pytest.approx(share)
         assert cell(table, name, "v0_5_volume_at_dose") == 100.0
@@ -78,6 +85,53 @@ def test_measures_are_those_of_the_voxels(dose, rois, masks, values):
     expected = np.mean(inside**-10.0) ** -0.1
     assert cell(table, "tumour", "equivalent_uniform_dose") == pytest.approx(expected, rel=1e-6)
     assert not ((table["region"] == "kidney") & (table["quantity"] == "equivalent_uniform_dose")).any()
+
+
+def test_errors_of_measures_are_the_scatter_of_repeats():
+    """70 doses of independent noise, and of noise blurred by one voxel: spread over stated error is 1.
+
+    The scatter of 70 repeats is known to 8 %, in a region that noise alone makes uneven.
+    """
+    rng, shape = np.random.default_rng(8), (18, 18, 18)
+    inside = np.zeros(shape, bool)
+    inside[2:16, 2:16, 2:16] = True
+    for blur in (0.0, 1.0):
+        found: dict[str, list[tuple[float, float]]] = {}
+        for _ in range(70):
+            noise = rng.normal(0, 1, shape)
+            if blur:
+                noise = gaussian_filter(noise, blur, mode="wrap")
+                noise /= noise.std()
+            v = Volume((20.0 + 2.0 * noise).astype(np.float32), np.eye(4), "absorbed_dose", "Gy")
+            none = v.replace(data=np.zeros(shape, np.uint16), quantity="flags", unit="1")
+            one = Estimate(v, v.replace(data=np.full(shape, 2.0)), none, 0.0)
+            rois = Regions.from_masks({"all": inside}, v.grid)
+            table = dose_statistics(one, rois, at_least_gy=(19.0,), geud_a=-5.0)
+            for row in table.itertuples():
+                found.setdefault(row.quantity, []).append((row.mean, row.standard_error))
+        assert len(found) == 6
+        for quantity, pairs in found.items():
+            values, errors = np.array(pairs).T
+            assert errors.mean() == pytest.approx(values.std(ddof=1), rel=0.2), (quantity, blur)
+
+
+def test_shares_of_correlated_noise_are_those_of_the_quadrant_formula():
+    """Sheppard: two normal doses of correlation r lie on one side of their medians with 1/2 + asin(r)/pi."""
+    grid = np.linspace(-12, 12, 97)
+    d2 = grid[:, None, None] ** 2 + grid[None, :, None] ** 2 + grid[None, None, :] ** 2
+    correlation = np.exp(-d2 / 4)
+    of_doses, of_shares = correlation.sum(), (np.arcsin(correlation) / (np.pi / 2)).sum()
+    assert independent_voxels(0.5, 10.0, 10**6) == pytest.approx(10 * of_doses / of_shares, rel=0.03)
+    assert independent_voxels(0.5, 10.0, 12) == 12.0
+
+
+def test_errors_of_extremes_are_not_known(values):
+    dose = values.astype(np.float64).ravel()
+    assert np.isnan([dose_at_volume_error(dose, percent, 50.0) for percent in (0.0, 100.0)]).all()
+    assert np.isnan([geud_error(dose, np.inf, 50.0), geud_error(0 * dose, -2.0, 50.0)]).all()
+    assert np.isnan([dose_at_volume_error(dose, 50.0, 0.0), volume_at_dose_error(50.0, 0.0, 9)]).all()
+    mean = dose.std(ddof=1) / np.sqrt(50.0)
+    assert geud_error(dose, 1.0, 50.0) == pytest.approx(mean)
 
 
 def test_bed_and_eqd2_by_hand(dose, rois, masks, values):
