@@ -229,12 +229,10 @@ def _reference_model(
 
 
 class _Axes(NamedTuple):
-    """Transformed data of a plot, x in min where it is a time; and the integrals of both."""
+    """Transformed data of a plot, x in min where it is a time."""
 
     x: FloatArray
     y: FloatArray
-    input_area: FloatArray
-    tissue_area: FloatArray
 
 
 def _areas(curves: TissueCurves, n: int, setting: Setting) -> tuple[FloatArray, FloatArray]:
@@ -273,7 +271,7 @@ def _transformed(curves: TissueCurves, n: int, setting: Setting) -> _Axes:
         if setting.model in ("logan", "logan_reference"):
             area, own = _areas(curves, n, setting)
             below = np.where(values > 0.0, values, np.nan)
-            return _Axes(area / below / 60.0, own / below / 60.0, area, own)
+            return _Axes(area / below / 60.0, own / below / 60.0)
         frames = None if curves.duration_s is None else _frames(curves)
         if setting.inflow is not None:
             inflow = InputCurve(setting.inflow.time_s, setting.inflow.plasma)
@@ -286,7 +284,7 @@ def _transformed(curves: TissueCurves, n: int, setting: Setting) -> _Axes:
             assert setting.curve is not None  # noqa: S101
             level, area = reference_area(setting.curve, curves.mid_s, frames)
         below = np.where(level > 0.0, level, np.nan)
-        return _Axes(area / below / 60.0, values / below, area, values)
+        return _Axes(area / below / 60.0, values / below)
 
 
 def _plot(
