@@ -46,6 +46,7 @@ _REASONS = {
 _LOCALISER = re.compile(
     r"locali[sz]er|\bscout|\bsurview|topogram|tripilot|3[- ]?plane|\bsurvey\b|scanogram", re.IGNORECASE
 )
+_ECHOES = {"GRADIENT": ("GR",), "SPIN": ("SE",)}
 _NOBODY = re.compile(r"(?:anon\w*|de-?identified|unknown|none|no ?name|n/?a|x+|0+|[\W_]+)$", re.IGNORECASE)
 """What stands for a patient where the name was taken away."""
 _REPORT = re.compile(r"dose report|patient protocol|screen ?(save|shot|capture)", re.IGNORECASE)
@@ -205,7 +206,8 @@ def _folder_words(path: Path, root: Path) -> str:
 
 def _settings(header: Header, kinds: tuple[str, ...]) -> dict[str, object]:
     found: dict[str, object] = {name: header.soft_number(keyword) for name, keyword in _SETTINGS.items()}
-    found["sequence"] = header.strings("ScanningSequence")
+    echo = (header.text("EchoPulseSequence") or "").upper()
+    found["sequence"] = header.strings("ScanningSequence") or _ECHOES.get(echo, ())
     found["kind"] = kinds[2:]
     found["matrix"] = (header.soft_number("Rows"), header.soft_number("Columns"))
     found["kernel"] = header.text("ConvolutionKernel")

@@ -20,7 +20,6 @@ from imgtheranostics.io.nifti_series import series_axis
 from imgtheranostics.io.pseudonym import pseudonym
 from imgtheranostics.io.sidecar import entities, image_stem, read_sidecar
 from imgtheranostics.io.survey import (
-    ALREADY_PER_DOSE,
     FoundRegions,
     FoundSeries,
     LeftOut,
@@ -40,7 +39,13 @@ _REGION_NAME = re.compile(
 _RESULT_NAMES = ("derivatives",)
 _MAPS = frozenset(("t1", "t2", "t2star", "r1", "r2", "r2star"))
 _LOCALISER = re.compile(r"locali[sz]er|scout|tripilot|pilot", re.IGNORECASE)
-_RESULTS = ("absorbed_dose", *ALREADY_PER_DOSE)
+_MEASURED = frozenset(
+    (
+        *("signal", "stored_value", "activity_concentration", "counts", "count_rate"),
+        *("attenuation", "optoacoustic_signal", "echo_level", "echo_intensity"),
+    )
+)
+"""Quantities that scanners give; a file of another one without an acquisition was computed."""
 _SETTINGS = {
     "repetition_time": "repetition_time_s",
     "echo_time": "echo_time_s",
@@ -148,7 +153,7 @@ def _described(group: Sequence[Path], root: Path) -> FoundSeries | FoundRegions:
         return replace(base, left_out=refused(error))
     record: Any = meaning.acquisition
     modality = getattr(record, "modality", "") or ""
-    is_result = not found and meaning.quantity.startswith(_RESULTS) and modality in ("", "OT")
+    is_result = not found and meaning.quantity not in _MEASURED and modality in ("", "OT")
     agent = sidecar.text("ContrastBolusAgent", "ContrastBolusIngredient") or "none"
     return replace(
         base,

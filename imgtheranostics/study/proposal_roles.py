@@ -235,6 +235,9 @@ def _before_and_after(base: str, pair: list[FoundSeries]) -> list[RoleOf]:
     if sorted(words) == [(False, True), (True, False)]:
         pre, post = (first, second) if words[0] == (True, False) else (second, first)
         return [RoleOf("pre", pre, "by its name"), RoleOf("post", post, "by its name")]
+    if in_time and words in ([(True, False), (False, False)], [(False, False), (False, True)]):
+        why = "one is named, and the times agree"
+        return [RoleOf("pre", first, why), RoleOf("post", second, why)]
     if first.contrast != second.contrast and (in_time is not first.contrast):
         pre, post = (second, first) if first.contrast else (first, second)
         if pre is first and in_time:

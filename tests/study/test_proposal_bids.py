@@ -338,6 +338,15 @@ def test_plain_nifti_files_go_by_folder_and_name_and_ask_for_the_rest(tmp_path: 
     assert [one.about for one in proposal.questions] == ["date", "scans.image"]
 
 
+def test_computed_maps_beside_scans_are_left_out(tmp_path: Path) -> None:
+    root = tmp_path / "plain"
+    image(root / "m01" / "pet.nii.gz", PET)
+    volume = it.load(root / "m01" / "pet.nii.gz")
+    it.save(it.nuclear.percent_id_per_gram(volume), root / "m01" / "uptake.nii.gz")
+    proposal = propose(root)
+    assert [one.role for one in proposal.subjects[0].sessions[0].scans] == ["pet"]
+
+
 def test_raw_optoacoustic_signals_are_left_out_with_what_makes_images(
     public_data: Any, tmp_path: Path
 ) -> None:

@@ -292,10 +292,19 @@ def test_scans_of_two_consoles_within_hours_are_one_visit(tree: Tree) -> None:
     [
         ({}, {"ContrastBolusAgent": "Gd"}, True),
         ({"SeriesDescription": "FLASH pre"}, {"SeriesDescription": "FLASH post"}, True),
+        ({"SeriesDescription": "before"}, {}, True),
+        ({}, {"SeriesDescription": "before"}, False),
         ({}, {}, False),
         ({"ContrastBolusAgent": "Gd"}, {}, False),
     ],
-    ids=["agent in the header", "words", "nothing", "agent before"],
+    ids=[
+        "agent in the header",
+        "words",
+        "one word",
+        "a word that times contradict",
+        "nothing",
+        "agent before",
+    ],
 )
 def test_pre_and_post_are_known_by_agent_or_words_and_else_asked_for(
     tree: Tree, tmp_path: Path, first: dict[str, str], second: dict[str, str], known: bool
