@@ -91,8 +91,9 @@ class Way:
         typer.Option(
             "--method",
             click_type=options.choice(_METHODS),
-            help="Means of regions: gtm (transfer matrix), sphere (closed form). Images with regions: rbv, "
-            "iterative_yang. Images without: richardson_lucy, van_cittert.",
+            help="Means of regions: gtm (transfer matrix), sphere (closed form). Images by regions: rbv, "
+            "iterative_yang. Images by the width alone, in which the regions are measured: richardson_lucy, "
+            "van_cittert.",
         ),
     ] = "gtm"
     iterations: Annotated[
