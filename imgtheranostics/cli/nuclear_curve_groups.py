@@ -27,6 +27,11 @@ Samples = Annotated[
     ),
 ]
 
+SampleRegions = Annotated[
+    list[Path] | None,
+    typer.Option("--rois", help="Regions, for all scans or one file per scan. Not for a table."),
+]
+
 
 @dataclass(frozen=True)
 class CurveModel:

@@ -11,7 +11,7 @@ from imgtheranostics.cli import options, runs
 from imgtheranostics.cli.administration_options import Administered, parse_amount
 from imgtheranostics.cli.calibration_options import Calibrated
 from imgtheranostics.cli.groups import Output, grouped, refuse_given
-from imgtheranostics.cli.nuclear_curve_groups import TABLES, ActivityMaps, CurveModel, Samples
+from imgtheranostics.cli.nuclear_curve_groups import TABLES, ActivityMaps, CurveModel, SampleRegions, Samples
 from imgtheranostics.cli.nuclear_words import DecayCorrection, DensityGMl, StrictClock, parameters
 
 if TYPE_CHECKING:
@@ -32,10 +32,7 @@ HalfLife = Annotated[
 @grouped
 def curves(
     paths: Samples,
-    rois: Annotated[
-        list[Path] | None,
-        typer.Option("--rois", help="Regions, for all scans or one file per scan. Not for a table."),
-    ] = None,
+    rois: SampleRegions = None,
     quantity: Annotated[
         str | None,
         typer.Option("--quantity", help="activity_concentration (default), id_per_g, id_per_ml, suv_bw ..."),

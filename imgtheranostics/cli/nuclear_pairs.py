@@ -12,7 +12,7 @@ from imgtheranostics.cli import options, runs
 from imgtheranostics.cli.administration_options import build
 from imgtheranostics.cli.calibration_options import Calibrated
 from imgtheranostics.cli.groups import Output, grouped, refuse_given
-from imgtheranostics.cli.nuclear_curve_groups import MODELS, TABLES, CurveModel, Samples
+from imgtheranostics.cli.nuclear_curve_groups import MODELS, TABLES, CurveModel, SampleRegions, Samples
 from imgtheranostics.cli.nuclear_dose_groups import Scanned
 from imgtheranostics.cli.nuclear_words import DecayCorrection, DensityGMl, StrictClock, parameters
 
@@ -153,10 +153,7 @@ def pairs(
     given: Annotated[
         str, typer.Option("--given", help="Nuclide that will be given, such as Y-90 after images of 86Y.")
     ],
-    rois: Annotated[
-        list[Path] | None,
-        typer.Option("--rois", help="Regions, for all scans or one file per scan. Not for a table."),
-    ] = None,
+    rois: SampleRegions = None,
     quantity: Annotated[
         str | None,
         typer.Option(
