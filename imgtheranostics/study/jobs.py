@@ -350,6 +350,7 @@ def _administered(given: Administration | None) -> dict[str, str | None]:
     return {
         "dose": _number(given.activity, "Bq"),
         "injected-at": given.at.isoformat() if given.at else None,
+        "delay": _number(given.delay, "s"),
         "nuclide": given.nuclide,
         "residual": _number(given.residual, "Bq"),
         "residual-at": given.residual_at.isoformat() if given.residual_at else None,

@@ -45,19 +45,30 @@ def _amount_in(unit: str) -> BeforeValidator:
 Role = Annotated[str, StringConstraints(pattern=rf"^{_ROLE}$", max_length=64)]
 ActivityBq = Annotated[float, Field(ge=0), _amount_in("Bq")]
 MassKg = Annotated[float, Field(gt=0), _amount_in("kg")]
+TimeS = Annotated[float, Field(ge=0), _amount_in("s")]
 LengthM = Annotated[float, Field(gt=0), _amount_in("m")]
 
 
 class Administration(Part):
-    """What was injected; overrides what the files say. Amounts are written with their unit."""
+    """What was injected; overrides what the files say. Amounts are written with their unit.
+
+    The injection was `at` a moment, or the `delay` before the start of the scan, for files without clocks.
+    """
 
     activity: ActivityBq | None = None
     at: datetime | None = None
+    delay: TimeS | None = None
     nuclide: Text | None = None
     residual: ActivityBq | None = None
     residual_at: datetime | None = None
     infiltrated: ActivityBq | None = None
     relative_uncertainty: Annotated[float, Field(ge=0, le=1)] | None = None
+
+    @model_validator(mode="after")
+    def _one_moment(self) -> Administration:
+        if self.at is not None and self.delay is not None:
+            raise PydanticCustomError("moment", "either at or delay")
+        return self
 
 
 class Scan(Part):

@@ -93,7 +93,7 @@ def manifest_text(study: Study) -> str:
         for session in subject["sessions"]:
             _with_units(
                 session.get("administration", {}),
-                dict.fromkeys(("activity", "residual", "infiltrated"), "Bq"),
+                {"activity": "Bq", "residual": "Bq", "infiltrated": "Bq", "delay": "s"},
             )
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
 

@@ -101,6 +101,13 @@ def test_scans_of_all_sessions_are_one_analysis_of_the_subject(folder: Path) -> 
     ]
 
 
+def test_a_delay_stands_for_the_moment_of_injection(folder: Path) -> None:
+    head = HEAD.replace("at: 2026-03-01T08:30", "delay: 60 min")
+    words = line(planned(folder, UPTAKE, head)[0], folder)
+    assert words[words.index("--delay") + 1] == "3600.0s"
+    assert "--injected-at" not in words
+
+
 def test_switches_files_and_lists_become_options(folder: Path) -> None:
     options = "{quantity: [id_per_g, suv_bw], strict-dose: true, strict-clock: false, ct: {file: c1.nii.gz}}"
     text = f"  - {{name: u, command: nuclear uptake, scans: [pet], options: {options}}}\n"

@@ -72,6 +72,15 @@ def test_amounts_are_in_si_and_sessions_in_the_order_of_their_dates(folder: Path
     assert study.n_scans == 3
 
 
+def test_the_injection_may_be_so_long_before_the_scan(folder: Path) -> None:
+    text = WHOLE.replace("at: 2026-03-01T08:30", "delay: 90 min")
+    study = read_manifest(written(folder, text))
+    given = study.subjects[0].in_time[0].administration
+    assert given is not None
+    assert given.delay == 5400.0
+    assert read_manifest(written(folder, manifest_text(study), "again.yaml")) == study
+
+
 def test_options_may_name_scans_and_sessions_decide_how_often_an_analysis_is_done(folder: Path) -> None:
     uptake, curves = read_manifest(written(folder, WHOLE)).analyses
     assert uptake.options["ct"] == ScanReference(scan="ct")
@@ -126,6 +135,8 @@ def test_a_table_has_one_row_per_scan(folder: Path) -> None:
         ("scans: [pet@*]", "scans: [pet@*, ct]", CorruptInput, 22, "session for every scan"),
         ("name: curves", "name: uptake", CorruptInput, 1, "repeated: uptake"),
         ("id: m01", "id: m_01", CorruptInput, 4, "pattern"),
+        ("nuclide: Y-86", "delay: 60 min", CorruptInput, 14, "either at or delay"),
+        ("at: 2026-03-01T08:30, ", "delay: 60 kg, ", UnitMismatch, 14, "needed: s"),
     ],
 )
 def test_what_is_wrong_is_refused_with_its_line(
