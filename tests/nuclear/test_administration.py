@@ -153,7 +153,8 @@ def test_dose_whose_unit_is_ambiguous_or_hopeless_is_refused(value, nuclide, sma
 
 
 def test_unusual_activity_of_the_user_is_used_with_a_caution(series):
-    result = suv(series(), "bw", Administration(368080.0, None))
+    faint = series(data=np.full((64, 64, 4), 1.0))  # 1 kBq in all, less than was injected
+    result = suv(faint, "bw", Administration(368080.0, None))
     assert [caution.code for caution in result.warnings] == ["activity-unusual"]
     assert dose_of(result)["net_bq_at_injection"] == 368080.0
 
@@ -178,7 +179,7 @@ def test_strict_refuses_to_guess_and_names_the_guess(series):
 
 
 def test_mouse_in_a_clinical_scanner_may_have_a_mouse_dose(series):
-    light = suv(series(weight_kg=0.02, total_dose=5e5))
+    light = suv(series(data=np.full((64, 64, 4), 1.0), weight_kg=0.02, total_dose=5e5))
     assert light.warnings == ()
     with pytest.raises(ImplausibleValue, match="plausible"):
         suv(series(total_dose=5e5))

@@ -118,7 +118,8 @@ def test_injection_after_the_scan_is_refused_for_admin_and_none_too(series, scan
 
 
 def test_time_after_the_scan_without_date_is_cautioned_twice(series):
-    result = suv(series(start_datetime=None, start_time=time(12)))
+    faint = series(data=np.full((64, 64, 4), 1.0), start_datetime=None, start_time=time(12))
+    result = suv(faint)
     assert codes(result) == ["injection-date-inferred", "many-half-lives"]
     assert result.decisions["decay"]["injection_to_reference_s"] == 23 * 3600.0
 
