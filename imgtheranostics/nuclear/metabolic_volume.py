@@ -16,7 +16,7 @@ from imgtheranostics.nuclear.uptake_ratios import UptakeRatio, ratio_of, region_
 from imgtheranostics.regions import Regions, roi_statistics
 from imgtheranostics.segmentation.outlines import THRESHOLD_CHANGE, lesion_record
 from imgtheranostics.segmentation.search_regions import static_volume
-from imgtheranostics.segmentation.sphere_peak import region_peaks
+from imgtheranostics.segmentation.sphere_peak import SPHERE_ML, region_peaks
 from imgtheranostics.volume import Estimate, Volume
 
 if TYPE_CHECKING:
@@ -298,7 +298,8 @@ class _Rows:
             # how much a maximum over many spheres gains from noise is not known: no standard error
             detail["calibration_relative"] = self.calibration_relative
         table = self.made(quantity, unit, [float(value) for value in found.value[0]], nothing, details)
-        return _with_codes(table, list(found.inside[0] < _WHOLE_SPHERE), "peak-sphere-clipped")
+        table = _with_codes(table, list(found.inside[0] < _WHOLE_SPHERE), "peak-sphere-clipped")
+        return _with_small(table, self.uptake["volume_ml"].tolist(), quantity)
 
 
 def _volume_error(record: Any, uncertainty: float | None) -> float:
@@ -313,6 +314,16 @@ def _peak_quantity(v: Volume) -> tuple[str, str]:
     if kind in KINDS and v.unit == "g/mL":
         return ("sul_peak" if kind.startswith("lbm") else "suv_peak"), v.unit
     return "uptake_peak", v.unit
+
+
+def _with_small(table: pd.DataFrame, volume_ml: Sequence[float], quantity: str) -> pd.DataFrame:
+    """Say of which lesions the sphere of the peak is larger, so that it holds what surrounds them."""
+    small = [volume < SPHERE_ML for volume in volume_ml]
+    if any(small):
+        names = ", ".join(name for name, one in zip(table["region"], small, strict=True) if one)
+        text = f"the {SPHERE_ML:g} mL sphere of the peak is larger than the lesion: {names}"
+        table.attrs["warnings"] = (Caution("peak-larger-than-lesion", text, quantity),)
+    return _with_codes(table, small, "peak-larger-than-lesion")
 
 
 def _with_codes(table: pd.DataFrame, noted: Sequence[bool], code: str) -> pd.DataFrame:

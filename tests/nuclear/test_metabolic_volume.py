@@ -195,6 +195,21 @@ def test_cautions_stand_in_the_rows_of_their_lesion():
     assert "lesion-of-few-voxels" in [caution.code for caution in table.attrs["warnings"]]
 
 
+def test_a_lesion_smaller_than_the_sphere_of_the_peak_is_named():
+    small, large = ball_image(radius=4.0, spacing=1.0), ball_image(radius=14.0, spacing=1.0)
+    for v, expected in ((small, True), (large, False)):
+        lesion = fraction_of_maximum(v, 0.5, seeds_mm={"lesion": (0, 0, 0)})
+        table = lesion_table(v, lesion)
+        assert ("peak-larger-than-lesion" in one(table, "suv_peak")["warnings"]) is expected
+        told = [caution.message for caution in table.attrs["warnings"] if "sphere" in caution.message]
+        assert any("larger than the lesion: lesion" in text for text in told) is expected
+    # mean 3.25 of a cone of 4 mm and 1 around it, in a sphere of 6.2 mm
+    share = (4.0 / 6.2035) ** 3
+    lesion = fraction_of_maximum(small, 0.5, seeds_mm=[(0, 0, 0)])
+    peak = one(lesion_table(small, lesion), "suv_peak")["mean"]
+    assert peak == pytest.approx(share * 3.25 + (1 - share), rel=0.03)
+
+
 def test_voxels_larger_than_the_sphere_have_no_peak():
     v = ball_image(spacing=14.0, radius=60.0, shape=(16, 16, 16))
     lesion = fixed_threshold(v, 4.0, quantity="suv_bw", seeds_mm=[(0, 0, 0)])
