@@ -14,6 +14,9 @@ MODELS = ("rigid", "affine", "bspline", "translation")
 Fixed = Annotated[Path, typer.Argument(help="The scan that stays where it is.", show_default=False)]
 Moving = Annotated[Path, typer.Argument(help="The scan that is brought onto it.", show_default=False)]
 Into = Annotated[Path, typer.Option("--out", "-o", help="Folder for the moved scan, regions and transform.")]
+MovingSeries = Annotated[
+    str | None, typer.Option("--moving-series", help="Series of MOVING; --series is that of FIXED.")
+]
 Model = Annotated[
     str, typer.Option("--model", click_type=options.choice(MODELS), help="What may change between them.")
 ]
@@ -25,6 +28,8 @@ def align(
     out: Into,
     rois: options.RoiPaths = None,
     resample_rois: options.ResampleRois = False,
+    series: options.Series = None,
+    moving_series: MovingSeries = None,
     model: Model = "rigid",
     force: options.Force = False,
     workers: options.Workers = None,
@@ -41,7 +46,7 @@ def align(
     from imgtheranostics.study.alignment import align as aligned
 
     runs.check_output(out, force=force)
-    still, other = loaded(fixed), loaded(moving)
+    still, other = loaded(fixed, series), loaded(moving, moving_series)
     regions = runs.regions_for(other, rois, resample=resample_rois) if rois else None
     found = aligned(still, other, regions=regions, model=model)  # type: ignore[arg-type]
     with output_folder(out, force=force) as folder:

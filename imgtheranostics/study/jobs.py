@@ -17,6 +17,7 @@ from imgtheranostics.study.manifest import (
     Administration,
     Analysis,
     FileReference,
+    Scan,
     ScanReference,
     Session,
     Study,
@@ -234,17 +235,21 @@ class _Planner:
         if onto is None or onto not in session.scans:
             return path
         folder = f"sub-{self.subject.id}/ses-{session.id}/{role}-onto-{onto}"
-        self._align(folder, session.scans[onto].path, session.scans[role].path, None)
+        self._align(folder, session.scans[onto], session.scans[role], None)
         after.append(folder)
         return f"{folder}/{MOVED_FILE}"
 
-    def _align(self, folder: str, fixed: str, moving: str, regions: str | None) -> None:
-        arguments = (self._path(fixed), self._path(moving))
-        options: tuple[Option, ...] = ()
+    def _align(self, folder: str, fixed: Scan, moving: Scan, regions: str | None) -> None:
+        arguments = (self._path(fixed.path), self._path(moving.path))
+        series = {"series": fixed.series, "moving-series": moving.series}
+        options = [Option(name, value) for name, value in series.items() if value is not None]
         if regions is not None:
-            options = (Option("rois", self._path(regions), True), Option("resample-rois"))
+            options += [Option("rois", self._path(regions), True), Option("resample-rois")]
         name = folder.rpartition("/")[2]
-        self._made.setdefault(folder, Job(name, folder, tuple(ALIGN.split()), arguments, options))
+        self._made.setdefault(folder, Job(name, folder, tuple(ALIGN.split()), arguments, tuple(options)))
+
+    def _is_moved(self, role: str, session: Session, analysis: Analysis) -> bool:
+        return analysis.align.get(role) in session.scans
 
     def _rois(self, analysis: Analysis, scans: list[tuple[str, Session]], after: list[str]) -> list[str]:
         """Files of regions: of the first scan, or of each where the command takes that."""
@@ -282,7 +287,7 @@ class _Planner:
                     needed=f"a scan {anchor}, or regions for this session",
                 )
         folder = f"sub-{self.subject.id}/ses-{session.id}/{CARRIED}"
-        self._align(folder, session.scans[anchor].path, source.scans[anchor].path, source.regions.path)
+        self._align(folder, session.scans[anchor], source.scans[anchor], source.regions.path)
         after.append(folder)
         return f"{folder}/{REGIONS_FILE}"
 
@@ -291,17 +296,20 @@ class _Planner:
         found: list[Option] = []
         for number, (role, session) in enumerate(scans):
             series = session.scans[role].series
-            if series is None:
+            if series is None or self._is_moved(role, session, analysis):
                 continue
             option = ("series", "post-series")[number] if number < 2 else ""
             if not self._takes(analysis, option):
-                raise UnsupportedInput(
-                    f"{analysis.command} cannot choose a series of this scan",
-                    where=f"{self.subject.id}, session {session.id}, {role}",
-                    next_step="name a folder that holds this series only",
-                )
+                raise self._no_series(analysis, role, session)
             found.append(Option(option, series))
         return found
+
+    def _no_series(self, analysis: Analysis, role: str, session: Session) -> UnsupportedInput:
+        return UnsupportedInput(
+            f"{analysis.command} cannot choose a series of this scan",
+            where=f"{self.subject.id}, session {session.id}, {role}",
+            next_step="name a folder that holds this series only",
+        )
 
     def _labels(self, analysis: Analysis, session: Session | None) -> list[Option]:
         labels = {"subject": self.subject.id, **({"session": session.id} if session else {})}
@@ -334,6 +342,8 @@ class _Planner:
                             where=f"{self.subject.id}, {analysis.name}, {name}",
                             found=one.scan,
                         )
+                    if at.scans[role].series is not None and not self._is_moved(role, at, analysis):
+                        raise self._no_series(analysis, role, at)
                     found.append(Option(name, self._scan(role, at, analysis, after), True))
                 elif isinstance(one, FileReference):
                     found.append(Option(name, self._path(one.file), True))

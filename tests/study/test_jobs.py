@@ -88,6 +88,26 @@ def test_a_scan_is_brought_onto_another_where_the_analysis_says_so(folder: Path)
     assert words[words.index("--ct") + 1] == "out/sub-m01/ses-d1/ct-onto-pet/moved.nii.gz"
 
 
+def test_series_of_aligned_scans_are_chosen_by_the_alignment(folder: Path) -> None:
+    head = HEAD.replace("ct: c1.nii.gz", 'ct: {path: c1.nii.gz, series: "2"}')
+    text = (
+        "  - {name: u, command: nuclear uptake, scans: [pet], options: {ct: {scan: ct}}, align: {ct: pet}}\n"
+    )
+    aligned, used, *_ = planned(folder, text, head)
+    words = line(aligned, folder)
+    assert words[2:] == ["p1.nii.gz", "c1.nii.gz", "--series", "3", "--moving-series", "2"]
+    assert line(used, folder).count("--series") == 1
+    assert "3" in line(used, folder)
+
+
+def test_a_series_of_an_option_is_refused_and_not_dropped(folder: Path) -> None:
+    head = HEAD.replace("ct: c1.nii.gz", 'ct: {path: c1.nii.gz, series: "2"}')
+    text = "  - {name: u, command: nuclear uptake, scans: [pet], options: {ct: {scan: ct}}}\n"
+    with pytest.raises(UnsupportedInput, match="cannot choose a series") as caught:
+        planned(folder, text, head)
+    assert caught.value.where == "m01, session d1, ct"
+
+
 def test_scans_of_all_sessions_are_one_analysis_of_the_subject(folder: Path) -> None:
     text = "  - {name: curves, command: nuclear curves, scans: [pet@*]}\n"
     head = HEAD.replace('{path: p1.nii.gz, series: "3"}', "p1.nii.gz")
