@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from imgtheranostics.errors import Caution
+from imgtheranostics.errors import Caution, IllConditioned
 from imgtheranostics.study.correlation import fisher_interval, unit_ranks
 from imgtheranostics.study.findings import Finding, Interval, check_level, normal_reach
 from imgtheranostics.study.resampling import (
@@ -34,6 +34,9 @@ from imgtheranostics.study.samples import (
 )
 
 Summary = Literal["mean", "median", "maximum"]
+
+_SMALLEST_GROUP = 4
+"""Of fewer, Fisher's z has no variance."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -68,7 +71,9 @@ class LesionAssociation(Finding):
 class EcologicalAssociation(Finding):
     """Correlation over animals, and over the means of their groups, which is another question.
 
-    `estimate` is Pearson's r within groups: over animals, group means taken off.
+    `estimate` is Pearson's r within groups: that of each group, put together by Fisher's z with the weights
+    n - 3, so that groups of any level and scatter count by their numbers. Groups of fewer than four animals,
+    or without scatter, are left out of it.
 
     Attributes
     ----------
@@ -208,7 +213,12 @@ def ecological_association(
     ValueError
         If columns differ in length or there is only one group.
     IllConditioned
-        For fewer than 5 animals beyond the number of groups, or values constant inside all groups.
+        For fewer than 5 animals beyond the number of groups, values constant inside all groups, or groups
+        that are all smaller than four.
+
+    References
+    ----------
+    .. [1] Hedges LV, Olkin I, Statistical Methods for Meta-Analysis, 1985 (correlations pooled by z).
     """
     check_level(level)
     check_draws(n_permutations, "n_permutations")
@@ -220,27 +230,25 @@ def ecological_association(
     inner = [rows[name] - means[name][members] for name in ("x", "y")]
     for name, values in zip(("x", "y"), inner, strict=True):
         require_spread(np.where(np.abs(values) < 1e-12 * np.abs(rows[name]).max(), 0.0, values), name)
-    one, other = (values / math.sqrt(float(values @ values)) for values in inner)
-    estimate = float(np.clip(one @ other, -1.0, 1.0))
-    p_value = _within_p(one, other, members, n_permutations, np.random.default_rng(rng))
-    reach = normal_reach(level) / math.sqrt(rows.n - len(groups) - 2)
-    centre = math.atanh(min(max(estimate, -1 + 1e-15), 1 - 1e-15))
+    pooled = _Pooled.of(inner[0], inner[1], members)
+    centre, p_value = pooled.tested(n_permutations, np.random.default_rng(rng))
+    reach = normal_reach(level) / math.sqrt(pooled.weights.sum())
     sizes = np.bincount(members)
     told = Caution(
         "group-means", f"R squared of {len(groups)} group means does not tell whether animals agree"
     )
     return EcologicalAssociation(
         measure="Pearson's r of animals within groups",
-        estimate=estimate,
+        estimate=math.tanh(centre),
         interval=Interval(math.tanh(centre - reach), math.tanh(centre + reach)),
         p_value=p_value,
         n=rows.n,
-        method=f"Pearson within groups; p from {n_permutations} random permutations inside groups; "
-        "interval by Fisher's z",
+        method=f"Pearson in each group, pooled by Fisher's z; p from {n_permutations} random permutations "
+        "inside groups; interval by Fisher's z",
         level=level,
-        assumed=("animals are independent", "one line's slope holds in all groups"),
+        assumed=("animals are independent", "one correlation holds in all groups"),
         left_out=rows.left_out,
-        warnings=(*rows.warnings, told),
+        warnings=(*rows.warnings, *pooled.left_out(groups), told),
         animal_r=float(unit_vector(rows["x"]) @ unit_vector(rows["y"])),
         group_r_squared=float(np.corrcoef(means["x"], means["y"])[0, 1] ** 2),
         groups=tuple(groups),
@@ -302,12 +310,47 @@ def _row_correlations(x: DoubleArray, y: DoubleArray) -> DoubleArray:
     return np.asarray(np.sum(one * other, axis=1) / np.where(scale > 0.0, scale, np.nan))
 
 
-def _within_p(
-    one: DoubleArray, other: DoubleArray, members: IntArray, count: int, rng: np.random.Generator
-) -> float:
-    products = np.zeros(count)
-    for group in range(int(members.max()) + 1):
-        inside = np.flatnonzero(members == group)
-        drawn = rng.permuted(np.broadcast_to(other[inside], (count, inside.size)), axis=1)
-        products += drawn @ one[inside]
-    return permutation_p(abs(float(one @ other)), np.abs(products), exact=False)
+@dataclass(frozen=True, eq=False)
+class _Pooled:
+    """Groups in which two columns can be correlated: unit vectors about their means, and weights n - 3."""
+
+    pairs: tuple[tuple[DoubleArray, DoubleArray], ...]
+    weights: DoubleArray
+    unused: tuple[int, ...]
+
+    @classmethod
+    def of(cls, x: DoubleArray, y: DoubleArray, members: IntArray) -> _Pooled:
+        pairs, weights, unused = [], [], []
+        for group in range(int(members.max()) + 1):
+            one, other = x[members == group], y[members == group]
+            if one.size < _SMALLEST_GROUP or not (np.ptp(one) > 0 and np.ptp(other) > 0):
+                unused.append(group)
+                continue
+            pairs.append((one / np.linalg.norm(one), other / np.linalg.norm(other)))
+            weights.append(one.size - 3.0)
+        if not pairs:
+            raise IllConditioned(
+                "no group is large enough for a correlation inside it",
+                needed=f"a group of {_SMALLEST_GROUP} animals or more with scatter",
+            )
+        return cls(tuple(pairs), np.array(weights), tuple(unused))
+
+    def tested(self, count: int, rng: np.random.Generator) -> tuple[float, float]:
+        """Pooled z, and its p value from orders of animals inside their groups."""
+        found, drawn = 0.0, np.zeros(count)
+        for (one, other), weight in zip(self.pairs, self.weights / self.weights.sum(), strict=True):
+            found += weight * float(_fisher_z(np.array(one @ other)))
+            orders = rng.permuted(np.broadcast_to(other, (count, other.size)), axis=1)
+            drawn += weight * _fisher_z(orders @ one)
+        return found, permutation_p(abs(found), np.abs(drawn), exact=False)
+
+    def left_out(self, groups: Sequence[str]) -> tuple[Caution, ...]:
+        if not self.unused:
+            return ()
+        names = ", ".join(groups[one] for one in self.unused)
+        text = f"too small, or without scatter, for a correlation inside them: {names}"
+        return (Caution("group-left-out", text),)
+
+
+def _fisher_z(r: DoubleArray) -> DoubleArray:
+    return np.arctanh(np.clip(r, -1 + 1e-12, 1 - 1e-12))

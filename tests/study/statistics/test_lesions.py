@@ -106,6 +106,47 @@ def test_animals_that_agree_inside_groups_are_found(rng):
     assert expected.size == found.n
 
 
+def test_estimate_interval_and_p_agree_where_groups_scatter_differently(rng):
+    """Signal scatters in one group and growth in another, as in C6: each group counts by its number."""
+    group = np.repeat(["vehicle", "olsa", "olsa-rvrr"], 8)
+    scale_x, scale_y = np.repeat([0.1, 0.5, 2.0], 8), np.repeat([3.0, 1.0, 0.1], 8)
+    x = rng.normal(size=24)
+    y = -0.8 * x + 0.4 * rng.normal(size=24)
+    found = ecological_association(x * scale_x, y * scale_y, group)
+    each = [
+        stats.pearsonr(x[group == one], y[group == one]).statistic for one in ("vehicle", "olsa", "olsa-rvrr")
+    ]
+    centre = np.mean(np.arctanh(each))  # equal numbers, so equal weights
+    assert found.estimate == pytest.approx(np.tanh(centre))
+    reach = stats.norm.ppf(0.975) / np.sqrt(15)
+    assert tuple(found.interval) == pytest.approx((np.tanh(centre - reach), np.tanh(centre + reach)))
+    assert (found.p_value < 0.05) == (found.interval.high < 0)
+
+
+def test_intervals_inside_groups_hold_the_correlation(rng):
+    """Bivariate normal at -0.6, other scales in each group: 95 % within the binomial interval of 500."""
+    group = np.repeat(["a", "b", "c"], 8)
+    scale = np.repeat([1.0, 5.0, 0.2], 8)
+    held = 0
+    for _ in range(500):
+        x = rng.normal(size=24)
+        y = -0.6 * x + 0.8 * rng.normal(size=24)
+        found = ecological_association(x * scale, y / scale, group, n_permutations=99)
+        held += found.interval.low <= -0.6 <= found.interval.high
+    low, high = it.study.binomial_interval(held, 500)
+    assert low <= 0.95 <= high
+
+
+def test_groups_too_small_for_a_correlation_are_left_out_by_name(rng):
+    group = ["a"] * 8 + ["b"] * 3
+    x = rng.normal(size=11)
+    found = ecological_association(x, x + 0.1 * rng.normal(size=11), group)
+    [caution] = [one for one in found.warnings if one.code == "group-left-out"]
+    assert caution.message.endswith(": b")
+    with pytest.raises(it.IllConditioned, match="large enough"):
+        ecological_association(rng.normal(size=9), rng.normal(size=9), ["a"] * 3 + ["b"] * 3 + ["c"] * 3)
+
+
 def test_one_group_is_no_design_of_groups(rng):
     with pytest.raises(ValueError, match="one label"):
         ecological_association(rng.normal(size=9), rng.normal(size=9), ["a"] * 9)
