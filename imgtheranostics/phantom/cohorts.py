@@ -17,6 +17,7 @@ from imgtheranostics.io.atomic import output_folder, write_text
 from imgtheranostics.phantom.cohort_members import Member, Visit
 from imgtheranostics.phantom.cohort_spec import OPTIONAL_REGIONS, CohortSpec, load_cohort
 from imgtheranostics.phantom.making import Phantom, make
+from imgtheranostics.phantom.spec import PhantomSpec
 from imgtheranostics.phantom.writer import write_image_as_dicom, write_regions
 
 MANIFEST = "manifest.yaml"
@@ -136,21 +137,17 @@ def write_cohort(
         raise UnsupportedInput(
             "cohorts are not written in this format", found=str(fmt), needed=", ".join(COHORT_FORMATS)
         )
+    import yaml
+
     with output_folder(Path(folder), force=force) as temporary:
-        sessions: dict[str, list[dict[str, Any]]] = {}
+        suffix = ".nii.gz" if fmt == "nifti" else ""
         for member, visit, phantom in cohort.scans(level):
-            here = temporary / f"sub-{member.id}" / f"ses-{visit.session}"
-            scans = _write_scans(phantom, here, cohort.spec.roles, fmt)
-            sessions.setdefault(member.id, []).append(
-                {
-                    "id": visit.session,
-                    "date": _date(cohort.spec, visit),
-                    "scans": {role: path.relative_to(temporary).as_posix() for role, path in scans.items()},
-                    "regions": f"{here.relative_to(temporary).as_posix()}/regions.nii.gz",
-                }
-            )
+            _write_scans(phantom, temporary / _place(member, visit), cohort.spec.roles, suffix)
         _write_outcomes(cohort, temporary)
-        write_text(temporary / MANIFEST, _manifest(cohort, sessions))
+        content = manifest_of(cohort, suffix)
+        write_text(
+            temporary / MANIFEST, yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110)
+        )
         (temporary / "truth").mkdir()
         record = json.dumps(cohort_record(cohort, level), indent=2, ensure_ascii=False, allow_nan=False)
         write_text(temporary / TRUTH, record + "\n")
@@ -235,54 +232,69 @@ def _injected(spec: CohortSpec, visit: Visit) -> datetime:
     return spec.base().administration.at + timedelta(days=visit.day)
 
 
-def _date(spec: CohortSpec, visit: Visit) -> str:
+def _date(scan: PhantomSpec, visit: Visit) -> str:
     """When the scan of a visit begins, to the second."""
-    scan = spec.base()
     frame_s = max(scan.physics.frame_duration_s or (0.0,))
-    begin = _injected(spec, visit) + timedelta(hours=visit.hours, seconds=-frame_s / 2)
+    injected = scan.administration.at + timedelta(days=visit.day)
+    begin = injected + timedelta(hours=visit.hours, seconds=-frame_s / 2)
     return begin.replace(microsecond=0).isoformat()
 
 
-def _write_scans(phantom: Phantom, folder: Path, roles: tuple[str, ...], fmt: str) -> dict[str, Path]:
-    """The images of one visit by role, and their regions beside them."""
+def _place(member: Member, visit: Visit) -> str:
+    """Folder of a visit in that of the study."""
+    return f"sub-{member.id}/ses-{visit.session}"
+
+
+def _write_scans(phantom: Phantom, folder: Path, roles: tuple[str, ...], suffix: str) -> None:
+    """The images of one visit by role, files with a suffix or folders without, and their regions."""
     from imgtheranostics.io.saving import save
 
     folder.mkdir(parents=True)
-    found = {}
     for number, role in enumerate(roles):
-        if fmt == "nifti":
-            path = folder / f"{role}.nii.gz"
-            save(phantom.volumes[number], path)
+        if suffix:
+            save(phantom.volumes[number], folder / f"{role}{suffix}")
         else:
-            path = folder / role
-            write_image_as_dicom(phantom, number, folder).rename(path)
-        found[role] = path
+            write_image_as_dicom(phantom, number, folder).rename(folder / role)
     write_regions(phantom, folder)
-    return found
 
 
 def _write_outcomes(cohort: Cohort, folder: Path) -> None:
-    """The table of outcomes, ``n/a`` where a subject could not be evaluated."""
+    """The table of outcomes, and what its columns are."""
     columns = cohort.spec.outcomes
     if not columns:
         return
-    lines = ["\t".join(("subject", *columns))]
-    for member in cohort.members:
-        values = (member.outcome[name] for name in columns)
-        lines.append("\t".join((member.id, *("n/a" if v is None else f"{v:.8g}" for v in values))))
-    write_text(folder / OUTCOMES, "\n".join(lines) + "\n")
+    write_text(folder / OUTCOMES, outcomes_of(cohort))
     described = {name: {"Description": one.description, "Units": one.unit} for name, one in columns.items()}
     write_text(folder / "outcomes.json", json.dumps(described, indent=2, ensure_ascii=False) + "\n")
 
 
-def _manifest(cohort: Cohort, sessions: Mapping[str, list[dict[str, Any]]]) -> str:
-    """The manifest of the study as YAML."""
-    import yaml
+def outcomes_of(cohort: Cohort) -> str:
+    """The table of outcomes, ``n/a`` where a subject could not be evaluated; empty where there are none."""
+    columns = cohort.spec.outcomes
+    if not columns:
+        return ""
+    lines = ["\t".join(("subject", *columns))]
+    for member in cohort.members:
+        values = (member.outcome[name] for name in columns)
+        lines.append("\t".join((member.id, *("n/a" if v is None else f"{v:.8g}" for v in values))))
+    return "\n".join(lines) + "\n"
 
-    spec, person = cohort.spec, cohort.spec.base().subject
+
+def manifest_of(cohort: Cohort, suffix: str = "") -> dict[str, Any]:
+    """The manifest of the study.
+
+    Parameters
+    ----------
+    cohort : Cohort
+    suffix : str
+        Of the scans, which are named for their roles; without it they are folders.
+    """
+    spec = cohort.spec
+    scan = spec.base()
+    person = scan.subject
     twin = ", null twin" if cohort.null else ""
     size = {"height": f"{person.height_m!r} m"} if person.height_m else {}
-    content = {
+    return {
         "study": f"{spec.slug}{twin}, seed {cohort.seed}",
         **copy.deepcopy(spec.manifest),
         **({"outcomes": OUTCOMES} if spec.outcomes else {}),
@@ -295,9 +307,20 @@ def _manifest(cohort: Cohort, sessions: Mapping[str, list[dict[str, Any]]]) -> s
                 "weight": f"{person.weight_kg!r} kg",
                 **size,
                 **({"covariates": dict(member.covariates)} if member.covariates else {}),
-                "sessions": sessions[member.id],
+                "sessions": [_session(member, one, scan, spec.roles, suffix) for one in member.visits],
             }
             for member in cohort.members
         ],
     }
-    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110)
+
+
+def _session(
+    member: Member, visit: Visit, scan: PhantomSpec, roles: tuple[str, ...], suffix: str
+) -> dict[str, Any]:
+    place = _place(member, visit)
+    return {
+        "id": visit.session,
+        "date": _date(scan, visit),
+        "scans": {role: f"{place}/{role}{suffix}" for role in roles},
+        "regions": f"{place}/regions.nii.gz",
+    }
