@@ -69,6 +69,11 @@ class Answer:
     cautions: tuple[Caution, ...] = ()
 
     @property
+    def found(self) -> bool:
+        """Whether the report calls it beyond chance, after correction for all questions."""
+        return self.reply is not None and self.reply.tested and self.holm_p_value <= self.question.alpha
+
+    @property
     def findings(self) -> list[tuple[str, str, Finding]]:
         """Role (``primary`` or ``beside``), a word of what it is, and the finding."""
         if self.reply is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -112,12 +113,18 @@ def association_reply(cohort: Cohort, question: Association) -> Reply:
 
 
 def _correlation_power(n: int, question: Association) -> str:
-    least = spearman_critical(n, alpha=question.alpha)
-    chance = spearman_power(n, question.effect, alpha=question.alpha, n_simulations=4000)
+    least, power = _rank_power(n, question.effect, question.alpha)
     return (
         f"With {n} subjects a rank correlation is significant from {least:.2f} on, and a true correlation of "
-        f"{question.effect:g} would be found in {percent(chance.power)} of such studies."
+        f"{question.effect:g} would be found in {percent(power)} of such studies."
     )
+
+
+@lru_cache(maxsize=256)
+def _rank_power(n: int, effect: float, alpha: float) -> tuple[float, float]:
+    """Smallest significant rank correlation, and power; questions with the same numbers share them."""
+    power = spearman_power(n, effect, alpha=alpha, n_simulations=4000).power
+    return spearman_critical(n, alpha=alpha), power
 
 
 def _confounders(

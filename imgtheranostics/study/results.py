@@ -170,7 +170,12 @@ def write_tables(output: Path, study: Study, ended: Mapping[str, SubjectStatus])
         for job in ended[subject.id].jobs if subject.id in ended else ():
             if job.state in ("done", "kept"):
                 rows += _rows(output / job.folder / TABLE_FILE, subject.id, job.folder, job.name)
-    write_text(output / TABLE_FILE, as_tsv(rows, COLUMNS))
+    return write_rows(output, study, rows)
+
+
+def write_rows(output: Path, study: Study, rows: Sequence[Mapping[str, Any]]) -> tuple[Caution, ...]:
+    """The tables of `write_tables` from rows with the keys of `COLUMNS`."""
+    write_text(output / TABLE_FILE, as_tsv([dict(row) for row in rows], COLUMNS))
     described = {"analysis": ("", "name of the analysis in the manifest"), **COLUMN_DESCRIPTIONS}
     columns = {name: {"Description": text, "Units": unit} for name, (unit, text) in described.items()}
     write_text(output / "quantities.json", as_json(columns))
