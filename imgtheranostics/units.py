@@ -134,6 +134,10 @@ _UNITS = (
     Unit("mJ", "pulse energy"),
     Unit("kg/m2", "body mass index"),
     Unit("m2", "area"),
+    Unit("umol/mg", "substance per mass"),
+    Unit("mmol/g", "substance per mass"),
+    Unit("g/mol", "molar mass"),
+    Unit("kg/mol", "molar mass", 1e3),
 )
 
 UNITS: dict[str, Unit] = {unit.code: unit for unit in _UNITS}

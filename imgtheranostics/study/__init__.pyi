@@ -4,6 +4,7 @@ from .agreement import BlandAltman as BlandAltman
 from .agreement import Concordance as Concordance
 from .agreement import bland_altman as bland_altman
 from .agreement import concordance_correlation as concordance_correlation
+from .agreement_repeated import bland_altman_repeated as bland_altman_repeated
 from .answers import Answer as Answer
 from .answers import answers_of as answers_of
 from .association import EcologicalAssociation as EcologicalAssociation
@@ -40,6 +41,7 @@ from .mixed import mixed_model as mixed_model
 from .multiplicity import AdjustedP as AdjustedP
 from .multiplicity import benjamini_hochberg as benjamini_hochberg
 from .multiplicity import holm as holm
+from .particle import Particle as Particle
 from .power import Power as Power
 from .power import log_rank_power as log_rank_power
 from .power import spearman_critical as spearman_critical

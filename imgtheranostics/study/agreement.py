@@ -10,7 +10,16 @@ import numpy.typing as npt
 
 from imgtheranostics.errors import Caution, ImplausibleValue
 from imgtheranostics.study.findings import NO_INTERVAL, Finding, Interval, check_level, normal_reach
-from imgtheranostics.study.samples import DoubleArray, Units, common_unit, complete_rows, require_spread
+from imgtheranostics.study.samples import (
+    FEWEST_JACKKNIFED,
+    DoubleArray,
+    IntArray,
+    Units,
+    clusters_of,
+    common_unit,
+    complete_rows,
+    require_spread,
+)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -104,13 +113,7 @@ def bland_altman(
     mean = (rows["x"] + rows["y"]) / 2.0
     difference = rows["y"] - rows["x"]
     if relative:
-        if (mean <= 0.0).any():
-            raise ImplausibleValue(
-                "a mean of two methods is not above zero",
-                where="x, y",
-                needed="positive values for differences in %",
-                next_step="give relative=False",
-            )
+        check_positive_means(mean)
         difference, spelled = 100.0 * difference / mean, "%"
     bias, sd = float(difference.mean()), float(difference.std(ddof=1))
     quantile = float(t.ppf(0.5 + level / 2, n - 1))
@@ -145,7 +148,12 @@ def bland_altman(
 
 
 def concordance_correlation(
-    x: npt.ArrayLike, y: npt.ArrayLike, *, level: float = 0.95, unit: Units = "1"
+    x: npt.ArrayLike,
+    y: npt.ArrayLike,
+    *,
+    subject: npt.ArrayLike | None = None,
+    level: float = 0.95,
+    unit: Units = "1",
 ) -> Concordance:
     """Lin's concordance correlation coefficient, interval by Fisher's z.
 
@@ -153,6 +161,9 @@ def concordance_correlation(
     ----------
     x, y : (n,) array_like
         The same quantity by two methods; NaN is left out and counted.
+    subject : (n,) array_like, optional
+        Whose each pair is, where subjects give several: the interval is then by jackknife over subjects, of
+        Fisher's z, and there is none of fewer than five.
     level : float
     unit : str or sequence of str
         Of both.
@@ -176,21 +187,24 @@ def concordance_correlation(
     for name in ("x", "y"):
         require_spread(rows[name], name)
     one, other = rows["x"], rows["y"]
-    scatter = one.std() * other.std()
-    r = float(np.mean((one - one.mean()) * (other - other.mean())) / scatter)
-    shift = float(other.mean() - one.mean()) / math.sqrt(scatter)
-    scale = float(other.std() / one.std())
-    accuracy = 2.0 / (scale + 1.0 / scale + shift**2)
-    estimate = r * accuracy
+    estimate, r, accuracy, shift, scale = _lin(one, other)
+    whose = None if subject is None else clusters_of(subject, rows)
+    if whose is None:
+        interval, by = _lin_interval(estimate, r, shift, rows.n, level), "Fisher's z"
+    else:
+        interval, by = (
+            _jackknifed_interval(one, other, whose, level),
+            "jackknife over subjects, of Fisher's z",
+        )
     return Concordance(
         measure="concordance correlation",
         estimate=estimate,
-        interval=_lin_interval(estimate, r, shift, rows.n, level),
+        interval=interval,
         p_value=math.nan,
         n=rows.n,
-        method="Lin; interval by Fisher's z",
+        method=f"Lin; interval by {by}",
         level=level,
-        assumed=("one pair per subject", "pairs are binormal (for the interval)"),
+        assumed=("one pair per subject", "pairs are binormal (for the interval)") if whose is None else (),
         left_out=rows.left_out,
         warnings=rows.warnings,
         pearson=r,
@@ -198,6 +212,30 @@ def concordance_correlation(
         location_shift=shift,
         scale_shift=scale,
     )
+
+
+def _lin(one: DoubleArray, other: DoubleArray) -> tuple[float, float, float, float, float]:
+    """The coefficient, Pearson's, their ratio, and shifts of place and scale."""
+    scatter = one.std() * other.std()
+    r = float(np.mean((one - one.mean()) * (other - other.mean())) / scatter)
+    shift = float(other.mean() - one.mean()) / math.sqrt(scatter)
+    scale = float(other.std() / one.std())
+    accuracy = 2.0 / (scale + 1.0 / scale + shift**2)
+    return r * accuracy, r, accuracy, shift, scale
+
+
+def _jackknifed_interval(one: DoubleArray, other: DoubleArray, whose: IntArray, level: float) -> Interval:
+    from scipy.stats import t
+
+    k = int(whose.max()) + 1
+    whole = _lin(one, other)[0]
+    if k < FEWEST_JACKKNIFED or abs(whole) > 1.0 - 1e-12:
+        return NO_INTERVAL
+    z = math.atanh(whole)
+    without = np.array([math.atanh(_lin(one[whose != n], other[whose != n])[0]) for n in range(k)])
+    pseudo = k * z - (k - 1) * without
+    half = float(t.ppf(0.5 + level / 2, k - 1)) * float(pseudo.std(ddof=1)) / math.sqrt(k)
+    return Interval(math.tanh(z - half), math.tanh(z + half))
 
 
 def _lin_interval(c: float, r: float, u: float, n: int, level: float) -> Interval:
@@ -208,6 +246,33 @@ def _lin_interval(c: float, r: float, u: float, n: int, level: float) -> Interva
     third = c**4 * u**4 / (2.0 * r**2 * (1.0 - c**2) ** 2)
     half = normal_reach(level) * math.sqrt(max(first + second - third, 0.0) / (n - 2))
     return Interval(math.tanh(math.atanh(c) - half), math.tanh(math.atanh(c) + half))
+
+
+def check_positive_means(mean: DoubleArray) -> None:
+    """Refuse differences in % of means that are not above zero."""
+    if (mean <= 0.0).any():
+        raise ImplausibleValue(
+            "a mean of two methods is not above zero",
+            where="x, y",
+            needed="positive values for differences in %",
+            next_step="give relative=False",
+        )
+
+
+def drift_of(mean: DoubleArray, difference: DoubleArray, whose: IntArray) -> tuple[float, float]:
+    """Slope of the difference against the mean, and its p value where each subject counts once.
+
+    The error is by jackknife over subjects; of fewer than five there is no p value.
+    """
+    from scipy.stats import t
+
+    slope, _ = _slope(mean, difference)
+    k = int(whose.max()) + 1
+    if k < FEWEST_JACKKNIFED:
+        return slope, math.nan
+    without = np.array([_slope(mean[whose != one], difference[whose != one])[0] for one in range(k)])
+    error = float(np.std(k * slope - (k - 1) * without, ddof=1)) / math.sqrt(k)
+    return slope, float(2 * t.sf(abs(slope) / error, k - 2)) if error > 0.0 else math.nan
 
 
 def _slope(mean: DoubleArray, difference: DoubleArray) -> tuple[float, float]:

@@ -10,7 +10,16 @@ import numpy.typing as npt
 
 from imgtheranostics.errors import IllConditioned
 from imgtheranostics.study.findings import Finding, Interval, check_level
-from imgtheranostics.study.samples import DoubleArray, Units, common_unit, complete_rows, require_spread
+from imgtheranostics.study.samples import (
+    FEWEST_JACKKNIFED,
+    DoubleArray,
+    Units,
+    clusters_of,
+    common_unit,
+    complete_rows,
+    require,
+    require_spread,
+)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -42,6 +51,7 @@ def deming_regression(
     x: npt.ArrayLike,
     y: npt.ArrayLike,
     *,
+    subject: npt.ArrayLike | None = None,
     variance_ratio: float = 1.0,
     level: float = 0.95,
     x_unit: Units = "1",
@@ -53,6 +63,8 @@ def deming_regression(
     ----------
     x, y : (n,) array_like
         One pair per subject; NaN is left out and counted.
+    subject : (n,) array_like, optional
+        Whose each pair is, where subjects give several: the jackknife then leaves out whole subjects.
     variance_ratio : float
         Error variance of y over that of x, from repeated measurements; 1 where methods are alike.
     level : float
@@ -61,14 +73,15 @@ def deming_regression(
     Returns
     -------
     DemingLine
-        Standard errors by jackknife, limits with Student's t of n - 2 degrees of freedom.
+        Standard errors by jackknife, limits with Student's t of n - 2 degrees of freedom, n the number of
+        subjects.
 
     Raises
     ------
     ValueError
         If columns differ in length or `variance_ratio` is not above zero.
     IllConditioned
-        For fewer than 5 pairs, constant columns, or columns that do not go together.
+        For fewer than 5 pairs or subjects, constant columns, or columns that do not go together.
     UnitMismatch, ImplausibleValue
         For mixed units, or infinite values.
 
@@ -85,10 +98,12 @@ def deming_regression(
     rows = complete_rows({"x": x, "y": y}, smallest=5)
     for name in ("x", "y"):
         require_spread(rows[name], name)
-    n = rows.n
+    whose = np.arange(rows.n) if subject is None else clusters_of(subject, rows)
+    n = int(whose.max()) + 1
+    require(n, FEWEST_JACKKNIFED, "subjects", "subject")
     line = _line(rows["x"], rows["y"], variance_ratio)
     without = np.array(
-        [_line(np.delete(rows["x"], one), np.delete(rows["y"], one), variance_ratio) for one in range(n)]
+        [_line(rows["x"][whose != one], rows["y"][whose != one], variance_ratio) for one in range(n)]
     )
     pseudo = n * line - (n - 1) * without
     error = pseudo.std(axis=0, ddof=1) / math.sqrt(n)
@@ -107,11 +122,14 @@ def deming_regression(
         estimate=float(line[0]),
         interval=Interval(float(line[0] - half[0]), float(line[0] + half[0])),
         p_value=float(2 * t.sf(away / error[0], n - 2)) if error[0] > 0.0 else float(away < 1e-12),
-        n=n,
-        method="Deming regression; errors by jackknife; p of a slope of 1",
+        n=rows.n,
+        method=f"Deming regression; errors by jackknife{_over(n, rows.n)}; p of a slope of 1",
         unit="1" if units[0] == units[1] else ratio,
         level=level,
-        assumed=("one pair per subject", f"error variance of y is {variance_ratio:g} times that of x"),
+        assumed=(
+            *(("one pair per subject",) if subject is None else ()),
+            f"error variance of y is {variance_ratio:g} times that of x",
+        ),
         left_out=rows.left_out,
         warnings=rows.warnings,
         intercept=float(line[1]),
@@ -122,6 +140,10 @@ def deming_regression(
         x_unit=units[0],
         y_unit=units[1],
     )
+
+
+def _over(n: int, n_pairs: int) -> str:
+    return "" if n == n_pairs else f" over {n} subjects"
 
 
 def _line(x: DoubleArray, y: DoubleArray, ratio: float) -> DoubleArray:

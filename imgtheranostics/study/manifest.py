@@ -16,10 +16,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
-from imgtheranostics.errors import UnitMismatch
-from imgtheranostics.study.manifest_parts import Label, Name, Part, Text
+from imgtheranostics.study.manifest_parts import Label, Name, Part, Text, amount_in
+from imgtheranostics.study.particle import Particle
 from imgtheranostics.study.questions import Question
-from imgtheranostics.units import parse_amount
 
 EVERY_SESSION = "*"
 """In ``role@*``: the scans of a role from all sessions, in the order of their dates."""
@@ -28,31 +27,21 @@ _ROLE = r"[a-z][a-z0-9_-]*"
 _REFERENCE = re.compile(rf"({_ROLE})(?:@([A-Za-z0-9*]+))?$")
 
 
-def _amount_in(unit: str) -> BeforeValidator:
-    """Text such as ``8.1 MBq`` as a number in `unit`; a bare number is refused, it has no unit."""
-
-    def read(value: Any) -> Any:
-        if not isinstance(value, str):
-            raise PydanticCustomError("unit", "a number with its unit, convertible to {unit}", {"unit": unit})
-        try:
-            return parse_amount(value, unit)
-        except UnitMismatch as error:
-            raise PydanticCustomError("unit", "{said}", {"said": error.needed or error.what}) from None
-
-    return BeforeValidator(read)
-
-
 Role = Annotated[str, StringConstraints(pattern=rf"^{_ROLE}$", max_length=64)]
-ActivityBq = Annotated[float, Field(ge=0), _amount_in("Bq")]
-MassKg = Annotated[float, Field(gt=0), _amount_in("kg")]
-TimeS = Annotated[float, Field(ge=0), _amount_in("s")]
-LengthM = Annotated[float, Field(gt=0), _amount_in("m")]
+ActivityBq = Annotated[float, Field(ge=0), amount_in("Bq")]
+MassKg = Annotated[float, Field(gt=0), amount_in("kg")]
+TimeS = Annotated[float, Field(ge=0), amount_in("s")]
+LengthM = Annotated[float, Field(gt=0), amount_in("m")]
+MassMg = Annotated[float, Field(gt=0), amount_in("mg")]
+MgPerKg = Annotated[float, Field(gt=0), amount_in("mg/kg")]
 
 
 class Administration(Part):
     """What was injected; overrides what the files say. Amounts are written with their unit.
 
     The injection was `at` a moment, or the `delay` before the start of the scan, for files without clocks.
+    The injected particles weigh `mass`, or `mass_per_weight` times the body weight: of it an uptake becomes a
+    concentration in mg/mL.
     """
 
     activity: ActivityBq | None = None
@@ -63,11 +52,15 @@ class Administration(Part):
     residual_at: datetime | None = None
     infiltrated: ActivityBq | None = None
     relative_uncertainty: Annotated[float, Field(ge=0, le=1)] | None = None
+    mass: MassMg | None = None
+    mass_per_weight: MgPerKg | None = None
 
     @model_validator(mode="after")
     def _one_moment(self) -> Administration:
         if self.at is not None and self.delay is not None:
             raise PydanticCustomError("moment", "either at or delay")
+        if self.mass is not None and self.mass_per_weight is not None:
+            raise PydanticCustomError("mass", "either mass or mass_per_weight")
         return self
 
 
@@ -242,6 +235,7 @@ class Analyses(Part):
     analyses: tuple[Analysis, ...] = Field(min_length=1)
     outcomes: Text | None = None
     questions: tuple[Question, ...] = ()
+    particle: Particle | None = None
     measured: Literal["label", "carrier", "drug"] | None = None
     control_arm: bool = False
 
@@ -255,6 +249,8 @@ class Study(Part):
         Its name.
     agent : str, optional
         Record of the nanoparticle.
+    particle : Particle, optional
+        What it carries, so that several modalities can be compared as one concentration.
     subjects : tuple of Subject
     analyses : tuple of Analysis
         In the order in which they are done.
@@ -270,6 +266,7 @@ class Study(Part):
 
     study: Text
     agent: Text | None = None
+    particle: Particle | None = None
     subjects: tuple[Subject, ...] = Field(min_length=1)
     analyses: tuple[Analysis, ...] = ()
     outcomes: Text | None = None

@@ -35,6 +35,14 @@ _MOST_NAMED = 12
 _WRONG = "the manifest is not valid"
 _SUBJECT_COLUMNS = ("group", "species", "sex", "weight", "height")
 _ADMINISTRATION = "administration_"
+_ADMINISTERED = {
+    "activity": "Bq",
+    "residual": "Bq",
+    "infiltrated": "Bq",
+    "delay": "s",
+    "mass": "mg",
+    "mass_per_weight": "mg/kg",
+}
 _COVARIATE = "covariate_"
 _PLAIN_COLUMNS = frozenset(
     ("study", "agent", "subject", "session", "date", "role", "path", "series", "regions", "drawn_on")
@@ -91,10 +99,7 @@ def manifest_text(study: Study) -> str:
     for subject in content["subjects"]:
         _with_units(subject, {"weight": "kg", "height": "m"})
         for session in subject["sessions"]:
-            _with_units(
-                session.get("administration", {}),
-                {"activity": "Bq", "residual": "Bq", "infiltrated": "Bq", "delay": "s"},
-            )
+            _with_units(session.get("administration", {}), _ADMINISTERED)
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
 
 

@@ -14,6 +14,8 @@ from imgtheranostics.units import canonical_unit
 DoubleArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 Units = str | Sequence[str | None]
+FEWEST_JACKKNIFED = 5
+"""Subjects whose leaving out, one by one, tells an error."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,3 +210,17 @@ def codes(labels: npt.ArrayLike, name: str) -> tuple[IntArray, list[str]]:
         raise ValueError(f"{name} has shape {given.shape}, but must be one label per row")
     numbers, names = pd.factorize(pd.Series(given), sort=True)
     return numbers.astype(np.int64), [str(one) for one in names]
+
+
+def clusters_of(subject: npt.ArrayLike, rows: Rows) -> IntArray:
+    """Whose each complete row is, as numbers from 0 without gaps.
+
+    Raises
+    ------
+    ValueError
+        If a row has no subject.
+    """
+    numbers, _ = codes(subject, "subject")
+    if numbers.shape != rows.kept.shape or (numbers[rows.kept] < 0).any():
+        raise ValueError("subject must name whose each row is")
+    return np.unique(numbers[rows.kept], return_inverse=True)[1].astype(np.int64)

@@ -8,6 +8,7 @@ what was assumed.
 from __future__ import annotations
 
 from imgtheranostics.study.agreement import BlandAltman, Concordance, bland_altman, concordance_correlation
+from imgtheranostics.study.agreement_repeated import bland_altman_repeated
 from imgtheranostics.study.association import (
     EcologicalAssociation,
     LesionAssociation,
@@ -70,6 +71,7 @@ __all__ = [
     "benjamini_hochberg",
     "binomial_interval",
     "bland_altman",
+    "bland_altman_repeated",
     "concordance_correlation",
     "cox_regression",
     "cutpoint_search",
