@@ -13,6 +13,7 @@ from imgtheranostics.cli.ct_groups import Comparison, CtScan, Hounsfield, SlopeO
 from imgtheranostics.cli.ct_runs import deliver
 from imgtheranostics.cli.groups import grouped
 from imgtheranostics.cli.map_input import number_list
+from imgtheranostics.cli.scan_series import series_of_scans
 
 if TYPE_CHECKING:
     from imgtheranostics.regions import Regions
@@ -36,6 +37,14 @@ OwnRois = Annotated[
     typer.Option(
         "--followup-rois",
         help="Regions drawn on a follow-up, once for each that was made, instead of --rois on the baseline.",
+    ),
+]
+FollowUpSeries = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--followup-series",
+        help="Series of each follow-up that was made, as --series is that of the baseline; - for one with one"
+        " series.",
     ),
 ]
 Tumour = Annotated[str, typer.Option("--tumour", help="Name of the region that was injected.")]
@@ -127,6 +136,7 @@ def retention(
     baseline: Baseline,
     followups: FollowUps,
     followup_rois: OwnRois = None,
+    followup_series: FollowUpSeries = None,
     tumour: Tumour = "tumour",
     day: Days = None,
     shell_mm: Shells = None,
@@ -150,8 +160,11 @@ def retention(
         raise typer.BadParameter("needs the region of the tumour", param_hint="--rois")
     keywords = slope.keywords()
     before = hounsfield.scan(baseline, common, common.series, comparison.allowed)
+    made = [path for path in scans if path is not None]
+    chosen = iter(series_of_scans(followup_series, len(made), "--followup-series"))
     after = [
-        None if path is None else hounsfield.scan(path, common, None, comparison.allowed) for path in scans
+        None if path is None else hounsfield.scan(path, common, next(chosen), comparison.allowed)
+        for path in scans
     ]
     drawn = _regions(before, after, followup_rois, common)
     regions = drawn if not isinstance(drawn, list) else next(one for one in drawn if one is not None)
@@ -179,7 +192,7 @@ def retention(
         regions,
         common,
         said,
-        inputs=[baseline, *(path for path in scans if path is not None)],
+        inputs=[baseline, *made],
         files=[*slope.files, *comparison.files, *hounsfield.files, *(followup_rois or [])],
         figures=FIGURES,
         decisions=found.decisions,

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 def enhancement(
     pre: options.InputPath,
     post: given.Post = None,
+    post_series: given.PostSeries = None,
     baseline: given.Baseline = None,
     time_intensity: given.TimeIntensity = False,
     falling: given.Falling = False,
@@ -37,8 +38,10 @@ def enhancement(
     runs.check_output(common.out, force=common.force)
     if post is not None and (baseline is not None or time_intensity):
         raise typer.BadParameter("belongs to a series over time, not to two scans", param_hint="--baseline")
+    if post is None and post_series is not None:
+        raise typer.BadParameter("belongs to a second scan, which is not given", param_hint="--post-series")
     first = loaded(pre, common.series, common.mr_scaling)
-    second = None if post is None else loaded(post, None, common.mr_scaling)
+    second = None if post is None else loaded(post, post_series, common.mr_scaling)
     images = window(baseline)
     keywords = {**voxels.keywords(), "baseline": images, "workers": common.workers}
     estimates = [change_maps.enhancement(first, second, register=register, **keywords)]

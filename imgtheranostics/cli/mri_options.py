@@ -86,6 +86,9 @@ Post = Annotated[
         help="The scan after the agent; without it, PRE is a series over time.", show_default=False
     ),
 ]
+PostSeries = Annotated[
+    str | None, typer.Option("--post-series", help="Series of POST; --series is that of PRE.")
+]
 Register = Annotated[bool, typer.Option("--register", help="Align the second scan to the first, rigidly.")]
 TimeIntensity = Annotated[
     bool,

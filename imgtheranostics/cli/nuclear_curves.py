@@ -13,6 +13,7 @@ from imgtheranostics.cli.calibration_options import Calibrated
 from imgtheranostics.cli.groups import Output, grouped, refuse_given
 from imgtheranostics.cli.nuclear_curve_groups import TABLES, ActivityMaps, CurveModel, SampleRegions, Samples
 from imgtheranostics.cli.nuclear_words import DecayCorrection, DensityGMl, StrictClock, parameters
+from imgtheranostics.cli.scan_series import ScanSeries, scans_at
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,6 +34,7 @@ HalfLife = Annotated[
 def curves(
     paths: Samples,
     rois: SampleRegions = None,
+    series: ScanSeries = None,
     quantity: Annotated[
         str | None,
         typer.Option("--quantity", help="activity_concentration (default), id_per_g, id_per_ml, suv_bw ..."),
@@ -81,7 +83,8 @@ def curves(
 def _check_table(said: dict[str, Any]) -> None:
     administered, calibrated = said["administered"], said["calibrated"]
     scans_only = {
-        "--rois": said["rois"], "--quantity": said["quantity"], "--resolution-mm": said["resolution_mm"],
+        "--rois": said["rois"], "--series": said["series"], "--quantity": said["quantity"],
+        "--resolution-mm": said["resolution_mm"],
         "--decay-correction": said["decay_correction"], "--maps": said["voxels"].maps or None,
         "--strict-clock": said["strict_clock"] or None, "--resample-rois": said["resample_rois"] or None,
         "--density-g-ml": None if said["density_g_ml"] == 1.0 else said["density_g_ml"],
@@ -112,12 +115,11 @@ def _from_table(said: dict[str, Any], model: str) -> Run:
 
 
 def _from_scans(said: dict[str, Any], model: str) -> Run:
-    from imgtheranostics.io.loading import load
     from imgtheranostics.nuclear.activity_curves import time_activity
 
     administration = said["administered"].administration()
     window = said["calibrated"].energies()
-    volumes = [load(path, window_kev=window) for path in said["paths"]]
+    volumes = scans_at(said["paths"], said["series"], window)
     rois, resample = said["rois"], said["resample_rois"]
     per_scan = len(rois) == len(volumes) > 1
     regions = [

@@ -14,6 +14,7 @@ from imgtheranostics.cli.groups import Output, grouped, refuse_given
 from imgtheranostics.cli.map_input import loaded, volume_of
 from imgtheranostics.cli.nuclear_dose_groups import Absorption, Effect, Given, Scanned, Stay
 from imgtheranostics.cli.nuclear_words import DecayCorrection, StrictClock, parameters
+from imgtheranostics.cli.scan_series import ScanSeries, series_of_scans
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,6 +47,7 @@ Dicom = Annotated[
 def dose(
     paths: Scans,
     rois: options.RoiPaths = None,
+    series: ScanSeries = None,
     dose_rate: DoseRate = False,
     dicom: Dicom = False,
     decay_correction: DecayCorrection = None,
@@ -78,7 +80,7 @@ def dose(
     table_options = {"resolution_mm": resolution_mm, "subject": subject, "session": session}
     how = {**given.keywords(), **stay.keywords()}
     measures, absorbing = effect.measures(), absorption.keywords(loaded)
-    scans = _scans(paths, calibrated.energies())
+    scans = _scans(paths, series, calibrated.energies())
     first = volume_of(scans[0])
     regions = runs.regions_for(first, rois, resample=resample_rois)
     if dose_rate:
@@ -143,13 +145,16 @@ def _check(dose_rate: bool, dicom: bool, given: Given, stay: Stay, effect: Effec
                 raise typer.BadParameter("does not apply to --dose-rate", param_hint=option)
 
 
-def _scans(paths: Sequence[Path], window_kev: float | tuple[float, float] | None) -> list[Any]:
+def _scans(
+    paths: Sequence[Path], series: Sequence[str] | None, window_kev: float | tuple[float, float] | None
+) -> list[Any]:
     """Scans, or one map with its standard error."""
     from imgtheranostics.mapping.map_files import load_map
     from imgtheranostics.nuclear.dose_volume import DOSES
     from imgtheranostics.nuclear.scan_dosimetry import INTEGRATED
 
-    found = [load_map(path, window_kev=window_kev) for path in paths]
+    chosen = series_of_scans(series, len(paths))
+    found = [load_map(path, one, window_kev=window_kev) for path, one in zip(paths, chosen, strict=True)]
     return [one if one.quantity in (*INTEGRATED, *DOSES) else volume_of(one) for one in found]
 
 

@@ -15,6 +15,7 @@ from imgtheranostics.cli.groups import Output, grouped, refuse_given
 from imgtheranostics.cli.nuclear_curve_groups import MODELS, TABLES, CurveModel, SampleRegions, Samples
 from imgtheranostics.cli.nuclear_dose_groups import Scanned
 from imgtheranostics.cli.nuclear_words import DecayCorrection, DensityGMl, StrictClock, parameters
+from imgtheranostics.cli.scan_series import ScanSeries, scans_at
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -154,6 +155,7 @@ def pairs(
         str, typer.Option("--given", help="Nuclide that will be given, such as Y-90 after images of 86Y.")
     ],
     rois: SampleRegions = None,
+    series: ScanSeries = None,
     quantity: Annotated[
         str | None,
         typer.Option(
@@ -232,7 +234,8 @@ def _from_table(said: dict[str, Any], keywords: dict[str, Any]) -> _Made:
         if name != "imaged_nuclide"
     }
     scans_only |= {
-        "--rois": said["rois"], "--quantity": said["quantity"], "--resolution-mm": said["resolution_mm"],
+        "--rois": said["rois"], "--series": said["series"], "--quantity": said["quantity"],
+        "--resolution-mm": said["resolution_mm"],
         "--decay-correction": said["decay_correction"], "--dose-maps": twin.dose_maps,
         "--strict-clock": said["strict_clock"] or None, "--resample-rois": said["resample_rois"] or None,
         "--sensitivity-cps-mbq": calibrated.sensitivity_cps_mbq, "--window": calibrated.window,
@@ -248,7 +251,6 @@ def _from_table(said: dict[str, Any], keywords: dict[str, Any]) -> _Made:
 
 
 def _from_scans(said: dict[str, Any], keywords: dict[str, Any]) -> _Made:
-    from imgtheranostics.io.loading import load
     from imgtheranostics.nuclear.pair_tables import pair_table
 
     rois, twin = said["rois"], said["twin"]
@@ -256,7 +258,7 @@ def _from_scans(said: dict[str, Any], keywords: dict[str, Any]) -> _Made:
         raise typer.BadParameter("missing: curves are those of regions", param_hint="--rois")
     refuse_given({"--decay-corrected": said["decay_corrected"]}, "is for a table; scans say it")
     window = said["calibrated"].energies()
-    volumes = [load(path, window_kev=window) for path in said["paths"]]
+    volumes = scans_at(said["paths"], said["series"], window)
     per_scan = len(rois) == len(volumes) > 1
     regions = [
         runs.regions_for(volume, [rois[n]] if per_scan else rois, resample=said["resample_rois"])

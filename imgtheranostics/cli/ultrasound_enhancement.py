@@ -22,7 +22,7 @@ from imgtheranostics.cli.ultrasound_groups import (
     frame_choice,
     odd,
 )
-from imgtheranostics.cli.ultrasound_states import Before, of_two_scans
+from imgtheranostics.cli.ultrasound_states import Before, BeforeSeries, of_two_scans
 
 if TYPE_CHECKING:
     from imgtheranostics.cli.ultrasound_runs import Made
@@ -139,6 +139,7 @@ def enhancement(
     path: options.InputPath,
     baseline_frames: BaselineFrames = None,
     before: Before = None,
+    before_series: BeforeSeries = None,
     frames: Period = None,
     reference: Reference = None,
     window: Window = 1,
@@ -164,7 +165,9 @@ def enhancement(
         "--burst-time": pulse.burst_time,
         "--temperatures": heating.temperatures,
     }
-    if before is not None:
+    if before is None:
+        refuse_given({"--before-series": before_series}, "belongs to --before, which is not given")
+    else:
         refuse_given(along, "does not apply to --before, which compares two scans")
     if grey_only:
         why = "does not apply to --grey-only: log-compressed grey has no enhancement"
@@ -177,7 +180,15 @@ def enhancement(
         return
     known = common.known(reference, scanned.regions)
     if before is not None:
-        states = of_two_scans(before, scanned, common, reference=known, window=window, scale=scale.keywords())
+        states = of_two_scans(
+            before,
+            before_series,
+            scanned,
+            common,
+            reference=known,
+            window=window,
+            scale=scale.keywords(),
+        )
         deliver("ultrasound enhancement", states, scanned, common, said, path, files=[before])
         return
     how = Comparison(baseline, period, known, window, scale.keywords(), common)

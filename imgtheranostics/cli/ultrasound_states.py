@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,9 +22,14 @@ Before = Annotated[
     ),
 ]
 
+BeforeSeries = Annotated[
+    str | None, typer.Option("--before-series", help="Series of --before, where its folder holds several.")
+]
+
 
 def of_two_scans(
     before: Path,
+    before_series: str | None,
     scanned: Scanned,
     common: Cine,
     *,
@@ -37,7 +43,8 @@ def of_two_scans(
     from imgtheranostics.cli.ultrasound_runs import Made
     from imgtheranostics.ultrasound.frame_periods import gain_table, stacked
 
-    first = common.scan(existing(before, "--before")).cine
+    scan = replace(common, series=before_series)
+    first = scan.scan(existing(before, "--before")).cine
     shared = {**scale, "region": common.us_region}
     both, n_before = stacked(first, scanned.cine)
     table = gain_table(

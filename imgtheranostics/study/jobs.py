@@ -7,11 +7,13 @@ be repeated by hand.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
 from imgtheranostics.errors import ImgTheranosticsError, MissingMetadata, UnsupportedInput
+from imgtheranostics.io.sidecar import dataset_root
+from imgtheranostics.study.bids_names import RESERVED, Naming
 from imgtheranostics.study.manifest import (
     EVERY_SESSION,
     Administration,
@@ -34,7 +36,11 @@ REGIONS_FILE = "regions.nii.gz"
 MOVED_FILE = "moved.nii.gz"
 
 _PER_SCAN = frozenset(("nuclear curves", "nuclear dose", "nuclear pairs"))
-"""Commands whose ``--rois`` may be one file per scan."""
+"""Commands whose ``--rois`` may be one file per scan, and whose ``--series`` is one for each."""
+_SERIES = {"ct retention": ("series", "followup-series")}
+"""Commands of several scans with their options for the series of the first, and of each further one."""
+_THE_ONLY = "-"
+"""In place of a series, where others are named: the scan has no other."""
 
 
 @dataclass(frozen=True)
@@ -107,11 +113,15 @@ class Job:
 
 @dataclass(frozen=True)
 class SubjectJobs:
-    """The jobs of one subject in the order in which they are done, or why there are none."""
+    """The jobs of one subject in the order in which they are done, or why there are none.
+
+    `naming` is that of the maps of the whole study.
+    """
 
     subject: str
     jobs: tuple[Job, ...] = ()
     error: ImgTheranosticsError | None = None
+    naming: Naming = field(default=Naming())
 
 
 def placed(path: str, output: Path) -> str:
@@ -128,7 +138,8 @@ def jobs_of(study: Study, manifest: Path, program: Program) -> list[SubjectJobs]
     Raises
     ------
     UnsupportedInput
-        If an analysis names a command or an option that there is not, or is done to no session at all.
+        If an analysis names a command or an option that there is not, is named as a folder of BIDS, or is
+        done to no session at all.
     """
     for analysis in study.analyses:
         _check_command(analysis, program)
@@ -141,13 +152,32 @@ def jobs_of(study: Study, manifest: Path, program: Program) -> list[SubjectJobs]
                 where=analysis.name,
                 needed="a session with all of its scans: " + ", ".join(analysis.scans),
             )
-    return found
+    naming = _naming(study, found)
+    return [replace(one, naming=naming) for one in found]
+
+
+def _naming(study: Study, planned: Sequence[SubjectJobs]) -> Naming:
+    """What the names of maps depend on; scans' datasets are numbered in the order of the jobs."""
+    read = dict.fromkeys(path for one in planned for job in one.jobs for path in job.reads)
+    folders = dict.fromkeys(Path(path).parent for path in read if not path.startswith("sub-"))
+    roots = dict.fromkeys(str(root.absolute()) for root in map(dataset_root, folders) if root is not None)
+    return Naming(
+        tracer=study.agent or "",
+        with_emission=any(job.words[0] == "nuclear" for one in planned for job in one.jobs),
+        datasets=tuple((root, f"source{n or ''}") for n, root in enumerate(roots)),
+    )
 
 
 def _check_command(analysis: Analysis, program: Program) -> None:
     known = program.options(analysis.command)
     if known is None:
         raise UnsupportedInput("there is no such command", where=analysis.name, found=analysis.command)
+    if analysis.name in RESERVED:
+        raise UnsupportedInput(
+            "an analysis is named as a folder of BIDS, which the study needs for its maps",
+            where=analysis.name,
+            next_step="give it another name, such as " + analysis.command.replace(" ", "-"),
+        )
     for name in analysis.options:
         if name not in known:
             raise UnsupportedInput(
@@ -292,16 +322,27 @@ class _Planner:
         return f"{folder}/{REGIONS_FILE}"
 
     def _series(self, analysis: Analysis, scans: list[tuple[str, Session]]) -> list[Option]:
-        """``--series`` of the first scan, ``--post-series`` of the second; others cannot be named."""
+        """``--series`` of the first scan, ``--post-series`` of the second, or one option for each."""
+        chosen = [
+            None if self._is_moved(role, session, analysis) else session.scans[role].series
+            for role, session in scans
+        ]
+        if analysis.command in _PER_SCAN:
+            options = ("series",) * len(scans)
+        elif analysis.command in _SERIES:
+            first, further = _SERIES[analysis.command]
+            options = (first, *(further for _ in scans[1:]))
+        else:
+            options = ("series", "post-series", *("" for _ in scans))[: len(scans)]
         found: list[Option] = []
-        for number, (role, session) in enumerate(scans):
-            series = session.scans[role].series
-            if series is None or self._is_moved(role, session, analysis):
+        for number, series in enumerate(chosen):
+            option = options[number]
+            alike = [one for one, other in zip(chosen, options, strict=True) if other == option]
+            if not any(alike):
                 continue
-            option = ("series", "post-series")[number] if number < 2 else ""
             if not self._takes(analysis, option):
-                raise self._no_series(analysis, role, session)
-            found.append(Option(option, series))
+                raise self._no_series(analysis, *scans[number])
+            found.append(Option(option, series or _THE_ONLY))
         return found
 
     def _no_series(self, analysis: Analysis, role: str, session: Session) -> UnsupportedInput:
@@ -342,9 +383,12 @@ class _Planner:
                             where=f"{self.subject.id}, {analysis.name}, {name}",
                             found=one.scan,
                         )
-                    if at.scans[role].series is not None and not self._is_moved(role, at, analysis):
-                        raise self._no_series(analysis, role, at)
                     found.append(Option(name, self._scan(role, at, analysis, after), True))
+                    series = at.scans[role].series
+                    if series is not None and not self._is_moved(role, at, analysis):
+                        if not self._takes(analysis, f"{name}-series"):
+                            raise self._no_series(analysis, role, at)
+                        found.append(Option(f"{name}-series", series))
                 elif isinstance(one, FileReference):
                     found.append(Option(name, self._path(one.file), True))
                 elif isinstance(one, bool):

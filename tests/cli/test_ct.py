@@ -293,6 +293,17 @@ def test_retention_counts_what_stays_and_what_was_not_scanned(capsys, pre, follo
     assert "one follow-up was not made" in page
 
 
+def test_follow_ups_of_one_folder_are_chosen_by_their_series(capsys, followups, rois, pre, tmp_path):
+    words = ("ct", "retention", "--rois", rois, "--material", "HfO2", "--slope", SLOPE, "--register", "none")
+    words += ("--no-shells", "--json")
+    for name, path in zip("cab", (pre, *followups), strict=True):
+        (tmp_path / f"{name}.nii.gz").write_bytes(path.read_bytes())
+        (tmp_path / f"{name}.json").write_bytes(path.with_name(f"{path.name[:-7]}.json").read_bytes())
+    chosen = ("--series", 3, "--followup-series", 1, "--followup-series", 2)
+    one = json.loads(run(capsys, *words, *[tmp_path] * 3, *chosen).out)["quantities"]
+    assert one == json.loads(run(capsys, *words, pre, *followups).out)["quantities"]
+
+
 def test_retention_with_the_macroscopic_dose_enhancement(capsys, pre, followups, rois):
     words = ("ct", "retention", pre, followups[0], "--rois", rois, "--material", "HfO2", "--register", "none")
     words += ("--slope", SLOPE, "--no-shells")

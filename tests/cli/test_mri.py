@@ -349,6 +349,13 @@ class TestEnhancement:
         assert [row["mean"] for row in rows] == pytest.approx([0.0, 50.0], abs=1e-3)
         assert {row["unit"] for row in rows} == {"%"}
 
+    def test_both_scans_may_be_series_of_one_folder(self, rois, tmp_path, capsys):
+        self.images(tmp_path)
+        words = ["mri", "enhancement", "--rois", rois, "--noise-sd", "2", "--series", 2]
+        rows = rows_of(capsys, *words, tmp_path, tmp_path, "--post-series", 1)
+        assert [row["mean"] for row in rows] == pytest.approx([0.0, 50.0], abs=1e-3)
+        assert "--post-series" in refusal(capsys, *words, tmp_path, "--post-series", 1, code=2)
+
     def test_another_protocol_is_6(self, tmp_path, capsys):
         pre, post = self.images(tmp_path, FlipAngle=20)
         assert "flip angle" in refusal(capsys, "mri", "enhancement", pre, post, code=6)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -109,6 +110,22 @@ def test_scans_give_half_lives_and_decays_per_gram(scans, capsys):
     assert area["terms"] == 1.0
     share = 100 * 2 ** (-(48 + FRAME_S / 7200) / effective)
     assert rows["tumour", "extrapolated_fraction"]["mean"] == pytest.approx(share, rel=5e-3)
+
+
+def test_scans_of_one_folder_are_chosen_by_their_series(scans, tmp_path, capsys):
+    """The order of the command line counts, and that of the listing does not."""
+    paths, rois = scans
+    for name, path in zip("edcb", paths, strict=False):
+        for suffix in ("nii.gz", "json"):
+            (tmp_path / f"{name}.{suffix}").write_bytes(Path(path, f"pet.{suffix}").read_bytes())
+    flat = ["nuclear", "curves", *[tmp_path] * 4, paths[4], *rois, "--model", "mono"]
+    chosen = [word for series in (4, 3, 2, 1, "-") for word in ("--series", series)]
+    assert rows_of([*flat, *chosen], capsys) == rows_of(
+        ["nuclear", "curves", *paths, *rois, "--model", "mono"], capsys
+    )
+    code, said = refused([*flat, "--series", 4, "--series", 3], capsys)
+    assert code == 2
+    assert "2 times for 5 scans" in said
 
 
 def test_people_read_hours_and_programs_seconds(tmp_path, capsys):
@@ -274,6 +291,7 @@ def test_options_that_cannot_be_are_named(scans, capsys, words, option):
     ("words", "option"),
     [
         (["--rois", "rois.nii.gz"], "--rois"),
+        (["--series", "2"], "--series"),
         (["--maps"], "--maps"),
         (["--dose", "8MBq"], "--dose"),
         (["--model", "none"], "--model"),

@@ -114,6 +114,7 @@ def test_scans_of_all_sessions_are_one_analysis_of_the_subject(folder: Path) -> 
     *_, job = planned(folder, text, head)
     assert job.folder == "sub-m01/curves"
     words = line(job, folder)
+    assert "--series" not in words
     assert words[2:4] == ["p1.nii.gz", "p2.nii.gz"]
     assert [words[n + 1] for n, word in enumerate(words) if word == "--rois"] == [
         "rois.nii.gz",
@@ -156,8 +157,36 @@ def test_an_analysis_that_cannot_be_done_is_refused_before_anything_runs(
 
 
 def test_a_series_that_a_command_cannot_choose_is_an_error_of_the_subject(folder: Path) -> None:
+    head = HEAD.replace("pet: p2.nii.gz", 'pet: {path: p2.nii.gz, series: "2"}')
     with pytest.raises(UnsupportedInput, match="cannot choose a series"):
-        planned(folder, "  - {name: curves, command: nuclear curves, scans: [pet@*]}\n")
+        planned(folder, "  - {name: e, command: ct materials, scans: [pet@*]}\n", head)
+
+
+@pytest.mark.parametrize("command", ["nuclear curves", "nuclear dose", "nuclear pairs"])
+def test_series_of_later_scans_are_named_in_their_order(folder: Path, command: str) -> None:
+    text = f"  - {{name: curves, command: {command}, scans: [pet@*]}}\n"
+    *_, job = planned(folder, text)
+    words = line(job, folder)
+    # the scan of the second session is the only one of its file
+    assert [words[n + 1] for n, word in enumerate(words) if word == "--series"] == ["3", "-"]
+
+
+def test_series_of_follow_ups_and_second_scans_have_options_of_their_own(folder: Path) -> None:
+    head = HEAD.replace("ct: c1.nii.gz", 'ct: {path: c1.nii.gz, series: "4"}')
+    head = head.replace("ct: c2.nii.gz", 'ct: {path: c2.nii.gz, series: "5"}')
+    *_, kept = planned(folder, "  - {name: r, command: ct retention, scans: [ct@d1, ct@d2]}\n", head)
+    *_, change = planned(folder, "  - {name: e, command: mri enhancement, scans: [ct@d1, ct@d2]}\n", head)
+    *_, echo = planned(
+        folder,
+        "  - {name: u, command: ultrasound enhancement, scans: [ct@d2], options: {before: {scan: ct@d1}}}\n",
+        head,
+    )
+    for job, option in ((kept, "--followup-series"), (change, "--post-series")):
+        words = line(job, folder)
+        assert words[words.index("--series") + 1] == "4"
+        assert words[words.index(option) + 1] == "5"
+    words = line(echo, folder)
+    assert (words[words.index("--series") + 1], words[words.index("--before-series") + 1]) == ("5", "4")
 
 
 def test_regions_that_cannot_be_carried_are_an_error_of_the_subject(folder: Path) -> None:
