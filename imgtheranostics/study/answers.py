@@ -15,10 +15,12 @@ from imgtheranostics.study.agreement_answers import agreement_reply
 from imgtheranostics.study.cohort import Cohort
 from imgtheranostics.study.findings import Finding
 from imgtheranostics.study.group_answers import difference_reply, factorial_reply, repeatability_reply
+from imgtheranostics.study.mixed_answers import mixed_reply
 from imgtheranostics.study.multiplicity import holm
 from imgtheranostics.study.outcome_answers import association_reply, share_reply, survival_reply
-from imgtheranostics.study.questions import Agreement, AnyQuestion, Association, Survival
-from imgtheranostics.study.replies import Reply, in_session, region_words
+from imgtheranostics.study.question_words import default_text
+from imgtheranostics.study.questions import AnyQuestion, Mixed
+from imgtheranostics.study.replies import Reply
 from imgtheranostics.study.wording import EQUIVALENCE_NEEDED, claims_beyond_association
 
 _REPLIES: Mapping[str, Callable[[Cohort, Any], Reply]] = {
@@ -28,6 +30,7 @@ _REPLIES: Mapping[str, Callable[[Cohort, Any], Reply]] = {
     "agreement": agreement_reply,
     "repeatability": repeatability_reply,
     "factorial": factorial_reply,
+    "mixed": mixed_reply,
     "share": share_reply,
 }
 
@@ -152,44 +155,6 @@ def _words(question: AnyQuestion) -> tuple[str, tuple[Caution, ...]]:
     return default_text(question), (Caution("claim-withheld", told, question.name),)
 
 
-def default_text(question: AnyQuestion) -> str:
-    """A question in words that claim nothing."""
-    from imgtheranostics.report.wording import quantity_words
-
-    if isinstance(question, Agreement):
-        pair = (question.first, question.second)
-        named = [
-            f"{_in_sentence(quantity_words(one.quantity))} of {region_words(one)}{in_session(one)}"
-            for one in pair
-        ]
-        by = [f" ({one.analysis})" if one.analysis else "" for one in pair]
-        return f"Do {named[0]}{by[0]} and {named[1]}{by[1]} agree?"
-    if question.kind == "share":
-        return f"In what share of the subjects was {question.outcome} seen?"
-    what = (
-        f"{_in_sentence(quantity_words(question.quantity))} of {region_words(question)}{in_session(question)}"
-    )
-    if isinstance(question, Association):
-        adjusted = f", {', '.join(question.adjust)} accounted for" if question.adjust else ""
-        return f"Does {what} go along with {question.outcome}{adjusted}?"
-    if isinstance(question, Survival):
-        return f"Does {what} go along with the time to {question.event}?"
-    if question.kind == "group_difference":
-        groups = "the groups" if question.groups is None else f"{question.groups[1]} and {question.groups[0]}"
-        return f"Do {groups} differ in {what}?"
-    if question.kind == "factorial":
-        first, second = question.factors
-        return f"Does {what} depend on {first}, {second} accounted for?"
-    if question.across == "lesions":
-        return f"How alike are lesions of one subject: {what}?"
-    return f"How alike are repeats of {what}?"
-
-
-def _in_sentence(words: str) -> str:
-    """Without its capital, unless it is an abbreviation or a symbol."""
-    return words[:1].lower() + words[1:] if words[1:2].islower() else words
-
-
 def _verdict(answer: Answer, p_value: float, n_tested: int) -> str:
     reply, alpha = answer.reply, answer.question.alpha
     if reply is None:
@@ -202,7 +167,10 @@ def _verdict(answer: Answer, p_value: float, n_tested: int) -> str:
         return f"{found} {reply.agreed}".strip()
     if reply.agreed:
         return f"Not beyond chance at {100 * alpha:g} %{after}. {reply.agreed}"
-    outcome = answer.question.kind in ("association", "survival")
+    question = answer.question
+    outcome = question.kind in ("association", "survival") or (
+        isinstance(question, Mixed) and not question.of_groups
+    )
     return (
         f"Not beyond chance at {100 * alpha:g} %{after}. {NOTHING_FOUND if outcome else EQUIVALENCE_NEEDED}"
     )

@@ -23,7 +23,7 @@ from imgtheranostics.study.findings import Finding
 from imgtheranostics.study.mixed import MixedModel, mixed_model
 from imgtheranostics.study.multiplicity import holm
 from imgtheranostics.study.power import two_sample_power
-from imgtheranostics.study.questions import EVERY, Factorial, GroupDifference, Repeatability
+from imgtheranostics.study.questions import EVERY, Factorial, GroupDifference, Mixed, Repeatability
 from imgtheranostics.study.reliability import intraclass_correlation, repeatability
 from imgtheranostics.study.replies import Reply, as_ratio, measure_words, percent
 from imgtheranostics.study.wording import LESIONS
@@ -136,18 +136,20 @@ def _over_sessions(cohort: Cohort, question: GroupDifference) -> Reply:
         findings[pair], interaction = _mixed(cohort, kept, pair, question, found.unit)
         facts.append((f"Group × session, {pair[1]} and {pair[0]}", interaction))
     primary, beside = _of_pairs(findings)
-    sessions = dict.fromkeys(one.session for one in _in_time(cohort, values))
+    sessions = dict.fromkeys(one.session for one in in_time(cohort, values))
     for session in sessions:
         here = [one for one in values if one.session == session]
-        beside += tuple(_in_session(cohort, here, pair, question, found.unit, session) for pair in pairs)
-    curves = _curves(cohort, values)
+        beside += tuple(
+            compared_in_session(cohort, here, pair, question, found.unit, session) for pair in pairs
+        )
+    curves = curves_of(cohort, values)
     return Reply(
         primary=primary,
         beside=beside,
         facts=tuple(facts),
         notes=(LESIONS,) if found.several_regions else (),
         left_out=found.left_out,
-        shown=_curve_figures(cohort, question, curves, found.unit),
+        shown=curve_figures(cohort, question, curves, found.unit),
     )
 
 
@@ -183,9 +185,15 @@ def _mixed(
     return finding, told
 
 
-def _in_session(
-    cohort: Cohort, values: Sequence[Value], pair: Pair, question: GroupDifference, unit: str, session: str
+def compared_in_session(
+    cohort: Cohort,
+    values: Sequence[Value],
+    pair: Pair,
+    question: GroupDifference | Mixed,
+    unit: str,
+    session: str,
 ) -> tuple[str, Finding]:
+    """Two groups in one session of several: an estimate with its interval, and no test of its own."""
     parts = [[one.value for one in values if cohort.group(one.subject) == name] for name in pair]
     found = group_difference(
         *parts, names=pair, logarithmic=question.logarithmic, unit=unit, level=1 - question.alpha
@@ -193,14 +201,16 @@ def _in_session(
     return f"session {session}, without a test", dataclasses.replace(found, p_value=math.nan)
 
 
-def _in_time(cohort: Cohort, values: Sequence[Value]) -> list[Value]:
+def in_time(cohort: Cohort, values: Sequence[Value]) -> list[Value]:
+    """In the order in which they were measured."""
     hours = cohort.declared.hours
     return sorted(values, key=lambda one: hours.get((one.subject, one.session), math.inf))
 
 
-def _curves(cohort: Cohort, values: Sequence[Value]) -> tuple[AnimalCurve, ...]:
+def curves_of(cohort: Cohort, values: Sequence[Value]) -> tuple[AnimalCurve, ...]:
+    """Values of each subject over time, one per session."""
     by_subject: dict[str, list[Value]] = {}
-    for one in _in_time(cohort, values):
+    for one in in_time(cohort, values):
         by_subject.setdefault(one.subject, []).append(one)
     return tuple(
         AnimalCurve(
@@ -213,9 +223,13 @@ def _curves(cohort: Cohort, values: Sequence[Value]) -> tuple[AnimalCurve, ...]:
     )
 
 
-def _curve_figures(
-    cohort: Cohort, question: GroupDifference | Repeatability, curves: tuple[AnimalCurve, ...], unit: str
+def curve_figures(
+    cohort: Cohort,
+    question: GroupDifference | Mixed | Repeatability,
+    curves: tuple[AnimalCurve, ...],
+    unit: str,
 ) -> tuple[Shown, ...]:
+    """Every subject over time by group, and its change from the first session."""
     label = measure_words(question, unit)
     since = f"time after the {cohort.declared.time_origin}"
     logarithmic = question.logarithmic and all(value > 0.0 for one in curves for value in one.values)
@@ -398,5 +412,5 @@ def repeatability_reply(cohort: Cohort, question: Repeatability) -> Reply:
         beside=(("share of variance between subjects", alike),),
         facts=tuple(facts),
         left_out=found.left_out,
-        shown=_curve_figures(cohort, question, _curves(cohort, values), found.unit),
+        shown=curve_figures(cohort, question, curves_of(cohort, values), found.unit),
     )

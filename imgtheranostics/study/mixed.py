@@ -59,10 +59,15 @@ class MixedModel:
     between_sd, within_sd : float
         Of subjects, and of measurements of one subject; of logarithms when `logarithmic`.
     intraclass_correlation : float
+        Of measurements of one subject, and with `nested` of different parts of it.
     n_subjects, n_measurements, left_out : int
     unit : str
     logarithmic : bool
     warnings : tuple of Caution
+    nested_sd : float
+        Of parts of one subject, such as its lesions; NaN without them.
+    n_nested : int
+        Parts, of all subjects together.
     """
 
     coefficients: Mapping[str, Finding]
@@ -76,6 +81,8 @@ class MixedModel:
     unit: str
     logarithmic: bool
     warnings: tuple[Caution, ...]
+    nested_sd: float = math.nan
+    n_nested: int = 0
 
 
 @dataclass(frozen=True)
@@ -94,6 +101,7 @@ def mixed_model(
     subject: npt.ArrayLike,
     *,
     interactions: Sequence[tuple[str, str]] = (),
+    nested: npt.ArrayLike | None = None,
     logarithmic: bool = False,
     level: float = 0.95,
     unit: Units = "1",
@@ -114,6 +122,9 @@ def mixed_model(
         Label of the patient or animal of each measurement.
     interactions : sequence of (str, str)
         Pairs of terms.
+    nested : (n,) array_like, optional
+        Label of the part of the subject, such as the lesion, where parts were measured more than once; the
+        same label in two subjects is two parts. Parts then have a random intercept of their own.
     logarithmic : bool
         Model the logarithm of `value`; estimates are ratios.
     level : float
@@ -125,8 +136,8 @@ def mixed_model(
     ValueError
         If a term is unknown, a factor has one level, or columns differ in length.
     IllConditioned
-        For too few subjects, no subject with two measurements, terms that repeat each other, or a fit that
-        does not converge.
+        For too few subjects, no subject (or part of one) with two measurements, terms that repeat each
+        other, or a fit that does not converge.
     ImplausibleValue, UnitMismatch
         For values not above zero with `logarithmic`, infinite values, or mixed units.
     UnsupportedInput
@@ -139,15 +150,16 @@ def mixed_model(
     check_level(level)
     spelled = common_unit(unit, "value")
     models = from_statsmodels("regression.mixed_linear_model", "a mixed model")
-    rows, members, terms = _read(value, fixed, subject)
+    rows, members, parts, terms = _read(value, fixed, subject, nested)
     response = _response(rows["value"], logarithmic)
     columns = _columns(rows, terms, interactions)
     design = np.column_stack([column.values for column in columns])
     _require_rank(design)
-    found = _fitted(models, response, design, members)
-    freedoms = _freedoms(design, members)
+    found = _fitted(models, response, design, members, parts)
+    freedoms = _freedoms(design, members, parts)
     beta, covariance = found.fe_params, found.cov_params()[: design.shape[1], : design.shape[1]]
-    between, within = float(found.cov_re[0, 0]), float(found.scale)
+    between, within = float(np.asarray(found.cov_re)[0, 0]), float(found.scale)
+    of_parts = 0.0 if parts is None else float(found.vcomp[0])
     n_subjects = int(members.max()) + 1
     cautions = [*rows.warnings]
     if between <= 1e-6 * within:
@@ -164,22 +176,31 @@ def mixed_model(
         tests=_tests(columns, beta, covariance, freedoms),
         between_sd=math.sqrt(max(between, 0.0)),
         within_sd=math.sqrt(within),
-        intraclass_correlation=between / (between + within),
+        intraclass_correlation=between / (between + of_parts + within),
         n_subjects=n_subjects,
         n_measurements=rows.n,
         left_out=rows.left_out,
         unit=spelled,
         logarithmic=logarithmic,
         warnings=tuple(cautions),
+        nested_sd=math.nan if parts is None else math.sqrt(max(of_parts, 0.0)),
+        n_nested=0 if parts is None else int(parts.max()) + 1,
     )
 
 
 def _read(
-    value: npt.ArrayLike, fixed: Mapping[str, npt.ArrayLike], subject: npt.ArrayLike
-) -> tuple[Rows, IntArray, dict[str, list[str] | None]]:
-    """Complete rows, the subject of each, and the labels of the factors."""
-    if {"value", "subject", "intercept"} & set(fixed) or any(":" in name or "[" in name for name in fixed):
-        raise ValueError("terms must not be named value, subject or intercept, nor contain ':' or '['")
+    value: npt.ArrayLike,
+    fixed: Mapping[str, npt.ArrayLike],
+    subject: npt.ArrayLike,
+    nested: npt.ArrayLike | None,
+) -> tuple[Rows, IntArray, IntArray | None, dict[str, list[str] | None]]:
+    """Complete rows, the subject and the part of it of each, and the labels of the factors."""
+    if {"value", "subject", "intercept", "nested"} & set(fixed) or any(
+        ":" in name or "[" in name for name in fixed
+    ):
+        raise ValueError(
+            "terms must not be named value, subject, nested or intercept, nor contain ':' or '['"
+        )
     read: dict[str, npt.ArrayLike] = {}
     labels: dict[str, list[str] | None] = {}
     for name, given in fixed.items():
@@ -188,10 +209,11 @@ def _read(
         else:
             numbers, labels[name] = codes(given, name)
             read[name] = np.where(numbers < 0, np.nan, numbers)
-    numbers, _ = codes(subject, "subject")
-    rows = complete_rows(
-        {"value": value, **read, "subject": np.where(numbers < 0, np.nan, numbers)}, smallest=6
-    )
+    for name, units in (("subject", subject), ("nested", nested)):
+        if units is not None:
+            numbers, _ = codes(units, name)
+            read[name] = np.where(numbers < 0, np.nan, numbers)
+    rows = complete_rows({"value": value, **read}, smallest=6)
     members = np.unique(rows["subject"], return_inverse=True)[1].astype(np.int64)
     require(int(members.max()) + 1, 4, "subjects", "subject")
     if np.bincount(members).max() < 2:
@@ -201,7 +223,18 @@ def _read(
             needed="subjects with two or more measurements",
             next_step="use spearman or two_way",
         )
-    return rows, members, labels
+    if nested is None:
+        return rows, members, None, labels
+    pairs = np.column_stack([members, rows["nested"].astype(np.int64)])
+    parts = np.unique(pairs, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)
+    if np.bincount(parts).max() < 2:
+        raise IllConditioned(
+            "every part of a subject was measured once: there is nothing to tell parts from measurements",
+            where="nested",
+            needed="parts, such as lesions, with two or more measurements",
+            next_step="leave nested out",
+        )
+    return rows, members, parts, labels
 
 
 def _response(value: DoubleArray, logarithmic: bool) -> DoubleArray:
@@ -258,12 +291,18 @@ def _require_rank(design: DoubleArray) -> None:
         )
 
 
-def _fitted(models: Any, response: DoubleArray, design: DoubleArray, members: IntArray) -> Any:
+def _fitted(
+    models: Any, response: DoubleArray, design: DoubleArray, members: IntArray, parts: IntArray | None
+) -> Any:
+    random: dict[str, Any] = {}
+    if parts is not None:
+        random = {"exog_re": np.ones((len(response), 1)), "exog_vc": _parts(models, members, parts)}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for method in ("lbfgs", "powell"):
             try:
-                found = models.MixedLM(response, design, groups=members).fit(reml=True, method=method)
+                model = models.MixedLM(response, design, groups=members, **random)
+                found = model.fit(reml=True, method=method)
             except (np.linalg.LinAlgError, ValueError):
                 continue
             if found.converged and np.isfinite(np.asarray(found.bse_fe)).all():
@@ -276,14 +315,26 @@ def _fitted(models: Any, response: DoubleArray, design: DoubleArray, members: In
     )
 
 
-def _freedoms(design: DoubleArray, members: IntArray) -> list[int]:
+def _parts(models: Any, members: IntArray, parts: IntArray) -> Any:
+    """Indicators of the parts of each subject, as statsmodels wants them: one matrix per subject."""
+    names, matrices = [], []
+    for one in range(int(members.max()) + 1):
+        own = parts[members == one]
+        present = np.unique(own)
+        names.append([str(part) for part in present])
+        matrices.append((own[:, None] == present).astype(np.float64))
+    return models.VCSpec(["part"], [names], [matrices])
+
+
+def _freedoms(design: DoubleArray, members: IntArray, parts: IntArray | None) -> list[int]:
     """Degrees of freedom by column: of subjects where it is constant in each, else of measurements."""
     n_subjects = int(members.max()) + 1
+    n_parts = n_subjects if parts is None else int(parts.max()) + 1
     sizes = np.bincount(members)
     inner = np.column_stack([column - (np.bincount(members, column) / sizes)[members] for column in design.T])
     varies = np.abs(inner).max(axis=0) > 1e-9 * np.maximum(np.abs(design).max(axis=0), 1e-300)
     between = n_subjects - int(np.count_nonzero(~varies))
-    within = len(design) - n_subjects - int(np.count_nonzero(varies))
+    within = len(design) - n_parts - int(np.count_nonzero(varies))
     require(between, 1, "subjects for the terms between them", "subject")
     if varies.any():
         require(within, 1, "measurements for the terms within subjects", "value")
@@ -313,7 +364,7 @@ def _coefficient(
         interval=Interval(limits[1], limits[2]),
         p_value=float(2 * t.sf(abs(beta) / error, freedom)),
         n=n,
-        method=f"mixed model, REML, random intercept of subjects; t with {freedom} degrees of freedom",
+        method=f"mixed model, REML, random intercepts of subjects; t with {freedom} degrees of freedom",
         unit="1" if logarithmic and name != "intercept" else unit,
         level=level,
         assumed=("subjects are independent", "errors are normal, alike in all subjects and at all times"),

@@ -303,6 +303,69 @@ class Factorial(_OfOneMeasure):
         return self
 
 
+class Mixed(_OfOneMeasure):
+    """Does a number depend on the group, or on a number of the patient, over lesions inside patients?
+
+    Every region that matches is a measurement of its patient, who has a random intercept; with
+    ``session: "*"`` every session of it is one, regions have random intercepts inside patients, and the
+    interaction with the session is given beside.
+
+    Attributes
+    ----------
+    about : str
+        ``group``, or a covariate or column of outcomes, whose slope is given per standard deviation.
+    groups : (str, str), optional
+        The second is compared with the first; needed where there are more than two.
+    adjust, adjust_log : tuple of str
+        Covariates or columns of outcomes that may drive both, as they are or by their logarithms.
+    logarithmic : bool
+        Model logarithms, so that the answer is a ratio.
+    effect : float
+        For the power at the number at hand: the difference of groups in standard deviations of subjects, or
+        the correlation over subjects.
+    """
+
+    kind: Literal["mixed"]
+    about: Column = "group"
+    groups: tuple[Text, Text] | None = None
+    adjust: tuple[Column, ...] = ()
+    adjust_log: tuple[Column, ...] = ()
+    logarithmic: bool = True
+    effect: Positive | None = None
+
+    @property
+    def of_groups(self) -> bool:
+        """Whether groups are compared, and not a slope taken."""
+        return self.about == "group"
+
+    @property
+    def adjusted(self) -> tuple[str, ...]:
+        """Everything that is adjusted for."""
+        return (*self.adjust, *self.adjust_log)
+
+    def names(self) -> Iterator[Named]:
+        """See the base class."""
+        yield from super().names()
+        yield from (("group", group) for group in self.groups or ())
+        asked = () if self.of_groups else (self.about,)
+        yield from (("covariate", one) for one in (*asked, *self.adjusted))
+
+    def columns(self) -> tuple[str, ...]:
+        """See the base class."""
+        return self.adjusted if self.of_groups else (self.about, *self.adjusted)
+
+    @model_validator(mode="after")
+    def _sensible(self) -> Mixed:
+        if self.groups is not None and (not self.of_groups or self.groups[0] == self.groups[1]):
+            raise PydanticCustomError("groups", "two different groups, of a question about the group")
+        asked = (self.about, *self.adjusted)
+        if len(set(asked)) < len(asked):
+            raise PydanticCustomError("adjust", "each once, and not what the question is about")
+        if not self.of_groups and self.effect is not None and self.effect >= 1.0:
+            raise PydanticCustomError("effect", "a correlation below 1")
+        return self
+
+
 class Share(_Asked):
     """In what share of the subjects was an outcome seen? Exact interval, no test.
 
@@ -324,7 +387,10 @@ class Share(_Asked):
         return (self.outcome,)
 
 
-_KINDS = ("group_difference", "association", "survival", "agreement", "repeatability", "factorial", "share")
+_KINDS = (
+    "group_difference", "association", "survival", "agreement", "repeatability", "factorial", "mixed",
+    "share",
+)  # fmt: skip
 
 
 def _known_kind(value: Any) -> Any:
@@ -333,7 +399,7 @@ def _known_kind(value: Any) -> Any:
     return value
 
 
-AnyQuestion = GroupDifference | Association | Survival | Agreement | Repeatability | Factorial | Share
+AnyQuestion = GroupDifference | Association | Survival | Agreement | Repeatability | Factorial | Mixed | Share
 Question = Annotated[
     Annotated[AnyQuestion, Field(discriminator="kind")],
     BeforeValidator(_known_kind),

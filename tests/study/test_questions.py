@@ -41,6 +41,8 @@ EACH_KIND = """\
   - {name: e, kind: repeatability, quantity: id_per_g, region: liver, session: "*"}
   - {name: f, kind: factorial, quantity: id_per_g, region: liver, factors: [targeting, dose_mg]}
   - {name: g, kind: share}
+  - {name: h, kind: mixed, quantity: id_per_g, region: "lesion*", about: shrinkage, adjust_log: [dose_mg]}
+  - {name: i, kind: mixed, quantity: id_per_g, region: liver, session: "*", groups: [passive, active]}
 """
 
 
@@ -66,6 +68,8 @@ def test_each_kind_is_read_and_written(folder: Path) -> None:
         "repeatability",
         "factorial",
         "share",
+        "mixed",
+        "mixed",
     ]
     (folder / "again.yaml").write_text(manifest_text(study))
     assert read_manifest(folder / "again.yaml") == study
@@ -85,6 +89,13 @@ def test_each_kind_is_read_and_written(folder: Path) -> None:
         ('{name: a, kind: survival, quantity: i, region: l, session: "*"}', "one session"),
         ("{name: a, kind: factorial, quantity: i, region: l, factors: [targeting, size]}", "factor size"),
         ("{name: a, kind: association, quantity: i, region: l, within_groups: true, adjust: [x]}", "either"),
+        (
+            "{name: a, kind: mixed, quantity: i, region: l, about: dose_mg, groups: [active, passive]}",
+            "about the",
+        ),
+        ("{name: a, kind: mixed, quantity: i, region: l, about: dose_mg, adjust: [dose_mg]}", "each once"),
+        ("{name: a, kind: mixed, quantity: i, region: l, about: dose_mg, effect: 1.2}", "below 1"),
+        ("{name: a, kind: mixed, quantity: i, region: l, groups: [active, other]}", "other"),
     ],
 )
 def test_a_question_that_cannot_be_meant_is_refused_with_its_line(
