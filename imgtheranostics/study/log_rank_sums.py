@@ -11,7 +11,8 @@ import numpy.typing as npt
 from imgtheranostics.study.findings import Interval
 from imgtheranostics.study.samples import DoubleArray
 
-_BLOCK_VALUES = 1 << 22
+_BLOCK_VALUES = 1 << 18
+"""Of float64, what a core has near at hand."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,14 +94,39 @@ def statistics_at_cuts(
     -------
     excess, variance : (m, k) ndarray
     """
-    m = len(ranks)
-    excess, variance = np.empty((m, cuts.size)), np.empty((m, cuts.size))
-    rows = max(1, _BLOCK_VALUES // (known.n * cuts.size))
+    m, n = ranks.shape
+    by_rank = np.empty((m, n))
+    np.put_along_axis(by_rank, ranks, np.broadcast_to(known.scores, (m, n)), axis=1)
+    above = np.cumsum(by_rank[:, ::-1], axis=1)[:, ::-1]
+    excess, variance = above[:, cuts], np.empty((m, cuts.size))
+    count = np.int16 if n < 1 << 15 else np.int32
+    rows = max(1, _BLOCK_VALUES // (n * cuts.size))
+    width = max(1, _BLOCK_VALUES // (n * rows))
     for start in range(0, m, rows):
-        part = slice(start, min(start + rows, m))
-        high = ranks[part, None, :] >= cuts[None, :, None]
-        excess[part], variance[part] = divided(known, high)
+        part = slice(start, start + rows)
+        last_first = ranks[part, ::-1].T.astype(count)
+        for left in range(0, cuts.size, width):
+            some = slice(left, left + width)
+            high = last_first[:, :, None] >= cuts[some].astype(count)
+            at_risk = _running_sums(high.reshape(n, -1), count)[n - 1 - known.first]
+            share = at_risk * known.share[:, None]
+            share -= share * share
+            variance[part, some] = (known.weight @ share).reshape(last_first.shape[1], -1)
     return excess, variance
+
+
+def _running_sums(
+    high: npt.NDArray[np.bool_], count: type[np.signedinteger]
+) -> npt.NDArray[np.signedinteger]:
+    """Sums down the first axis, by runs of it side by side: many times as fast as `numpy.cumsum`."""
+    n, columns = high.shape
+    run = math.isqrt(n - 1) + 1
+    sums = np.zeros((run, run, columns), count)
+    sums.reshape(run * run, columns)[:n] = high
+    for place in range(1, run):
+        sums[:, place] += sums[:, place - 1]
+    sums[1:] += np.cumsum(sums[:-1, -1], axis=0, dtype=count)[:, None]
+    return sums.reshape(run * run, columns)[:n]
 
 
 def z_scores(excess: DoubleArray, variance: DoubleArray) -> DoubleArray:
