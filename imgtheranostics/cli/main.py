@@ -17,6 +17,7 @@ from imgtheranostics.cli import (
     mri,
     msot,
     nuclear,
+    pacs,
     phantom,
     results,
     study,
@@ -37,6 +38,8 @@ app = typer.Typer(
 )
 app.command("info")(files.info)
 app.command("convert")(files.convert)
+app.command("fetch")(pacs.fetch)
+app.command("store")(pacs.store)
 app.add_typer(nuclear.app, name="nuclear")
 app.add_typer(mri.app, name="mri")
 app.add_typer(cest.app, name="cest")

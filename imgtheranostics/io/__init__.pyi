@@ -1,5 +1,8 @@
 from .cest_offsets import read_offsets as read_offsets
 from .cest_offsets import with_offsets as with_offsets
+from .dicomweb.fetching import fetch as fetch
+from .dicomweb.searching import find_series as find_series
+from .dicomweb.storing import store as store
 from .dose_writing import save_dose as save_dose
 from .entries import SeriesSummary as SeriesSummary
 from .loading import info as info

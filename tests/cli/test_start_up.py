@@ -12,7 +12,7 @@ import sys
 from imgtheranostics.cli.main import main
 code = main({arguments!r})
 heavy = sorted(set(sys.modules) & {{"numpy", "numba", "scipy", "pandas", "pydicom", "nibabel", "SimpleITK",
-               "skimage", "matplotlib", "h5py", "highdicom", "rich"}})
+               "skimage", "matplotlib", "h5py", "highdicom", "requests", "rich"}})
 print("exit", code, "heavy", heavy)
 """
 
@@ -46,6 +46,8 @@ print("exit", code, "heavy", heavy)
         ["validate", "--help"],
         ["convert", "--help"],
         ["info", "--help"],
+        ["fetch", "--help"],
+        ["store", "--help"],
     ],
 )
 def test_help_imports_no_numerics(arguments):
