@@ -88,6 +88,7 @@ def _as_dict(proposal: Proposal, out: Path) -> dict[str, Any]:
         "analyses": [
             one.model_dump(mode="json", exclude_defaults=True, exclude_none=True) for one in proposal.analyses
         ],
+        "study_questions": [{**one.values, "choices": dict(one.choices)} for one in proposal.asks],
         "notes": list(proposal.notes),
     }
 

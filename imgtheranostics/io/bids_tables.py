@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -29,6 +30,15 @@ _NO_COVARIATES = frozenset(
         *_GROUP_COLUMNS,
     )
 )
+_IDENTIFYING = re.compile(
+    r"(?:^|_)(?:id|ids|mrn|ssn|dob|phone|zip|zipcode|postcode|name|names|surname|initials|address|email|"
+    r"accession|date)$|birth|(?:patient|case|hospital|record|chart|file)_?(?:number|nr|no|code|key)(?:$|_)"
+)
+"""Names of columns that tell who somebody is."""
+_IDENTIFYING_DIGITS = 10_000
+"""Whole numbers from here on that differ between all participants may be those of their records."""
+_FEWEST_ALIKE = 2
+"""Participants of each level of a factor: a word that only one has tells who it is, and compares nothing."""
 _LONGEST = 64
 
 
@@ -42,13 +52,16 @@ class Participant:
     weight_kg: float | None = None
     height_m: float | None = None
     covariates: dict[str, float] = field(default_factory=dict)
+    factors: dict[str, str] = field(default_factory=dict)
     unsure: tuple[str, ...] = ()
 
 
 def read_participants(root: Path) -> dict[str, Participant]:
     """Participants of a dataset by label; none where it has no table.
 
-    Columns of numbers become covariates, named with the unit that the table's description states.
+    Columns of numbers become covariates, named with the unit that the table's description states, and columns
+    of words factors where at least two participants have each word. Columns that may tell who somebody is are
+    neither: see `unused_columns`.
 
     Raises
     ------
@@ -59,26 +72,56 @@ def read_participants(root: Path) -> dict[str, Participant]:
     if not table.is_file():
         return {}
     units = column_units(table.with_suffix(".json"))
-    rows = [{key.strip().lower(): value.strip() for key, value in row.items()} for row in table_rows(table)]
-    numeric = _numeric_columns(rows)
+    rows = _lower_rows(table)
+    kinds = {name: _kind(name, rows, units) for name in _free_columns(rows)}
     return {
-        row["participant_id"].removeprefix("sub-"): _participant(row, units, numeric, table)
+        row["participant_id"].removeprefix("sub-"): _participant(row, units, kinds, table)
         for row in rows
         if row.get("participant_id")
     }
 
 
-def _numeric_columns(rows: list[dict[str, str]]) -> list[str]:
-    names = [name for name in (rows[0] if rows else {}) if name not in _NO_COVARIATES]
-    return [
+def unused_columns(root: Path) -> tuple[str, ...]:
+    """Columns of ``participants.tsv`` that have values, but are neither covariates nor factors."""
+    table = root / "participants.tsv"
+    if not table.is_file():
+        return ()
+    units, rows = column_units(table.with_suffix(".json")), _lower_rows(table)
+    return tuple(
         name
-        for name in names
-        if all(row[name].lower() in _ABSENT or _number(row[name]) is not None for row in rows)
-        and any(_number(row[name]) is not None for row in rows)
-    ]
+        for name in _free_columns(rows)
+        if not _kind(name, rows, units) and any(row[name].lower() not in _ABSENT for row in rows)
+    )
 
 
-def _participant(row: dict[str, str], units: dict[str, Any], numeric: list[str], table: Path) -> Participant:
+def _lower_rows(table: Path) -> list[dict[str, str]]:
+    return [{key.strip().lower(): value.strip() for key, value in row.items()} for row in table_rows(table)]
+
+
+def _free_columns(rows: Sequence[Mapping[str, str]]) -> list[str]:
+    return [name for name in (rows[0] if rows else {}) if name not in _NO_COVARIATES]
+
+
+def _kind(name: str, rows: Sequence[Mapping[str, str]], units: Mapping[str, Any]) -> str:
+    """``covariate``, ``factor``, or nothing for a column of names, remarks or identifiers."""
+    given = [row[name] for row in rows if row[name].lower() not in _ABSENT]
+    if not given or _IDENTIFYING.search(name):
+        return ""
+    numbers = [_number(text) for text in given]
+    if None not in numbers:
+        distinct = len(set(numbers)) == len(numbers) > 1
+        large = all(
+            value is not None and value >= _IDENTIFYING_DIGITS and value == int(value) for value in numbers
+        )
+        return "" if distinct and large and not units.get(name) else "covariate"
+    counts = Counter(given)
+    is_factor = len(counts) > 1 and min(counts.values()) >= _FEWEST_ALIKE
+    return "factor" if is_factor else ""
+
+
+def _participant(
+    row: dict[str, str], units: dict[str, Any], kinds: Mapping[str, str], table: Path
+) -> Participant:
     weight, weight_cautions = body_measure(row, "weight", units, MASS_KG, table)
     height, height_cautions = body_measure(row, "height", units, LENGTH_M, table)
     unsure = [name for name, found in (("weight", weight_cautions), ("height", height_cautions)) if found]
@@ -86,8 +129,13 @@ def _participant(row: dict[str, str], units: dict[str, Any], numeric: list[str],
     species = row.get("species", "")
     covariates = {
         _covariate_name(name, units.get(name, "")): value
-        for name in numeric
-        if (value := _number(row[name])) is not None
+        for name, kind in kinds.items()
+        if kind == "covariate" and (value := _number(row[name])) is not None
+    }
+    factors = {
+        _covariate_name(name, ""): row[name]
+        for name, kind in kinds.items()
+        if kind == "factor" and row[name].lower() not in _ABSENT
     }
     return Participant(
         group=group,
@@ -96,6 +144,7 @@ def _participant(row: dict[str, str], units: dict[str, Any], numeric: list[str],
         weight_kg=weight,
         height_m=height,
         covariates=covariates,
+        factors=factors,
         unsure=tuple(unsure),
     )
 

@@ -121,6 +121,8 @@ class FoundRegions:
         Series that it was drawn on, where it names them.
     space : str
         Entity ``space`` of BIDS: what they were drawn on, where it is the suffix of an image.
+    names : tuple of str
+        Of the regions, as far as a table beside the file or its header has them.
     """
 
     kind: str
@@ -133,6 +135,7 @@ class FoundRegions:
     place: tuple[float, ...] = ()
     space: str = ""
     entities: Mapping[str, str] = field(default_factory=dict)
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

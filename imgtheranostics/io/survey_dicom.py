@@ -19,6 +19,7 @@ from imgtheranostics.io.dicom.series import Series, catalogue
 from imgtheranostics.io.dicom.sop_classes import object_name
 from imgtheranostics.io.loading import series_order
 from imgtheranostics.io.pseudonym import pseudonym
+from imgtheranostics.io.region_names import clean_name
 from imgtheranostics.io.survey import (
     UNREADABLE,
     FoundRegions,
@@ -266,7 +267,21 @@ def _regions(header: Header, root: Path) -> FoundRegions:
         visit=header.text("StudyInstanceUID") or str(header.path.parent),
         references=references,
         frame_of_reference=frames,
+        names=_region_names(header),
     )
+
+
+def _region_names(header: Header) -> tuple[str, ...]:
+    """Names of the segments or structures of a file."""
+    named = (("SegmentSequence", "SegmentLabel"), ("StructureSetROISequence", "ROIName"))
+    found = []
+    with suppress(ImgTheranosticsError):
+        found = [
+            clean_name(item.get(keyword), "")
+            for sequence, keyword in named
+            for item in header.sequence(sequence)
+        ]
+    return tuple(name for name in found if name)
 
 
 def _referenced_series(header: Header) -> Iterator[str]:

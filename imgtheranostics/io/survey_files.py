@@ -18,6 +18,7 @@ from imgtheranostics.io.loading import nifti_series
 from imgtheranostics.io.nifti import NiftiFile, read_header
 from imgtheranostics.io.nifti_series import series_axis
 from imgtheranostics.io.pseudonym import pseudonym
+from imgtheranostics.io.region_tables import read_names
 from imgtheranostics.io.sidecar import entities, image_stem, read_sidecar
 from imgtheranostics.io.survey import (
     FoundRegions,
@@ -195,7 +196,16 @@ def _regions(base: FoundSeries, file: NiftiFile) -> FoundRegions:
         place=geometry(file.header.shape, file.header.affine.tolist()),
         space=base.entities.get("space", ""),
         entities=base.entities,
+        names=_names(base.path),
     )
+
+
+def _names(image: Path) -> tuple[str, ...]:
+    """Names of labels from the table beside an image; a table that is none is refused when it is used."""
+    try:
+        return tuple(read_names(image).values())
+    except ImgTheranosticsError:
+        return ()
 
 
 def survey_bruker(files: Sequence[Path], root: Path) -> tuple[list[FoundSeries], list[LeftOut]]:

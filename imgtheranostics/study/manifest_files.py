@@ -44,6 +44,7 @@ _ADMINISTERED = {
     "mass_per_weight": "mg/kg",
 }
 _COVARIATE = "covariate_"
+_FACTOR = "factor_"
 _PLAIN_COLUMNS = frozenset(
     ("study", "agent", "subject", "session", "date", "role", "path", "series", "regions", "drawn_on")
 )
@@ -56,8 +57,8 @@ def read_manifest(path: str | Path) -> Study:
 
     A table has one row per scan and the columns ``subject session date role path``, and, where wanted,
     ``series regions drawn_on group species sex weight height study agent``, ``administration_activity`` and
-    the like, and ``covariate_...``. What belongs to a subject or session must be the same in all its rows,
-    or stand in one of them. A table holds no analyses: they are given beside it.
+    the like, ``covariate_...`` and ``factor_...``. What belongs to a subject or session must be the same in
+    all its rows, or stand in one of them. A table holds no analyses: they are given beside it.
 
     Raises
     ------
@@ -213,12 +214,14 @@ def _check_columns(columns: list[str], path: Path) -> None:
     for name in columns:
         if columns.count(name) > 1:
             raise CorruptInput("a column of the manifest stands twice", where=str(path), found=name)
-        if name not in known and not name.startswith((_ADMINISTRATION, _COVARIATE)):
+        if name not in known and not name.startswith((_ADMINISTRATION, _COVARIATE, _FACTOR)):
             raise CorruptInput(
                 "a column of the manifest is not known",
                 where=str(path),
                 found=name,
-                needed=", ".join((*sorted(known), _ADMINISTRATION + "...", _COVARIATE + "...")),
+                needed=", ".join(
+                    (*sorted(known), *(f"{one}..." for one in (_ADMINISTRATION, _COVARIATE, _FACTOR)))
+                ),
             )
 
 
@@ -265,13 +268,15 @@ class _Rows:
         label = given["subject"].removeprefix("sub-")
         if label not in self._subjects:
             self._lines["subjects", len(self._subjects)] = line
-            self._subjects[label] = {"id": label, "covariates": {}, "sessions": []}
+            self._subjects[label] = {"id": label, "covariates": {}, "factors": {}, "sessions": []}
         subject = self._subjects[label]
         for key in _SUBJECT_COLUMNS:
             self._set(subject, key, given.get(key), line)
         for key, value in given.items():
             if key.startswith(_COVARIATE):
                 self._set(subject["covariates"], key.removeprefix(_COVARIATE), value, line)
+            elif key.startswith(_FACTOR):
+                self._set(subject["factors"], key.removeprefix(_FACTOR), value, line)
         return subject
 
     def _session(self, given: Mapping[str, str], subject: dict[str, Any], line: int) -> dict[str, Any]:

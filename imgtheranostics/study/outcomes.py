@@ -11,7 +11,7 @@ import io
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -85,18 +85,70 @@ class Outcomes:
         text = self.rows.get(subject, {}).get(name)
         if text is None:
             return math.nan
-        known = _WORDS.get(text.lower())
-        if known is not None:
-            return known
-        try:
-            return float(text)
-        except ValueError:
+        value = _value(text)
+        if value is None:
             raise CorruptInput(
                 f"column {name!r} of the outcomes does not hold a number",
                 where=f"{OUTCOMES_FILE}:{self.lines[subject]}",
                 found=text[:40],
                 needed="a number, yes or no, or n/a where nothing is known",
-            ) from None
+            )
+        return value
+
+
+@dataclass(frozen=True)
+class OutcomeColumns:
+    """What a table of outcomes has; no value of it is kept.
+
+    Attributes
+    ----------
+    names : tuple of str
+        All but the subject.
+    numeric : tuple of str
+        Columns of numbers, or of yes and no.
+    yes_or_no : tuple of str
+        Those of two values, 0 and 1 or yes and no.
+    subjects : frozenset of str
+        Labels, without ``sub-``.
+    """
+
+    names: tuple[str, ...]
+    numeric: tuple[str, ...]
+    yes_or_no: tuple[str, ...]
+    subjects: frozenset[str] = field(default=frozenset(), repr=False)
+
+
+def outcome_columns(path: Path) -> OutcomeColumns:
+    """The columns of a table of outcomes and what they hold.
+
+    Raises
+    ------
+    NothingUsable, CorruptInput, UnsupportedInput, MissingMetadata
+        As `outcome_text`.
+    """
+    subject, header, rows = _table(path)
+    names = tuple(name for name in header if name != subject)
+    values = {
+        name: [_value(row[name]) for _, row in rows if row[name].lower() not in _ABSENT] for name in names
+    }
+    numeric = tuple(name for name in names if values[name] and None not in values[name])
+    return OutcomeColumns(
+        names,
+        numeric,
+        tuple(name for name in numeric if set(values[name]) <= {0.0, 1.0}),
+        frozenset(row[subject].removeprefix("sub-") for _, row in rows),
+    )
+
+
+def _value(text: str) -> float | None:
+    """A number, 1 for yes, 0 for no; None for another word."""
+    known = _WORDS.get(text.lower())
+    if known is not None:
+        return known
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def outcome_text(path: Path, columns: Collection[str]) -> str:
@@ -111,6 +163,14 @@ def outcome_text(path: Path, columns: Collection[str]) -> str:
     MissingMetadata
         If it has no column ``subject`` (or ``participant_id``).
     """
+    subject, header, rows = _table(path)
+    kept = [name for name in header if name in columns or name in _ALWAYS]
+    names = ["subject", *kept]
+    return as_tsv([{"subject": row[subject], **{name: row[name] for name in kept}} for _, row in rows], names)
+
+
+def _table(path: Path) -> tuple[str, list[str], list[tuple[int, dict[str, str]]]]:
+    """The column of subjects, all columns, and the rows with their lines."""
     if not path.is_file():
         raise NothingUsable("the table of outcomes does not exist", where=str(path))
     text = read_text(path, "a table of outcomes", most_bytes=MOST_BYTES).removeprefix("\ufeff")
@@ -124,9 +184,7 @@ def outcome_text(path: Path, columns: Collection[str]) -> str:
             found=", ".join(header)[:200],
             needed="subject, and any of response, time, event",
         )
-    kept = [name for name in header if name in columns or name in _ALWAYS]
-    names = ["subject", *kept]
-    return as_tsv([{"subject": row[subject], **{name: row[name] for name in kept}} for _, row in rows], names)
+    return subject, header, rows
 
 
 def read_outcomes(text: str, subjects: Sequence[str]) -> Outcomes:

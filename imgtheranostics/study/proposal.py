@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from imgtheranostics.errors import NothingUsable
-from imgtheranostics.io.bids_tables import Participant, read_participants
+from imgtheranostics.errors import ImgTheranosticsError, NothingUsable
+from imgtheranostics.io.bids_tables import Participant, read_participants, unused_columns
 from imgtheranostics.io.survey import UNREADABLE, Choices, FoundSeries, LeftOut, Survey, survey
 from imgtheranostics.study.manifest import Analysis
+from imgtheranostics.study.outcomes import OutcomeColumns, outcome_columns
 from imgtheranostics.study.proposal_analyses import fitting_analyses
+from imgtheranostics.study.proposal_questions import ProposedQuestion, fitting_questions
 from imgtheranostics.study.proposal_regions import RegionsOf, place_regions
 from imgtheranostics.study.proposal_roles import RoleOf, bids_role, roles_of, telling_entities
 from imgtheranostics.study.proposal_visits import Visit, visits_of
@@ -80,6 +82,8 @@ class Proposal:
     questions : tuple of Question
     notes : tuple of str
         What to know, which no answer is needed for.
+    asks : tuple of ProposedQuestion
+        That the study may ask of its results, as they fit groups and outcomes.
     """
 
     name: str
@@ -90,6 +94,7 @@ class Proposal:
     left_out: tuple[LeftOut, ...]
     questions: tuple[Question, ...]
     notes: tuple[str, ...]
+    asks: tuple[ProposedQuestion, ...] = ()
 
     @property
     def n_scans(self) -> int:
@@ -141,10 +146,14 @@ def propose(folder: str | Path, *, workers: int = 8) -> Proposal:
     left += place_regions(subjects, held.regions)
     analyses = fitting_analyses(subjects)
     outcomes = _outcomes(held.root)
+    columns, told = _columns(outcomes, subjects)
+    asks = fitting_questions(subjects, analyses, _region_names(held), columns)
     name = held.root.resolve().name or "study"
     questions = tuple(_questions(subjects, held.root))
-    notes = (*_notes(subjects, people), *_damaged_folders(held))
-    return Proposal(name, held.root, subjects, analyses, outcomes, _gathered(left), questions, notes)
+    notes = (*_notes(subjects, people), *told, *_damaged_folders(held))
+    if held.is_bids and (unused := unused_columns(held.root)):
+        notes += (f"columns of participants.tsv that may name people or remark on them: {', '.join(unused)}",)
+    return Proposal(name, held.root, subjects, analyses, outcomes, _gathered(left), questions, notes, asks)
 
 
 def _may_be_several(series: Sequence[FoundSeries]) -> bool:
@@ -263,6 +272,29 @@ def _outcomes(root: Path) -> Path | None:
         if (root / name).is_file():
             return root / name
     return None
+
+
+def _region_names(held: Survey) -> list[str]:
+    return list(dict.fromkeys(name for one in held.regions for name in one.names))
+
+
+def _columns(
+    outcomes: Path | None, subjects: Sequence[ProposedSubject]
+) -> tuple[OutcomeColumns | None, list[str]]:
+    """What the table of outcomes holds, and what does not fit the subjects; no label of it is repeated."""
+    if outcomes is None:
+        return None, []
+    try:
+        found = outcome_columns(outcomes)
+    except ImgTheranosticsError as error:
+        return None, [f"{outcomes.name} will be refused: {error.what}"]
+    strangers = found.subjects - {one.id for one in subjects}
+    if not strangers:
+        return found, []
+    return found, [
+        f"{outcomes.name}: {len(strangers)} of {len(found.subjects)} subjects have no scans under that name; "
+        "its column subject needs the ids of this manifest"
+    ]
 
 
 def _gathered(left: Sequence[LeftOut]) -> tuple[LeftOut, ...]:

@@ -69,7 +69,7 @@ def _emission(role: str, series: FoundSeries, times: int) -> list[Analysis]:
     if series.axes.get("time", 1) > 1:
         return [_analysis("curves", "nuclear curves", [role])]
     found = [_analysis("uptake", "nuclear uptake", [role], quantity=["id_per_g"])]
-    if times > 1 and not series.series:
+    if times > 1:
         found.append(_analysis("curves", "nuclear curves", [f"{role}@*"]))
     return found
 

@@ -6,13 +6,14 @@ import csv
 import io
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from imgtheranostics.io.survey import FoundSeries
 from imgtheranostics.study.manifest import Analysis
 from imgtheranostics.study.manifest_files import OPEN
 from imgtheranostics.study.proposal import Proposal, ProposedSession, ProposedSubject, Question
+from imgtheranostics.study.proposal_questions import ProposedQuestion
 from imgtheranostics.study.proposal_roles import RoleOf
 
 _ADMINISTRATION = ("activity", "at", "nuclide")
@@ -38,6 +39,8 @@ def _lines(proposal: Proposal, manifest: Path) -> Iterator[str]:
     yield "subjects:" if proposal.subjects else "subjects: []"
     for subject in proposal.subjects:
         yield from _subject(subject, proposal, manifest)
+    if proposal.asks:
+        yield from _asks(proposal.asks)
     if proposal.analyses:
         yield "# Analyses that fit these scans: take the marks away from those that are wanted."
         yield "# analyses:"
@@ -75,6 +78,9 @@ def _subject(subject: ProposedSubject, proposal: Proposal, manifest: Path) -> It
     if person.covariates:
         inside = ", ".join(f"{name}: {value!r}" for name, value in person.covariates.items())
         yield f"    covariates: {{{inside}}}"
+    if person.factors:
+        inside = ", ".join(f"{name}: {_quoted(value)}" for name, value in person.factors.items())
+        yield f"    factors: {{{inside}}}"
     yield "    sessions:"
     for session in subject.sessions:
         asked = {
@@ -140,6 +146,29 @@ def _analysis(analysis: Analysis) -> Iterator[str]:
         yield f"#     options: {json.dumps(analysis.model_dump(mode='json')['options'])}"
 
 
+def _asks(asks: Sequence[ProposedQuestion]) -> Iterator[str]:
+    yield "# Questions that fit: take the marks away from those that were asked before results are seen, and"
+    yield f"# answer each {OPEN}. Every further one costs the others power."
+    yield "# measured: label, carrier or drug: what the images show"
+    yield "# questions:"
+    for one in asks:
+        for number, (key, value) in enumerate(one.values.items()):
+            mark = "- " if not number else "  "
+            choice = one.choices.get(key) if value == OPEN else None
+            if isinstance(value, Mapping):
+                inner = [f"{name}: {one.choices[name]}" for name in value if value[name] == OPEN]
+                choice = "; ".join(inner) or None
+            comment = f"  # {_plain(choice)}" if choice else ""
+            yield f"#   {mark}{key}: {_valued(value)}{comment}"
+
+
+def _valued(value: object) -> str:
+    """A value as YAML reads it back, on one line."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {_valued(inner)}" for key, inner in value.items()) + "}"
+    return json.dumps(value, ensure_ascii=False) if not isinstance(value, str) else _quoted(value)
+
+
 def _relative(path: Path, manifest: Path) -> str:
     """A path as the manifest names it; of another drive, as it is."""
     try:
@@ -186,6 +215,7 @@ def _rows(subject: ProposedSubject, session: ProposedSession, manifest: Path) ->
         "weight": OPEN if "weight" in person.unsure else weight,
         "height": None if person.height_m is None else f"{person.height_m!r} m",
         **{f"covariate_{name}": repr(value) for name, value in person.covariates.items()},
+        **{f"factor_{name}": value for name, value in person.factors.items()},
         "session": session.id,
         "date": OPEN if session.begin is None else session.begin.isoformat(timespec="seconds"),
         **_regions_columns(session, manifest),
