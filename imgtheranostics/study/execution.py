@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from imgtheranostics.errors import ImgTheranosticsError, OutputError
 from imgtheranostics.io.atomic import write_text
+from imgtheranostics.study.derivative import place_maps
 from imgtheranostics.study.jobs import Job, Outcome, Program, SubjectJobs
 from imgtheranostics.study.journal import HASH_FOLDER, JOB_FILE, Hashes, is_done, job_record, key_of
 
@@ -43,11 +44,15 @@ class JobStatus:
 
 @dataclass(frozen=True)
 class SubjectStatus:
-    """How the jobs of one subject ended; `error` is of the subject as a whole."""
+    """How the jobs of one subject ended; `error` is of the subject as a whole.
+
+    `descriptions` are of the labels that its maps have in BIDS.
+    """
 
     subject: str
     jobs: tuple[JobStatus, ...] = ()
     error: dict[str, Any] = field(default_factory=dict)
+    descriptions: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def failed(self) -> bool:
@@ -68,7 +73,7 @@ def run_subject(
 
     A job whose key stands beside its result is left alone. Any other old result of it is taken away first, so
     that a failure never leaves the number of another input behind. A job that fails does not stop those that
-    do not read its result.
+    do not read its result. The maps of what is done get their names in BIDS.
 
     Parameters
     ----------
@@ -98,7 +103,21 @@ def run_subject(
         states[job.folder] = _run(job, output, program, hashes, report, threads)
     with suppress(OutputError):
         hashes.keep()
-    return SubjectStatus(planned.subject, tuple(states.values()))
+    return SubjectStatus(
+        planned.subject, tuple(states.values()), descriptions=_place(planned, states, output)
+    )
+
+
+def _place(planned: SubjectJobs, states: Mapping[str, JobStatus], output: Path) -> Mapping[str, str]:
+    """The maps of what is done under the names of BIDS; of a killed run, the next one makes that whole."""
+    done = [folder for folder, one in states.items() if one.state in ("done", "kept")]
+    work = _work_folder(output)
+    try:
+        return place_maps(planned.jobs, done, output, planned.naming, work).descriptions
+    except OSError as error:
+        raise _refusal(output / f"sub-{planned.subject}", error) from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
 
 
 def _run(

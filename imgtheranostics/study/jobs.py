@@ -163,7 +163,6 @@ def _naming(study: Study, planned: Sequence[SubjectJobs]) -> Naming:
     roots = dict.fromkeys(str(root.absolute()) for root in map(dataset_root, folders) if root is not None)
     return Naming(
         tracer=study.agent or "",
-        with_emission=any(job.words[0] == "nuclear" for one in planned for job in one.jobs),
         datasets=tuple((root, f"source{n or ''}") for n, root in enumerate(roots)),
     )
 

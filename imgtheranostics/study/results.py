@@ -19,13 +19,14 @@ from imgtheranostics.io.atomic import check_folder, write_text
 from imgtheranostics.regions import STATISTICS_COLUMNS
 from imgtheranostics.report.plain import as_json
 from imgtheranostics.report.tables import COLUMN_DESCRIPTIONS, as_tsv
+from imgtheranostics.study.bids_names import Naming
+from imgtheranostics.study.dataset_files import DESCRIPTION_FILE, description
 from imgtheranostics.study.execution import WORK_FOLDER, SubjectStatus
 from imgtheranostics.study.jobs import SubjectJobs
 from imgtheranostics.study.manifest import Study
 
 STATUS_FILE = "status.json"
 TABLE_FILE = "quantities.tsv"
-DESCRIPTION_FILE = "dataset_description.json"
 _LOCK_FILE = ".lock"
 COLUMNS = ("subject", "session", "analysis", *STATISTICS_COLUMNS[2:])
 """Of the table of all subjects."""
@@ -83,7 +84,8 @@ def study_folder(output: Path) -> Iterator[None]:
                     next_step="wait for it, or choose another --out",
                 ) from None
             shutil.rmtree(output / WORK_FOLDER, ignore_errors=True)
-            write_text(output / DESCRIPTION_FILE, as_json(_DESCRIPTION))
+            if not (output / DESCRIPTION_FILE).is_file():
+                write_text(output / DESCRIPTION_FILE, as_json(description(output, "", Naming())))
             yield
             shutil.rmtree(output / WORK_FOLDER, ignore_errors=True)
     except OSError as error:
@@ -93,14 +95,6 @@ def study_folder(output: Path) -> Iterator[None]:
             found=error.strerror or type(error).__name__,
             next_step="check free space and permissions, or choose another --out",
         ) from error
-
-
-_DESCRIPTION = {
-    "Name": "Results of a study",
-    "BIDSVersion": "1.10.0",
-    "DatasetType": "derivative",
-    "GeneratedBy": [{"Name": "imgtheranostics", "Version": VERSION}],
-}
 
 
 def write_status(
@@ -179,7 +173,7 @@ def write_rows(output: Path, study: Study, rows: Sequence[Mapping[str, Any]]) ->
     described = {"analysis": ("", "name of the analysis in the manifest"), **COLUMN_DESCRIPTIONS}
     columns = {name: {"Description": text, "Units": unit} for name, (unit, text) in described.items()}
     write_text(output / "quantities.json", as_json(columns))
-    _write_participants(output, study)
+    write_participants(output, study)
     return _mixed_units(rows)
 
 
@@ -202,7 +196,8 @@ def _rows(file: Path, subject: str, folder: str, analysis: str) -> list[dict[str
     ]
 
 
-def _write_participants(output: Path, study: Study) -> None:
+def write_participants(output: Path, study: Study) -> None:
+    """The subjects as the manifest describes them; scans that were moved into the folder are read with it."""
     covariates = sorted({name for subject in study.subjects for name in subject.covariates})
     factors = sorted({name for subject in study.subjects for name in subject.factors} - set(covariates))
     rows = [
@@ -219,7 +214,10 @@ def _write_participants(output: Path, study: Study) -> None:
     ]
     write_text(output / "participants.tsv", as_tsv(rows, list(rows[0])))
     columns = {
+        "participant_id": {"Description": "subject of the study, a pseudonym"},
         "group": {"Description": "group of the study"},
+        "species": {"Description": "species of the subject"},
+        "sex": {"Description": "sex of the subject", "Levels": {"F": "female", "M": "male", "O": "other"}},
         "weight": {"Description": "body weight", "Units": "kg"},
         **{name: {"Description": "covariate of the manifest"} for name in covariates},
         **{name: {"Description": "factor of the manifest"} for name in factors},

@@ -10,13 +10,21 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from imgtheranostics.errors import Caution, CorruptInput
+from imgtheranostics.study.bids_names import Naming
+from imgtheranostics.study.dataset_files import write_dataset, write_descriptions
 from imgtheranostics.study.declared import outcomes_of, write_declared
 from imgtheranostics.study.execution import SubjectStatus
 from imgtheranostics.study.jobs import Program, SubjectJobs, jobs_of
 from imgtheranostics.study.journal import leftovers
 from imgtheranostics.study.manifest import Analyses, Study
 from imgtheranostics.study.memory import needed_bytes
-from imgtheranostics.study.results import StudyStatus, study_folder, write_status, write_tables
+from imgtheranostics.study.results import (
+    StudyStatus,
+    study_folder,
+    write_participants,
+    write_status,
+    write_tables,
+)
 from imgtheranostics.study.runner import Means, Needed, run_subjects
 
 _STATUS_EVERY_S = 2.0
@@ -51,6 +59,11 @@ class Plan:
     def jobs(self) -> list[SubjectJobs]:
         """Of each subject."""
         return [one.planned for one in self.subjects]
+
+    @property
+    def naming(self) -> Naming:
+        """Of the maps of all subjects."""
+        return self.subjects[0].planned.naming
 
 
 def plan(study: Study, manifest: Path, program: Program) -> Plan:
@@ -108,6 +121,8 @@ def run_plan(
     with study_folder(output):
         warnings = _leftover_cautions(output, planned.study)
         written = time.monotonic()
+        write_dataset(output, name, planned.naming)
+        write_participants(output, planned.study)
         write_declared(output, planned.study, planned.outcomes)
         write_status(output, name, planned.jobs, ended, warnings)
 
@@ -122,6 +137,13 @@ def run_plan(
 
         run_subjects(planned.subjects, output, program, means, told)
         warnings += write_tables(output, planned.study, ended)
+        described = {
+            label: text
+            for one in reversed(planned.jobs)
+            if one.subject in ended
+            for label, text in ended[one.subject].descriptions.items()
+        }
+        write_descriptions(output, described)
         return write_status(output, name, planned.jobs, ended, warnings)
 
 
@@ -130,4 +152,4 @@ def _leftover_cautions(output: Path, study: Study) -> tuple[Caution, ...]:
     if not left:
         return ()
     text = f"results of subjects that are not in the manifest lie in the folder: {', '.join(left)}"
-    return (Caution("left-over-subjects", text + "; they are in no table"),)
+    return (Caution("left-over-subjects", text + "; they are in no table, and BIDS wants none such"),)
