@@ -114,11 +114,14 @@ class Chosen:
         UCUM code, one for all.
     left_out : tuple of str
         Who has no number, and why.
+    analysis : str
+        Which gave them.
     """
 
     values: tuple[Value, ...]
     unit: str
     left_out: tuple[str, ...]
+    analysis: str = ""
 
     @property
     def several_regions(self) -> bool:
@@ -245,7 +248,7 @@ def chosen(cohort: Cohort, measure: Measure) -> Chosen:
         for one in cohort.subjects
         if one not in present
     ]
-    return Chosen(tuple(values), unit, (*absent, *empty))
+    return Chosen(tuple(values), unit, (*absent, *empty), analyses[0])
 
 
 def _at_axis(rows: list[Cells], measure: Measure) -> list[Cells]:

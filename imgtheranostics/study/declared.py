@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,11 @@ from imgtheranostics._version import VERSION
 from imgtheranostics.errors import CorruptInput, NothingUsable
 from imgtheranostics.io.atomic import write_text
 from imgtheranostics.report.plain import as_json
+from imgtheranostics.study.counting import counted_by
 from imgtheranostics.study.manifest import Study, absolute
 from imgtheranostics.study.manifest_parts import Part
 from imgtheranostics.study.outcomes import OUTCOMES_FILE, outcome_text
+from imgtheranostics.study.particle import Particle
 from imgtheranostics.study.questions import Question
 
 DECLARED_FILE = "study.json"
@@ -46,6 +48,11 @@ class Declared:
         When each session began.
     time_origin : str
         ``injection``, or ``first session`` where a session does not say when it was.
+    particle : Particle, optional
+    injected_mg : mapping of (subject, session) to float
+        Mass of the particles that were injected, where it is known.
+    commands, counts : mapping of str to str
+        By analysis: its command, and what its concentrations count as far as its options say.
     """
 
     study: str
@@ -55,6 +62,10 @@ class Declared:
     questions: tuple[Question, ...]
     hours: Mapping[tuple[str, str], float]
     time_origin: str
+    particle: Particle | None = None
+    injected_mg: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    commands: Mapping[str, str] = field(default_factory=dict)
+    counts: Mapping[str, str] = field(default_factory=dict)
 
 
 def outcomes_of(study: Study, manifest: Path) -> str:
@@ -74,7 +85,8 @@ def outcomes_of(study: Study, manifest: Path) -> str:
 def write_declared(output: Path, study: Study, outcomes: str) -> None:
     """Write ``study.json`` and ``outcomes.tsv`` into the folder of results; no date is in them."""
     origin, hours = _hours(study)
-    content = {
+    injected = _injected_mg(study)
+    content: dict[str, Any] = {
         "study": study.study,
         "version": VERSION,
         "agent": study.agent,
@@ -83,10 +95,17 @@ def write_declared(output: Path, study: Study, outcomes: str) -> None:
         "time_origin": origin,
         "sessions": [
             {"subject": subject, "session": session, "hours": value}
+            | ({"injected_mg": injected[subject, session]} if (subject, session) in injected else {})
             for (subject, session), value in hours.items()
+        ],
+        "analyses": [
+            {"name": one.name, "command": one.command, "counts": counted_by(one, study.agent)}
+            for one in study.analyses
         ],
         "questions": [one.model_dump(mode="json", exclude_defaults=True) for one in study.questions],
     }
+    if study.particle is not None:
+        content["particle"] = study.particle.model_dump(mode="json", exclude_defaults=True)
     write_text(output / DECLARED_FILE, as_json(content))
     if outcomes:
         write_text(output / OUTCOMES_FILE, outcomes)
@@ -126,6 +145,14 @@ def read_declared(output: Path) -> Declared:
             questions=questions,
             hours=hours,
             time_origin=str(content["time_origin"]),
+            particle=Particle.model_validate(content["particle"]) if "particle" in content else None,
+            injected_mg={
+                (str(one["subject"]), str(one["session"])): float(one["injected_mg"])
+                for one in content["sessions"]
+                if "injected_mg" in one
+            },
+            commands={str(one["name"]): str(one["command"]) for one in content.get("analyses", ())},
+            counts={str(one["name"]): str(one["counts"]) for one in content.get("analyses", ())},
         )
     except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
         raise CorruptInput(
@@ -153,3 +180,18 @@ def _hours(study: Study) -> tuple[str, dict[tuple[str, str], float]]:
             start = given.at if injected and given is not None and given.at is not None else first
             hours[subject.id, session.id] = round((session.date - start).total_seconds() / 3600.0, 4)
     return ("injection" if injected else "first session"), hours
+
+
+def _injected_mg(study: Study) -> dict[tuple[str, str], float]:
+    """Mass of the injected particles of each session that states it, of itself or with the body weight."""
+    found = {}
+    for subject in study.subjects:
+        for session in subject.sessions:
+            given = session.administration
+            if given is None:
+                continue
+            if given.mass is not None:
+                found[subject.id, session.id] = given.mass
+            elif given.mass_per_weight is not None and subject.weight is not None:
+                found[subject.id, session.id] = given.mass_per_weight * subject.weight
+    return found

@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from imgtheranostics.study.manifest_parts import Label, Name, Part, Text
+from imgtheranostics.study.particle import PARTICLE, ConcentrationUnit
 
 EVERY = "*"
 """As a session: all of them."""
@@ -59,6 +60,22 @@ class Measure(Part):
             yield "analysis", self.analysis
         if self.session is not None and self.session != EVERY:
             yield "session", self.session
+
+
+class CountedMeasure(Measure):
+    """A number that may be made into a concentration of the particle.
+
+    Attributes
+    ----------
+    of : str, optional
+        What a concentration counts: ``particle``, or an element or compound that the particle carries. Needed
+        where neither the quantity nor the options of the analysis say it.
+    density_g_ml : float, optional
+        Density of the tissue by which ``id_per_g`` was divided.
+    """
+
+    of: Text | None = None
+    density_g_ml: Positive | None = None
 
 
 class _Asked(Part):
@@ -226,27 +243,53 @@ class Agreement(_Asked):
 
     Attributes
     ----------
-    first, second : Measure
-        Converted to the unit of the first; refused where that cannot be.
+    first, second : CountedMeasure
+        Converted to the unit of the first, or both to `concentration`; refused where that cannot be.
+    pairs : {"subjects", "regions"}
+        Each subject gives one pair, or each of its regions does: those that have the same name in both.
+    concentration : {"mg/mL", "ug/mL", "mmol/L", "umol/L", "nmol/L"}, optional
+        Both become this concentration, by what was injected and what the particle carries.
+    of : str
+        Of what: ``particle``, or an element or compound that it carries.
     relative : bool
         Differences in % of the mean.
     limit : float, optional
         Largest difference that would not matter, in the unit of the differences.
+    bias_limit : float, optional
+        Largest mean difference that would not matter.
     variance_ratio : float
         Error variance of the second over that of the first, for the Deming line.
     """
 
     kind: Literal["agreement"]
-    first: Measure
-    second: Measure
+    first: CountedMeasure
+    second: CountedMeasure
+    pairs: Literal["subjects", "regions"] = "subjects"
+    concentration: ConcentrationUnit | None = None
+    of: Text = PARTICLE
     relative: bool = False
     limit: Positive | None = None
+    bias_limit: Positive | None = None
     variance_ratio: Positive = 1.0
 
     def names(self) -> Iterator[Named]:
         """See the base class."""
         yield from self.first.things()
         yield from self.second.things()
+
+    @model_validator(mode="after")
+    def _sensible(self) -> Agreement:
+        every = [one.session == EVERY for one in (self.first, self.second)]
+        if self.pairs == "subjects" and any(every):
+            raise PydanticCustomError("session", "one session of each; pairs: regions takes all of both")
+        if self.pairs == "regions":
+            if every[0] != every[1]:
+                raise PydanticCustomError("session", "all sessions of both, or one session of each")
+            if self.first.lesions is not None or self.second.lesions is not None:
+                raise PydanticCustomError("lesions", "no lesions: each region is a pair of its own")
+        if self.concentration is None and self.of != PARTICLE:
+            raise PydanticCustomError("of", "concentration, such as mg/mL, where of is given")
+        return self
 
 
 class Repeatability(_OfOneMeasure):
@@ -271,6 +314,8 @@ class Factorial(_OfOneMeasure):
     ----------
     factors : (str, str)
         Factors or covariates of the subjects; the first is what the question is about.
+    batch : str, optional
+        Factor or covariate with the batch of each subject, which is a random factor.
     logarithmic : bool
         Compare logarithms: contrasts are ratios.
     equivalent : mapping of str to float
@@ -281,6 +326,7 @@ class Factorial(_OfOneMeasure):
 
     kind: Literal["factorial"]
     factors: tuple[Name, Name]
+    batch: Name | None = None
     logarithmic: bool = True
     equivalent: dict[Name, Positive] = Field(default={})
     effect: Positive = 1.2
@@ -289,12 +335,16 @@ class Factorial(_OfOneMeasure):
         """See the base class."""
         yield from super().names()
         yield from (("factor", one) for one in self.factors)
+        if self.batch is not None:
+            yield "factor", self.batch
 
     @model_validator(mode="after")
     def _sensible(self) -> Factorial:
         self._one_session()
         if self.factors[0] == self.factors[1]:
             raise PydanticCustomError("factors", "two different factors")
+        if self.batch in self.factors:
+            raise PydanticCustomError("batch", "a batch that is none of the two factors")
         for name, margin in self.equivalent.items():
             if name not in self.factors:
                 raise PydanticCustomError("equivalent", "one of the factors of this question")
