@@ -20,6 +20,9 @@ Kind = Literal["verdict", "p value", "interval", "equivalence"]
 ANY = "any question"
 
 _NUMBER = re.compile(r"[-+]?\d+(\.\d+)?(e[-+]?\d+)?")
+_UNNUMBERED = re.compile(r" \(\d+\)$")
+_TOGETHER = "(Holm)"
+"""In the method of findings whose p values are adjusted for each other."""
 _NO_EFFECT = (
     # the first words that occur in the measure decide
     ("area under", 0.5),
@@ -42,8 +45,9 @@ class Said:
     what : str
         Which finding of the answer: ``primary``, or what stands beside it, numbered where that repeats.
     kind : {"verdict", "p value", "interval", "equivalence"}
-        The sentence that decides a question; a p value as printed, at most the level; an interval that
-        leaves out what no effect would be; a test of equivalence that is passed.
+        The sentence that decides a question; a p value as printed, at most the level (of those that are
+        adjusted for each other, any); an interval that leaves out what no effect would be; a test of
+        equivalence that is passed.
     """
 
     question: str
@@ -68,11 +72,14 @@ def said(answers: Sequence[Answer]) -> dict[Said, bool]:
         if answer.reply is not None and answer.reply.tested:
             found[Said(name, "primary", "verdict")] = answer.found
         for what, finding in _numbered(answer):
-            if "equivalence" in what:
-                found[Said(name, what, "equivalence")] = finding.p_value <= alpha
-                continue
-            if not math.isnan(finding.p_value):
-                found[Said(name, what, "p value")] = finding.p_value <= alpha
+            small = finding.p_value <= alpha
+            if what.startswith("equivalence"):
+                found[Said(name, what, "equivalence")] = small
+            elif _TOGETHER in finding.method:
+                together = Said(name, f"{_UNNUMBERED.sub('', what)}, any of them", "p value")
+                found[together] = found.get(together, False) or small
+            elif not math.isnan(finding.p_value):
+                found[Said(name, what, "p value")] = small
             none = no_effect(finding)
             if none is not None and not math.isnan(finding.interval.low + finding.interval.high):
                 found[Said(name, what, "interval")] = finding.interval.excludes(none)
