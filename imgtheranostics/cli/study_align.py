@@ -9,7 +9,7 @@ import typer
 
 from imgtheranostics.cli import options, runs, terminal
 
-MODELS = ("rigid", "affine", "bspline", "translation")
+MODELS = ("rigid", "affine", "bspline", "translation", "position")
 
 Fixed = Annotated[Path, typer.Argument(help="The scan that stays where it is.", show_default=False)]
 Moving = Annotated[Path, typer.Argument(help="The scan that is brought onto it.", show_default=False)]
@@ -43,6 +43,7 @@ def align(
     from imgtheranostics.io.atomic import output_folder
     from imgtheranostics.io.regions_writing import save_rois
     from imgtheranostics.io.saving import save
+    from imgtheranostics.registration.files import save_transform
     from imgtheranostics.study.alignment import align as aligned
 
     runs.check_output(out, force=force)
@@ -53,7 +54,8 @@ def align(
         save(found.moved, folder / "moved.nii.gz")
         if found.regions is not None:
             save_rois(found.regions, folder / "regions.nii.gz")
-        found.registration.save(folder / "transform.json")
+        quality = None if found.registration is None else found.registration.quality
+        save_transform(found.transform, folder / "transform.json", quality=quality)
         written = sorted(path.name for path in folder.iterdir())
     terminal.print_cautions(found.warnings, quiet=quiet)
     if as_json:

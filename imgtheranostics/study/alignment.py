@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from imgtheranostics.regions import Regions
 from imgtheranostics.registration.carrying import carry_regions
 from imgtheranostics.registration.matching import Registration, register
 from imgtheranostics.registration.resampling import resample
-from imgtheranostics.registration.transform import Model
+from imgtheranostics.registration.transform import Model, Transform
 from imgtheranostics.volume import Volume, make_step
 
 
@@ -25,21 +26,28 @@ class Aligned:
         Every sample of its axes beyond space.
     regions : Regions, optional
         On the grid of the fixed scan.
-    registration : Registration
-        Of the means over the axes beyond space.
+    transform : Transform
+        Fixed to moving points, RAS+ mm.
+    registration : Registration, optional
+        Of the means over the axes beyond space; None where the scanner's coordinates were taken.
     warnings : tuple of Caution
     """
 
     moved: Volume
     regions: Regions | None
-    registration: Registration
+    transform: Transform
+    registration: Registration | None
     warnings: tuple[Caution, ...]
 
 
 def align(
-    fixed: Volume, moving: Volume, *, regions: Regions | None = None, model: Model = "rigid"
+    fixed: Volume,
+    moving: Volume,
+    *,
+    regions: Regions | None = None,
+    model: Model | Literal["position"] = "rigid",
 ) -> Aligned:
-    """Register `moving` to `fixed` and carry the regions over by nearest voxel.
+    """Register `moving` to `fixed`, or take its position as it is, and carry regions over by nearest voxel.
 
     Parameters
     ----------
@@ -47,18 +55,21 @@ def align(
         Series are registered by their means over the axes beyond space.
     regions : Regions, optional
         On the grid of `moving`.
-    model : {"rigid", "affine", "bspline", "translation"}
+    model : {"rigid", "affine", "bspline", "translation", "position"}
+        The last takes the scanner's coordinates as they are.
 
     Raises
     ------
     IllConditioned
         If the images do not determine a transform, or a region leaves the fixed image altogether.
     """
-    found = register(_still(fixed), _still(moving), model=model)
-    moved = resample(moving, found.transform, like=fixed)
+    found = None if model == "position" else register(_still(fixed), _still(moving), model=model)
+    transform = Transform(np.eye(4)) if found is None else found.transform
+    warnings = () if found is None else found.warnings
+    moved = resample(moving, transform, like=fixed)
     if regions is None:
-        return Aligned(moved, None, found, found.warnings)
-    carried = carry_regions(regions, found, like=fixed)
+        return Aligned(moved, None, transform, found, warnings)
+    carried = carry_regions(regions, transform, like=fixed)
     for name in carried:
         if not carried.mask(name).any():
             raise IllConditioned(
@@ -66,7 +77,7 @@ def align(
                 where=name,
                 next_step="draw the regions on this scan",
             )
-    return Aligned(moved, carried, found, found.warnings)
+    return Aligned(moved, carried, transform, found, warnings)
 
 
 def _still(volume: Volume) -> Volume:

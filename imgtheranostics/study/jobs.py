@@ -17,6 +17,7 @@ from imgtheranostics.study.bids_names import RESERVED, Naming
 from imgtheranostics.study.manifest import (
     EVERY_SESSION,
     Administration,
+    AlignModel,
     Analysis,
     FileReference,
     Scan,
@@ -32,6 +33,8 @@ ALIGN = "study align"
 """The command that brings one scan, and the regions drawn on it, onto another."""
 CARRIED = "regions"
 """Folder of regions that were carried over from an earlier session."""
+RIGID: AlignModel = "rigid"
+POSITION: AlignModel = "position"
 REGIONS_FILE = "regions.nii.gz"
 MOVED_FILE = "moved.nii.gz"
 
@@ -263,19 +266,30 @@ class _Planner:
         onto = analysis.align.get(role)
         if onto is None or onto not in session.scans:
             return path
-        folder = f"sub-{self.subject.id}/ses-{session.id}/{role}-onto-{onto}"
-        self._align(folder, session.scans[onto], session.scans[role], None)
+        folder = f"sub-{self.subject.id}/ses-{session.id}/{role}-onto-{onto}{_by(analysis.align_model)}"
+        self._align(folder, session.scans[onto], session.scans[role], None, analysis.align_model)
         after.append(folder)
         return f"{folder}/{MOVED_FILE}"
 
-    def _align(self, folder: str, fixed: Scan, moving: Scan, regions: str | None) -> None:
+    def _align(
+        self,
+        folder: str,
+        fixed: Scan,
+        moving: Scan,
+        regions: str | None,
+        model: AlignModel = RIGID,
+        after: tuple[str, ...] = (),
+    ) -> None:
         arguments = (self._path(fixed.path), self._path(moving.path))
         series = {"series": fixed.series, "moving-series": moving.series}
         options = [Option(name, value) for name, value in series.items() if value is not None]
         if regions is not None:
-            options += [Option("rois", self._path(regions), True), Option("resample-rois")]
+            options += [Option("rois", regions, True), Option("resample-rois")]
+        if model != RIGID:
+            options.append(Option("model", model))
         name = folder.rpartition("/")[2]
-        self._made.setdefault(folder, Job(name, folder, tuple(ALIGN.split()), arguments, tuple(options)))
+        job = Job(name, folder, tuple(ALIGN.split()), arguments, tuple(options), after)
+        self._made.setdefault(folder, job)
 
     def _is_moved(self, role: str, session: Session, analysis: Analysis) -> bool:
         return analysis.align.get(role) in session.scans
@@ -285,7 +299,7 @@ class _Planner:
         if "rois" in analysis.options or not self._takes(analysis, "rois"):
             return []
         wanted = scans if analysis.command in _PER_SCAN else scans[:1]
-        found = [self._regions_of(role, session, after) for role, session in wanted]
+        found = [self._regions_on(role, session, analysis, after) for role, session in wanted]
         files = [path for path in found if path is not None]
         if len(files) != len(found) and files:
             raise MissingMetadata(
@@ -295,17 +309,46 @@ class _Planner:
             )
         return files if len(set(files)) > 1 else files[:1]
 
+    def _regions_on(self, role: str, session: Session, analysis: Analysis, after: list[str]) -> str | None:
+        """The regions of a session where they lie on a scan, by registration where the analysis says so."""
+        target = analysis.align[role] if self._is_moved(role, session, analysis) else role
+        source = self._source_of_regions(session)
+        if source is None or analysis.carry == POSITION:
+            return self._regions_of(role, session, after)
+        assert source.regions is not None  # noqa: S101
+        drawn_on = source.regions.drawn_on
+        if drawn_on is None or drawn_on not in session.scans:
+            raise MissingMetadata(
+                "regions cannot be carried to another scan without the one that they were drawn on",
+                where=f"{self.subject.id}, session {session.id}, {analysis.name}",
+                found="drawn_on is not stated" if drawn_on is None else ", ".join(session.scans),
+                needed="drawn_on: a role of this session" if drawn_on is None else f"a scan {drawn_on}",
+            )
+        before: list[str] = []
+        path = self._regions_of(role, session, before)
+        if drawn_on == target:
+            after += before
+            return path
+        folder = f"sub-{self.subject.id}/ses-{session.id}/{CARRIED}-on-{target}{_by(analysis.carry)}"
+        scans = session.scans[target], session.scans[drawn_on]
+        self._align(folder, *scans, path, analysis.carry, tuple(before))
+        after.append(folder)
+        return f"{folder}/{REGIONS_FILE}"
+
+    def _source_of_regions(self, session: Session) -> Session | None:
+        """The session itself where it has regions, else the nearest earlier one that does."""
+        drawn = [one for one in self.subject.in_time if one.regions is not None and one.date <= session.date]
+        return session if session.regions is not None else drawn[-1] if drawn else None
+
     def _regions_of(self, role: str, session: Session, after: list[str]) -> str | None:
         """The regions of a session, or those of the nearest earlier one, carried over by registration."""
-        if session.regions is not None:
-            return self._path(session.regions.path)
-        earlier = [
-            one for one in self.subject.in_time if one.regions is not None and one.date <= session.date
-        ]
-        if not earlier:
+        source = self._source_of_regions(session)
+        if source is None:
             return None
-        source = earlier[-1]
         assert source.regions is not None  # noqa: S101
+        path = self._path(source.regions.path)
+        if source is session:
+            return path
         anchor = source.regions.drawn_on or role
         for one in (source, session):
             if anchor not in one.scans:
@@ -316,7 +359,7 @@ class _Planner:
                     needed=f"a scan {anchor}, or regions for this session",
                 )
         folder = f"sub-{self.subject.id}/ses-{session.id}/{CARRIED}"
-        self._align(folder, session.scans[anchor], source.scans[anchor], source.regions.path)
+        self._align(folder, session.scans[anchor], source.scans[anchor], path)
         after.append(folder)
         return f"{folder}/{REGIONS_FILE}"
 
@@ -414,3 +457,8 @@ def _administered(given: Administration | None) -> dict[str, str | None]:
 
 def _number(value: float | None, unit: str = "") -> str | None:
     return None if value is None else f"{value!r}{unit}"
+
+
+def _by(model: AlignModel) -> str:
+    """End of the name of a folder that holds what was brought over in another way than rigidly."""
+    return "" if model == RIGID else f"-{model}"

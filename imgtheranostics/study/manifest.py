@@ -23,6 +23,8 @@ from imgtheranostics.study.questions import Question
 EVERY_SESSION = "*"
 """In ``role@*``: the scans of a role from all sessions, in the order of their dates."""
 
+AlignModel = Literal["rigid", "affine", "bspline", "translation", "position"]
+
 _ROLE = r"[a-z][a-z0-9_-]*"
 _REFERENCE = re.compile(rf"({_ROLE})(?:@([A-Za-z0-9*]+))?$")
 
@@ -185,7 +187,13 @@ class Analysis(Part):
         Long options of the command without their dashes; ``{scan: role}`` is the path of a scan, and
         ``{file: path}`` that of another file.
     align : mapping of role to role, optional
-        Scans that are brought onto another scan of the session before, rigidly.
+        Scans that are brought onto another scan of the session before.
+    align_model : {"rigid", "affine", "bspline", "translation", "position"}
+        How: ``position`` goes by the scanner's coordinates alone, as of a PET/CT.
+    carry : {"position", "rigid", "affine", "bspline", "translation"}
+        How regions come from the scan that they were drawn on to the first scan of the analysis: as they lie
+        in the scanner's coordinates, or by registration of the two scans, as where a subject was moved from
+        one scanner to the other.
     """
 
     name: Name
@@ -195,6 +203,8 @@ class Analysis(Part):
         default={}
     )
     align: dict[Role, Role] = Field(default={})
+    align_model: AlignModel = "rigid"
+    carry: AlignModel = "position"
 
     @property
     def references(self) -> tuple[tuple[str, str | None], ...]:

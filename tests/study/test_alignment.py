@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,7 @@ def test_regions_follow_the_body() -> None:
     fixed, moving = volume(body()), volume(body(SHIFT_MM, seed=1))
     drawn = Regions.from_masks({"organ": organ(SHIFT_MM)}, moving.grid)
     found = align(fixed, moving, regions=drawn)
+    assert found.registration is not None
     assert found.registration.matrix is not None
     assert found.registration.matrix[:3, 3] == pytest.approx(SHIFT_MM, abs=0.15)
     assert found.regions is not None
@@ -95,3 +97,26 @@ def test_the_command_writes_scan_regions_and_transform(tmp_path: Path) -> None:
     assert transform.matrix[:3, 3] == pytest.approx(SHIFT_MM, abs=0.15)
     assert main(["study", "align", *paths, "-o", str(tmp_path / "out")]) == 7
     assert main(["study", "align", *paths, "--model", "elastic", "-o", str(tmp_path / "no")]) == 2
+
+
+def test_by_position_nothing_moves_but_the_grid(tmp_path: Path) -> None:
+    """Regions of a finer grid whose origin lies elsewhere; the images share no structure to register."""
+    coarse = volume(np.random.default_rng(1).standard_normal(SHAPE).astype(np.float32))
+    finer = np.diag([0.5, 0.5, 0.5, 1.0])
+    finer[:3, 3] = [4.0, 5.0, 6.0]
+    fine = Volume(np.ones((30, 30, 30), np.float32), finer, "signal", "1")
+    drawn = np.zeros((30, 30, 30), bool)
+    drawn[10:20, 10:20, 10:20] = True
+    found = align(coarse, fine, regions=Regions.from_masks({"organ": drawn}, fine.grid), model="position")
+    assert found.registration is None
+    assert found.regions is not None
+    # fine voxels 10 to 19 reach from 8.75 to 13.75 mm along the first axis: coarse voxels 9 to 13
+    where = np.argwhere(found.regions.mask("organ"))
+    assert where.min(axis=0).tolist() == [9, 10, 11]
+    assert where.max(axis=0).tolist() == [13, 14, 15]
+    it.save(coarse, tmp_path / "a.nii.gz")
+    it.save(fine, tmp_path / "b.nii.gz")
+    line = ["study", "align", str(tmp_path / "a.nii.gz"), str(tmp_path / "b.nii.gz"), "--model", "position"]
+    assert main([*line, "-o", str(tmp_path / "out"), "-q"]) == 0
+    told = json.loads((tmp_path / "out" / "transform.json").read_text())
+    assert told["matrix"] == np.eye(4).tolist()

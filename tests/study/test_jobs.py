@@ -88,6 +88,64 @@ def test_a_scan_is_brought_onto_another_where_the_analysis_says_so(folder: Path)
     assert words[words.index("--ct") + 1] == "out/sub-m01/ses-d1/ct-onto-pet/moved.nii.gz"
 
 
+@pytest.mark.parametrize(
+    ("model", "folder_name"), [("position", "ct-onto-pet-position"), ("rigid", "ct-onto-pet")]
+)
+def test_scans_of_one_machine_are_brought_together_by_position(
+    folder: Path, model: str, folder_name: str
+) -> None:
+    text = (
+        "  - {name: u, command: nuclear uptake, scans: [pet], options: {ct: {scan: ct}}, align: {ct: pet},"
+        f" align_model: {model}}}\n"
+    )
+    job = planned(folder, text)[0]
+    assert job.folder == f"sub-m01/ses-d1/{folder_name}"
+    assert ("--model" in line(job, folder)) is (model != "rigid")
+
+
+def test_regions_drawn_on_one_modality_are_carried_to_another(folder: Path) -> None:
+    """Drawn on the CT of the first day: from CT to CT between days, and from CT to PET within each."""
+    text = "  - {name: u, command: nuclear uptake, scans: [pet], carry: rigid}\n"
+    jobs = {job.folder: job for job in planned(folder, text)}
+    assert list(jobs) == [
+        "sub-m01/ses-d1/regions-on-pet",
+        "sub-m01/ses-d1/u",
+        "sub-m01/ses-d2/regions",
+        "sub-m01/ses-d2/regions-on-pet",
+        "sub-m01/ses-d2/u",
+    ]
+    first = line(jobs["sub-m01/ses-d1/regions-on-pet"], folder)
+    assert first == [
+        *("study", "align", "p1.nii.gz", "c1.nii.gz", "--series", "3"),
+        *("--rois", "rois.nii.gz", "--resample-rois"),
+    ]
+    second = jobs["sub-m01/ses-d2/regions-on-pet"]
+    assert second.after == ("sub-m01/ses-d2/regions",)
+    assert line(second, folder)[2:] == [
+        *("p2.nii.gz", "c2.nii.gz"),
+        *("--rois", "out/sub-m01/ses-d2/regions/regions.nii.gz", "--resample-rois"),
+    ]
+    assert jobs["sub-m01/ses-d2/u"].after == ("sub-m01/ses-d2/regions-on-pet",)
+    assert "out/sub-m01/ses-d2/regions-on-pet/regions.nii.gz" in line(jobs["sub-m01/ses-d2/u"], folder)
+
+
+def test_regions_are_not_carried_to_the_scan_that_they_were_drawn_on(folder: Path) -> None:
+    text = (
+        "  - {name: c, command: ct concentration, scans: [ct], options: {background-hu: 40, material: I},"
+        " carry: affine}\n"
+    )
+    first, carried, _ = planned(folder, text)
+    assert "rois.nii.gz" in line(first, folder)
+    assert carried.folder == "sub-m01/ses-d2/regions"
+
+
+def test_regions_of_which_the_scan_is_not_known_are_not_carried(folder: Path) -> None:
+    text = "  - {name: u, command: nuclear uptake, scans: [pet], carry: rigid}\n"
+    with pytest.raises(MissingMetadata, match="drawn on") as caught:
+        planned(folder, text, HEAD.replace("{path: rois.nii.gz, drawn_on: ct}", "rois.nii.gz"))
+    assert caught.value.needed == "drawn_on: a role of this session"
+
+
 def test_series_of_aligned_scans_are_chosen_by_the_alignment(folder: Path) -> None:
     head = HEAD.replace("ct: c1.nii.gz", 'ct: {path: c1.nii.gz, series: "2"}')
     text = (
