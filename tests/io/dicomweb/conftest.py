@@ -257,6 +257,21 @@ def basic():
     return header
 
 
+COMMANDS = """
+import contextlib, io, json, os, sys
+from imgtheranostics.cli.main import main
+answers = sys.stdout
+for line in sys.stdin:
+    order = json.loads(line)
+    os.chdir(order["cwd"])
+    sys.stdin = io.StringIO(order["stdin"])
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as error:
+        code = main(order["arguments"])
+    answer = {"returncode": code, "stdout": out.getvalue(), "stderr": error.getvalue()}
+    print(json.dumps(answer), file=answers, flush=True)
+"""
+
+
 class Orthanc:
     """A real archive in a network of its own: nothing outside its namespace can reach it."""
 
@@ -265,6 +280,7 @@ class Orthanc:
 
     def __init__(self, folder: Path):
         self.folder = folder
+        self.commands: subprocess.Popen[str] | None = None
         as_root = os.geteuid() == 0
         config = folder / "orthanc.json"
         config.write_text(
@@ -303,16 +319,34 @@ class Orthanc:
         self.stop()
         pytest.fail("Orthanc did not start: " + (self.folder / "orthanc.log").read_text()[-500:])
 
-    def run(self, *arguments, password=password, **more):
-        """The command line of the package, inside the archive's network."""
+    def run(self, *arguments, stdin="", cwd="/"):
+        """One command of the package, in a process inside the archive's network that takes many."""
+        if self.commands is None:
+            self.commands = subprocess.Popen(
+                [*self.inside, sys.executable, "-c", COMMANDS],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=self.environment(self.password),
+            )  # fmt: skip
+        order = {"arguments": [str(one) for one in arguments], "stdin": stdin, "cwd": str(cwd)}
+        self.commands.stdin.write(json.dumps(order) + "\n")
+        self.commands.stdin.flush()
+        return subprocess.CompletedProcess(arguments, **json.loads(self.commands.stdout.readline()))
+
+    def run_apart(self, *arguments, password=password):
+        """One command in a process of its own, as a user starts it."""
         code = "from imgtheranostics.cli.main import run; run()"
-        environment = {**os.environ, USER_VARIABLE: self.user, PASSWORD_VARIABLE: password}
         return subprocess.run(
             [*self.inside, sys.executable, "-c", code, *map(str, arguments)],
-            capture_output=True, text=True, check=False, timeout=120, env=environment, **more,
+            capture_output=True, text=True, check=False, timeout=120, env=self.environment(password),
         )  # fmt: skip
 
+    def environment(self, password):
+        return {**os.environ, USER_VARIABLE: self.user, PASSWORD_VARIABLE: password}
+
     def stop(self):
+        if self.commands is not None:
+            self.commands.stdin.close()
+            self.commands.wait(30)
+            self.commands.stdout.close()
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             self.process.wait(30)
