@@ -23,8 +23,7 @@ _NUMBER = re.compile(r"[-+]?\d+(\.\d+)?(e[-+]?\d+)?")
 _UNNUMBERED = re.compile(r" \(\d+\)$")
 _TOGETHER = "(Holm)"
 """In the method of findings whose p values are adjusted for each other."""
-_NO_EFFECT = (
-    # the first words that occur in the measure decide
+_NO_EFFECT: tuple[tuple[str, float], ...] = (
     ("area under", 0.5),
     ("ratio", 1.0),
     ("rho", 0.0),
@@ -101,7 +100,8 @@ def no_effect(finding: Finding) -> float | None:
     measure = finding.measure
     if measure.startswith(("partial eta", "share", "repeatability", "median")):
         return None
-    return next((value for words, value in _NO_EFFECT if words in measure), None)
+    places = [(measure.find(words), value) for words, value in _NO_EFFECT if words in measure]
+    return min(places)[1] if places else None
 
 
 def _numbered(answer: Answer) -> Iterator[tuple[str, Finding]]:
