@@ -28,13 +28,26 @@ class Output:
     as_json: options.AsJson = False
     keep_identifiers: options.KeepIdentifiers = False
     no_report: options.NoReport = False
+    dicom: options.Dicom = False
     quiet: options.Quiet = False
     verbose: options.Verbose = 0
+
+    def __post_init__(self) -> None:
+        if self.dicom and self.out is None:
+            raise typer.BadParameter("it needs --out, where the files go", param_hint="--dicom")
 
     @property
     def delivery(self) -> Delivery:
         """The same for `imgtheranostics.cli.runs.deliver`."""
-        return Delivery(self.out, self.force, self.as_json, self.keep_identifiers, self.no_report, self.quiet)
+        return Delivery(
+            self.out,
+            self.force,
+            self.as_json,
+            self.keep_identifiers,
+            self.no_report,
+            self.quiet,
+            self.dicom,
+        )
 
     @property
     def draws(self) -> bool:

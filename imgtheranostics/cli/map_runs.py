@@ -58,8 +58,8 @@ _IN_REGION = "-in-region"
 
 _NOT_PHYSICS = frozenset(
     ("rois", "anatomy", "subject", "session", "out", "force", "workers", "as_json", "keep_identifiers",
-     "no_report", "quiet", "verbose", "path", "pre", "post", "mask", "b1", "magnitude", "phase", "unheated",
-     "fat", "paths", "followups", "followup_rois", "images")
+     "no_report", "dicom", "quiet", "verbose", "path", "pre", "post", "mask", "b1", "magnitude", "phase",
+     "unheated", "fat", "paths", "followups", "followup_rois", "images")
 )  # fmt: skip
 """Options that say where something is or how to print, or that may name somebody: not in the record."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -38,9 +39,6 @@ DoseRate = Annotated[
     bool,
     typer.Option("--dose-rate", help="Dose rate while each scan was made, in Gy/s, instead of the dose."),
 ]
-Dicom = Annotated[
-    bool, typer.Option("--dicom", help=f"Write the map as DICOM RT Dose too: {RT_DOSE} in --out.")
-]
 
 
 @grouped
@@ -49,7 +47,6 @@ def dose(
     rois: options.RoiPaths = None,
     series: ScanSeries = None,
     dose_rate: DoseRate = False,
-    dicom: Dicom = False,
     decay_correction: DecayCorrection = None,
     strict_clock: StrictClock = False,
     resolution_mm: options.Resolution = None,
@@ -68,7 +65,7 @@ def dose(
 ) -> None:
     """Absorbed dose of an injection, or of the therapeutic twin of what was imaged, by voxel and region."""
     said = dict(locals())
-    _check(dose_rate, dicom, given, stay, effect, output)
+    _check(dose_rate, given, stay, effect)
     runs.check_output(output.out, force=output.force)
     common = {
         "administration": scanned.administration(),
@@ -94,8 +91,10 @@ def dose(
         found = _dose(scans, regions, {**how, **common, **absorbing}, effect, {**measures, **table_options})
     estimates, table, cautions, decisions = found
     attachments = {}
-    if dicom:
+    delivery = output.delivery
+    if output.dicom and not dose_rate:
         attachments[RT_DOSE], more = _rt_dose(estimates[0], first, keep=output.keep_identifiers)
+        delivery = replace(delivery, dicom=_is_dicom(first))
         cautions = (*cautions, *more)
     from imgtheranostics.report.run import Run
 
@@ -112,7 +111,7 @@ def dose(
         warnings=cautions,
         attachments=attachments,
     )
-    runs.deliver(run, output.delivery)
+    runs.deliver(run, delivery)
 
 
 def _figures(dose: Estimate, dose_rate: bool) -> tuple[str, ...]:
@@ -126,14 +125,11 @@ def _figures(dose: Estimate, dose_rate: bool) -> tuple[str, ...]:
 _Found = tuple[list["Estimate"], "pd.DataFrame", tuple["Caution", ...], dict[str, Any]]
 
 
-def _check(dose_rate: bool, dicom: bool, given: Given, stay: Stay, effect: Effect, output: Output) -> None:
+def _check(dose_rate: bool, given: Given, stay: Stay, effect: Effect) -> None:
     """Refuse options that exclude each other."""
     effect.check()
-    if dicom and output.out is None:
-        raise typer.BadParameter("it needs --out, where the file goes", param_hint="--dicom")
     if dose_rate:
         for option, value in (
-            ("--dicom", dicom),
             ("--nuclide", given.nuclide),
             ("--given-activity", given.given_activity),
             ("--effective-half-life", stay.effective_half_life),
@@ -246,6 +242,12 @@ def _rate(scans: list[Any], regions: Regions, how: dict[str, Any], tabled: dict[
     return [found], roi_statistics(found, regions, **tabled), (), dict(found.decisions)
 
 
+def _is_dicom(scan: Volume) -> bool:
+    """Whether the scan was read from DICOM files."""
+    files = scan.source.files
+    return bool(files) and not any(file.name.endswith((".nii", ".nii.gz", ".json")) for file in files)
+
+
 def _rt_dose(dose: Estimate, scan: Volume, *, keep: bool) -> tuple[bytes, tuple[Caution, ...]]:
     """The file, in the study of the scan where that is DICOM."""
     import tempfile
@@ -255,8 +257,7 @@ def _rt_dose(dose: Estimate, scan: Volume, *, keep: bool) -> tuple[bytes, tuple[
     from imgtheranostics.errors import Caution
     from imgtheranostics.io.dose_writing import save_dose
 
-    files = scan.source.files
-    is_dicom = bool(files) and not any(file.name.endswith((".nii", ".nii.gz", ".json")) for file in files)
+    is_dicom = _is_dicom(scan)
     unknown = int(np.count_nonzero(~(dose.value.data >= 0)))
     with tempfile.TemporaryDirectory() as folder:
         [path] = save_dose(
@@ -267,9 +268,17 @@ def _rt_dose(dose: Estimate, scan: Volume, *, keep: bool) -> tuple[bytes, tuple[
             keep_identifiers=keep,
         )
         content = path.read_bytes()
-    if not unknown:
-        return content, ()
-    text = (
-        f"{unknown} of {dose.value.data.size} voxels have no dose, or one below zero; {RT_DOSE} holds 0 there"
-    )
-    return content, (Caution("rt-dose-filled", text),)
+    cautions: list[Caution] = []
+    if not is_dicom:
+        text = (
+            f"the scan is no DICOM series: {RT_DOSE} is a study of its own, and neither maps, regions nor "
+            "measurements were written as DICOM"
+        )
+        cautions.append(Caution("no-dicom-series", text))
+    if unknown:
+        text = (
+            f"{unknown} of {dose.value.data.size} voxels have no dose, or one below zero; "
+            f"{RT_DOSE} holds 0 there"
+        )
+        cautions.append(Caution("rt-dose-filled", text))
+    return content, tuple(cautions)

@@ -56,6 +56,13 @@ KeepIdentifiers = Annotated[
     bool, typer.Option("--keep-identifiers", help="Write file names, patient ID and dates into the record.")
 ]
 NoReport = Annotated[bool, typer.Option("--no-report", help="Leave out report.html.")]
+Dicom = Annotated[
+    bool,
+    typer.Option(
+        "--dicom",
+        help="Write DICOM into --out too: maps with standard errors, regions, measurements; of dose RT Dose.",
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no warnings on stderr.")]
 Verbose = Annotated[
     int, typer.Option("--verbose", "-v", count=True, help="More detail; -vv shows tracebacks.")

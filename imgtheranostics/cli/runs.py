@@ -29,6 +29,7 @@ class Delivery:
     keep_identifiers: bool
     no_report: bool
     quiet: bool
+    dicom: bool = False
 
 
 def check_output(out: Path | None, *, force: bool) -> None:
@@ -60,6 +61,10 @@ def deliver(run: Run, delivery: Delivery, *, shown: pd.DataFrame | None = None) 
     from imgtheranostics.report.output import write_run
     from imgtheranostics.report.tables import run_as_json
 
+    if delivery.dicom:
+        from imgtheranostics.report.dicom_objects import with_dicom
+
+        run = with_dicom(run, keep_identifiers=delivery.keep_identifiers)
     written: list[Path] = []
     if delivery.out is not None:
         written = write_run(

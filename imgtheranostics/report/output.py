@@ -16,6 +16,7 @@ import numpy as np
 from imgtheranostics.errors import Caution, CorruptInput
 from imgtheranostics.regions import Regions
 from imgtheranostics.report.html import FIGURE_LIST, figure_list, render
+from imgtheranostics.report.labels import distinct, labelled
 from imgtheranostics.report.plain import as_json, plain
 from imgtheranostics.report.privacy import Scrubber
 from imgtheranostics.report.provenance import provenance_object
@@ -183,7 +184,7 @@ def _write_report(
 ) -> None:
     from imgtheranostics.report.registry import render_figures
 
-    figures = render_figures(_labelled(run, scrubber))
+    figures = render_figures(labelled(run, scrubber))
     (folder / FIGURE_LIST).parent.mkdir()
     for figure in figures:
         _write(folder / "figures" / figure.file, figure.svg)
@@ -195,26 +196,8 @@ def _write_report(
 def _write_regions(regions: Regions, path: Path, scrubber: Scrubber) -> None:
     from imgtheranostics.io.regions_writing import save_rois
 
-    names = _distinct({number: scrubber.label(name) for number, name in regions.names.items()})
+    names = distinct({number: scrubber.label(name) for number, name in regions.names.items()})
     save_rois(dataclasses.replace(regions, names=names), path)
-
-
-def _labelled(run: Run, scrubber: Scrubber) -> Run:
-    """The run with the names that pictures show scrubbed."""
-    table = run.table.copy()
-    for column in ("subject", "session", "region"):
-        table[column] = [scrubber.label(str(text)) if isinstance(text, str) else "" for text in table[column]]
-    regions = run.regions
-    if regions is not None:
-        names = _distinct({number: scrubber.label(name) for number, name in regions.names.items()})
-        regions = Regions(regions.labels, names, regions.grid, regions.warnings, regions.history)
-    return dataclasses.replace(run, table=table, regions=regions)
-
-
-def _distinct(names: dict[int, str]) -> dict[int, str]:
-    """Names that scrubbing has made equal get their number back."""
-    taken = list(names.values())
-    return {n: name if taken.count(name) == 1 else f"{name} {n}" for n, name in names.items()}
 
 
 def _write(path: Path, content: bytes | str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -173,6 +174,19 @@ class Run:
         if self.delineated is not None:
             steps[DELINEATED] = self.delineated.history
         return steps
+
+    def with_files(
+        self, files: Mapping[str, bytes], *, inputs: Sequence[Input], warnings: Sequence[Caution] = ()
+    ) -> Run:
+        """The same run with further attachments, inputs that were hashed already, and more warnings."""
+        made = copy.copy(self)
+        for name, value in (
+            ("attachments", MappingProxyType({**self.attachments, **files})),
+            ("inputs", tuple(inputs)),
+            ("warnings", merge_cautions(tuple(self.warnings), tuple(warnings))),
+        ):
+            object.__setattr__(made, name, value)
+        return made
 
     def hashed_inputs(self, *, workers: int | None = None) -> tuple[Input, ...]:
         """The inputs with their hashes; files of the sources where no inputs were given."""

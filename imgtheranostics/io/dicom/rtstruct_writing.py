@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from imgtheranostics.io.dicom.derived_objects import MANUFACTURER
 from imgtheranostics.io.dicom.header_modules import equipment, file_meta, uid
-from imgtheranostics.io.dicom.seg_writing import MANUFACTURER, MODEL, regions_digest
+from imgtheranostics.io.dicom.seg_writing import MODEL, regions_digest
 from imgtheranostics.io.dicom.series_header import item
 from imgtheranostics.io.dicom.source_series import SourceSeries
 from imgtheranostics.io.outlines import outlines

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from imgtheranostics._version import VERSION
 from imgtheranostics.io.budget import check_budget
+from imgtheranostics.io.dicom.derived_objects import MANUFACTURER, STAND_IN_NAME, settle
 from imgtheranostics.io.dicom.header_modules import uid
 from imgtheranostics.io.dicom.source_series import SourceSeries
 from imgtheranostics.regions import Regions
@@ -18,10 +18,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 SERIES_NUMBER = 900
-MANUFACTURER = "imgtheranostics"
 MODEL = "regions"
-_STAND_IN_NAME = "REGIONS^"
-"""While the object is built: names of one component, such as pseudonyms, would be warned of."""
 _TISSUE = ("85756007", "SCT", "Tissue")
 
 
@@ -52,7 +49,7 @@ def segmentation(regions: Regions, series: SourceSeries) -> Dataset:
     digest = regions_digest(fitted, series)
     images = series.images()
     for image in images:
-        image.PatientName = _STAND_IN_NAME
+        image.PatientName = STAND_IN_NAME
     dataset = hd.seg.Segmentation(
         source_images=images,
         pixel_array=_pixels(fitted, series),
@@ -70,7 +67,7 @@ def segmentation(regions: Regions, series: SourceSeries) -> Dataset:
         content_creator_name=None,
         series_description="regions",
     )
-    _make_deterministic(dataset, series, digest)
+    settle(dataset, series, digest)
     return dataset
 
 
@@ -115,32 +112,3 @@ def _description(number: int, name: str) -> Any:
         segmented_property_type=tissue,
         algorithm_type=hd.seg.SegmentAlgorithmTypeValues.MANUAL,
     )
-
-
-def _make_deterministic(dataset: Dataset, series: SourceSeries, digest: str) -> None:
-    """Take out the clock and the random UIDs, mark the subject as the series does, repair frame numbers."""
-    dataset.PatientName = series.header.PatientName
-    _set_dates(dataset, series.moment)
-    for keyword in ("ContributingEquipmentSequence", "InstanceCreationDate", "InstanceCreationTime"):
-        if keyword in dataset:
-            del dataset[keyword]
-    organization = uid("dimensions", digest)
-    for keyword in ("DimensionOrganizationSequence", "DimensionIndexSequence"):
-        for one in dataset.get(keyword, []):
-            one.DimensionOrganizationUID = organization
-    for keyword in ("QualityControlSubject", "PatientIdentityRemoved", "DeidentificationMethod"):
-        if keyword in series.header:
-            dataset[keyword] = series.header[keyword]
-    if series.multi_frame:
-        for group in dataset.PerFrameFunctionalGroupsSequence:
-            for derivation in group.get("DerivationImageSequence", []):
-                for source in derivation.SourceImageSequence:
-                    source.ReferencedFrameNumber = series.frames[source.ReferencedFrameNumber - 1].index + 1
-
-
-def _set_dates(dataset: Dataset, moment: datetime) -> None:
-    day = moment.strftime("%Y%m%d")
-    for keyword in ("ContentDate", "SeriesDate"):
-        setattr(dataset, keyword, day)
-    for keyword in ("ContentTime", "SeriesTime"):
-        setattr(dataset, keyword, "000000")

@@ -16,7 +16,7 @@ from imgtheranostics.io.dicom.discovery import find
 from imgtheranostics.io.dicom.frames import Frame
 from imgtheranostics.io.dicom.header_modules import Labels, patient
 from imgtheranostics.io.dicom.planning import common_place, plan
-from imgtheranostics.io.dicom.series import catalogue
+from imgtheranostics.io.dicom.series import Series, catalogue
 from imgtheranostics.io.dicom.series_header import NEUTRAL_DATE, PlaneGeometry, item
 from imgtheranostics.io.pseudonym import pseudonym
 from imgtheranostics.volume import Estimate, Grid, Volume
@@ -99,15 +99,34 @@ class SourceSeries:
                 found=f"{len(found.series)} series",
                 next_step="give the files or the folder of one series",
             )
-        planned = plan(found.series[0])
+        return cls._of_series(found.series[0], keep_identifiers=keep_identifiers)
+
+    @classmethod
+    def all_of(cls, files: Sequence[Path], *, keep_identifiers: bool = False) -> list[SourceSeries]:
+        """Every DICOM image series among files, such as those that a Volume was loaded from; maybe none.
+
+        Raises
+        ------
+        MissingMetadata
+            If a series has no frame of reference.
+        ImgTheranosticsError
+            If a series cannot be loaded.
+        """
+        present = [file for file in files if file.is_file()]
+        found = catalogue(find(present).dicom).series if present else []
+        return [cls._of_series(one, keep_identifiers=keep_identifiers) for one in found]
+
+    @classmethod
+    def _of_series(cls, one: Series, *, keep_identifiers: bool) -> SourceSeries:
+        planned = plan(one)
         frames = tuple(planned.series.frames[int(n)] for n in planned.order[:, 0])
         header = _header(Path(frames[0].header.path), keep_identifiers=keep_identifiers)
         where = common_place(planned.series.files)
         if not header.get("FrameOfReferenceUID"):
             raise MissingMetadata(
-                "the series has no frame of reference in which regions could lie",
+                "the series has no frame of reference in which regions or maps could lie",
                 where=f"{where}: FrameOfReferenceUID (0020,0052)",
-                next_step="save the regions as NIfTI",
+                next_step="save them as NIfTI",
             )
         shape = planned.shape
         return cls(Grid((shape[0], shape[1], shape[2]), planned.affine), frames, header, where)
@@ -138,7 +157,7 @@ class SourceSeries:
         """Stand-ins for the images without pixels: one per slice, or one with a frame per slice."""
         planes = self.planes()
         if not self.multi_frame:
-            return [self._image(planes, k) for k in range(self.grid.shape[2])]
+            return [self.image(planes, k) for k in range(self.grid.shape[2])]
         if len({frame.header.path for frame in self.frames}) > 1:
             raise UnsupportedInput(
                 "the slices of the series are frames of several files",
@@ -146,7 +165,7 @@ class SourceSeries:
                 needed="one file per slice, or all slices in one file",
                 next_step="save the regions as NIfTI or RTSTRUCT",
             )
-        image = self._image(planes, 0)
+        image = self.image(planes, 0)
         measures = item(
             PixelSpacing=planes.pixel_spacing,
             SliceThickness=planes.thickness,
@@ -165,7 +184,12 @@ class SourceSeries:
         ]
         return [image]
 
-    def _image(self, planes: PlaneGeometry, k: int) -> Dataset:
+    def first_image(self) -> list[Dataset]:
+        """A stand-in for the image of the first slice alone."""
+        return [self.image(self.planes(), 0)]
+
+    def image(self, planes: PlaneGeometry, k: int) -> Dataset:
+        """A stand-in without pixels for the file that holds slice k."""
         image = self.start()
         image.SOPClassUID = self.frames[k].header.text("SOPClassUID")
         image.SOPInstanceUID = self.frames[k].header.text("SOPInstanceUID")
