@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,21 @@ def optoacoustic_files(files: Sequence[Path], wavelength_nm: Sequence[float] | N
         if not entries:
             (found.raw if is_raw else found.other).append(file)
     return found
+
+
+def begin_of(file: Path) -> datetime | None:
+    """When an optoacoustic scan began, on the clock of its scanner; None where its file does not say it."""
+    from imgtheranostics.io.hdf5 import image_sequences
+    from imgtheranostics.io.hdf5.safe_file import SafeFile
+    from imgtheranostics.io.ithera import description
+
+    try:
+        if file.suffix.lower() == ".msot":
+            return description.begin_of(file)
+        with SafeFile(file) as opened:
+            return image_sequences.begin_of(opened)
+    except ImgTheranosticsError:
+        return None
 
 
 def refuse_raw(place: str) -> UnsupportedInput:

@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from imgtheranostics.acquisition import NuclearAcquisition, UltrasoundAcquisition
 from imgtheranostics.errors import ImgTheranosticsError
 from imgtheranostics.io.dicom.clocks import to_datetime
 from imgtheranostics.io.dicom.header import Header
 from imgtheranostics.io.dicom.planning import plan
 from imgtheranostics.io.dicom.series import Series, catalogue
 from imgtheranostics.io.dicom.sop_classes import object_name
+from imgtheranostics.io.dicom.ultrasound import read_regions
 from imgtheranostics.io.loading import series_order
 from imgtheranostics.io.pseudonym import pseudonym
 from imgtheranostics.io.region_names import clean_name
@@ -67,6 +69,8 @@ _MAPS = {
     "T2 MAP",
 }
 _MOST_LOCALISER_IMAGES = 20
+_COLOUR_FLOW = 2
+"""As data type of an ultrasound region."""
 _SETTINGS = {
     "repetition_time": "RepetitionTime",
     "echo_time": "EchoTime",
@@ -167,6 +171,11 @@ def _group(one: Series, root: Path) -> _Group:
             "quantity": "" if planned.quantity == "signal" else planned.quantity,
             "no_injection": no_injection(record, planned.quantity),
         }
+    settings = _settings(header, kinds)
+    if isinstance(record, NuclearAcquisition):
+        settings["windows"] = record.energy_windows_kev
+    if isinstance(record, UltrasoundAcquisition):
+        settings["flow"] = any(region["data_type"] == _COLOUR_FLOW for region in record.regions)
     found = FoundSeries(
         kind="dicom",
         modality=one.modality,
@@ -176,7 +185,7 @@ def _group(one: Series, root: Path) -> _Group:
         begin=_begin(one),
         contrast=(header.text("ContrastBolusAgent") or "none").lower() not in ("no", "none"),
         attenuation_corrected=_attenuation_corrected(one),
-        settings=_settings(header, kinds),
+        settings=settings,
         left_out=_why_not(one, words, kinds) or reason,
         derived=kinds[:1] == ("DERIVED",),
         uid=one.uid,
@@ -247,11 +256,21 @@ def _why_not(one: Series, words: str, kinds: tuple[str, ...]) -> str:
         return "a localiser: few images, which are not parallel"
     if _REPORT.search(words) or any("SCREEN" in kind for kind in upper):
         return "a screenshot or report page"
+    if _no_tissue(one):
+        return "traces over time, such as spectral Doppler or M-mode: no image of tissue"
     if upper & _REFORMATTED:
         return "reformatted or projected from another series"
     if kinds[:1] == ("DERIVED",) and upper & _MAPS:
         return "a map or difference that the scanner computed"
     return ""
+
+
+def _no_tissue(one: Series) -> bool:
+    """Whether an ultrasound image shows traces over time alone, such as spectral Doppler and M-mode."""
+    if one.modality != "US":
+        return False
+    formats = {region["spatial_format"] for region in read_regions(one.header)}
+    return bool(formats & {"m_mode", "spectral", "waveform"}) and "2d" not in formats
 
 
 def _regions(header: Header, root: Path) -> FoundRegions:

@@ -55,6 +55,8 @@ _SETTINGS = {
     "energy": "tube_voltage_kv",
     "kernel": "kernel",
     "sequence": "scanning_sequence",
+    "windows": "energy_windows_kev",
+    "dynamic_range": "dynamic_range_db",
 }
 
 
@@ -256,12 +258,13 @@ def _bruker_reason(quantity: str, words: str, count: int) -> str:
 
 def survey_optoacoustic(files: Sequence[Path], root: Path) -> tuple[list[FoundSeries], list[LeftOut]]:
     """Reconstructions of iThera scans and HDF5 files; raw signals are left out."""
-    from imgtheranostics.io.optoacoustic_entries import optoacoustic_files
+    from imgtheranostics.io.optoacoustic_entries import begin_of, optoacoustic_files
 
     series: list[FoundSeries] = []
     left: list[LeftOut] = []
     for file in files:
         held = optoacoustic_files([file], None)
+        begin = earliest(begin_of(file)) if held.entries else None
         for number, entry in enumerate((*held.entries, *held.unreadable), start=1):
             summary = entry.summary(number)
             outer = file.parent.parent if file.parent != root else root
@@ -273,6 +276,7 @@ def survey_optoacoustic(files: Sequence[Path], root: Path) -> tuple[list[FoundSe
                     series=str(number) if len(held.entries) > 1 else "",
                     subject=folder_label(file, root),
                     visit=str(outer if outer.is_relative_to(root) else file.parent),
+                    begin=begin,
                     shape=summary.shape,
                     axes=summary.axes,
                     quantity=summary.quantity,

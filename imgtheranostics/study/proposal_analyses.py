@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from imgtheranostics.io.survey import FoundSeries
 from imgtheranostics.study.manifest import Analysis
+from imgtheranostics.study.manifest_files import OPEN
 from imgtheranostics.study.proposal_roles import RoleOf
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ _MR = (
     ("cest", "cest", "cest contrast"),
 )
 _EMISSION = ("PT", "NM")
+_COUNTED = ("counts", "count_rate")
 
 
 def fitting_analyses(subjects: Sequence[ProposedSubject]) -> tuple[Analysis, ...]:
@@ -46,6 +48,9 @@ def fitting_analyses(subjects: Sequence[ProposedSubject]) -> tuple[Analysis, ...
     for modality, command in (("MR", "mri enhancement"), ("CT", "ct enhancement")):
         if modality in pairs:
             found.append(_analysis("enhancement", command, ["pre", "post"]))
+    if "US" in pairs:
+        before = {"before": {"scan": "pre"}, **_grey_scale(known["post"])}
+        found.append(_analysis("enhancement", "ultrasound enhancement", ["post"], **before))
     return tuple(_named_once(found))
 
 
@@ -58,12 +63,22 @@ def _of_role(role: str, series: FoundSeries, times: int) -> list[Analysis]:
         return _emission(role, series, times)
     kind = role.split("-")[0]
     found = [_analysis(name, command, [role]) for base, name, command in _MR if kind == base]
+    if role == "us-cine":
+        found.append(_analysis("curves", "ultrasound curves", [role], **_grey_scale(series)))
     if series.modality == "PA" and series.axes.get("wavelength", 1) > 1:
         found.append(_analysis("oxygenation", "msot oxygenation", [role]))
     return found
 
 
+def _grey_scale(series: FoundSeries) -> dict[str, str]:
+    """The dynamic range is asked for where the file does not say it: DICOM has no element for it."""
+    return {} if series.settings.get("dynamic_range") else {"dynamic-range": OPEN}
+
+
 def _emission(role: str, series: FoundSeries, times: int) -> list[Analysis]:
+    if series.modality == "NM" and series.quantity in _COUNTED and role.startswith("spect"):
+        options = {"quantity": ["id_per_g"], "sensitivity-cps-mbq": OPEN}
+        return [_analysis("uptake", "nuclear uptake", [role], **options)]
     if series.quantity != "activity_concentration":
         return []
     if series.axes.get("time", 1) > 1:
@@ -74,7 +89,7 @@ def _emission(role: str, series: FoundSeries, times: int) -> list[Analysis]:
     return found
 
 
-def _analysis(name: str, command: str, scans: list[str], **options: list[str]) -> Analysis:
+def _analysis(name: str, command: str, scans: list[str], **options: Any) -> Analysis:
     return Analysis.model_validate({"name": name, "command": command, "scans": scans, "options": options})
 
 

@@ -67,8 +67,11 @@ def base_role(one: FoundSeries) -> str:
         kinds = one.settings.get("kind")
         if one.modality == "NM" and isinstance(kinds, tuple) and {"STATIC", "WHOLE BODY"} & set(kinds):
             base = "planar"
-        dynamic = one.modality in ("PT", "NM") and one.axes.get("time", 1) > 1
-        return f"{base}-dynamic" if dynamic else base
+        if one.modality == "US" and one.settings.get("flow"):
+            base = "us-flow"
+        if one.axes.get("time", 1) < 2:
+            return base
+        return base + {"PT": "-dynamic", "NM": "-dynamic", "US": "-cine"}.get(one.modality, "")
     if one.modality == "MR":
         return _mr_role(one)
     if one.quantity:
@@ -219,12 +222,33 @@ def _named(base: str, several: list[FoundSeries]) -> list[RoleOf]:
         return [RoleOf(base, None, "", question, tuple(several))]
     if len(several) == 1:
         return [RoleOf(base, several[0])]
+    if several[0].modality == "NM" and (windows := _of_windows(base, several)):
+        return windows
     if several[0].modality in _ENHANCED and len(several) == 2:
         found = _before_and_after(base, several)
         if found:
             return found
     question = f"{len(several)} series may be {base}: which is it? The others may get roles of their own"
     return [RoleOf(base, None, "", question, tuple(several))]
+
+
+def _of_windows(base: str, several: Sequence[FoundSeries]) -> list[RoleOf]:
+    """One role for each energy window of one scan of a gamma camera, named by its limits; else nothing."""
+    limits = [one.settings.get("windows") for one in several]
+    if not all(limits) or len(set(map(str, limits))) < len(several):
+        return []
+    if len({(one.begin, one.shape, one.place) for one in several}) > 1:
+        return []
+    return [
+        RoleOf(f"{base}-{_limits(windows)}kev"[:64], one, "an energy window of one scan")
+        for windows, one in zip(limits, several, strict=True)
+    ]
+
+
+def _limits(windows: object) -> str:
+    """Limits of an energy window as part of a role, such as ``126-154``."""
+    ranges = windows if isinstance(windows, tuple) else ()
+    return "-".join(f"{low:g}-{high:g}" for low, high in ranges).replace(".", "p")
 
 
 def _before_and_after(base: str, pair: list[FoundSeries]) -> list[RoleOf]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from imgtheranostics.acquisition import PhotoacousticAcquisition
 from imgtheranostics.errors import Caution, CorruptInput, MissingMetadata
 from imgtheranostics.io.frame_stack import FrameStack
 from imgtheranostics.io.hdf5.safe_file import SafeFile
+from imgtheranostics.io.ithera.frames import moment_of
 from imgtheranostics.io.wavelength_units import check_count, checked_nm, in_nm, repeated
 from imgtheranostics.optoacoustic_signals import OptoacousticSignals
 from imgtheranostics.volume import FloatArray, Source, make_step
@@ -272,6 +274,14 @@ def _seconds(file: SafeFile, grid: tuple[int, ...], order: npt.NDArray[np.intp])
         return None
     relative: FloatArray = (stamps - stamps.min()).astype(np.float64)[:, order] * _TICK_S
     return relative
+
+
+def begin_of(file: SafeFile) -> datetime | None:
+    """When the first frame was taken, on the scanner's clock; None where no stamp says it."""
+    stamps = file.array("timestamp", most=10_000_000)
+    if stamps is None or not stamps.size or not np.isfinite(stamps.astype(np.float64)).all():
+        return None
+    return moment_of(int(stamps.min()))
 
 
 def _three_columns(positions: FloatArray) -> FloatArray:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import re
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 
 from imgtheranostics.errors import Caution, CorruptInput, MissingMetadata, UnitMismatch
-from imgtheranostics.io.ithera.frames import ScanFrame, read_frames
+from imgtheranostics.io.ithera.frames import FRAMES, ScanFrame, moment_of, read_frames
 from imgtheranostics.io.ithera.quantities import (
     factor,
     measured,
@@ -112,6 +113,27 @@ def node_count(path: Path) -> int:
         If it describes no scan.
     """
     return len(_root(path).all(*NODES))
+
+
+def begin_of(path: Path) -> datetime | None:
+    """When a scan began on the scanner's clock: its first frame, else when its description was made.
+
+    Raises
+    ------
+    CorruptInput
+        If the file describes no scan.
+    """
+    root = _root(path)
+    stamps = [one.attributes.get("timestamp", "") for one in root.all(*FRAMES, "Frame")]
+    moments = [moment_of(int(one)) for one in stamps if one.isascii() and one.isdecimal() and len(one) < 20]
+    known = [one for one in moments if one is not None]
+    if known:
+        return min(known)
+    made = root.first("CreationTime")
+    try:
+        return None if made is None else datetime.fromisoformat(made.text).replace(tzinfo=None)
+    except ValueError:
+        return None
 
 
 def _root(path: Path) -> Element:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -24,9 +25,12 @@ from imgtheranostics.io.xml_tree import Element
 from imgtheranostics.volume import FloatArray
 
 _MEASUREMENT = "MEASUREMENT-DESC"
-_FRAMES = ("ScanNode", "ScanFrames", "DataModelScanFrame")
+FRAMES = ("ScanNode", "ScanFrames", "DataModelScanFrame")
 _TICK_S = 1e-7
 _SAME_PLACE_MM = 0.05
+_TICKS_BEGIN = datetime(1, 1, 1)
+_YEARS = range(1995, 2100)
+"""Of scans: a clock that says something else counts from elsewhere."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,16 +66,16 @@ def read_frames(root: Element, path: Path) -> tuple[tuple[ScanFrame, ...], tuple
     UnitMismatch
         If a wavelength is no light in the unit that is stated.
     """
-    found = root.all(*_FRAMES)
+    found = root.all(*FRAMES)
     if not found:
-        raise MissingMetadata("the scan lists no frames", where=where(path, *_FRAMES))
+        raise MissingMetadata("the scan lists no frames", where=where(path, *FRAMES))
     stage_scale = _stage_scale(root, path)
     frames = [_frame(one, path, stage_scale) for one in found]
     offsets = sorted(frame.offset for frame in frames)
     if offsets != list(range(len(frames))):
         raise CorruptInput(
             "the frames are not numbered from 0 without gaps",
-            where=where(path, *_FRAMES, "IDOffset"),
+            where=where(path, *FRAMES, "IDOffset"),
             found=f"{len(frames)} frames, numbers {offsets[0]} to {offsets[-1]}",
             needed="each place in the data file once",
         )
@@ -97,7 +101,7 @@ def _frame(entry: Element, path: Path, stage_scale: float) -> ScanFrame:
     if not low <= wavelength <= high:
         raise UnitMismatch(
             "a wavelength is not plausible in the unit that is stated",
-            where=where(path, *_FRAMES, "Frame", "WAVELENGTH"),
+            where=where(path, *FRAMES, "Frame", "WAVELENGTH"),
             found=f"{wavelength:g} nm",
             needed=f"light of {low:g} to {high:g} nm",
         )
@@ -172,7 +176,7 @@ def grid_of_frames(
         listed = ", ".join(f"{one:g} nm {len(by_wavelength[one])}" for one in wavelengths)
         raise CorruptInput(
             "the wavelengths were not taken equally often",
-            where=where(path, *_FRAMES),
+            where=where(path, *FRAMES),
             found=listed,
             needed="as many frames at each wavelength",
             next_step="if the scan was broken off, drop_incomplete=True leaves out its last repetition",
@@ -185,11 +189,26 @@ def grid_of_frames(
         if spread > _SAME_PLACE_MM:
             raise GeometryMismatch(
                 "the wavelengths of one frame were taken at different places",
-                where=where(path, *_FRAMES, "Frame", "Z-POS"),
+                where=where(path, *FRAMES, "Frame", "Z-POS"),
                 found=f"up to {spread:g} mm apart",
                 needed="all wavelengths before the stage moves",
             )
     return np.array(wavelengths), index
+
+
+def moment_of(ticks: int) -> datetime | None:
+    """A time stamp as a moment on the scanner's clock: steps of 100 ns since the first day of year 1.
+
+    None where that is no time at which such a scanner was used, so that the stamp counts from elsewhere.
+
+    >>> moment_of(637371523560823431)
+    datetime.datetime(2020, 10, 1, 12, 32, 36, 82343)
+    """
+    try:
+        found = _TICKS_BEGIN + timedelta(microseconds=ticks // 10)
+    except OverflowError:
+        return None
+    return found if found.year in _YEARS else None
 
 
 def relative_seconds(frames: Sequence[ScanFrame]) -> FloatArray | None:
