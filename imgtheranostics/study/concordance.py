@@ -13,7 +13,8 @@ from imgtheranostics.study.samples import DoubleArray
 BoolArray = npt.NDArray[np.bool_]
 Refit = Callable[[DoubleArray, DoubleArray, BoolArray], DoubleArray | None]
 
-_ROWS = 512
+_ROWS = 256
+"""Subjects that are compared one by one; with later ones by their sorted risk."""
 
 
 def harrell(risk: DoubleArray, time: DoubleArray, event: BoolArray) -> float:
@@ -30,15 +31,31 @@ def harrell(risk: DoubleArray, time: DoubleArray, event: BoolArray) -> float:
     ----------
     .. [1] Harrell et al., JAMA 247 (1982) 2543.
     """
-    comparable = agreed = 0.0
-    sooner = np.flatnonzero(event)
-    for start in range(0, sooner.size, _ROWS):
-        one = sooner[start : start + _ROWS, None]
-        later = (time > time[one]) | ((time == time[one]) & ~event)
-        comparable += np.count_nonzero(later)
-        agreed += np.count_nonzero(later & (risk < risk[one]))
-        agreed += 0.5 * np.count_nonzero(later & (risk == risk[one]))
+    # an event comes before what is censored at its time, which is comparable with it
+    order = np.lexsort((~event, time))
+    risk, time, event = risk[order], time[order], event[order]
+    moments = time[event]
+    tied = np.searchsorted(moments, moments, "right") - np.searchsorted(moments, moments, "left")
+    first = np.searchsorted(time, moments, "left") + tied
+    own = risk[event]
+    comparable = int(np.sum(time.size - first))
+    agreed, beyond = 0.0, np.empty(0)
+    for stop in range(time.size, 0, -_ROWS):
+        start = max(stop - _ROWS, 0)
+        here = (first >= start) & (first < stop)
+        one, block = own[here], risk[start:stop]
+        agreed += _below(beyond, one)
+        later = np.arange(start, stop) >= first[here, None]
+        agreed += np.count_nonzero(later & (block < one[:, None]))
+        agreed += 0.5 * np.count_nonzero(later & (block == one[:, None]))
+        beyond = np.sort(np.concatenate([beyond, block]), kind="stable")
     return agreed / comparable if comparable else math.nan
+
+
+def _below(ordered: DoubleArray, values: DoubleArray) -> float:
+    """How many of `ordered` lie below each value, added up; equal ones count half."""
+    sides = (np.searchsorted(ordered, values, "left"), np.searchsorted(ordered, values, "right"))
+    return float(sides[0].sum() + sides[1].sum()) / 2.0
 
 
 def optimism(

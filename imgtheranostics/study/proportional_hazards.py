@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from imgtheranostics.errors import Caution, IllConditioned, ImplausibleValue
 from imgtheranostics.study.concordance import harrell, optimism
+from imgtheranostics.study.cox_newton import newton_coefficients
 from imgtheranostics.study.findings import Finding, Interval, check_level, normal_reach
 from imgtheranostics.study.log_rank_sums import follow_up
 from imgtheranostics.study.resampling import check_draws, product_p, unit_vector
@@ -247,10 +248,7 @@ def _refit(design: DoubleArray, time: DoubleArray, event: npt.NDArray[np.bool_])
     if design.shape[1] == 1:
         known = follow_up(time, event)
         return np.sign(known.scores @ design[known.order])
-    try:
-        return _Model(time, event, design).fitted()[0]
-    except IllConditioned:
-        return None
+    return newton_coefficients(design, time, event, steepest=_STEEPEST)
 
 
 def _wald(beta: DoubleArray, error: DoubleArray, level: float) -> tuple[float, float]:
