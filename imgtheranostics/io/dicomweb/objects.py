@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from imgtheranostics.errors import CorruptInput, MissingMetadata
@@ -26,6 +26,8 @@ class DicomObject:
     n_bytes : int
     uid, series, study : str
         UIDs of the object, its series and its study.
+    patient : str
+        PatientID; empty where there is none.
     """
 
     path: Path
@@ -33,10 +35,11 @@ class DicomObject:
     uid: str
     series: str
     study: str
+    patient: str = field(default="", repr=False)
 
 
 def read_object(path: Path) -> DicomObject:
-    """The UIDs of a file that is whole.
+    """The UIDs and PatientID of a file that is whole.
 
     Raises
     ------
@@ -46,10 +49,12 @@ def read_object(path: Path) -> DicomObject:
         If a UID is absent, or is none.
     """
     header = read_header(path)
-    uids = [_uid(header, name) for name in ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")]
+    uid, series, study = (
+        _uid(header, name) for name in ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
+    )
     size = path.stat().st_size
     _check_whole(header, size)
-    return DicomObject(path, size, *uids)
+    return DicomObject(path, size, uid, series, study, header.text("PatientID") or "")
 
 
 def _uid(header: Header, keyword: str) -> str:

@@ -165,6 +165,19 @@ def instances_of(archive: Archive, study_uid: str, series_uid: str) -> frozenset
     return frozenset(uid_of(item, _INSTANCE, archive) for item in items)
 
 
+def patient_of(archive: Archive, study_uid: str) -> str | None:
+    """The PatientID of a study; None where the archive does not have the study, or does not say."""
+    items = _pages(
+        archive,
+        lambda **page: archive.client.search_for_studies(
+            search_filters={"StudyInstanceUID": study_uid}, fields=["PatientID"], **page
+        ),
+        _STUDY,
+    )
+    known = [item for item in items if text_of(item, _STUDY) == study_uid and _PATIENT_ID in item]
+    return text_of(known[0], _PATIENT_ID) if known else None
+
+
 def is_uid(text: str) -> bool:
     """Whether it may be a UID: it becomes part of an address, and nothing else may.
 

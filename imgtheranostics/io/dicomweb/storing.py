@@ -21,7 +21,7 @@ from imgtheranostics.errors import (
 from imgtheranostics.io.dicom.discovery import find
 from imgtheranostics.io.dicomweb.archive import TIMEOUT_S, Archive, of_status, open_archive
 from imgtheranostics.io.dicomweb.objects import DicomObject, read_object
-from imgtheranostics.io.dicomweb.searching import instances_of, text_of
+from imgtheranostics.io.dicomweb.searching import UID_TAIL, instances_of, patient_of, text_of
 
 if TYPE_CHECKING:
     import requests
@@ -45,6 +45,12 @@ _REASONS = {
     0xB007: "the object does not match its class",
 }
 """Of FailureReason and WarningReason (PS3.4, table B.2-1; PS3.18, store instances response)."""
+
+
+_SAME_PATIENT = (
+    "results bear a pseudonym unless they are made with --keep-identifiers: give it for maps that go back "
+    "into the patient's study"
+)
 
 
 @dataclass(frozen=True)
@@ -97,13 +103,13 @@ def store(
     NothingUsable
         If there is no DICOM file.
     CorruptInput
-        If a file cannot be read or is truncated, or two differ but bear one SOPInstanceUID; nothing is then
-        sent.
+        If a file cannot be read or is truncated, two differ but bear one SOPInstanceUID, or the files of one
+        study name two patients; nothing is then sent.
     MissingMetadata
         If a file lacks one of the UIDs; nothing is then sent.
     OutputError
-        If the archive cannot be reached, refuses the log-in, or did not store everything; says how much it
-        did. Storing the same files again is safe.
+        If the archive cannot be reached, refuses the log-in, has the study of another patient, or did not
+        store everything; says how much it did. Storing the same files again is safe.
     UnsupportedInput
         If the address or the log-in data cannot be used.
     """
@@ -113,6 +119,7 @@ def store(
     refused: Counter[int] = Counter()
     changed: Counter[int] = Counter()
     with open_archive(url, timeout_s=timeout_s, refusal=OutputError) as archive:
+        _check_patients(archive, objects)
         n_sent = 0
         for batch in _batches(objects):
             say(f"sending {n_sent + 1} to {n_sent + len(batch)} of {len(objects)} files")
@@ -169,6 +176,28 @@ def _objects(paths: Path | str | Sequence[Path | str]) -> tuple[list[DicomObject
             )
     n_other = found.other + len(found.nifti) + len(found.bruker) + len(found.optoacoustic)
     return list(unique.values()), n_other
+
+
+def _check_patients(archive: Archive, objects: Sequence[DicomObject]) -> None:
+    """A study that has two patients is the worst that can be done to an archive, and hard to undo."""
+    patients: dict[str, DicomObject] = {}
+    for one in objects:
+        first = patients.setdefault(one.study, one)
+        if first.patient != one.patient:
+            raise CorruptInput(
+                "files of one study bear different patient IDs",
+                where=f"{first.path} and {one.path}: PatientID (0010,0020)",
+                next_step=_SAME_PATIENT,
+            )
+    for study, one in patients.items():
+        there = patient_of(archive, study)
+        if there is not None and there != one.patient:
+            raise OutputError(
+                "the archive has this study under another patient ID",
+                where=f"{one.path}: PatientID (0010,0020)",
+                needed=f"the patient ID of the study that ends in {study[-UID_TAIL:]}",
+                next_step=_SAME_PATIENT,
+            )
 
 
 def _digest(path: Path) -> str:

@@ -154,6 +154,7 @@ class FakeArchive:
 
     def _send_list(self, handler, level, fixed, query):
         limit, offset = int(query.pop("limit", 100)), int(query.pop("offset", 0))
+        query.pop("includefield", None)
         if "pages of one" in self.faults:
             limit = 1
         if "knows no pages" in self.faults:

@@ -55,10 +55,17 @@ def test_an_archive_that_does_not_say_what_it_stored_is_asked(archive, write_ser
 def test_an_archive_that_says_so_and_lacks_a_file_is_not_believed(archive, write_series, tmp_path):
     files = write_series(tmp_path / "in", n=3)
     archive.report = (200, b"")
-    archive.faults.add("pages of one")
-    archive.get, usual = (lambda handler: (archive.objects.pop(), usual(handler))), archive.get
-    with pytest.raises(OutputError, match="did not store everything"):
+    list_them = archive.get
+
+    def after_losing_one(handler):
+        if "/instances" in handler.path and len(archive.objects) == 3:
+            archive.objects.pop()
+        list_them(handler)
+
+    archive.get = after_losing_one
+    with pytest.raises(OutputError, match="did not store everything") as caught:
         store(files, archive.url)
+    assert caught.value.found == "2 of 3 files stored"
 
 
 def test_a_report_with_an_error_status_counts(archive, write_series, tmp_path):
@@ -101,6 +108,22 @@ def test_one_file_twice_is_sent_once_and_two_with_one_uid_not_at_all(archive, wr
     with pytest.raises(CorruptInput, match="same SOPInstanceUID"):
         store(tmp_path / "in", archive.url)
     assert len(archive.received) == 1
+
+
+def test_a_study_never_gets_a_second_patient(archive, write_series, tmp_path):
+    files = write_series(tmp_path / "in", patient="animal 7")
+    map_of_it = write_series(tmp_path / "map", patient="sub-3f9a01bc", series="1.2.3.9")
+    archive.add(files)
+    with pytest.raises(OutputError, match="another patient ID") as caught:
+        store(map_of_it, archive.url)
+    assert "--keep-identifiers" in (caught.value.next_step or "")
+    assert "animal" not in str(caught.value)
+    assert "sub-3f9a01bc" not in str(caught.value)
+    with pytest.raises(CorruptInput, match="different patient IDs"):
+        store([*files, *map_of_it], archive.url)
+    assert archive.received == []
+    same = write_series(tmp_path / "same", patient="animal 7", series="1.2.3.9")
+    assert store(same, archive.url).n_images == 3
 
 
 def test_damaged_files_are_refused_before_anything_is_sent(archive, write_series, tmp_path):
