@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import io
 import json
+import re
+import shlex
+from pathlib import Path
 
 import pytest
 
 from imgtheranostics.cli.main import main
 
 CANARY = "ZqXcanary"
+README = Path(__file__).resolve().parents[3] / "README.md"
 
 
 @pytest.fixture
@@ -113,3 +117,18 @@ def test_a_failed_store_is_an_output_that_cannot_be_written(filled, write_series
     assert code == 7
     assert "4 of 5 files stored" in err
     assert run(capsys, "store", tmp_path / "nowhere", filled.url)[0] == 3
+
+
+def test_the_commands_of_the_readme_run_as_printed(archive, write_series, tmp_path, capsys, monkeypatch):
+    blocks = re.findall(r"```bash\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL)
+    lines = re.findall(r"^imgtheranostics (?:fetch|store) .*", "\n".join(blocks), flags=re.MULTILINE)
+    assert len(lines) >= 3
+    monkeypatch.chdir(tmp_path)
+    archive.add(write_series(tmp_path / "in", patient="4711", series="1.2.3.1", modality="PT"))
+    archive.add(write_series(tmp_path / "in", patient="4711", series="1.2.3.2", modality="CT"))
+    write_series(tmp_path / "result", patient="4711", series="1.2.3.9")
+    for line in lines:
+        words = shlex.split(line.replace("https://pacs.example.org/dicom-web", archive.url), comments=True)
+        assert run(capsys, *words[1:])[0] == 0, line
+    assert len(list((tmp_path / "scans").rglob("*.dcm"))) == 3
+    assert {str(ds.SeriesInstanceUID) for _, ds in archive.objects} == {"1.2.3.1", "1.2.3.2", "1.2.3.9"}
