@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from imgtheranostics.study.findings import Interval
 from imgtheranostics.study.intervals import binomial_interval
-from imgtheranostics.study.resampling import orders
+from imgtheranostics.study.resampling import LARGEST_PERMUTED, orders
 from imgtheranostics.study.samples import DoubleArray
 
 _ROWS = 4096
@@ -126,7 +126,7 @@ def spearman_power(
     Parameters
     ----------
     n : int
-        Subjects.
+        Subjects; above 500 by Fisher's z, as the test itself then uses the t distribution.
     rho : float
         Correlation of the values, between -1 and 1.
     alpha : float
@@ -141,6 +141,8 @@ def spearman_power(
     _check(n, 5, alpha, n_simulations)
     if not -1.0 < rho < 1.0:
         raise ValueError(f"rho is {rho}, but must lie between -1 and 1")
+    if n > LARGEST_PERMUTED:
+        return _fisher_power(n, rho, alpha)
     generator = np.random.default_rng(rng)
     least = spearman_critical(n, alpha=alpha, rng=generator)
     found = 0
@@ -169,7 +171,7 @@ def spearman_critical(
     Parameters
     ----------
     n : int
-        Subjects, at least 5; up to 8 every order is looked at.
+        Subjects, at least 5; up to 8 every order is looked at, above 500 the t distribution is used.
     alpha : float
         Two-sided.
     n_permutations : int
@@ -181,6 +183,8 @@ def spearman_critical(
         If a setting is out of range.
     """
     _check(n, 5, alpha, n_permutations)
+    if n > LARGEST_PERMUTED:
+        return _many_critical(n, alpha)
     places = np.arange(n) - (n - 1) / 2.0
     places /= math.sqrt(float(places @ places))
     generator = np.random.default_rng(rng)
@@ -189,6 +193,34 @@ def spearman_critical(
     values, counts = np.unique(null.round(12), return_counts=True)
     tail = np.cumsum(counts[::-1])[::-1] / null.size
     return float(values[np.argmax(tail <= alpha)]) if (tail <= alpha).any() else math.nan
+
+
+def _many_critical(n: int, alpha: float) -> float:
+    from scipy.stats import t
+
+    least = float(t.isf(alpha / 2, n - 2))
+    return least / math.sqrt(n - 2 + least**2)
+
+
+def _fisher_power(n: int, rho: float, alpha: float) -> Power:
+    """Spearman's rho of binormal values is 6/pi arcsin(rho/2); its z scatters as Bonett and Wright say."""
+    from scipy.special import ndtr
+
+    ranks = 6.0 / math.pi * math.asin(rho / 2.0)
+    error = math.sqrt((1.0 + ranks**2 / 2.0) / (n - 3))
+    least, centre = math.atanh(_many_critical(n, alpha)), math.atanh(ranks)
+    power = float(ndtr((centre - least) / error) + ndtr((-centre - least) / error))
+    return Power(
+        power=power,
+        interval=Interval(power, power),
+        n=n,
+        effect=rho,
+        measure="correlation",
+        alpha=alpha,
+        method="Spearman, Fisher's z",
+        assumed=("binormal values", "independent subjects"),
+        n_simulations=0,
+    )
 
 
 def two_sample_power(n_first: int, n_second: int, effect: float, *, alpha: float = 0.05) -> Power:

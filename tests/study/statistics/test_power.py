@@ -67,6 +67,21 @@ def test_critical_values_of_few_subjects_are_those_of_the_tables(n, exact):
     assert spearman_critical(n) == pytest.approx(exact, abs=5e-4)
 
 
+@pytest.mark.parametrize("rho", [0.1, 0.15])
+def test_power_of_many_subjects_is_that_of_simulated_ones(rho):
+    """600 subjects have no permutations: t and Fisher's z, against ranks that are drawn here."""
+    rng, n, count = np.random.default_rng(8), 600, 2000
+    x = rng.standard_normal((count, n))
+    y = rho * x + math.sqrt(1 - rho**2) * rng.standard_normal((count, n))
+    found = [stats.spearmanr(one, other).pvalue <= 0.05 for one, other in zip(x, y, strict=True)]
+    expected = spearman_power(n, rho).power
+    assert np.mean(found) == pytest.approx(expected, abs=3 * math.sqrt(expected * (1 - expected) / count))
+    assert spearman_power(n, 0.0).power == pytest.approx(0.05, abs=2e-3)
+    least = spearman_critical(n)
+    assert 2 * stats.t.sf(least * math.sqrt((n - 2) / (1 - least**2)), n - 2) == pytest.approx(0.05)
+    assert least < spearman_critical(500)
+
+
 def test_power_at_hand_is_what_the_test_itself_finds():
     """C2 with effect: Spearman at 15 patients and correlation .6."""
     rng = np.random.default_rng(6)
