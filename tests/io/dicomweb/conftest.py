@@ -6,7 +6,6 @@ import base64
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -349,7 +348,8 @@ class Orthanc:
             self.commands.wait(30)
             self.commands.stdout.close()
         if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
+            # it takes seconds to end in order, and what it holds is thrown away
+            self.process.kill()
             self.process.wait(30)
         self.log.close()
 

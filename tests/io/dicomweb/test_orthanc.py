@@ -1,7 +1,7 @@
 """A real archive: Orthanc with its DICOMweb plugin, in a network of its own.
 
-A phantom series is stored, fetched, quantified. What comes back is compared with what was sent byte for
-byte, and read by another client.
+A phantom series is stored, fetched, quantified, and its map is stored back. What comes from the archive is
+compared with what was sent byte for byte, and read by another client and by highdicom.
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ import shutil
 import subprocess
 import sys
 
+import highdicom
+import nibabel
+import numpy as np
 import pydicom
 import pytest
 from pydicom.data import get_testdata_file
@@ -118,6 +121,46 @@ def test_a_fetched_scan_gives_the_numbers_of_the_original(fetched, phantom, tmp_
     assert tables[0].count(b"\n") > 3
 
 
+def canonical(array, affine):
+    """Voxels and affine with the axes along R, A, S."""
+    image = nibabel.as_closest_canonical(nibabel.Nifti1Image(np.asarray(array, np.float64), affine))
+    return np.asarray(image.dataobj), image.affine
+
+
+def map_of(path):
+    """The values of a parametric map and their affine in RAS mm, by highdicom."""
+    volume = highdicom.imread(path).get_volume()
+    to_ras = np.diag([-1.0, -1.0, 1.0, 1.0]) @ volume.affine
+    return canonical(volume.array, to_ras)
+
+
+def test_a_map_goes_back_into_the_study_and_is_read_from_the_archive(orthanc, fetched, phantom, tmp_path):
+    folder, record = fetched
+    scan, result, again = folder_of(record, folder, phantom["scan"]), tmp_path / "result", tmp_path / "again"
+    words = ["--rois", phantom["rois"], "--quantity", "id_per_g", "--dicom", "-o", result, "--quiet"]
+    assert main([str(word) for word in ["nuclear", "uptake", scan, *words]]) == 0
+    made = by_uid(result)
+    done = orthanc.run("store", result, orthanc.url, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["n_images"] == len(made)
+    assert orthanc.run("fetch", orthanc.url, "--patient", PATIENT, "-o", again).returncode == 0
+    back = by_uid(again)
+    assert {uid: back[uid] for uid in made} == made
+    source = pydicom.dcmread(next(scan.iterdir()), stop_before_pixels=True)
+    assert {pydicom.dcmread(file).StudyInstanceUID for file in result.glob("*.dcm")} == {
+        source.StudyInstanceUID
+    }
+    for name in ("id_per_g", "id_per_g_se"):
+        uid = pydicom.dcmread(result / f"{name}.dcm", stop_before_pixels=True).SOPInstanceUID
+        (arrived,) = (file for file in again.rglob("*.dcm") if file.read_bytes() == made[uid])
+        values, affine = map_of(arrived)
+        image = nibabel.load(result / f"{name}.nii.gz")
+        expected, grid = canonical(image.get_fdata(), image.affine)
+        np.testing.assert_allclose(values, expected, rtol=1e-6)
+        np.testing.assert_allclose(affine, grid, atol=1e-6)
+        assert np.nanmax(values) > 0
+
+
 def test_compressed_files_come_back_as_they_were_stored(orthanc, tmp_path):
     (tmp_path / "in").mkdir()
     names = ["JPEG2000.dcm", "MR_small_RLE.dcm"]
@@ -174,9 +217,8 @@ def test_an_address_without_the_service(orthanc, stored, tmp_path):
 
 
 def test_dry_run_lists_and_writes_nothing(orthanc, stored, tmp_path):
-    done = orthanc.run(
-        "fetch", orthanc.url, "--patient", "-", "--dry-run", "--json", stdin=f"{PATIENT}\n", cwd=tmp_path
-    )
+    words = ["--patient", "-", "--modality", "PT", "--dry-run", "--json"]
+    done = orthanc.run("fetch", orthanc.url, *words, stdin=f"{PATIENT}\n", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert len(json.loads(done.stdout)["series"]) == stored["n_series"]
     assert PATIENT not in done.stdout
