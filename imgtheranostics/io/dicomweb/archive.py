@@ -137,6 +137,8 @@ def open_archive(
         except ValueError:
             raise _bad_address("not an address that dicomweb-client takes") from None
         client.set_http_retry_params(retry=False)
+        # it sends this as the Host header, where the port belongs too (RFC 9110, section 7.2)
+        client.host = urlsplit(checked).netloc
         yield Archive(checked, session, client, timeouts, refusal)
 
 

@@ -65,6 +65,8 @@ class FakeArchive:
         The header that it wants.
     asked : list of str
         Method and path of every request.
+    hosts : set of str
+        Host headers of the requests.
     received : list of bytes
         Bodies that were stored.
     """
@@ -74,6 +76,7 @@ class FakeArchive:
         self.faults: set[str] = set()
         self.log_in: str | None = None
         self.asked: list[str] = []
+        self.hosts: set[str] = set()
         self.received: list[bytes] = []
         self.report: tuple[int, bytes] | None = None
         archive = self
@@ -117,6 +120,7 @@ class FakeArchive:
 
     def _refused(self, handler):
         self.asked.append(f"{handler.command} {handler.path}")
+        self.hosts.add(handler.headers["Host"])
         if self.log_in is not None and handler.headers.get("Authorization") != self.log_in:
             self.answer(handler, 401, "text/plain", b"who are you, Canary^Name?")
         elif "forbidden" in self.faults:

@@ -90,6 +90,13 @@ def test_silence_ends(archive):
     assert error.needed == "an answer within 1 s"
 
 
+def test_every_request_names_host_and_port(archive, tmp_path, write_series):
+    archive.add(write_series(tmp_path / "in"))
+    fetch(archive.url, tmp_path / "out", study="1.2.3")
+    store(tmp_path / "out", archive.url)
+    assert archive.hosts == {archive.url.split("/")[2]}
+
+
 def test_a_busy_archive_is_asked_again(archive, tmp_path, write_series):
     archive.add(write_series(tmp_path / "in"))
     archive.faults.add("busy once")
